@@ -1,0 +1,1 @@
+"""The packaged config tree, found by Hydra as `pkg://explr.conf`."""

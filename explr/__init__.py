@@ -1,0 +1,48 @@
+"""explr: train and tune deep-learning models from one function.
+
+The public names are imported when they are first used, so that `import explr` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explr.core.errors import TrialPruned
+    from explr.core.protocols import TrainingContext, TrainingResult
+    from explr.runner.experiment import report, run
+    from explr.runner.main import main
+    from explr.runner.notebook import compose, tune
+
+_HOMES = {
+    "TrainingContext": "explr.core.protocols",
+    "TrainingResult": "explr.core.protocols",
+    "TrialPruned": "explr.core.errors",
+    "compose": "explr.runner.notebook",
+    "main": "explr.runner.main",
+    "report": "explr.runner.experiment",
+    "run": "explr.runner.experiment",
+    "tune": "explr.runner.notebook",
+}
+
+__all__ = [
+    "TrainingContext",
+    "TrainingResult",
+    "TrialPruned",
+    "compose",
+    "main",
+    "report",
+    "run",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'explr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

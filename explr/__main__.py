@@ -1,0 +1,5 @@
+"""`python -m explr` is the command `explr`."""
+
+from explr.runner.cli import main
+
+main()

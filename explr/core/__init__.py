@@ -1,0 +1,1 @@
+"""What the rest of explr is written against; imports nothing of ours."""

@@ -1,0 +1,127 @@
+"""Checkpoints that survive a kill in the middle of saving.
+
+A checkpoint is written aside, flushed to the disk, renamed, and only then vouched for by a file
+with its checksum; the one before it is kept. Loading takes the newest that its checksum confirms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any, Protocol
+
+from explr.core.errors import CheckpointError
+
+KEPT = 2
+"""Checkpoints kept in a folder: the newest, and the one to fall back to."""
+
+
+class Serializer(Protocol):
+    """How a framework writes training state to a file."""
+
+    suffix: str
+
+    def save(self, state: Any, path: Path) -> None:
+        """Write `state` to `path`."""
+        ...
+
+    def load(self, path: Path) -> Any:
+        """Read what `save` wrote."""
+        ...
+
+
+class Checkpoints:
+    """The checkpoints of one training.
+
+    Args:
+        folder: where they lie; made when the first one is saved.
+        serializer: how the framework writes them.
+    """
+
+    def __init__(self, folder: Path, serializer: Serializer) -> None:
+        self._folder = folder
+        self._serializer = serializer
+
+    def save(self, state: Any, step: int) -> Path:
+        """Write a checkpoint and drop all but the newest two.
+
+        Args:
+            state: what the serializer can write.
+            step: step that the state belongs to, 0 or more.
+
+        Returns:
+            The file that was written.
+
+        Raises:
+            CheckpointError: the file cannot be written; earlier checkpoints are untouched.
+        """
+        if step < 0:
+            raise ValueError(f"step must be 0 or more, got {step}")
+        path = self._folder / f"step-{step:09d}{self._serializer.suffix}"
+        aside = self._folder / f".writing-{os.getpid()}{self._serializer.suffix}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Withdrawn first: between the two renames an old checksum must not vouch for new bytes.
+            _checksum_file(path).unlink(missing_ok=True)
+            self._serializer.save(state, aside)
+            digest = _digest(aside)
+            _flush(aside)
+            aside.replace(path)
+            _write_durably(_checksum_file(path), digest)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise CheckpointError(f"no checkpoint at {path}: {error.strerror or error}") from error
+        for old in self._by_age()[KEPT:]:
+            _checksum_file(old).unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
+        return path
+
+    def load(self) -> tuple[int, Any] | None:
+        """Read the newest checkpoint that is whole.
+
+        Returns:
+            Its step and state, or None where there is none.
+        """
+        for path in self._by_age():
+            checksum = _checksum_file(path)
+            if checksum.is_file() and checksum.read_text().strip() == _digest(path):
+                return _step(path), self._serializer.load(path)
+        return None
+
+    def _by_age(self) -> list[Path]:
+        """Checkpoints, newest first; a file without its checksum was never finished."""
+        files = self._folder.glob(f"step-*{self._serializer.suffix}")
+        return sorted((f for f in files if _checksum_file(f).exists()), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    match = re.match(r"step-(\d+)", path.name)
+    assert match is not None
+    return int(match[1])
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    aside = path.with_name(f".writing-{path.name}")
+    aside.write_text(text)
+    _flush(aside)
+    aside.replace(path)
+    _flush(path.parent)

@@ -1,0 +1,196 @@
+"""What a training function is given, what it gives back, and what stands behind both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from explr.core.checkpoint import Checkpoints
+from explr.core.config import ExplrConfig
+
+
+class Tracker(Protocol):
+    """Records what a training does. No method waits for a network."""
+
+    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Record one value of a metric.
+
+        Raises:
+            TypeError: `value` cannot be read as a number.
+        """
+        ...
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record values of several metrics at one step.
+
+        Raises:
+            TypeError: a value cannot be read as a number.
+        """
+        ...
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record parameters; nested mappings become dotted names."""
+        ...
+
+    def set_tag(self, name: str, value: Any) -> None:
+        """Attach a tag to the run; a later value replaces an earlier one."""
+        ...
+
+    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
+        """Keep a copy of a file or folder with the run.
+
+        Raises:
+            FileNotFoundError: there is nothing at `path`.
+        """
+        ...
+
+    def log_figure(self, figure: Any, name: str) -> None:
+        """Keep a Matplotlib figure as an image; the ending of `name` chooses the format."""
+        ...
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text as a file."""
+        ...
+
+    def mlflow_run(self) -> AbstractContextManager[Any]:
+        """Wait until the run exists in MLflow, and make it the active one within the block.
+
+        MLflow's own fluent calls and its autologging then land in this run.
+
+        Raises:
+            TrackingError: the run is not tracked, or MLflow did not create it in time.
+        """
+        ...
+
+
+class Reporter(Protocol):
+    """Carries intermediate values of the objective to whatever decides on pruning."""
+
+    def report(self, step: int, value: float) -> None:
+        """Tell the value of the objective at a step."""
+        ...
+
+    def should_prune(self) -> bool:
+        """Whether the trial should end now."""
+        ...
+
+
+class NullReporter:
+    """A training outside a sweep: nobody listens and nobody prunes."""
+
+    def report(self, step: int, value: float) -> None:
+        """Do nothing."""
+
+    def should_prune(self) -> bool:
+        """Never."""
+        return False
+
+
+@dataclass
+class TrainingContext:
+    """Everything that `train_model` may want to know or use.
+
+    Args:
+        hyperparameters: the values to train with, by name.
+        tracker: records metrics, parameters, tags and artifacts.
+        trial_id: identifies this training among all of them.
+        trial_number: number of the trial in its sweep, 0 outside one.
+        experiment_name: the experiment that the run belongs to.
+        device: device to train on, in PyTorch's spelling: `cpu`, `cuda`, `cuda:1`.
+        checkpoint_dir: where checkpoints go.
+        seed: the seed that was set, or None.
+        output_dir: folder of this run.
+        config: the whole configuration.
+        checkpoints: saves and restores training state in `checkpoint_dir`.
+        reporter: carries reports to the tuner.
+    """
+
+    hyperparameters: dict[str, Any]
+    tracker: Tracker
+    trial_id: str
+    trial_number: int = 0
+    experiment_name: str = "default"
+    device: str = "cuda"
+    checkpoint_dir: str = "./checkpoints"
+    seed: int | None = None
+    output_dir: Path = Path()
+    config: ExplrConfig | None = None
+    checkpoints: Checkpoints | None = None
+    reporter: Reporter = field(default_factory=NullReporter)
+
+    def report(self, step: int, **metrics: float) -> None:
+        """Log metrics of a step; the objective's metric among them is what pruning looks at.
+
+        Args:
+            step: epoch or batch, counted by the training.
+            metrics: values by metric name.
+
+        Raises:
+            TypeError: a value cannot be read as a number.
+        """
+        self.tracker.log_metrics(metrics, step=step)
+        objective = self.config.objective.metric if self.config else None
+        if objective in metrics:
+            self.reporter.report(step, float(metrics[objective]))
+
+    @property
+    def should_prune(self) -> bool:
+        """Whether the tuner wants this trial to end; raise `TrialPruned` then."""
+        return self.reporter.should_prune()
+
+    def save_checkpoint(self, state: Any, step: int) -> Path:
+        """Save training state so that a kill at any instant leaves a usable checkpoint.
+
+        Args:
+            state: what the framework saves: a mapping of tensors and plain values for PyTorch,
+                a Keras model for TensorFlow.
+            step: step that the state belongs to.
+
+        Returns:
+            The file that was written.
+
+        Raises:
+            CheckpointError: this context saves no checkpoints.
+        """
+        return self._checkpoints().save(state, step)
+
+    def load_checkpoint(self) -> tuple[int, Any] | None:
+        """The newest usable checkpoint, as step and state; None if there is none."""
+        return self._checkpoints().load()
+
+    def _checkpoints(self) -> Checkpoints:
+        if self.checkpoints is None:
+            raise RuntimeError("this TrainingContext was built without `checkpoints`")
+        return self.checkpoints
+
+
+@dataclass
+class TrainingResult:
+    """What a training achieved.
+
+    Args:
+        primary_metric: value of the objective.
+        primary_metric_name: its name, the same as `objective.metric`.
+        minimize: whether smaller is better, the same as `objective.direction`.
+        metrics: further metrics, recorded with the run.
+        best_model_path: where the best model was saved.
+        epochs_completed: number of epochs that were trained.
+    """
+
+    primary_metric: float
+    primary_metric_name: str = "val_loss"
+    minimize: bool = True
+    metrics: dict[str, float] = field(default_factory=dict)
+    best_model_path: str | None = None
+    epochs_completed: int = 0
+
+
+class TrainFunction(Protocol):
+    """A training: takes a context, returns a result or the bare value of the objective."""
+
+    def __call__(self, ctx: TrainingContext, /) -> TrainingResult | float:
+        """Train."""
+        ...

@@ -1,0 +1,1 @@
+"""What Hydra discovers; thin shells that wire the rooms behind them."""

@@ -1,0 +1,1 @@
+"""Where the rooms are wired: one training, the command line, the notebook."""

@@ -1,0 +1,64 @@
+"""Hydra over explr's config tree, without its command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from explr.plugins.search_path import CONFIG_TREE
+
+CONFIG_NAME = "config"
+"""Name of the primary config."""
+TRUSTED = ["explr.*", "hydra_plugins.*", "optuna.*", "logging.*"]
+"""What a config may have Hydra instantiate; the training function is resolved by explr itself."""
+
+
+@contextmanager
+def hydra_app(config_dir: str | None = None) -> Iterator[Hydra]:
+    """Make Hydra ready, and leave it as it was before.
+
+    Args:
+        config_dir: a folder of configs that comes after the packaged ones.
+    """
+    search_path = create_config_search_path(CONFIG_TREE)
+    if config_dir is not None:
+        folder = Path(config_dir).absolute().as_uri()
+        search_path.prepend("command-line", folder, SearchPathQuery(provider="schema"))
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2("explr", search_path)
+    finally:
+        GlobalHydra.instance().clear()
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+
+
+def compose_with(
+    app: Hydra, overrides: Sequence[str], config_name: str | None, multirun: bool
+) -> DictConfig:
+    """Compose as the command line does.
+
+    Args:
+        app: Hydra, as `hydra_app` made it ready.
+        overrides: settings in Hydra's grammar.
+        config_name: name of the primary config; None takes explr's own.
+        multirun: let ranges stand, as `-m` does.
+
+    Raises:
+        HydraException, OmegaConfBaseException: an override cannot be applied.
+    """
+    return app.compose_config(
+        config_name or CONFIG_NAME,
+        list(overrides),
+        run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
+        with_log_configuration=False,
+    )

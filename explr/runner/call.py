@@ -1,0 +1,36 @@
+"""The frame in which the user's function is called."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explr.core.protocols import TrainFunction, TrainingContext
+
+_context: TrainingContext | None = None
+
+
+def call_train_function(train_model: TrainFunction, context: TrainingContext) -> Any:
+    """Call the training function, which can be reached through `running_context` meanwhile."""
+    global _context
+    _context = context
+    try:
+        return train_model(context)
+    finally:
+        _context = None
+
+
+def running_context() -> TrainingContext | None:
+    """The context of the training that runs in this process, if one does."""
+    return _context
+
+
+def user_traceback(error: BaseException) -> TracebackType | None:
+    """The part of a traceback that lies in the training function; None if it was not in it."""
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code is call_train_function.__code__:
+            return frame.tb_next
+        frame = frame.tb_next
+    return None

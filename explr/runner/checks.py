@@ -1,0 +1,87 @@
+"""Everything that can be wrong before a training starts, found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from explr.core.config import ExplrConfig
+from explr.core.errors import ConfigError, UsageError
+from explr.core.protocols import TrainFunction
+from explr.core.target import check_train_function, resolve_target
+from explr.frameworks.base import Framework, get_framework
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that is ready to start.
+
+    Args:
+        config: the checked configuration.
+        train_model: the training function.
+        framework: the framework that it uses.
+        device: the device that it trains on, in PyTorch's spelling.
+    """
+
+    config: ExplrConfig
+    train_model: TrainFunction
+    framework: Framework
+    device: str
+
+
+def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepared:
+    """Check a composed config and find what it names.
+
+    Args:
+        cfg: the composed config.
+        train_model: a function to use in place of the one that the config names.
+
+    Raises:
+        UsageError: the one fault there is.
+        ConfigError: all of several faults.
+    """
+    faults: list[UsageError] = []
+
+    def attempt(step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except UsageError as error:
+            faults.append(error)
+            return None
+
+    config: ExplrConfig | None = attempt(lambda: ExplrConfig.from_composed(cfg))
+    named = [text for fault in faults for text in getattr(fault, "faults", ())]
+
+    def intact(key: str) -> bool:
+        return not any(text.startswith((f"{key} ", f"{key}:")) for text in named)
+
+    framework: Framework | None = None
+    function: TrainFunction | None = None
+    device: str | None = None
+    if intact("framework.name") and intact("framework"):
+        framework = attempt(lambda: get_framework(_select(cfg, "framework.name")))
+    if train_model is not None:
+        name = getattr(train_model, "__qualname__", repr(train_model))
+        function = attempt(lambda: check_train_function(train_model, name))
+    elif intact("train_model"):
+        function = attempt(lambda: resolve_target(_select(cfg, "train_model")))
+    if framework is not None and intact("gpu.device") and intact("gpu"):
+        resolve = framework.resolve_device
+        device = attempt(lambda: resolve(_select(cfg, "gpu.device")))
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise ConfigError([line for fault in faults for line in str(fault).splitlines()])
+    assert config is not None
+    assert function is not None
+    assert framework is not None
+    assert device is not None
+    return Prepared(config, function, framework, device)
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    value = OmegaConf.select(cfg, key)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -1,0 +1,75 @@
+"""The subcommands of `explr`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from explr.core.errors import ExplrError
+from explr.runner.faults import report_fault
+
+
+class Commands(click.Group):
+    """A group that names the nearest command, and shows faults as sentences."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; a word that is none may be a mistyped override too."""
+        import difflib
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f"did you mean {near[0]}?" if near else "`explr --help` lists them"
+            ctx.fail(f"there is no subcommand {args[0]!r}; {hint} (settings are KEY=VALUE)")
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ExplrError as error:
+            sys.exit(report_fault(error))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Train and tune deep-learning models from one function; `explr --help` shows the rest."""
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--train-fn", metavar="MODULE:FUNCTION", help="The training function.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def run(config: Path, train_fn: str | None, overrides: tuple[str, ...]) -> None:
+    """Train once from CONFIG, a plain YAML file of settings.
+
+    Keys of the file that are no settings of explr are hyperparameters. OVERRIDES (KEY=VALUE) win
+    over the file. A file with a `defaults` list is taken as a primary config of Hydra's.
+    """
+    from explr.runner.main import run_command_line
+    from explr.runner.settings_file import command_line
+
+    sys.exit(run_command_line([*command_line(config, train_fn), *overrides]))
+
+
+@commands.command("mlflow-ui")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--stop", is_flag=True, help="Stop the server that explr started.")
+def mlflow_ui(port: int, stop: bool) -> None:
+    """Make sure that the MLflow server of the local store runs, and print its address."""
+    from explr.runner.serve import start_server, stop_server
+
+    stop_server() if stop else start_server(port)
+
+
+@commands.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
+def sync(folder: Path | None) -> None:
+    """Ship what has not reached MLflow: of runs below FOLDER, or of all."""
+    from explr.runner.ship import sync_journals
+
+    sys.exit(sync_journals(folder))

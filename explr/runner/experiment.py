@@ -1,0 +1,221 @@
+"""One training: the only way to run one, whoever asks for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from explr.core.checkpoint import Checkpoints
+from explr.core.config import ROOT_KEYS, MLflowConfig
+from explr.core.errors import TrialPruned, UsageError
+from explr.core.protocols import (
+    Reporter,
+    Tracker,
+    TrainFunction,
+    TrainingContext,
+    TrainingResult,
+)
+from explr.core.result import read_result
+from explr.runner.call import call_train_function, running_context
+from explr.runner.checks import Prepared, prepare
+from explr.runner.files import RESULT_FILE, make_folder, write_result
+from explr.tracking.client import NullTracker
+from explr.tracking.provenance import provenance_tags
+from explr.tracking.session import Destination, TrackedRun, closing_line, open_run
+from explr.tracking.sweeps import current
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A training that came to its end.
+
+    Args:
+        result: what it achieved; None if it was pruned.
+        folder: folder of the run.
+        tracked: its record; None with `tracking=off`.
+        duration_s: how long `train_model` took.
+    """
+
+    result: TrainingResult | None
+    folder: Path
+    tracked: TrackedRun | None
+    duration_s: float
+
+
+def run(
+    cfg: DictConfig | Mapping[str, Any],
+    train_model: TrainFunction | None = None,
+    output_dir: str | Path | None = None,
+) -> TrainingResult:
+    """Train once, from Python.
+
+    Args:
+        cfg: what `explr.compose` or `hydra.compose` returned.
+        train_model: a function to use in place of the one that the config names.
+        output_dir: folder of the run; None makes a new one below `outputs`.
+
+    Returns:
+        The result, a bare number turned into a `TrainingResult`.
+
+    Raises:
+        UsageError: the configuration or the result is at fault.
+        TrialPruned: the training pruned itself.
+    """
+    node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+    folder = Path(output_dir or f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}").absolute()
+    outcome = run_training(node, folder, train_model=train_model)
+    if outcome.tracked is not None:
+        print(closing_line(outcome.tracked))
+    if outcome.result is None:
+        raise TrialPruned("the training pruned itself")
+    return outcome.result
+
+
+def report(step: int, **metrics: float) -> None:
+    """Log metrics of a step of the training that runs, like `ctx.report`.
+
+    Args:
+        step: epoch or batch, counted by the training.
+        metrics: values by metric name.
+
+    Raises:
+        UsageError: no training runs in this process.
+    """
+    context = running_context()
+    if context is None:
+        raise UsageError("explr.report was called outside a training")
+    context.report(step, **metrics)
+
+
+def run_training(
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    train_model: TrainFunction | None = None,
+    number: int = 0,
+    reporter: Reporter | None = None,
+    first_files: tuple[Path, ...] = (),
+    last_files: tuple[Path, ...] = (),
+) -> Outcome:
+    """Train once: check, seed, record, train, check the result, write it down.
+
+    Args:
+        cfg: the composed config.
+        folder: folder of the run.
+        train_model: a function to use in place of the one that the config names.
+        number: number of the trial in its sweep.
+        reporter: carries intermediate values to a tuner.
+        first_files: files recorded with the run as they are at its start.
+        last_files: files recorded with the run as they are at its end.
+
+    Raises:
+        UsageError: the configuration or the result is at fault.
+        Exception: whatever `train_model` raised.
+    """
+    prepared = prepare(cfg, train_model)
+    config = prepared.config
+    make_folder(folder)
+    prepared.framework.configure(
+        seed=config.seed,
+        deterministic=config.framework.deterministic,
+        threads=config.framework.threads,
+        device=prepared.device,
+        memory_limit_gb=config.gpu.memory_limit_gb,
+    )
+    begin = time.monotonic()
+    with _recorded(prepared, cfg, folder, first_files, last_files) as (tracker, tracked):
+        context = TrainingContext(
+            hyperparameters=config.hyperparameters,
+            tracker=tracker,
+            trial_id=tracked.journal.uid if tracked else folder.name,
+            trial_number=number,
+            experiment_name=config.experiment_name,
+            device=prepared.device,
+            checkpoint_dir=str(folder / "checkpoints"),
+            seed=config.seed,
+            output_dir=folder,
+            config=config,
+            checkpoints=Checkpoints(folder / "checkpoints", prepared.framework.serializer),
+        )
+        if reporter is not None:
+            context.reporter = reporter
+
+        def finish(state: str, result: TrainingResult | None, reason: str = "") -> Outcome:
+            outcome = Outcome(result, folder, tracked, time.monotonic() - begin)
+            write_result(outcome.folder, state, context, outcome.duration_s, result, reason)
+            return outcome
+
+        try:
+            returned = call_train_function(prepared.train_model, context)
+            result = read_result(returned, config.objective)
+            tracker.log_metrics(
+                {**result.metrics, "objective": result.primary_metric}, result.epochs_completed
+            )
+        except TrialPruned as pruned:
+            tracker.set_tag("explr.state", "PRUNED")
+            return finish("PRUNED", None, str(pruned))
+        except Exception as error:
+            finish("FAIL", None, f"{type(error).__name__}: {error}")
+            raise
+        return finish("COMPLETE", result)
+
+
+@contextmanager
+def _recorded(
+    prepared: Prepared,
+    cfg: DictConfig,
+    folder: Path,
+    first_files: tuple[Path, ...],
+    last_files: tuple[Path, ...],
+) -> Iterator[tuple[Tracker, TrackedRun | None]]:
+    """A tracker for the training, and the record that is closed with the training's true end."""
+    tracking = prepared.config.tracking
+    if not isinstance(tracking, MLflowConfig):
+        yield NullTracker(), None
+        return
+    destination = Destination(
+        tracking.uri, tracking.autostart, tracking.port, tracking.drain_timeout_s
+    )
+    sweep = current()
+    run = open_run(
+        folder,
+        destination.beside(sweep),
+        experiment=prepared.config.experiment_name,
+        name=folder.name,
+        params=_params(prepared, cfg),
+        tags={**provenance_tags(), "explr.kind": "trial" if sweep else "run"},
+        parent=sweep.journal if sweep else None,
+        first_files=first_files,
+        last_files=(*last_files, folder / RESULT_FILE),
+    )
+    try:
+        yield run.tracker, run
+    except Exception:
+        run.close("FAILED")
+        raise
+    except BaseException:
+        run.close("KILLED")
+        raise
+    run.close("FINISHED")
+
+
+def _params(prepared: Prepared, cfg: DictConfig) -> dict[str, Any]:
+    """Hyperparameters as they are used, and the rest as it was written."""
+    rest = OmegaConf.to_container(
+        OmegaConf.masked_copy(cfg, [key for key in ROOT_KEYS - {"hydra"} if key in cfg]),
+        enum_to_str=True,
+    )
+    assert isinstance(rest, dict)
+    return {
+        **prepared.config.hyperparameters,
+        **{str(key): value for key, value in rest.items()},
+        "train_model": prepared.config.train_model,
+        "device": prepared.device,
+    }

@@ -1,0 +1,76 @@
+"""The files of a run's folder that explr writes itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from explr.core.errors import UsageError
+from explr.core.protocols import TrainingContext, TrainingResult
+
+RESULT_FILE = "result.json"
+"""Name of the file that tells how a training ended."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"the output folder {folder} cannot be written: {error.strerror}"
+        ) from None
+
+
+def write_result(
+    folder: Path,
+    state: str,
+    context: TrainingContext,
+    duration_s: float,
+    result: TrainingResult | None,
+    reason: str,
+) -> None:
+    """Write down how a training ended.
+
+    Args:
+        folder: folder of the run.
+        state: COMPLETE, PRUNED or FAIL, as Optuna calls them.
+        context: what the training was given.
+        duration_s: how long it took.
+        result: what it achieved, if it came to its end.
+        reason: why it did not.
+    """
+    content: dict[str, Any] = {
+        "state": state,
+        "number": context.trial_number,
+        "params": context.hyperparameters,
+        "value": result.primary_metric if result else None,
+        "result": asdict(result) if result else None,
+        "seed": context.seed,
+        "device": context.device,
+        "duration_s": round(duration_s, 3),
+        "reason": reason,
+        "run": context.trial_id,
+    }
+    aside = folder / f".{RESULT_FILE}"
+    aside.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    aside.replace(folder / RESULT_FILE)
+
+
+def read_result_file(folder: Path) -> dict[str, Any] | None:
+    """What `write_result` wrote into `folder`; None if nothing did."""
+    try:
+        content = json.loads((folder / RESULT_FILE).read_text())
+    except FileNotFoundError:
+        return None
+    assert isinstance(content, dict)
+    return content

@@ -1,0 +1,144 @@
+"""`explr --help`: both worlds on one screen, subcommands and the config tree."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from explr.core.config import ROOT_KEYS
+from explr.runner.app import compose_with, hydra_app
+
+USAGE = """\
+Train and tune deep-learning models from one function.
+
+Usage:
+  explr [KEY=VALUE …]                     train once
+  explr -m [KEY=VALUE …]                  sweep; with tuner=optuna ranges are searched
+  explr run CONFIG.yaml --train-fn M:F    train once from a plain YAML file
+  explr mlflow-ui                         start MLflow's server if need be, print its address
+  explr sync                              ship what has not reached MLflow
+  explr SUBCOMMAND --help                 options of a subcommand
+  explr --hydra-help                      Hydra's own flags (-m, --cfg, --info, tab completion, …)
+"""
+
+
+def show_help(arguments: Sequence[str]) -> int:
+    """Print the help of the app, for the config that the given overrides compose.
+
+    Args:
+        arguments: the command line.
+
+    Returns:
+        The exit code.
+    """
+    args = get_args_parser().parse_intermixed_args(list(arguments))
+    try:
+        with hydra_app(args.config_dir) as app:
+            cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
+            print("\n".join((USAGE, *_groups(app, cfg), *_hyperparameters(cfg), *_settings(cfg))))
+    except (HydraException, OmegaConfBaseException) as error:
+        from explr.runner.diagnosis import diagnose
+        from explr.runner.faults import report_fault
+
+        return report_fault(diagnose(error, arguments))
+    return 0
+
+
+def _groups(app: Hydra, cfg: DictConfig) -> Iterator[str]:
+    yield "Config groups (GROUP=OPTION, the chosen option is marked *):"
+    choices = cfg.hydra.runtime.choices
+    for group in sorted(app.list_all_config_groups()):
+        if group.startswith(("hydra", "explr/")):
+            continue
+        yield f"  {group}"
+        for option in sorted(app.config_loader.get_group_options(group)):
+            mark = "*" if _chosen(choices, group) == option else " "
+            yield _row(f"  {mark} {option}", _comments(group, option).get("", ""), 22)
+    yield ""
+
+
+def _chosen(choices: Mapping[str, Any], group: str) -> Any:
+    return next((v for k, v in choices.items() if k.partition("@")[0] == group), None)
+
+
+def _hyperparameters(cfg: DictConfig) -> Iterator[str]:
+    yield "Hyperparameters (KEY=VALUE; a new one with +KEY=VALUE):"
+    space = _chosen(cfg.hydra.runtime.choices, "search_space")
+    comments = _comments("search_space", "default") | _comments("search_space", str(space))
+    for key in map(str, cfg):
+        if key not in ROOT_KEYS:
+            yield _row(f"    {key}={_plain(cfg, key)}", comments.get(key, ""), 26)
+    yield ""
+
+
+def _settings(cfg: DictConfig) -> Iterator[str]:
+    yield "Settings (KEY=VALUE):"
+    words = []
+    for key in sorted(ROOT_KEYS - {"hydra", "search_space"}):
+        if OmegaConf.is_dict(cfg[key]):
+            words += [f"{key}.{name}={_plain(cfg[key], str(name))}" for name in cfg[key]]
+        else:
+            words.append(f"{key}={_plain(cfg, key)}")
+    for word in words:
+        yield f"    {word}"
+
+
+def _plain(node: DictConfig, key: str) -> str:
+    """A value as one writes it on the command line."""
+    if OmegaConf.is_missing(node, key):
+        return "???"
+    value = node[key]
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(getattr(value, "name", value))
+
+
+def _row(left: str, right: str, width: int) -> str:
+    if not right:
+        return left
+    columns = shutil.get_terminal_size((100, 24)).columns
+    indent = " " * (width + 2)
+    return textwrap.fill(
+        right,
+        max(columns, width + 30),
+        initial_indent=f"{left:<{width}}  ",
+        subsequent_indent=indent,
+    )
+
+
+def _comments(group: str, option: str) -> dict[str, str]:
+    """The comment above each key of a config file, and under "" the one at its top."""
+    text = _text(group, option)
+    comments: dict[str, str] = {}
+    above: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            if "@package" not in line:
+                above.append(line.lstrip("# "))
+        else:
+            key = line.partition(":")[0]
+            if above and not line.strip():
+                comments.setdefault("", " ".join(above))
+            elif above:
+                name = "" if key == "defaults" or "" not in comments else key
+                comments.setdefault(name, " ".join(above))
+            above = []
+    return comments
+
+
+def _text(group: str, option: str) -> str:
+    packaged = files("explr.conf").joinpath(*group.split("/"), f"{option}.yaml")
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    own = Path("conf", *group.split("/"), f"{option}.yaml")
+    return own.read_text(encoding="utf-8") if own.is_file() else ""

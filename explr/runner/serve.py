@@ -1,0 +1,46 @@
+"""`explr mlflow-ui`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from explr.core.errors import TrackingError
+from explr.tracking.companion import connect
+from explr.tracking.home import explr_home, is_local_store, local_store_uri
+from explr.tracking.server import MLflowServer
+
+START_TIMEOUT_S = 180.0
+"""How long to wait for the server; MLflow takes 10 to 35 s on a machine with two cores."""
+
+
+def start_server(port: int) -> None:
+    """Make sure that a server runs, wait until it answers, and print its address.
+
+    Args:
+        port: first port to try.
+
+    Raises:
+        TrackingError: it does not come up.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri and not is_local_store(uri):
+        click.echo(f"{uri} (from MLFLOW_TRACKING_URI)")
+        return
+    server = MLflowServer(uri, port=port)
+    if server.state() is None:
+        click.echo("Starting the MLflow server, which takes a moment …", err=True)
+        connect(uri or local_store_uri())
+    state = server.start()
+    if not server.wait_until_ready(START_TIMEOUT_S):
+        log_file = explr_home() / "server.log"
+        raise TrackingError(f"the MLflow server does not answer at {state.url}: see {log_file}")
+    if state.port != port:
+        click.echo(f"The server does not use port {port}, but {state.port}", err=True)
+    click.echo(state.url)
+
+
+def stop_server() -> None:
+    """Stop the server that explr started, if one runs."""
+    click.echo("stopped" if MLflowServer().stop() else "no MLflow server of explr's is running")

@@ -1,0 +1,141 @@
+"""The Hydra callback: `hydra/callbacks=explr_mlflow` mirrors the runs of any Hydra app to MLflow.
+
+A sweep becomes a parent run. In explr's own app the experiment records each training itself, and
+the callback only tells it of the sweep; in any other app it records the job from outside.
+
+Hydra turns what a callback raises into a warning; so nothing here may be needed for the job.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from explr.tracking.provenance import provenance_tags
+from explr.tracking.session import Destination, Status, TrackedRun, closing_line, open_run
+from explr.tracking.sweeps import Sweep, announce
+
+log = logging.getLogger(__name__)
+
+OWN_TASK = "explr_records_itself"
+"""Attribute of a task function that records its own runs."""
+
+
+class MLflowCallback(Callback):
+    """Mirrors Hydra's runs and sweeps to MLflow.
+
+    Args:
+        experiment_name: name of the MLflow experiment.
+        uri: tracking URI; None uses the local store in EXPLR_HOME.
+        autostart: start an MLflow server for the local store.
+        port: first port to try for it.
+        drain_timeout_s: how long the end of a command waits for MLflow to catch up.
+    """
+
+    def __init__(
+        self,
+        experiment_name: str,
+        uri: str | None = None,
+        autostart: bool = True,
+        port: int = 5000,
+        drain_timeout_s: float = 10.0,
+    ) -> None:
+        self._experiment = experiment_name
+        self._destination = Destination(uri, autostart, port, drain_timeout_s)
+        self._sweep: Sweep | None = None
+        self._parent: TrackedRun | None = None
+        self._job: TrackedRun | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a worker: the sweep, not the open files of the controller."""
+        return {**self.__dict__, "_parent": None, "_job": None}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Open the sweep's own run."""
+        folder = Path(config.hydra.sweep.dir).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._parent = open_run(
+            folder,
+            self._destination,
+            experiment=self._experiment,
+            name=folder.name,
+            params=_params(config),
+            tags={**provenance_tags(), "explr.kind": "sweep"},
+            last_files=_results_of(folder),
+        )
+        self._sweep = Sweep(self._parent.journal.path, socket.gethostname())
+
+    def on_job_start(
+        self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any
+    ) -> None:
+        """Tell the job of its sweep; open its run unless it does so itself."""
+        announce(self._sweep)
+        if getattr(task_function, OWN_TASK, False):
+            return
+        hydra = HydraConfig.get()
+        folder = Path(hydra.runtime.output_dir)
+        self._job = open_run(
+            folder,
+            self._destination.beside(self._sweep),
+            experiment=self._experiment,
+            name=folder.name,
+            params=_params(config),
+            tags={**provenance_tags(), "explr.kind": "run"},
+            parent=self._sweep.journal if self._sweep else None,
+            first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
+            last_files=(folder / f"{hydra.job.name}.log",),
+        )
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Close the job's run; a number that it returned becomes a metric."""
+        announce(None)
+        if self._job is None:
+            return
+        returned = job_return._return_value
+        if job_return.status is JobStatus.COMPLETED:
+            if isinstance(returned, (int, float)) and not isinstance(returned, bool):
+                self._job.tracker.log_metric("objective", returned)
+            self._job.close("FINISHED")
+        else:
+            self._job.close("FAILED" if isinstance(returned, Exception) else "KILLED")
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Give MLflow the time to catch up, and tell where the run is."""
+        if self._job is not None:
+            log.info(closing_line(self._job))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Close the sweep's run, give MLflow the time to catch up, and tell where it is."""
+        if self._parent is not None:
+            # Hydra calls this in a `finally`: what ended the sweep is the exception in flight.
+            self._parent.close(_status(sys.exception()))
+            log.info(closing_line(self._parent))
+
+
+def _status(error: BaseException | None) -> Status:
+    if error is None:
+        return "FINISHED"
+    return "FAILED" if isinstance(error, Exception) else "KILLED"
+
+
+def _results_of(folder: Path) -> tuple[Path, ...]:
+    return (folder / "multirun.yaml", folder / "optimization_results.yaml")
+
+
+def _params(config: DictConfig) -> Mapping[str, Any]:
+    """The config of the job without Hydra's own part; what cannot be resolved stays as written."""
+    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    job._set_flag("readonly", False)
+    content = OmegaConf.to_container(job, resolve=False, enum_to_str=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

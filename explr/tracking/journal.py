@@ -1,0 +1,129 @@
+"""The journal: everything that a run records, one line an event, in the run's own folder.
+
+A line is the CRC-32 of its text in eight hexadecimal digits, a space, and the event as JSON. It is
+handed to the operating system before `append` returns, so a killed process loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from explr.core.errors import TrackingError
+
+VERSION = 1
+"""Version of the format, recorded in the first event."""
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, which is MLflow's unit for every time."""
+    return time.time_ns() // 1_000_000
+
+
+class Journal:
+    """Appends events to one file.
+
+    Events carry `k` (kind), `t` (milliseconds since the epoch) and what their kind needs:
+    `start`, `metrics`, `params`, `tags`, `artifact`, `end`.
+
+    Args:
+        path: the file; its folder must exist.
+
+    Raises:
+        TrackingError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(
+                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise TrackingError(f"no journal at {path}: {error.strerror}") from error
+
+    @classmethod
+    def create(cls, folder: Path) -> Journal:
+        """Start a journal under a name that no other run has."""
+        return cls(folder / f"journal-{uuid.uuid4().hex}.jsonl")
+
+    @property
+    def uid(self) -> str:
+        """Identifies the run wherever it is recorded."""
+        return uid_of(self.path)
+
+    def append(self, kind: str, **fields: Any) -> None:
+        """Write one event.
+
+        Raises:
+            TrackingError: the disk is full or the file is gone.
+        """
+        self.write({"k": kind, "t": now_ms(), **fields})
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Write one event that carries its own kind and time.
+
+        Raises:
+            TrackingError: the disk is full or the file is gone.
+        """
+        text = _encode(event).encode("utf-8", "surrogatepass")
+        line = b"%08x %b\n" % (zlib.crc32(text), text)
+        try:
+            written = os.write(self._descriptor, line)
+        except OSError as error:
+            raise TrackingError(f"cannot write {self.path}: {error.strerror}") from error
+        if written != len(line):
+            raise TrackingError(f"cannot write {self.path}: no space left")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+class Read(NamedTuple):
+    """An event and where it ends in its file, in bytes."""
+
+    event: dict[str, Any]
+    end: int
+
+
+def uid_of(path: Path) -> str:
+    """The run's identity, as the name of its journal carries it."""
+    return path.stem.removeprefix("journal-")
+
+
+def read_events(path: Path, offset: int = 0) -> Iterator[Read]:
+    """Read whole events from `offset` on; damaged lines are passed over.
+
+    Args:
+        path: a journal.
+        offset: position in bytes at which a line begins.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # the writer is in the middle of it, or died there
+            offset += len(line)
+            event = _decode(line)
+            if event is not None:
+                yield Read(event, offset)
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    try:
+        if int(checksum, 16) != zlib.crc32(text):
+            return None
+        event = json.loads(text.decode("utf-8", "surrogatepass"))
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

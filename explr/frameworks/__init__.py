@@ -1,0 +1,1 @@
+"""The deep-learning frameworks, each behind the same protocol; importing this imports none."""

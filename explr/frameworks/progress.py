@@ -1,0 +1,130 @@
+"""What happens at the end of an epoch, the same for every framework."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from explr.core.config import Direction, ObjectiveConfig
+from explr.core.errors import ResultError, TrialPruned
+from explr.core.protocols import TrainingContext, TrainingResult
+
+logger = logging.getLogger(__name__)
+
+
+class Progress:
+    """Follows the objective over the epochs of one training, and keeps the best model.
+
+    Beside the model lies a JSON file with its epoch and metrics, from which a training that goes
+    on after an interruption learns what it has to beat.
+
+    Args:
+        ctx: the training's context. Its objective is followed; `val_loss`, minimized, where it
+            has no configuration.
+        model_name: name of the best model's file in `ctx.output_dir`.
+        epochs: number of epochs in all, for the log.
+        start_epoch: first epoch of this attempt; with more than 0, the best epoch of the
+            attempt before it still counts.
+    """
+
+    def __init__(
+        self,
+        ctx: TrainingContext,
+        model_name: str,
+        epochs: int | None = None,
+        start_epoch: int = 0,
+    ) -> None:
+        self.epochs = epochs
+        self._ctx = ctx
+        self._objective = ctx.config.objective if ctx.config else ObjectiveConfig()
+        self._minimize = self._objective.direction is Direction.minimize
+        self._model = ctx.output_dir / model_name
+        self._record = self._model.with_suffix(".json")
+        self._best: dict[str, float] | None = None
+        self._seen: set[str] = set()
+        self._completed = start_epoch
+        if start_epoch > 0 and self._record.is_file() and self._model.is_file():
+            self._best = json.loads(self._record.read_text())["metrics"]
+
+    def epoch_end(
+        self, epoch: int, metrics: Mapping[str, Any], save_model: Callable[[Path], None]
+    ) -> None:
+        """Keep the model if it is the best, log and report the metrics, and prune.
+
+        Args:
+            epoch: counted from 0.
+            metrics: numbers by name; an epoch without the objective's metric is only reported.
+            save_model: writes the model to the path that it is given.
+
+        Raises:
+            TrialPruned: the tuner wants the trial to end.
+            TypeError: a metric cannot be read as a number.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        self._seen.update(values)
+        self._completed = epoch + 1
+        if self._is_best(values):
+            self._keep(epoch, values, save_model)
+        logger.info("%s", self._line(epoch, values))
+        self._ctx.report(epoch, **values)
+        if self._ctx.should_prune:
+            raise TrialPruned(f"pruned after epoch {epoch + 1}")
+
+    def result(self) -> TrainingResult:
+        """The best epoch as a result.
+
+        Returns:
+            Its value of the objective and all of its metrics; NaN where no epoch had a number.
+
+        Raises:
+            ResultError: no epoch had the metric of the objective.
+        """
+        metric = self._objective.metric
+        if self._best is None and metric not in self._seen:
+            there = f"they have {', '.join(sorted(self._seen))}" if self._seen else "there are none"
+            raise ResultError(f"the objective {metric} is not among the epochs' metrics: {there}")
+        best = self._best or {metric: math.nan}
+        return TrainingResult(
+            primary_metric=best[metric],
+            primary_metric_name=metric,
+            minimize=self._minimize,
+            metrics=dict(best),
+            best_model_path=None if self._best is None else str(self._model),
+            epochs_completed=self._completed,
+        )
+
+    def _is_best(self, values: Mapping[str, float]) -> bool:
+        value = values.get(self._objective.metric, math.nan)
+        if math.isnan(value):
+            return False
+        if self._best is None or self._objective.metric not in self._best:
+            return True
+        best = self._best[self._objective.metric]
+        return value < best if self._minimize else value > best
+
+    def _keep(
+        self, epoch: int, values: dict[str, float], save_model: Callable[[Path], None]
+    ) -> None:
+        self._model.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._model.with_name(f".writing-{self._model.name}")
+        save_model(aside)
+        aside.replace(self._model)
+        aside = self._record.with_name(f".writing-{self._record.name}")
+        aside.write_text(json.dumps({"epoch": epoch, "metrics": values}))
+        aside.replace(self._record)
+        self._best = values
+
+    def _line(self, epoch: int, values: Mapping[str, float]) -> str:
+        of = "" if self.epochs is None else f"/{self.epochs}"
+        numbers = (f"{name} {_readable(value)}" for name, value in values.items())
+        return "  ".join([f"epoch {epoch + 1}{of}", *numbers])
+
+
+def _readable(value: float) -> str:
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return f"{value:.4f}"
+    return f"{value:.3g}"

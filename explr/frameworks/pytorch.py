@@ -1,0 +1,194 @@
+"""PyTorch: its settings, its checkpoints, and a helper for training loops."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from explr.core.checkpoint import Serializer
+from explr.core.errors import CheckpointError, DeviceError
+from explr.core.protocols import TrainingContext, TrainingResult
+from explr.frameworks.device import choose_device, cuda_index
+from explr.frameworks.progress import Progress
+from explr.utils.on_import import apply_on_import
+from explr.utils.seed import seed_everything
+
+if TYPE_CHECKING:
+    import torch
+
+_in_force = ExitStack()
+"""Takes back what the last training set."""
+
+
+class TorchSerializer:
+    """Writes tensors, numbers, texts, and lists and mappings of them with `torch.save`."""
+
+    suffix = ".pt"
+
+    def save(self, state: Any, path: Path) -> None:
+        """Write `state` to `path`.
+
+        Raises:
+            CheckpointError: `state` holds an object that `load` would refuse.
+            OSError: the file cannot be written.
+        """
+        import torch
+
+        with path.open("wb") as file:  # torch's own writer reports a full disk as RuntimeError
+            torch.save(state, file)
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        if unsafe:
+            path.unlink()
+            raise CheckpointError(
+                f"the checkpoint could not be read back, because it holds {', '.join(unsafe)}: "
+                "save tensors, numbers, texts, and lists and mappings of them"
+            )
+
+    def load(self, path: Path) -> Any:
+        """Read what `save` wrote, with tensors on the CPU; never runs code from the file."""
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class PyTorch:
+    """PyTorch behind the protocol `Framework`."""
+
+    name = "pytorch"
+    package = "torch"
+    serializer: Serializer = TorchSerializer()
+
+    def resolve_device(self, requested: str) -> str:
+        """See `Framework.resolve_device`."""
+        return choose_device(requested, self.package, _usable_gpus)
+
+    def configure(
+        self,
+        *,
+        seed: int | None,
+        deterministic: bool,
+        threads: int | None,
+        device: str,
+        memory_limit_gb: float,
+    ) -> None:
+        """See `Framework.configure`.
+
+        `deterministic` also sets `CUBLAS_WORKSPACE_CONFIG`, unless it is set already; the
+        variable stays, because cuBLAS reads it only once. The memory limit holds for PyTorch's
+        allocator; the CUDA context, about half a GiB, comes on top of it.
+        """
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        settings = partial(_apply, deterministic, threads, device, memory_limit_gb)
+        apply_on_import("framework", {self.package: settings})
+        seed_everything(seed)
+
+
+class TorchReporter:
+    """Logs, reports and prunes at the end of each epoch, and keeps the best model.
+
+    Args:
+        ctx: the training's context.
+        model: its `state_dict` is saved as `best_model.pt` in `ctx.output_dir` when it is the
+            best so far.
+        epochs: number of epochs in all, for the log.
+        start_epoch: first epoch of this attempt; with more than 0, the best epoch of the
+            attempt before it still counts.
+    """
+
+    def __init__(
+        self,
+        ctx: TrainingContext,
+        model: torch.nn.Module,
+        epochs: int | None = None,
+        start_epoch: int = 0,
+    ) -> None:
+        self._model = model
+        self._progress = Progress(ctx, "best_model.pt", epochs, start_epoch)
+
+    def epoch_end(self, epoch: int, /, **metrics: Any) -> None:
+        """Take in the metrics of an epoch.
+
+        Args:
+            epoch: counted from 0.
+            metrics: by name, numbers or tensors of one element.
+
+        Raises:
+            TrialPruned: the tuner wants the trial to end.
+        """
+        self._progress.epoch_end(epoch, metrics, self._save)
+
+    def result(self) -> TrainingResult:
+        """The best epoch, as `train_model` returns it.
+
+        Raises:
+            ResultError: no epoch had the metric of the objective.
+        """
+        return self._progress.result()
+
+    def _save(self, path: Path) -> None:
+        import torch
+
+        with path.open("wb") as file:
+            torch.save(self._model.state_dict(), file)
+
+
+def _usable_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _apply(
+    deterministic: bool,
+    threads: int | None,
+    device: str,
+    memory_limit_gb: float,
+    torch: ModuleType,
+) -> None:
+    _in_force.close()
+    if threads is not None:
+        _in_force.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(threads)
+    if deterministic:
+        _make_deterministic(torch)
+    if device.startswith("cuda"):
+        _set_up_gpu(torch, cuda_index(device), memory_limit_gb)
+
+
+def _make_deterministic(torch: ModuleType) -> None:
+    cudnn = torch.backends.cudnn
+    _in_force.callback(
+        torch.use_deterministic_algorithms,
+        torch.are_deterministic_algorithms_enabled(),
+        warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    _in_force.callback(setattr, cudnn, "deterministic", cudnn.deterministic)
+    _in_force.callback(setattr, cudnn, "benchmark", cudnn.benchmark)
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic = True
+    cudnn.benchmark = False
+
+
+def _set_up_gpu(torch: ModuleType, index: int | None, memory_limit_gb: float) -> None:
+    """Make the GPU the current one, so that `.cuda()` finds it, and limit its memory."""
+    current = torch.cuda.current_device()
+    if index is None:
+        index = current
+    elif index != current:
+        _in_force.callback(torch.cuda.set_device, current)
+        torch.cuda.set_device(index)
+    if memory_limit_gb == 0:
+        return
+    total_gb = torch.cuda.get_device_properties(index).total_memory / 2**30
+    if memory_limit_gb > total_gb:
+        raise DeviceError(
+            f"gpu.memory_limit_gb={memory_limit_gb:g} is more than the {total_gb:.1f} GiB of "
+            f"cuda:{index}: lower it, or set no limit with gpu.memory_limit_gb=0"
+        )
+    _in_force.callback(torch.cuda.set_per_process_memory_fraction, 1.0, index)
+    torch.cuda.set_per_process_memory_fraction(memory_limit_gb / total_gb, index)

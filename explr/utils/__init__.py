@@ -1,0 +1,1 @@
+"""Seeds, GPUs and other matters of the machine that a training runs on."""

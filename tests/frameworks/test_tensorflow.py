@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from explr.core.errors import TrialPruned
+
+pytestmark = [
+    pytest.mark.slow,
+    # Keras 3 itself, when it saves a model with numpy 2.4
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
+]
+
+SETTINGS = '{"seed": None, "deterministic": False, "threads": None, "device": "cpu"}'
+
+TWO_GPUS = f"""
+import os
+import tensorflow as tf
+from tensorflow.python.eager import context
+from explr.core.errors import DeviceError
+from explr.frameworks.tensorflow import TensorFlow
+
+# TensorFlow's own rules, on a machine with two GPUs: only the list of devices is made up.
+machine = context.context()
+machine._initialize_physical_devices()
+gpus = [context.PhysicalDevice(f"/physical_device:GPU:{{n}}", "GPU") for n in (0, 1)]
+machine._physical_devices += gpus
+machine._visible_device_list += gpus
+machine._memory_growth_map.update(dict.fromkeys(gpus))
+
+def configure(**settings):
+    settings = {{**{SETTINGS}, "memory_limit_gb": 0, **settings}}
+    try:
+        TensorFlow().configure(**settings)
+    except DeviceError as error:
+        return str(error)
+
+def visible():
+    return [gpu.name[-1] for gpu in tf.config.get_visible_devices("GPU")]
+
+def growth():
+    return [tf.config.experimental.get_memory_growth(gpu) for gpu in gpus]
+
+def limits():
+    devices = [tf.config.get_logical_device_configuration(gpu) or [] for gpu in gpus]
+    return [device.memory_limit for [device] in filter(None, devices)]
+
+def start():
+    machine._context_handle = object()
+"""
+
+
+def output_of(code: str) -> list[str]:
+    """What a fresh interpreter prints, line by line."""
+    # The made-up machine cannot be taken down in order.
+    ended = code + "\nimport os, sys; sys.stdout.flush(); os._exit(0)"
+    done = subprocess.run(
+        [sys.executable, "-c", ended], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.stdout or done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_devices_and_memory_before_the_start() -> None:
+    lines = output_of(
+        TWO_GPUS + "print(TensorFlow().resolve_device('cuda:1'))\n"
+        "print(configure(device='cuda:1'), visible(), growth())\n"
+        "print(configure(device='cuda', memory_limit_gb=2), visible(), growth(), limits())\n"
+        "print(configure(device='cpu'), visible())\n"
+        "print(configure(device='cuda:2'))\n"
+    )
+    assert lines == [
+        "cuda:1",
+        "None ['1'] [None, True]",
+        "None ['0', '1'] [None, False] [2048, 2048]",
+        "None []",
+        "gpu.device=cuda:2 is not on this machine: it has cpu, cuda:0, cuda:1",
+    ]
+
+
+def test_after_the_start_the_same_again_passes_and_others_are_errors() -> None:
+    lines = output_of(
+        TWO_GPUS + "same = dict(device='cuda', memory_limit_gb=2, threads=1)\n"
+        "configure(**same); start(); print(configure(**same))\n"
+        "for other in (dict(device='cpu'), dict(memory_limit_gb=3), dict(memory_limit_gb=0),\n"
+        "              dict(threads=2)):\n"
+        "    print(configure(**{**same, **other}))\n"
+    )
+    assert lines[0] == "None"
+    settings = ["gpu.device=cpu", "gpu.memory_limit_gb=3", "gpu.memory_limit_gb=0"]
+    settings.append("framework.threads=2")
+    for line, setting in zip(lines[1:], settings, strict=True):
+        assert line.startswith(f"{setting} cannot be set, because TensorFlow has already started")
+
+
+def test_threads_and_deterministic_mode() -> None:
+    lines = output_of(
+        "import logging, sys; logging.basicConfig(stream=sys.stdout, format='%(message)s')\n"
+        "import tensorflow as tf\n"
+        "from explr.frameworks.tensorflow import TensorFlow\n"
+        f"plain = {{**{SETTINGS}, 'memory_limit_gb': 0}}\n"
+        "threads = tf.config.threading.get_intra_op_parallelism_threads\n"
+        "for n in (2, None, 1):\n"
+        "    TensorFlow().configure(**{**plain, 'threads': n}); print(threads())\n"
+        "tf.zeros(1) + 1\n"
+        "TensorFlow().configure(**{**plain, 'threads': 1})\n"
+        "TensorFlow().configure(**{**plain, 'seed': 1, 'deterministic': True})\n"
+        "from tensorflow.python.framework.config import is_op_determinism_enabled\n"
+        "print(is_op_determinism_enabled())\n"
+    )
+    kept = "TensorFlow keeps its 1 CPU threads until this process ends"
+    assert lines == ["2", "0", "1", kept, "True"]
+
+
+def fit(callbacks: Any, epochs: int, initial_epoch: int = 0) -> Any:
+    import keras
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.1), loss="mse", metrics=["mae"])
+    x = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
+    model.fit(
+        x,
+        2 * x,
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        validation_data=(x, 2 * x),
+        callbacks=callbacks,
+        verbose=0,
+    )
+    return model
+
+
+def test_the_callback_reports_and_keeps_the_best_model(make_context: Any, tmp_path: Path) -> None:
+    import keras
+
+    from explr.frameworks.tensorflow import KerasReporter
+
+    ctx = make_context()
+    reporter = KerasReporter(ctx)
+    assert isinstance(reporter, keras.callbacks.Callback)
+    fit([reporter], epochs=3)
+    result = reporter.result()
+    assert [step for step, _ in ctx.tracker.rows] == [0, 1, 2]
+    assert list(ctx.tracker.rows[0][1]) == ["train_loss", "val_loss", "train_mae", "val_mae"]
+    assert result.primary_metric == min(row["val_loss"] for _, row in ctx.tracker.rows)
+    assert result.epochs_completed == 3
+    assert result.best_model_path == str(tmp_path / "best_model.keras")
+    best = keras.models.load_model(result.best_model_path)
+    x = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
+    assert best.evaluate(x, 2 * x, verbose=0)[0] == pytest.approx(result.primary_metric)
+
+
+def test_the_learning_rate_keeps_its_name(make_context: Any) -> None:
+    import keras
+
+    from explr.frameworks.tensorflow import KerasReporter
+
+    ctx = make_context()
+    schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5)
+    fit([schedule, KerasReporter(ctx)], epochs=1)
+    assert ctx.tracker.rows[0][1]["learning_rate"] == 0.5
+
+
+def test_the_callback_prunes(make_context: Any) -> None:
+    from explr.frameworks.tensorflow import KerasReporter
+
+    ctx = make_context("val_loss", reporter=make_context.PruneAt(1))
+    with pytest.raises(TrialPruned):
+        fit([KerasReporter(ctx)], epochs=5)
+    assert [step for step, _ in ctx.tracker.rows] == [0, 1]
+
+
+def test_the_callback_goes_on(make_context: Any) -> None:
+    from explr.frameworks.tensorflow import KerasReporter
+
+    ctx = make_context()
+    fit([KerasReporter(ctx)], epochs=2)
+    resumed = KerasReporter(ctx, start_epoch=2)
+    fit([resumed], epochs=3, initial_epoch=2)
+    assert resumed.result().epochs_completed == 3
+    assert resumed.result().primary_metric == min(row["val_loss"] for _, row in ctx.tracker.rows)
+
+
+def test_the_module_is_light_until_the_callback_is_used() -> None:
+    lines = output_of(
+        "import sys; import explr.frameworks.tensorflow as module; print('keras' in sys.modules)\n"
+        "print(module.KerasReporter.__name__, 'keras' in sys.modules)\n"
+    )
+    assert lines == ["False", "KerasReporter True"]

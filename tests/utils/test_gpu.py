@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from explr.utils.gpu import nvidia_gpu_count
+
+COUNT = "from explr.utils.gpu import nvidia_gpu_count; print(nvidia_gpu_count())"
+
+DRIVER_WITH_TWO_GPUS = """
+int nvmlInit_v2(void) { return 0; }
+int nvmlInitWithFlags(unsigned int flags) { return 0; }
+int nvmlShutdown(void) { return 0; }
+int nvmlDeviceGetCount_v2(unsigned int *count) { *count = 2; return 0; }
+const char *nvmlErrorString(int code) { return "error"; }
+"""
+
+DRIVER_MISMATCH = 18
+"""NVML_ERROR_LIB_RM_VERSION_MISMATCH: the driver was updated, the machine not rebooted."""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a driver library that knows two GPUs."""
+    return build_driver(tmp_path_factory.mktemp("driver"), DRIVER_WITH_TWO_GPUS)
+
+
+def build_driver(folder: Path, source: str) -> Path:
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("gcc is not installed, which builds the driver library for this test")
+    (folder / "nvml.c").write_text(source)
+    name = "libnvidia-ml.so.1"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", name, "nvml.c"],
+        cwd=folder,
+        check=True,
+    )
+    return folder
+
+
+def count_with(driver: Path, visible: str | None = None) -> int:
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(driver)}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    if visible is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = visible
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+def test_counts_what_the_driver_has(driver: Path) -> None:
+    assert count_with(driver) == 2
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"),
+    [
+        ("", 0),
+        ("-1", 0),
+        ("1", 1),
+        ("1,0", 2),
+        ("0,-1,1", 1),
+        ("2", 0),
+        ("GPU-5a1b", 1),
+        (" 0 , 1 ", 2),
+    ],
+)
+def test_counts_what_cuda_may_see(driver: Path, visible: str, count: int) -> None:
+    assert count_with(driver, visible) == count
+
+
+def test_a_driver_that_does_not_answer_has_no_gpus(tmp_path: Path) -> None:
+    source = DRIVER_WITH_TWO_GPUS.replace(
+        "flags) { return 0", f"flags) {{ return {DRIVER_MISMATCH}"
+    )
+    assert count_with(build_driver(tmp_path, source)) == 0
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_hidden_gpus_need_no_driver(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert nvidia_gpu_count() == 0
+
+
+def test_no_driver_is_no_gpu(tmp_path: Path) -> None:
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has an NVIDIA driver")
+    assert count_with(tmp_path) == 0

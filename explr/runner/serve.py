@@ -7,9 +7,10 @@ import os
 import click
 
 from explr.core.errors import TrackingError
-from explr.tracking.companion import connect
-from explr.tracking.home import explr_home, is_local_store, local_store_uri
+from explr.tracking.destination import Destination
+from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.server import MLflowServer
+from explr.tracking.store import connect
 
 START_TIMEOUT_S = 180.0
 """How long to wait for the server; MLflow takes 10 to 35 s on a machine with two cores."""
@@ -31,7 +32,7 @@ def start_server(port: int) -> None:
     server = MLflowServer(uri, port=port)
     if server.state() is None:
         click.echo("Starting the MLflow server, which takes a moment …", err=True)
-        connect(uri or local_store_uri())
+        connect(Destination(uri).resolved_uri)
     state = server.start()
     if not server.wait_until_ready(START_TIMEOUT_S):
         log_file = explr_home() / "server.log"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import click
 
-from explr.tracking.companion import Order, follow
-from explr.tracking.home import local_store_uri
-from explr.tracking.journal import read_events
-from explr.tracking.spool import Entry, enter, entries, read_position
-
-NOBODY = 0
-"""A process id that never lives: what is shipped for it is left by the dead."""
+from explr.tracking.companion import LOG_FILE, Order, follow
+from explr.tracking.destination import Destination
+from explr.tracking.home import explr_home
+from explr.tracking.journal import first_event
+from explr.tracking.position import read_position
+from explr.tracking.spool import Entry, enter, entries, is_of_this_host
 
 
 def sync_journals(folder: Path | None) -> int:
@@ -24,6 +24,9 @@ def sync_journals(folder: Path | None) -> int:
 
     Returns:
         The exit code: 1 if something waits that should not.
+
+    Raises:
+        TrackingError: EXPLR_HOME cannot be used.
     """
     if folder is not None:
         _enter_strays(folder)
@@ -32,15 +35,25 @@ def sync_journals(folder: Path | None) -> int:
         click.echo("Nothing waits: MLflow has all of it.")
         return 0
     click.echo(f"Shipping {_runs(len(before))} …")
-    for uri in {entry.uri for entry in before}:
-        follow(Order(uri, NOBODY, 0.0, serve=False, port=5000))
+    _log_to_file()
+    for uri in dict.fromkeys(entry.uri for entry in before):
+        follow(Order(uri))
     left = {entry.uid for entry in _waiting(folder)}
+    code = 0
+    shipped = 0
     for entry in before:
+        journal = Path(entry.journal)
         if entry.uid in left:
-            reason = read_position(Path(entry.journal)).error or "its training is still running"
-            click.echo(f"{entry.journal}: {reason}", err=True)
-    click.echo(f"{_runs(len(before) - len(left))} shipped, {len(left)} left.")
-    return 1 if any(read_position(Path(e.journal)).error for e in before if e.uid in left) else 0
+            error = read_position(journal).error
+            click.echo(f"{journal}: {error or _reason(entry)}", err=True)
+            code = 1 if error else code
+        elif journal.exists():
+            shipped += 1
+        else:
+            click.echo(f"{journal} was deleted: what it held beyond MLflow is lost", err=True)
+            code = 1
+    click.echo(f"{_runs(shipped)} shipped, {len(left)} left.")
+    return code
 
 
 def _waiting(folder: Path | None) -> list[Entry]:
@@ -48,18 +61,36 @@ def _waiting(folder: Path | None) -> list[Entry]:
     return [e for e in entries() if root is None or Path(e.journal).is_relative_to(root)]
 
 
+def _reason(entry: Entry) -> str:
+    """Why a run waits with which nothing is wrong."""
+    if is_of_this_host(entry):
+        return "its training is still running"
+    return f"its training runs on {entry.host}, or ended there without a word"
+
+
 def _enter_strays(folder: Path) -> None:
     """Put journals on the list that are not: those copied from another machine, for one."""
-    known = {entry.uid for entry in entries()}
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or local_store_uri()
-    for journal in sorted(folder.resolve().rglob("journal-*.jsonl")):
-        first = next(read_events(journal), None)
-        if first is None or first.event["k"] != "start" or read_position(journal).done:
+    known = {entry.uid: entry for entry in entries()}
+    uri = Destination(os.environ.get("MLFLOW_TRACKING_URI")).resolved_uri
+    found = []
+    for journal in folder.resolve().rglob("journal-*.jsonl"):
+        start = first_event(journal)
+        position = read_position(journal)
+        if start is None or (position.done and position.offset >= journal.stat().st_size):
             continue
-        start = first.event
         entry = Entry(str(journal), uri, start["pid"], start["started"], start["host"])
-        if entry.uid not in known:
-            enter(entry)
+        # On the list under a path where it no longer is: the folder was moved.
+        if entry.uid not in known or not Path(known[entry.uid].journal).exists():
+            found.append((start["t"], entry))
+    for _, entry in sorted(found, key=lambda x: x[0]):  # a sweep before its jobs
+        enter(entry)
+
+
+def _log_to_file() -> None:
+    """Keep what MLflow and its libraries say on the way out of the terminal."""
+    handler = logging.FileHandler(explr_home() / LOG_FILE)
+    handler.setFormatter(logging.Formatter("[%(asctime)s][sync][%(levelname)s] %(message)s"))
+    logging.getLogger().addHandler(handler)
 
 
 def _runs(count: int) -> str:

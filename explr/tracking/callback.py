@@ -12,6 +12,7 @@ import logging
 import socket
 import sys
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,9 @@ class MLflowCallback(Callback):
     ) -> None:
         """Tell the job of its sweep; open its run unless it does so itself."""
         announce(self._sweep)
+        self._job = None
+        if self._parent is not None:
+            self._parent.keep_shipping()
         if getattr(task_function, OWN_TASK, False):
             return
         hydra = HydraConfig.get()
@@ -102,30 +106,36 @@ class MLflowCallback(Callback):
         if self._job is None:
             return
         returned = job_return._return_value
-        if job_return.status is JobStatus.COMPLETED:
-            if isinstance(returned, (int, float)) and not isinstance(returned, bool):
-                self._job.tracker.log_metric("objective", returned)
-            self._job.close("FINISHED")
-        else:
-            self._job.close("FAILED" if isinstance(returned, Exception) else "KILLED")
+        if job_return.status is not JobStatus.COMPLETED:
+            self._job.close(_status(returned))
+            return
+        if isinstance(returned, Real) and not isinstance(returned, bool):
+            self._job.tracker.log_metric("objective", float(returned))
+        self._job.close("FINISHED")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Give MLflow the time to catch up, and tell where the run is."""
         if self._job is not None:
-            log.info(closing_line(self._job))
+            _tell(self._job)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Close the sweep's run, give MLflow the time to catch up, and tell where it is."""
         if self._parent is not None:
             # Hydra calls this in a `finally`: what ended the sweep is the exception in flight.
             self._parent.close(_status(sys.exception()))
-            log.info(closing_line(self._parent))
+            _tell(self._parent)
 
 
-def _status(error: BaseException | None) -> Status:
-    if error is None:
+def _tell(run: TrackedRun) -> None:
+    """Say where a run is; whoever interrupted it does not want to wait for that."""
+    log.info(closing_line(run, wait=run.status != "KILLED"))
+
+
+def _status(error: object) -> Status:
+    """How a run ended that was ended by `error`, if by anything."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return "FINISHED"
-    return "FAILED" if isinstance(error, Exception) else "KILLED"
+    return "FAILED" if isinstance(error, (Exception, SystemExit)) else "KILLED"
 
 
 def _results_of(folder: Path) -> tuple[Path, ...]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
+import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
+from explr.tracking.copies import Copies, existing
 from explr.tracking.journal import Journal, now_ms
+from explr.tracking.names import MAX_PARAM, MAX_TAG, legal_name
 from explr.tracking.params import flatten
+from explr.tracking.values import number, whole_step
 
 if TYPE_CHECKING:
     from explr.core.protocols import Tracker
+
+log = logging.getLogger("explr.tracking")
 
 
 class ExplrTracker:
@@ -32,23 +38,25 @@ class ExplrTracker:
         open_mlflow_run: Callable[[], AbstractContextManager[Any]],
     ) -> None:
         self._journal = journal
-        self._folder = folder
+        self._copies = Copies(folder)
         self._open_mlflow_run = open_mlflow_run
+        self._names: set[str] = set()
+        self._not_finite: set[str] = set()
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """Record one value of a metric, in microseconds.
 
         Args:
             name: name of the metric.
-            value: anything that `float` takes; NaN and infinities are kept as they are.
+            value: a number, or an array or tensor of no dimensions; NaN and infinities are kept
+                as they are.
             step: epoch or batch, counted by the training; None stands for 0, as in MLflow.
 
         Raises:
-            TypeError: `value` cannot be read as a number.
+            TypeError: `value` cannot be read as a number, or `step` is not whole.
+            TrackingError: the disk is full, or the run's folder was deleted.
         """
-        self._journal.write(
-            {"k": "metrics", "t": now_ms(), "s": step, "m": {name: _number(name, value)}}
-        )
+        self.log_metrics({name: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record values of several metrics at one step.
@@ -58,18 +66,40 @@ class ExplrTracker:
             step: epoch or batch, counted by the training; None stands for 0.
 
         Raises:
-            TypeError: a value cannot be read as a number.
+            TypeError: a value cannot be read as a number, or `step` is not whole.
+            TrackingError: the disk is full, or the run's folder was deleted.
         """
-        values = {name: _number(name, value) for name, value in metrics.items()}
-        self._journal.write({"k": "metrics", "t": now_ms(), "s": step, "m": values})
+        values = {str(name): number(name, value) for name, value in metrics.items()}
+        self._journal.write({"k": "metrics", "t": now_ms(), "s": whole_step(step), "m": values})
+        for name, value in values.items():
+            if name not in self._names:
+                self._tell_name("metric", name)
+            if not math.isfinite(value) and name not in self._not_finite:
+                self._not_finite.add(name)
+                log.warning("metric %s is %s; this is told once", name, value)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record parameters; nested mappings become dotted names."""
-        self._journal.append("params", p={k: str(v) for k, v in flatten(params).items()})
+        """Record parameters; nested mappings become dotted names.
+
+        A value longer than MLflow takes is kept whole as a file, `params/NAME.txt`.
+        """
+        values = {str(name): str(value) for name, value in flatten(params).items()}
+        self._journal.append("params", p=values)
+        for name, value in values.items():
+            self._tell_name("parameter", name)
+            if len(value) > MAX_PARAM:
+                self.log_text(value, f"params/{legal_name(name)}.txt")
 
     def set_tag(self, name: str, value: Any) -> None:
-        """Attach a tag to the run; a later value replaces an earlier one."""
-        self._journal.append("tags", g={name: str(value)})
+        """Attach a tag to the run; a later value replaces an earlier one.
+
+        A value longer than MLflow takes is kept whole as a file, `tags/NAME.txt`.
+        """
+        text = str(value)
+        self._journal.append("tags", g={str(name): text})
+        self._tell_name("tag", str(name))
+        if len(text) > MAX_TAG:
+            self.log_text(text, f"tags/{legal_name(str(name))}.txt")
 
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
         """Keep a copy of a file or folder with the run; the original may be deleted afterwards.
@@ -80,16 +110,10 @@ class ExplrTracker:
 
         Raises:
             FileNotFoundError: there is nothing at `path`.
+            ValueError: `artifact_path` lies outside the run's artifacts.
+            TrackingError: it cannot be copied.
         """
-        source = Path(path)
-        if not source.exists():
-            raise FileNotFoundError(f"log_artifact: there is nothing at {source.absolute()}")
-        copy = self._place(f"{artifact_path}/{source.name}" if artifact_path else source.name)
-        if source.is_dir():
-            shutil.copytree(source, copy, dirs_exist_ok=True)
-        elif source.resolve() != copy.resolve():
-            shutil.copyfile(source, copy)
-        self._log_file(copy)
+        self._log_copy(self._copies.take(path, artifact_path))
 
     def log_figure(self, figure: Any, name: str) -> None:
         """Keep a Matplotlib figure as an image.
@@ -97,10 +121,13 @@ class ExplrTracker:
         Args:
             figure: a figure, or anything with `savefig`.
             name: file name among the run's artifacts; its ending chooses the format.
+
+        Raises:
+            ValueError: `name` lies outside the run's artifacts, or has an unknown ending.
         """
-        copy = self._place(name)
+        copy = self._copies.place(name)
         figure.savefig(copy)
-        self._log_file(copy)
+        self._log_copy(copy)
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as a file.
@@ -108,10 +135,12 @@ class ExplrTracker:
         Args:
             text: the whole content.
             name: file name among the run's artifacts.
+
+        Raises:
+            ValueError: `name` lies outside the run's artifacts.
+            TrackingError: it cannot be written.
         """
-        copy = self._place(name)
-        copy.write_text(text, encoding="utf-8")
-        self._log_file(copy)
+        self._log_copy(self._copies.write(text, name))
 
     def mlflow_run(self) -> AbstractContextManager[Any]:
         """Wait until the run exists in MLflow, and make it the active one within the block.
@@ -123,17 +152,17 @@ class ExplrTracker:
         """
         return self._open_mlflow_run()
 
-    def _place(self, name: str) -> Path:
-        root = (self._folder / "artifacts").resolve()
-        path = (root / name).resolve()
-        if not path.is_relative_to(root) or path == root:
-            raise ValueError(f"an artifact needs a name below the run's own folder, got {name!r}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+    def _tell_name(self, kind: str, name: str) -> None:
+        if name in self._names:
+            return
+        self._names.add(name)
+        if (legal := legal_name(name)) != name:
+            log.warning("MLflow has no %s named %r: there it is called %s", kind, name, legal)
 
-    def _log_file(self, path: Path) -> None:
-        inner = path.relative_to((self._folder / "artifacts").resolve()).parent.as_posix()
-        self._journal.append("artifact", f=str(path), d="" if inner == "." else inner)
+    def _log_copy(self, copy: Path) -> None:
+        self._journal.append(
+            "artifact", f=self._copies.within_run(copy), d=self._copies.folder_of(copy)
+        )
 
 
 class NullTracker:
@@ -141,12 +170,13 @@ class NullTracker:
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """Check the value and forget it."""
-        _number(name, value)
+        self.log_metrics({name: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Check the values and forget them."""
+        whole_step(step)
         for name, value in metrics.items():
-            _number(name, value)
+            number(name, value)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Do nothing."""
@@ -155,7 +185,8 @@ class NullTracker:
         """Do nothing."""
 
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
-        """Do nothing."""
+        """Check that there is something at `path`."""
+        existing(path)
 
     def log_figure(self, figure: Any, name: str) -> None:
         """Do nothing."""
@@ -172,15 +203,6 @@ class NullTracker:
         """
         raise TrackingError("ctx.tracker.mlflow_run() needs a tracked run: set tracking=mlflow")
         yield
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"metric {name} must be a number, got {type(value).__name__} {value!r:.80}"
-        ) from None
 
 
 if TYPE_CHECKING:

@@ -15,28 +15,19 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
-from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.home import explr_home
+from explr.tracking.liveness import Liveness
+from explr.tracking.position import read_position
 from explr.tracking.processes import ProcessIdentity, identity_of, is_alive
-from explr.tracking.spool import Entry, entries, is_of_this_host, strike_off
+from explr.tracking.shipping import PATIENCE_S, POLL_S, Shipping
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-    from explr.tracking.mirror import Mirror
-
-log = logging.getLogger("explr.tracking.companion")
-
-POLL_S = 0.1
-"""Pause between two looks at the journals."""
-MAX_BACKOFF_S = 30.0
-"""Longest pause after MLflow refused."""
-PATIENCE_S = 30.0
-"""How long a companion without its process goes on when nothing moves any more."""
+LOG_FILE = "mirror.log"
+"""Where companions write what happens to them, in EXPLR_HOME."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +36,22 @@ class Order:
 
     Args:
         uri: tracking URI to ship to.
-        pid: process to follow.
+        pid: process to follow; None follows nobody, and ships what is there.
         started: start time of that process, in seconds since the epoch.
         serve: start an MLflow server for a local store.
         port: first port to try for it.
     """
 
     uri: str
-    pid: int
-    started: float
-    serve: bool
-    port: int
+    pid: int | None = None
+    started: float = 0.0
+    serve: bool = False
+    port: int = 5000
+
+    @property
+    def followed(self) -> ProcessIdentity | None:
+        """The process to follow."""
+        return None if self.pid is None else ProcessIdentity(self.pid, self.started)
 
 
 _children: dict[str, subprocess.Popen[bytes]] = {}
@@ -72,152 +68,91 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
     Raises:
         TrackingError: the process cannot be started.
     """
-    child = _children.get(uri)
-    if child is not None and child.poll() is None:
+    if has_companion(uri):
         return
     me = identity_of()
     order = Order(uri, me.pid, me.started, serve, port)
     try:
-        with (explr_home() / "mirror.log").open("ab") as output:
+        with (explr_home() / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "explr.tracking.companion"],
+                # -P: a file in EXPLR_HOME is no module.
+                [sys.executable, "-P", "-m", "explr.tracking.companion"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
                 cwd=explr_home(),
+                env=_environment(),
             )
-        assert child.stdin is not None
-        child.stdin.write(json.dumps(asdict(order)).encode())
-        child.stdin.close()
     except OSError as error:
         raise TrackingError(f"the process that ships to MLflow did not start: {error}") from error
     _children[uri] = child
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it died at once: `has_companion` tells
+        child.stdin.write(json.dumps(asdict(order)).encode())
+        child.stdin.close()
+
+
+def has_companion(uri: str) -> bool:
+    """Whether the companion that this process started for a store still runs."""
+    child = _children.get(uri)
+    return child is not None and child.poll() is None
 
 
 def follow(order: Order) -> None:
     """Stand by for the lock of the store, then ship until nothing is left to do."""
     from filelock import FileLock, Timeout
 
-    followed = ProcessIdentity(order.pid, order.started)
-    lock = FileLock(explr_home() / f"mirror-{zlib.crc32(order.uri.encode()):08x}.lock")
+    lock = FileLock(explr_home() / f"mirror-{zlib.crc32(order.uri.encode()):08x}.lock", timeout=0)
+    bystander = _Bystander(order)
     while True:
         try:
-            with lock.acquire(timeout=0):
-                Shipping(order, followed).run()
-                return
+            lock.acquire()
         except Timeout:
-            if not is_alive(followed) and not _left_by_the_dead(order.uri):
+            if not bystander.is_needed():
                 return
             time.sleep(POLL_S)
+            continue
+        try:
+            port = order.port if order.serve else None
+            Shipping(order.uri, order.followed, port).run()
+        finally:
+            lock.release()
+        return
 
 
-class Shipping:
-    """The work of the one companion that holds the lock.
+class _Bystander:
+    """Decides how long to wait for a lock that another process holds."""
 
-    Args:
-        order: what to ship where.
-        followed: the process that it was started beside.
-    """
-
-    def __init__(self, order: Order, followed: ProcessIdentity) -> None:
+    def __init__(self, order: Order) -> None:
         self._order = order
-        self._followed = followed
-        self._mirrors: dict[str, Mirror] = {}
-        self._client: MlflowClient | None = None
+        self._liveness = Liveness()
+        self._seen: list[tuple[str, int]] = []
+        self._moved_at = time.monotonic()
 
-    def run(self) -> None:
-        """Ship until the followed process is gone and nothing of the dead is left."""
-        moved_at = time.monotonic()
-        backoff_s = POLL_S
-        while True:
-            alive = is_alive(self._followed)
-            moved, refused = self._round()
-            now = time.monotonic()
-            if moved:
-                moved_at = now
-            if not alive:
-                if not _left_by_the_dead(self._order.uri):
-                    return
-                if now - moved_at > PATIENCE_S:
-                    log.warning("nothing moves any more: `explr sync` ships what is left")
-                    return
-            backoff_s = min(backoff_s * 2, MAX_BACKOFF_S) if refused else POLL_S
-            if not moved:
-                time.sleep(min(backoff_s, PATIENCE_S / 4))
-
-    def _round(self) -> tuple[bool, bool]:
-        """Ship a little of every journal: whether anything moved, and whether MLflow refused."""
-        from mlflow.exceptions import MlflowException
-
-        moved = refused = False
-        for entry in entries(self._order.uri):
-            # Asked before reading: what a process wrote before it died is read before it is closed.
-            dead = is_of_this_host(entry) and not is_alive(
-                ProcessIdentity(entry.pid, entry.started)
-            )
-            try:
-                moved |= self._ship(entry, dead)
-            except (MlflowException, OSError, TrackingError) as error:
-                refused = True
-                log.warning("%s: %s", entry.journal, error)
-                if entry.uid in self._mirrors:
-                    self._mirrors[entry.uid].fail(str(error).splitlines()[0])
-        return moved, refused
-
-    def _ship(self, entry: Entry, dead: bool) -> bool:
-        from explr.tracking.mirror import Mirror
-
-        journal = Path(entry.journal)
-        if not journal.exists():
-            log.warning("%s is gone: what it held beyond MLflow is lost", journal)
-            strike_off(entry)
+    def is_needed(self) -> bool:
+        """Whether the other process may leave something that nobody else would ship."""
+        if (followed := self._order.followed) is not None and is_alive(followed):
+            self._moved_at = time.monotonic()
             return True
-        mirror = self._mirrors.get(entry.uid)
-        if mirror is None:
-            mirror = self._mirrors[entry.uid] = Mirror(self._connect(), entry.uri, journal)
-        moved = mirror.ship()
-        if dead and not mirror.done and not moved:
-            mirror.close_as_killed()
-        if mirror.done:
-            strike_off(entry)
-            del self._mirrors[entry.uid]
-            return True
-        return moved
-
-    def _connect(self) -> MlflowClient:
-        """MLflow's client; the store is made by it, before a server looks for it."""
-        if self._client is None:
-            self._client = connect(self._order.uri)
-            if self._order.serve and is_local_store(self._order.uri):
-                from explr.tracking.server import MLflowServer
-
-                state = MLflowServer(self._order.uri, port=self._order.port).start()
-                log.info("MLflow is served at %s", state.url)
-        return self._client
+        left = self._liveness.left(self._order.uri)
+        seen = [(entry.uid, read_position(Path(entry.journal)).offset) for entry in left]
+        if seen != self._seen:
+            self._seen = seen
+            self._moved_at = time.monotonic()
+        return bool(left) and time.monotonic() - self._moved_at <= PATIENCE_S
 
 
-def connect(uri: str) -> MlflowClient:
-    """MLflow's client for a store, with short time-outs and no telemetry.
+def _environment() -> dict[str, str]:
+    """What a companion finds in its environment: explr, wherever this process has it from."""
+    import explr
 
-    Raises:
-        MlflowException: the store cannot be opened.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)
-    return client
-
-
-def _left_by_the_dead(uri: str) -> bool:
-    return any(
-        is_of_this_host(entry) and not is_alive(ProcessIdentity(entry.pid, entry.started))
-        for entry in entries(uri)
-    )
+    environment = dict(os.environ)
+    environment.pop("PYTHONWARNINGS", None)  # MLflow's own are not the training's
+    paths = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    root = str(Path(explr.__file__).resolve().parent.parent)
+    environment["PYTHONPATH"] = os.pathsep.join([*paths, root])
+    return environment
 
 
 def main() -> None:

@@ -6,12 +6,14 @@ handed to the operating system before `append` returns, so a killed process lose
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
 import uuid
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,9 @@ from explr.core.errors import TrackingError
 
 VERSION = 1
 """Version of the format, recorded in the first event."""
+
+CLOSED = -1
+"""No file has this descriptor; the number of a closed one may soon be another file's."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -49,6 +54,10 @@ class Journal:
             )
         except OSError as error:
             raise TrackingError(f"no journal at {path}: {error.strerror}") from error
+        self._torn = False
+        # Held for as long as the writer lives; see `is_being_written`. Some file systems have none.
+        with suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @classmethod
     def create(cls, folder: Path) -> Journal:
@@ -64,7 +73,7 @@ class Journal:
         """Write one event.
 
         Raises:
-            TrackingError: the disk is full or the file is gone.
+            TrackingError: the disk is full, the file was deleted, or the journal is closed.
         """
         self.write({"k": kind, "t": now_ms(), **fields})
 
@@ -72,20 +81,36 @@ class Journal:
         """Write one event that carries its own kind and time.
 
         Raises:
-            TrackingError: the disk is full or the file is gone.
+            TrackingError: the disk is full, the file was deleted, or the journal is closed.
         """
         text = _encode(event).encode("utf-8", "surrogatepass")
-        line = b"%08x %b\n" % (zlib.crc32(text), text)
+        # A line that was cut off by a full disk must not take the next one with it.
+        line = b"%b%08x %b\n" % (b"\n" if self._torn else b"", zlib.crc32(text), text)
+        descriptor = self._descriptor
+        if descriptor == CLOSED:
+            raise TrackingError(f"the run has ended: nothing can be added to {self.path}")
         try:
-            written = os.write(self._descriptor, line)
+            if os.fstat(descriptor).st_nlink == 0:
+                raise TrackingError(
+                    f"cannot write {self.path}: it was deleted while the run went on"
+                )
+            written = os.write(descriptor, line)
         except OSError as error:
             raise TrackingError(f"cannot write {self.path}: {error.strerror}") from error
-        if written != len(line):
-            raise TrackingError(f"cannot write {self.path}: no space left")
+        self._torn = written != len(line)
+        if self._torn:
+            raise TrackingError(f"cannot write {self.path}: No space left on device")
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; a second call changes nothing."""
+        descriptor, self._descriptor = self._descriptor, CLOSED
+        if descriptor != CLOSED:
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        """Close and delete the file of a run that could not be begun."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
 
 class Read(NamedTuple):
@@ -116,6 +141,33 @@ def read_events(path: Path, offset: int = 0) -> Iterator[Read]:
             event = _decode(line)
             if event is not None:
                 yield Read(event, offset)
+
+
+def first_event(path: Path) -> dict[str, Any] | None:
+    """The `start` event of a journal; None where there is no journal or it is damaged."""
+    try:
+        first = next(read_events(path), None)
+    except OSError:
+        return None
+    return first.event if first is not None and first.event.get("k") == "start" else None
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process has the journal open for writing, on whichever machine it runs.
+
+    A process that its writer forked counts too; where the file system cannot tell, it is yes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:

@@ -13,28 +13,51 @@ MAX_PARAM = 6000
 MAX_TAG = 8000
 """Characters in the value of a tag; from `mlflow.utils.validation`."""
 
+_ILLEGAL = re.compile(r"[^/\w.\- :]+")
+_CHECKSUM = 9
+"""Characters of `-` and a checksum."""
+
 
 def legal_name(name: str) -> str:
     """A name of a metric, parameter or tag that MLflow accepts.
 
     A legal name stays as it is. Another is made legal and ends in the checksum of the original,
-    so that two names never become one.
+    which keeps apart what would become equal otherwise. The rules are those of
+    `mlflow.utils.validation`.
     """
-    legal = (
-        0 < len(name) <= MAX_NAME
-        and re.fullmatch(r"[/\w.\- :]+", name, re.ASCII) is not None
-        and posixpath.normpath(name) == name
-        and not name.startswith(("/", "."))
-    )
-    if legal:
+    if 0 < len(name) <= MAX_NAME and not _ILLEGAL.search(name) and _is_plain_path(name):
         return name
-    words = re.sub(r"[^\w.\- :]+", "_", name, flags=re.ASCII).strip("._") or "name"
-    return f"{words[: MAX_NAME - 9]}-{zlib.crc32(name.encode('utf-8', 'surrogatepass')):08x}"
+    parts = [part for part in _ILLEGAL.sub("_", name).split("/") if part not in ("", ".", "..")]
+    words = "/".join(parts)[: MAX_NAME - _CHECKSUM].strip("./") or "name"
+    return f"{words}-{_checksum(name)}"
+
+
+def folder_name(name: str) -> str:
+    """A name of one folder, of plain characters, that no other `name` has."""
+    plain = re.sub(r"[^\w.\-]+", "_", name, flags=re.ASCII).lstrip(".")[:100]
+    return plain if plain and plain == name else f"{plain}-{_checksum(name)}"
 
 
 def short_value(value: str, limit: int) -> str:
-    """A value cut to `limit` characters, ending in the checksum of the whole if it was longer."""
-    if len(value) <= limit:
-        return value
-    end = f"… ({len(value)} characters, crc32 {zlib.crc32(value.encode()):08x})"
-    return value[: limit - len(end)] + end
+    """A value that MLflow accepts.
+
+    Args:
+        value: any text.
+        limit: characters that are allowed; a longer value is cut and ends in its checksum.
+
+    Returns:
+        The text, with what no database takes (NUL, half characters) written as an escape.
+    """
+    text = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    if len(text) <= limit:
+        return text
+    end = f"… ({len(value)} characters, crc32 {_checksum(value)})"
+    return text[: limit - len(end)] + end
+
+
+def _is_plain_path(name: str) -> bool:
+    return posixpath.normpath(name) == name and name != "." and not name.startswith(("..", "/"))
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"

@@ -2,57 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 from explr.core.errors import TrackingError
 from explr.tracking.client import ExplrTracker
-from explr.tracking.companion import ensure_companion
-from explr.tracking.home import is_local_store, local_store_uri
+from explr.tracking.companion import LOG_FILE, ensure_companion, has_companion
+from explr.tracking.destination import Destination
+from explr.tracking.fluent import active_run
+from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.journal import VERSION, Journal
+from explr.tracking.position import Position, read_position
 from explr.tracking.processes import identity_of
 from explr.tracking.server import MLflowServer, autostart_allowed
-from explr.tracking.spool import Entry, Position, enter, entries, read_position
-from explr.tracking.sweeps import Sweep
+from explr.tracking.spool import Entry, enter, entries
+
+__all__ = ["Destination", "Status", "TrackedRun", "closing_line", "open_run"]
+
+log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 """How a run ended, in MLflow's words."""
 
-RUN_WAIT_S = 120.0
-"""How long `mlflow_run` waits; making a new store alone can take 30 s on a slow machine."""
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where runs go.
-
-    Args:
-        uri: tracking URI; None stands for the local store.
-        autostart: start an MLflow server for the local store.
-        port: first port to try for it.
-        drain_timeout_s: how long the end of a command waits for MLflow to catch up.
-        companion: start a process that ships from this machine.
-    """
-
-    uri: str | None = None
-    autostart: bool = True
-    port: int = 5000
-    drain_timeout_s: float = 10.0
-    companion: bool = True
-
-    def beside(self, sweep: Sweep | None) -> Destination:
-        """The destination of a job of `sweep`, whose controller ships for its own machine."""
-        return replace(self, companion=sweep is None or not sweep.is_here)
-
-    @property
-    def resolved_uri(self) -> str:
-        """The tracking URI, whichever way it was given."""
-        return self.uri or local_store_uri()
+POLL_S = 0.02
 
 
 class TrackedRun:
@@ -67,7 +46,8 @@ class TrackedRun:
         self.journal = journal
         self.destination = destination
         self.tracker = ExplrTracker(journal, journal.path.parent, self._mlflow_run)
-        self.closed = False
+        self.status: Status | None = None
+        self._owner = os.getpid()
 
     @property
     def position(self) -> Position:
@@ -75,29 +55,57 @@ class TrackedRun:
         return read_position(self.journal.path)
 
     def close(self, status: Status) -> None:
-        """Record how the run ended; a second call changes nothing."""
-        if not self.closed:
-            self.closed = True
+        """Record how the run ended; a second call, or one in a forked process, changes nothing.
+
+        Raises:
+            TrackingError: a run that finished cannot be recorded as such. For another one there is
+                a better reason than that, which is raised already; this one is logged.
+        """
+        if self.status is not None or os.getpid() != self._owner:
+            return
+        self.status = status
+        try:
             self.journal.append("end", status=status)
+        except TrackingError as error:
+            if status == "FINISHED":
+                raise
+            log.error("%s", error)
+        finally:
             self.journal.close()
+
+    def keep_shipping(self) -> None:
+        """Make sure that a process ships: the one that was started may have been killed.
+
+        Raises:
+            TrackingError: none can be started.
+        """
+        if self.destination.companion:
+            serve = autostart_allowed(self.destination.autostart)
+            uri = self.destination.resolved_uri
+            ensure_companion(uri, serve=serve, port=self.destination.port)
+
+    def waiting(self) -> list[Entry]:
+        """Journals below the run's folder that MLflow has not wholly."""
+        folder = self.journal.path.parent.resolve()
+        uri = self.destination.resolved_uri
+        return [e for e in entries(uri) if Path(e.journal).is_relative_to(folder)]
 
     def drain(self) -> int:
         """Wait until MLflow has everything below the run's folder, `drain_timeout_s` at most.
+
+        What MLflow will not take until somebody changes something is not waited for.
 
         Returns:
             How many journals it has not wholly.
         """
         deadline = time.monotonic() + self.destination.drain_timeout_s
-        folder = self.journal.path.parent.resolve()
-        while True:
-            waiting = [
-                entry
-                for entry in entries(self.destination.resolved_uri)
-                if Path(entry.journal).is_relative_to(folder)
-            ]
-            if not waiting or time.monotonic() >= deadline:
-                return len(waiting)
-            time.sleep(0.02)
+        if self.waiting():
+            self.keep_shipping()
+        while (waiting := self.waiting()) and time.monotonic() < deadline:
+            if all(read_position(Path(entry.journal)).stuck for entry in waiting):
+                break
+            time.sleep(POLL_S)
+        return len(waiting)
 
     @property
     def address(self) -> str | None:
@@ -112,23 +120,9 @@ class TrackedRun:
         state = MLflowServer(uri).state() if is_local_store(uri) else None
         return f"{state.url}/{path}" if state else None
 
-    @contextmanager
-    def _mlflow_run(self) -> Iterator[Any]:
-        deadline = time.monotonic() + RUN_WAIT_S
-        while not (position := self.position).run_id:
-            if time.monotonic() >= deadline:
-                reason = position.error or "it did not answer"
-                raise TrackingError(f"MLflow did not create the run in {RUN_WAIT_S:g} s: {reason}")
-            time.sleep(0.02)
-        import mlflow
-
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(self.destination.resolved_uri)
-        try:
-            with mlflow.start_run(run_id=position.run_id) as run:
-                yield run
-        finally:
-            mlflow.set_tracking_uri(before)
+    def _mlflow_run(self) -> AbstractContextManager[Any]:
+        self.keep_shipping()
+        return active_run(self.journal.path, self.destination.resolved_uri)
 
 
 def open_run(
@@ -153,48 +147,78 @@ def open_run(
         params: its parameters, nested or flat.
         tags: its tags.
         parent: journal of the sweep that the run belongs to.
-        first_files: files that are kept with the run as they are now.
+        first_files: files that are kept with the run and do not change any more.
         last_files: files that are kept with the run as they are when it ends.
 
     Raises:
         TrackingError: the folder or EXPLR_HOME cannot be written, or no companion starts.
     """
-    me = identity_of()
+    folder = folder.resolve()
     journal = Journal.create(folder)
-    journal.append(
-        "start",
-        v=VERSION,
-        experiment=experiment,
-        name=name,
-        g=dict(tags),
-        parent=str(parent) if parent else None,
-        pid=me.pid,
-        started=me.started,
-        host=socket.gethostname(),
-        last=[str(path) for path in last_files],
-    )
-    run = TrackedRun(journal, destination)
-    run.tracker.log_params(params)
-    for path in first_files:
-        journal.append("artifact", f=str(path), d="")
-    uri = destination.resolved_uri
-    enter(Entry(str(journal.path.resolve()), uri, me.pid, me.started, socket.gethostname()))
-    if destination.companion:
-        serve = autostart_allowed(destination.autostart)
-        ensure_companion(uri, serve=serve, port=destination.port)
+    try:
+        me = identity_of()
+        journal.append(
+            "start",
+            v=VERSION,
+            experiment=experiment,
+            name=name,
+            g=dict(tags),
+            parent=str(parent) if parent else None,
+            pid=me.pid,
+            started=me.started,
+            host=socket.gethostname(),
+            last=[_within(folder, path) for path in last_files],
+        )
+        run = TrackedRun(journal, destination)
+        run.tracker.log_params(params)
+        for path in first_files:
+            journal.append("artifact", f=_within(folder, path), d="")
+        uri = destination.resolved_uri
+        enter(Entry(str(journal.path), uri, me.pid, me.started, socket.gethostname()))
+        run.keep_shipping()
+    except BaseException:
+        journal.discard()
+        raise
     return run
 
 
-def closing_line(run: TrackedRun) -> str:
-    """Wait for MLflow as long as configured; then tell where the run is, or what waits."""
-    waiting = run.drain()
-    address = run.address
-    if waiting:
-        folder = run.journal.path.parent
-        reason = f" ({run.position.error})" if run.position.error else ""
-        runs = "1 run" if waiting == 1 else f"{waiting} runs"
-        return (
-            f"MLflow has not caught up with {runs}{reason}: shipping goes on in the background, "
-            f"and `explr sync {folder}` takes it up again"
-        )
-    return f"MLflow: {address or f'run {run.position.run_id} in {run.destination.resolved_uri}'}"
+def closing_line(run: TrackedRun, wait: bool = True) -> str:
+    """Tell where the run is in MLflow, or what MLflow has not yet.
+
+    Args:
+        run: the run, or the sweep with all that lies below its folder.
+        wait: give MLflow the time to catch up that is configured.
+    """
+    try:
+        return _closing_line(run, wait)
+    except (TrackingError, OSError) as error:  # the training has come to its end all the same
+        return f"MLflow has not caught up with {run.journal.path.parent}: {error}"
+
+
+def _closing_line(run: TrackedRun, wait: bool) -> str:
+    if wait:
+        run.drain()
+    waiting = run.waiting()
+    if not run.journal.path.exists():
+        return f"MLflow lacks the end of this run: {run.journal.path} was deleted while it went on"
+    if not waiting:
+        where = run.address or f"run {run.position.run_id} in {run.destination.resolved_uri}"
+        return f"MLflow: {where}"
+    runs = "1 run" if len(waiting) == 1 else f"{len(waiting)} runs"
+    reasons = [read_position(Path(entry.journal)).error for entry in waiting]
+    reason = next((f" ({reason})" for reason in reasons if reason), "")
+    if has_companion(run.destination.resolved_uri):
+        state = "shipping goes on in the background for a while"
+    else:
+        state = f"the process that ships has ended, see {explr_home() / LOG_FILE}"
+    command = shlex.join(["explr", "sync", str(run.journal.path.parent)])
+    return (
+        f"MLflow has not caught up with {runs}{reason}: {state}, and `{command}` takes it up again"
+    )
+
+
+def _within(folder: Path, path: Path) -> str:
+    """A path as a journal in `folder` names it: valid also where the folder is moved to."""
+    absolute = path.absolute()
+    resolved = absolute.parent.resolve() / absolute.name
+    return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else absolute)

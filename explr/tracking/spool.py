@@ -1,4 +1,4 @@
-"""Journals that have not wholly reached MLflow, and how far each has come.
+"""Journals that have not wholly reached MLflow.
 
 Every journal of a user is entered in `EXPLR_HOME/pending` when it is opened and struck off when
 MLflow has all of it, so whatever was left behind is found again without searching for it.
@@ -7,15 +7,20 @@ MLflow has all of it, so whatever was left behind is found again without searchi
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home
 from explr.tracking.journal import uid_of
+from explr.tracking.position import replace_file
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,37 +47,18 @@ class Entry:
         return uid_of(Path(self.journal))
 
 
-@dataclass
-class Position:
-    """How far a journal has reached MLflow.
-
-    Args:
-        offset: bytes that were shipped.
-        run_id: the run in MLflow, "" before it exists.
-        experiment_id: its experiment in MLflow, "" before it exists.
-        done: MLflow has all of it, its final status included.
-        error: why the last attempt to ship failed, "" if it did not.
-    """
-
-    offset: int = 0
-    run_id: str = ""
-    experiment_id: str = ""
-    done: bool = False
-    error: str = ""
-
-
 def enter(entry: Entry) -> None:
     """Put a journal on the list.
 
     Raises:
         TrackingError: EXPLR_HOME cannot be written.
     """
+    folder = _pending()
     try:
-        folder = _pending()
         folder.mkdir(mode=0o700, exist_ok=True)
-        _replace(folder / f"{entry.uid}.json", asdict(entry))
+        replace_file(folder / f"{entry.uid}.json", asdict(entry))
     except OSError as error:
-        raise TrackingError(f"cannot write {_pending()}: {error.strerror}") from error
+        raise TrackingError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def strike_off(entry: Entry) -> None:
@@ -83,20 +69,12 @@ def strike_off(entry: Entry) -> None:
 def entries(uri: str | None = None) -> list[Entry]:
     """Journals on the list, those that were entered first before the others.
 
+    What cannot be read as an entry is passed over: `explr sync FOLDER` enters its journal anew.
+
     Args:
         uri: only those that go to this tracking URI.
     """
-    found: list[tuple[int, Entry]] = []
-    folder = _pending()
-    for path in folder.glob("*.json") if folder.is_dir() else ():
-        try:
-            entry = Entry(**json.loads(path.read_text()))
-            found.append((path.stat().st_mtime_ns, entry))
-        except FileNotFoundError:
-            continue  # struck off meanwhile
-        except (ValueError, TypeError) as error:
-            raise TrackingError(f"{path} is not readable as JSON: {error}") from error
-    return [e for _, e in sorted(found, key=lambda x: x[0]) if uri in (None, e.uri)]
+    return [entry for entry in _list(_pending()) if uri in (None, entry.uri)]
 
 
 def is_of_this_host(entry: Entry) -> bool:
@@ -104,30 +82,71 @@ def is_of_this_host(entry: Entry) -> bool:
     return entry.host == socket.gethostname()
 
 
-def read_position(journal: Path) -> Position:
-    """How far `journal` has come; the start where nothing was shipped."""
+class _File(NamedTuple):
+    """An entry as it was read, and what tells whether its file is still the same."""
+
+    stamp: tuple[int, int]
+    entry: Entry | None
+
+
+class _Listing(NamedTuple):
+    changed_ns: int
+    settled: bool
+    files: dict[str, _File]
+    entries: list[Entry]
+
+
+SETTLED_NS = 1_000_000_000
+"""Age from which a folder's time of change tells of every later change, on any file system."""
+
+_listings: dict[Path, _Listing] = {}
+
+
+def _list(folder: Path) -> list[Entry]:
+    """Entries in `folder`, read anew only where something changed: this is asked all the time."""
     try:
-        return Position(**json.loads(_position_file(journal).read_text()))
+        changed_ns = folder.stat().st_mtime_ns
     except FileNotFoundError:
-        return Position()
+        return []
+    before = _listings.get(folder)
+    if before is not None and before.settled and before.changed_ns == changed_ns:
+        return before.entries
+    settled = time.time_ns() - changed_ns > SETTLED_NS
+    known = before.files if before is not None else {}
+    files: dict[str, _File] = {}
+    with os.scandir(folder) as found:
+        for item in found:
+            if not item.name.endswith(".json"):
+                continue
+            try:
+                info = item.stat()
+                stamp = (info.st_mtime_ns, info.st_ino)
+                file = known.get(item.name)
+                if file is None or file.stamp != stamp:
+                    file = _File(stamp, _read_entry(Path(item.path)))
+            except FileNotFoundError:
+                continue  # struck off meanwhile
+            files[item.name] = file
+    in_order = sorted(files.values(), key=lambda file: file.stamp[0])
+    listed = [file.entry for file in in_order if file.entry is not None]
+    _listings[folder] = _Listing(changed_ns, settled, files, listed)
+    return listed
 
 
-def write_position(journal: Path, position: Position) -> None:
-    """Remember how far `journal` has come."""
-    _replace(_position_file(journal), asdict(position))
-
-
-def _position_file(journal: Path) -> Path:
-    return journal.with_suffix(".position")
+def _read_entry(path: Path) -> Entry | None:
+    try:
+        content = json.loads(path.read_bytes())
+        return Entry(
+            journal=str(content["journal"]),
+            uri=str(content["uri"]),
+            pid=int(content["pid"]),
+            started=float(content["started"]),
+            host=str(content["host"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        log.warning("%s is damaged (%s): `explr sync FOLDER` finds its run again", path, error)
+        return None
 
 
 def _pending() -> Path:
     return explr_home() / "pending"
-
-
-def _replace(path: Path, content: dict[str, Any]) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file)
-    aside.replace(path)

@@ -1,12 +1,16 @@
-"""Experiments and runs in MLflow, found again however often they are asked for."""
+"""MLflow's store: how it is opened, and how experiments and runs are found again in it."""
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import chdir, closing, nullcontext
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
-from explr.tracking.home import artifact_root, is_local_store
-from explr.tracking.names import legal_name
+from explr.tracking.home import artifact_root, explr_home, is_local_store
+from explr.tracking.names import MAX_TAG, folder_name, short_value
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,6 +18,58 @@ if TYPE_CHECKING:
 
 RUN_TAG = "explr.run"
 """Tag that carries a run's identity from before it exists in MLflow."""
+
+LOCK_TIMEOUT_S = 20.0
+"""How long a locked SQLite file is waited for; as long as MLflow does."""
+
+
+def connect(uri: str) -> MlflowClient:
+    """MLflow's client for a store, with short time-outs and no telemetry.
+
+    Raises:
+        MlflowException: the store cannot be opened.
+        TrackingError: it is a file that is no database, or cannot be opened.
+    """
+    if is_local_store(uri):
+        _check_file(uri)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    from mlflow import MlflowClient
+
+    # A new store's own experiment keeps its artifacts below the folder that it was made in.
+    with chdir(explr_home()) if is_local_store(uri) else nullcontext():
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _check_file(uri: str) -> None:
+    """Fail at once where MLflow would try again for more than a minute."""
+    path = uri.partition(":///")[2].partition("?")[0]
+    try:
+        with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        raise TrackingError(f"the MLflow store {path} cannot be used: {error}") from error
+
+
+def out_of_reach(uri: str, error: BaseException) -> str:
+    """Why a store could not be used, in one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        reason = getattr(cause, "reason", None)  # where urllib3 keeps it
+        if isinstance(cause, ConnectionRefusedError):
+            return f"{uri} does not answer: connection refused"
+        cause = (
+            reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+        )
+    return one_line(error)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def find_or_create_experiment(client: MlflowClient, name: str, uri: str) -> str:
@@ -24,9 +80,10 @@ def find_or_create_experiment(client: MlflowClient, name: str, uri: str) -> str:
     """
     from mlflow.exceptions import MlflowException
 
+    name = short_value(name, MAX_TAG)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        location = (artifact_root() / legal_name(name)).as_uri() if is_local_store(uri) else None
+        location = (artifact_root() / folder_name(name)).as_uri() if is_local_store(uri) else None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
@@ -41,7 +98,16 @@ def find_or_create_experiment(client: MlflowClient, name: str, uri: str) -> str:
     return str(experiment.experiment_id)
 
 
-def find_run(client: MlflowClient, experiment_id: str, uid: str) -> Run | None:
+def find_run(client: MlflowClient, experiment_ids: Sequence[str], uid: str) -> Run | None:
     """The run that carries our identity `uid`, if it was created before."""
-    runs = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{uid}'", max_results=1)
+    runs = client.search_runs(list(experiment_ids), f"tags.`{RUN_TAG}` = '{uid}'", max_results=1)
     return runs[0] if runs else None
+
+
+def close_lost_run(client: MlflowClient, uid: str, end_ms: int) -> None:
+    """End the run of a journal that was deleted before MLflow had all of it."""
+    ids = [str(experiment.experiment_id) for experiment in client.search_experiments()]
+    run = find_run(client, ids, uid)
+    if run is not None and run.info.status == "RUNNING":
+        client.set_tag(run.info.run_id, "explr.lost", "the run's journal was deleted")
+        client.set_terminated(run.info.run_id, "KILLED", end_ms)

@@ -1,0 +1,53 @@
+"""A tracked run in MLflow's fluent API, where the training itself talks to MLflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from explr.core.errors import TrackingError
+from explr.tracking.position import read_position
+
+RUN_WAIT_S = 120.0
+"""How long to wait for the run; making a new store alone can take 30 s on a slow machine."""
+POLL_S = 0.02
+
+
+@contextmanager
+def active_run(journal: Path, uri: str) -> Iterator[Any]:
+    """Wait until a run exists in MLflow, and make it the active one within the block.
+
+    Args:
+        journal: journal of the run.
+        uri: tracking URI that it goes to.
+
+    Raises:
+        TrackingError: MLflow did not create the run in `RUN_WAIT_S`.
+    """
+    run_id = _wait_for_run(journal)
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        with mlflow.start_run(run_id=run_id) as run:
+            yield run
+    finally:
+        try:
+            # MLflow takes the end of the block for the end of the run.
+            mlflow.MlflowClient(tracking_uri=uri).update_run(run_id, status="RUNNING")
+        finally:
+            mlflow.set_tracking_uri(before)
+
+
+def _wait_for_run(journal: Path) -> str:
+    deadline = time.monotonic() + RUN_WAIT_S
+    while not (position := read_position(journal)).run_id:
+        if time.monotonic() >= deadline:
+            reason = position.error or "it did not answer"
+            raise TrackingError(f"MLflow did not create the run in {RUN_WAIT_S:g} s: {reason}")
+        time.sleep(POLL_S)
+    return position.run_id

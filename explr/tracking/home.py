@@ -1,0 +1,73 @@
+"""Where explr keeps what belongs to the user and not to one project.
+
+Imported in every training process, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from explr.core.errors import TrackingError
+
+
+def explr_home() -> Path:
+    """The user's folder: `EXPLR_HOME`, else `explr` in the platform's user data folder.
+
+    Returns:
+        An absolute path to a folder that exists (made with mode 0700) and can be written.
+
+    Raises:
+        TrackingError: it cannot be made or written.
+    """
+    configured = os.environ.get("EXPLR_HOME")
+    if configured:
+        return prepare_home(Path(configured))
+    import platformdirs
+
+    return prepare_home(platformdirs.user_data_path("explr"))
+
+
+def prepare_home(folder: Path) -> Path:
+    """Make `folder` usable as a home.
+
+    Returns:
+        Its absolute path.
+
+    Raises:
+        TrackingError: it cannot be made or written.
+    """
+    home = Path(os.path.abspath(folder.expanduser()))
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reason = "" if os.access(home, os.R_OK | os.W_OK | os.X_OK) else "it cannot be written"
+        if "?" in str(home):  # what follows it in an SQLite address is options
+            reason = "its name holds a question mark"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise TrackingError(
+            f"explr cannot keep its files in {home} ({reason}): "
+            "set EXPLR_HOME to a folder that can be written"
+        )
+    return home
+
+
+def local_store_uri(home: Path | None = None) -> str:
+    """The MLflow store of the user: an SQLite file in `home` (default: `explr_home()`)."""
+    return f"sqlite:///{(home or explr_home()) / 'mlflow.db'}"
+
+
+def artifact_root(home: Path | None = None) -> Path:
+    """The folder in `home` (default: `explr_home()`) for the artifacts of the local store."""
+    return (home or explr_home()) / "artifacts"
+
+
+def is_local_store(uri: str) -> bool:
+    """Whether `uri` is an SQLite file, which explr writes directly and serves by itself."""
+    dialect, separator, path = uri.partition(":///")
+    return bool(
+        separator
+        and dialect.partition("+")[0] == "sqlite"
+        and path.partition("?")[0] not in ("", ":memory:")
+    )

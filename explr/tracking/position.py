@@ -1,0 +1,87 @@
+"""How far a journal has reached MLflow, as a small file beside it tells."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Position:
+    """How far a journal has reached MLflow.
+
+    Args:
+        offset: bytes that were shipped.
+        run_id: the run in MLflow, "" before it exists.
+        experiment_id: its experiment in MLflow, "" before it exists.
+        ended: MLflow has the run's final status.
+        owed: artifacts that could not be uploaded yet, as path and folder.
+        done: MLflow has all of it.
+        error: why the last attempt to ship failed, "" if it did not.
+        stuck: it will fail again until somebody changes something.
+    """
+
+    offset: int = 0
+    run_id: str = ""
+    experiment_id: str = ""
+    ended: bool = False
+    owed: list[list[str]] = field(default_factory=list)
+    done: bool = False
+    error: str = ""
+    stuck: bool = False
+
+
+def read_position(journal: Path) -> Position:
+    """How far `journal` has come; the start where nothing was shipped, or nobody can tell.
+
+    Shipping a journal again from its start adds nothing to MLflow.
+    """
+    try:
+        return _position(json.loads(_position_file(journal).read_bytes()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return Position()
+
+
+def write_position(journal: Path, position: Position) -> None:
+    """Remember how far `journal` has come.
+
+    Raises:
+        OSError: it cannot be written beside the journal.
+    """
+    replace_file(_position_file(journal), asdict(position))
+
+
+def _position(content: Mapping[str, Any]) -> Position:
+    """What a file says, whichever version wrote it."""
+    position = Position()
+    for name, default in asdict(position).items():
+        value = content.get(name, default)
+        if type(value) is not type(default):
+            raise TypeError(f"{name} is {value!r}")
+        setattr(position, name, value)
+    return position
+
+
+def _position_file(journal: Path) -> Path:
+    return journal.with_suffix(".position")
+
+
+def replace_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file as JSON in one step, so that nobody ever reads half of it.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

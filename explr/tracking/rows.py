@@ -1,0 +1,130 @@
+"""Metrics, parameters and tags of a journal as the rows that MLflow takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from explr.core.errors import TrackingError
+from explr.tracking.names import MAX_PARAM, MAX_TAG, legal_name, short_value
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+log = logging.getLogger(__name__)
+
+BATCH_METRICS = 1000
+BATCH_OTHERS = 100
+"""Rows that MLflow takes in one batch: metrics, and parameters or tags."""
+
+REFUSED_TAG = "explr.refused"
+"""Tag that names the last row which MLflow would not take."""
+
+Kind = Literal["metrics", "params", "tags"]
+
+
+class Rows:
+    """Rows of one run on their way to MLflow.
+
+    Args:
+        client: MLflow's client for the store.
+        run_id: the run in MLflow.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._params: dict[str, str] | None = None
+
+    def send(self, events: Sequence[dict[str, Any]]) -> None:
+        """Send the rows of some events.
+
+        Raises:
+            MlflowException: MLflow cannot take them now.
+            TrackingError: the run was deleted in MLflow.
+        """
+        metrics: list[Metric] = []
+        params: dict[str, str] = {}
+        tags: dict[str, str] = {}
+        for event in events:
+            kind = event["k"]
+            if kind == "metrics":
+                metrics += _metrics(event)
+            elif kind == "tags":
+                tags |= {legal_name(n): short_value(v, MAX_TAG) for n, v in event["g"].items()}
+            elif kind == "params":
+                self._sort_params(event["p"], params, tags)
+        self._log_all("metrics", metrics, BATCH_METRICS)
+        self._send_params(params)
+        self._send_tags(tags)
+
+    def _send_params(self, params: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        self._log_all("params", [Param(n, v) for n, v in params.items()], BATCH_OTHERS)
+
+    def _send_tags(self, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._log_all("tags", [RunTag(n, v) for n, v in tags.items()], BATCH_OTHERS)
+
+    def _sort_params(
+        self, given: dict[str, str], params: dict[str, str], tags: dict[str, str]
+    ) -> None:
+        """Sort parameters into new ones, and changed ones, which MLflow only takes as tags."""
+        known = self._known_params()
+        for name, value in given.items():
+            key, short = legal_name(name), short_value(value, MAX_PARAM)
+            if known.setdefault(key, short) == short:
+                params[key] = short
+            else:
+                tags[legal_name(f"changed.{name}")] = short_value(value, MAX_TAG)
+
+    def _known_params(self) -> dict[str, str]:
+        if self._params is None:
+            self._params = dict(self._client.get_run(self._run_id).data.params)
+        return self._params
+
+    def _log_all(self, kind: Kind, rows: Sequence[Any], width: int) -> None:
+        for i in range(0, len(rows), width):
+            self._log(kind, rows[i : i + width])
+
+    def _log(self, kind: Kind, rows: Sequence[Any]) -> None:
+        """Log a batch; where MLflow refuses one row, the others are logged all the same."""
+        from mlflow.exceptions import MlflowException
+
+        batch: dict[str, Any] = {kind: rows}
+        try:
+            self._client.log_batch(self._run_id, **batch)
+        except MlflowException as error:
+            if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+                raise
+            if self._client.get_run(self._run_id).info.lifecycle_stage == "deleted":
+                raise TrackingError("the run was deleted in MLflow: restore it there") from error
+            if len(rows) > 1:
+                half = len(rows) // 2
+                self._log(kind, rows[:half])
+                self._log(kind, rows[half:])
+            else:
+                self._give_up(kind, rows[0], error)
+
+    def _give_up(self, kind: Kind, row: Any, error: Exception) -> None:
+        """Tell of a row that MLflow will never take; the journal keeps it."""
+        if kind == "params":
+            # Somebody else, MLflow's own fluent API perhaps, gave it another value meanwhile.
+            self._params = None
+            if row.key in self._known_params():
+                self._send_tags({legal_name(f"changed.{row.key}"): row.value})
+                return
+        log.warning("MLflow refuses %s of run %s: %s", row, self._run_id, error)
+        if getattr(row, "key", "") != REFUSED_TAG:
+            self._send_tags({REFUSED_TAG: short_value(f"{row.key}: {error}", MAX_TAG)})
+
+
+def _metrics(event: dict[str, Any]) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    step = event["s"] or 0
+    return [Metric(legal_name(n), v, event["t"], step) for n, v in event["m"].items()]

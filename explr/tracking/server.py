@@ -1,0 +1,187 @@
+"""The MLflow server that shows the user's local store in a browser.
+
+It is started detached and never waited for: coming up takes it 5 to 35 seconds, and nothing but a
+browser needs it. It listens from the first moment, so that a page asked for early loads late.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from explr.core.errors import TrackingError
+from explr.tracking.home import explr_home, is_local_store, local_store_uri, prepare_home
+from explr.tracking.loopback import answers
+from explr.tracking.processes import end
+from explr.tracking.server_record import ServerRecord, ServerState
+
+DEFAULT_PORT = 5000
+
+GRACE_S = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+_LOCK_TIMEOUT_S = 30.0
+_REQUEST_TIMEOUT_S = 5.0
+_POLL_S = 0.2
+
+
+def autostart_allowed(flag: bool) -> bool:
+    """Whether a server may be started unasked.
+
+    Args:
+        flag: what the configuration says; `EXPLR_AUTOSTART` set to 0, false or no forbids it too.
+    """
+    return flag and os.environ.get("EXPLR_AUTOSTART", "").strip().lower() not in (
+        "0",
+        "false",
+        "no",
+    )
+
+
+class MLflowServer:
+    """The one MLflow server of a local store.
+
+    Args:
+        store_uri: an SQLite store; the user's own by default.
+        port: the wanted port, 0 to 65535; another one is taken if it is not free.
+        home: folder for state, lock, log and artifacts; `explr_home()` by default.
+
+    Raises:
+        TrackingError: the store is not an SQLite file, or `home` cannot be used.
+    """
+
+    def __init__(
+        self, store_uri: str | None = None, port: int = DEFAULT_PORT, home: Path | None = None
+    ) -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port must be between 0 and 65535, got {port}")
+        self._home = explr_home() if home is None else prepare_home(home)
+        own = local_store_uri(self._home)
+        self._store_uri = own if store_uri is None else _absolute(store_uri)
+        self._port = port
+        # The user's own store has the plain names; any other one has a server of its own.
+        other = "" if self._store_uri == own else f"-{zlib.crc32(self._store_uri.encode()):08x}"
+        self._record_path = self._home / f"server{other}.json"
+        self._lock_path = self._home / f"server{other}.lock"
+        self.log_path = self._home / f"server{other}.log"
+
+    def start(self) -> ServerState:
+        """Make sure that a server runs, without waiting until it answers.
+
+        Returns:
+            The one that runs already, on whatever port, or the one that was started.
+
+        Raises:
+            TrackingError: none can be started.
+        """
+        with self._locked():
+            return self.state() or self._launch()
+
+    def state(self) -> ServerState | None:
+        """The server that was started for this store, if it still runs; strangers are not seen."""
+        record = ServerRecord.read(self._record_path)
+        return record.state if record is not None and record.processes() else None
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Wait until the server answers a question about its store.
+
+        Args:
+            timeout_s: for how long, in seconds.
+
+        Returns:
+            Whether it did in this time.
+
+        Raises:
+            TrackingError: it does not run, or ended meanwhile.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (state := self.state()) is not None:
+            remaining = max(deadline - time.monotonic(), _POLL_S)
+            # Asked again afterwards: an answer counts only if it came from this server.
+            if answers(state.url, min(remaining, _REQUEST_TIMEOUT_S)) and self.state() == state:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        raise TrackingError(f"the MLflow server is not running: {self._last_words()}")
+
+    def stop(self) -> bool:
+        """End the server and whatever belongs to it, also where its first process is gone.
+
+        Returns:
+            Whether one was running.
+
+        Raises:
+            TrackingError: it does not end.
+        """
+        with self._locked():
+            record = ServerRecord.read(self._record_path)
+            if record is None:
+                self._record_path.unlink(missing_ok=True)
+                return False
+            was_running = False
+            # Again, as long as there is something: what is told to end may just start a process.
+            while processes := record.processes():
+                was_running = True
+                if left := end(processes, GRACE_S):
+                    pids = ", ".join(str(process.pid) for process in left)
+                    raise TrackingError(f"the MLflow server does not end (pid {pids})")
+            self._record_path.unlink(missing_ok=True)
+            return was_running
+
+    def _launch(self) -> ServerState:
+        from explr.tracking.server_launch import launch
+
+        record = launch(self._store_uri, self._port, self._home, self.log_path)
+        try:
+            record.write(self._record_path)
+        except OSError:
+            end(record.processes(), GRACE_S)
+            raise
+        return record.state
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        import filelock
+
+        try:
+            with filelock.FileLock(self._lock_path, timeout=_LOCK_TIMEOUT_S, mode=0o600):
+                yield
+        except filelock.Timeout:
+            raise TrackingError(
+                f"another process has held {self._lock_path} for {_LOCK_TIMEOUT_S:.0f} s"
+            ) from None
+        except OSError as error:
+            raise TrackingError(
+                f"the MLflow server cannot be managed in {self._home}: {error.strerror or error}"
+            ) from error
+
+    def _last_words(self) -> str:
+        try:
+            lines = self.log_path.read_text(errors="replace").split("\n")
+        except FileNotFoundError:
+            return "it was never started"
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return f"see {self.log_path}, which ends with: {last}"
+
+
+def _absolute(store_uri: str) -> str:
+    """The store's address, valid from every working directory."""
+    if is_local_store(store_uri):
+        dialect, _, location = store_uri.partition(":///")
+        path, question_mark, query = location.partition("?")
+        return f"{dialect}:///{os.path.abspath(path)}{question_mark}{query}"
+    from urllib.parse import urlsplit
+
+    url = urlsplit(store_uri)
+    if url.scheme in ("http", "https"):
+        shown = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
+        raise TrackingError(f"{shown} is a remote tracking server: explr starts none")
+    raise TrackingError(
+        f"explr starts a server for an SQLite store only (sqlite:///PATH), and this is a "
+        f"{url.scheme or 'file'} store"
+    )

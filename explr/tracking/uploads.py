@@ -1,0 +1,82 @@
+"""Artifacts on their way to MLflow, which hold up nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from explr.tracking.delay import Delay
+from explr.tracking.position import Position
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+
+class Uploads:
+    """Uploads of one run; what fails is owed, and tried again later.
+
+    An artifact store can be out of reach, lack its driver or be full while metrics are fine.
+
+    Args:
+        client: MLflow's client for the store.
+        position: where it is kept what is owed.
+    """
+
+    def __init__(self, client: MlflowClient, position: Position) -> None:
+        self._client = client
+        self._position = position
+        self._delay = Delay()
+        self.error = position.error if position.owed else ""
+
+    def upload(self, path: Path, folder: str) -> None:
+        """Upload a file or folder now, or as soon as it can be done.
+
+        Args:
+            path: what to upload.
+            folder: folder among the run's artifacts, "" for the topmost one.
+        """
+        item = [str(path), folder]
+        if item in self._position.owed:
+            return
+        if self._position.owed or not self._attempt(item):
+            self._position.owed.append(item)
+
+    def retry(self) -> bool:
+        """Try again what is owed, if it is time to.
+
+        Returns:
+            Whether anything was uploaded.
+        """
+        moved = False
+        if self._delay.over:
+            while self._position.owed and self._attempt(self._position.owed[0]):
+                del self._position.owed[0]
+                moved = True
+        return moved
+
+    def _attempt(self, item: list[str]) -> bool:
+        path, folder = item
+        try:
+            self._send(Path(path), folder)
+        except Exception as error:  # noqa: BLE001 - every store raises its own; kept as `error`
+            self.error = f"{path} is not uploaded: {str(error) or type(error).__name__}"
+            log.warning("run %s: %s", self._position.run_id, self.error)
+            self._delay.lengthen()
+            return False
+        self.error = ""
+        self._delay.clear()
+        return True
+
+    def _send(self, path: Path, folder: str) -> None:
+        run_id = self._position.run_id
+        if not os.access(path, os.R_OK):
+            log.warning("%s is gone: it is missing among the artifacts of run %s", path, run_id)
+        elif path.is_dir():
+            inner = f"{folder}/{path.name}" if folder else path.name
+            self._client.log_artifacts(run_id, str(path), inner)
+        else:
+            self._client.log_artifact(run_id, str(path), folder or None)

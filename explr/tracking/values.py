@@ -1,0 +1,54 @@
+"""Numbers as training code has them: Python's, numpy's, and tensors of any framework."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+MAX_STEP = 2**63 - 1
+"""The largest step that databases hold."""
+
+
+def number(name: str, value: Any) -> float:
+    """The value of a metric.
+
+    Args:
+        name: name of the metric.
+        value: a number, or an array or tensor of no dimensions.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if type(value) is float:
+        return value
+    if isinstance(value, (str, bytes, bytearray)):
+        raise _no_number(name, value)
+    detach = getattr(value, "detach", None)  # PyTorch warns of a value that still has its graph
+    try:
+        return float(value if detach is None else detach())
+    except (TypeError, ValueError, OverflowError):
+        raise _no_number(name, value) from None
+
+
+def whole_step(step: Any) -> int | None:
+    """The step of a metric, as a plain integer.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it does not fit into 64 bits.
+    """
+    if step is None:
+        return None
+    try:
+        whole = operator.index(step)
+    except TypeError:
+        raise TypeError(
+            f"step must be a whole number, got {type(step).__name__} {step!r:.80}"
+        ) from None
+    if not -MAX_STEP <= whole <= MAX_STEP:
+        raise ValueError(f"step must fit into 64 bits, got {whole}")
+    return whole
+
+
+def _no_number(name: str, value: Any) -> TypeError:
+    return TypeError(f"metric {name} must be a number, got {type(value).__name__} {value!r:.80}")

@@ -1,0 +1,187 @@
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from explr.tracking.companion import Order, follow
+from explr.tracking.destination import Destination
+from explr.tracking.home import local_store_uri
+from explr.tracking.session import TrackedRun, open_run
+
+PATIENCE_S = 120.0
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # those of MLflow's own modules
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+def eventually(condition: Callable[[], Any], what: str = "it") -> Any:
+    """What `condition` gives as soon as it gives anything."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"{what} never came true"
+        time.sleep(0.05)
+    return answer
+
+
+class Store:
+    """The user's MLflow store, as anybody can look into it."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.client = MlflowClient(tracking_uri=uri)
+
+    def runs(self) -> list[Run]:
+        ids = [e.experiment_id for e in self.client.search_experiments()]
+        return list(self.client.search_runs(ids, order_by=["attributes.start_time"]))
+
+    def run(self, name: str | None = None) -> Run:
+        """The only run, or the only one with a name."""
+        (run,) = [r for r in self.runs() if name in (None, r.info.run_name)]
+        return run
+
+    def rows(self, run: Run, metric: str) -> list[tuple[int, float]]:
+        """Steps and values of a metric, in order."""
+        history = self.client.get_metric_history(run.info.run_id, metric)
+        return sorted((m.step, m.value) for m in history)
+
+    def artifacts(self, run: Run, folder: str | None = None) -> dict[str, int]:
+        """Sizes of all files among the artifacts, by path."""
+        found: dict[str, int] = {}
+        for info in self.client.list_artifacts(run.info.run_id, folder):
+            if info.is_dir:
+                found |= self.artifacts(run, info.path)
+            else:
+                found[info.path] = info.file_size
+        return found
+
+    def status(self, name: str | None = None) -> str:
+        return str(self.run(name).info.status)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow store, which is copied for each test: making one takes a second or two."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of explr's with a store in it; what still runs for it in the end is ended."""
+    home = tmp_path / "ein Zuhause é"
+    home.mkdir()
+    for name in [n for n in os.environ if n.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("EXPLR_HOME", str(home))
+    monkeypatch.setenv("EXPLR_AUTOSTART", "0")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.chdir(tmp_path)
+    yield home
+    for process in processes_of(home):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+            process.wait(PATIENCE_S)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Processes of other sessions that were started with this home."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get("EXPLR_HOME") == str(home):
+                found.append(process)
+    return found
+
+
+def companions_of(home: Path) -> list[psutil.Process]:
+    found = []
+    for process in processes_of(home):
+        with suppress(psutil.Error):
+            if "explr.tracking.companion" in process.cmdline():
+                found.append(process)
+    return found
+
+
+@pytest.fixture
+def store(template: Path, home: Path) -> Store:
+    shutil.copyfile(template, home / "mlflow.db")
+    return Store(local_store_uri())
+
+
+def begin(folder: Path, uri: str | None = None, **changes: Any) -> TrackedRun:
+    """A run of this process without a companion."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given: dict[str, Any] = {"experiment": "digits", "name": folder.name, "params": {}, "tags": {}}
+    return open_run(folder, Destination(uri, companion=False), **{**given, **changes})
+
+
+def ship(uri: str | None = None) -> None:
+    """Ship what is there to ship, in this process."""
+    follow(Order(uri or local_store_uri()))
+
+
+def explr(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "explr", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+        **options,
+    )
+
+
+def start(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start the command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "explr", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def write_training(path: Path, body: str) -> str:
+    """Write a training function into a file; how `train_model` names it."""
+    lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
+    path.write_text(f"import os, signal, sys, time\n\n\ndef train(ctx):\n{lines}\n")
+    return f"train_model='{path}:train'"
+
+
+def journals(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("journal-*.jsonl"))
+
+
+class Kit:
+    """What tests of tracking need, as one fixture: a conftest cannot be imported from."""
+
+    patience_s = PATIENCE_S
+    store_at = staticmethod(Store)
+    eventually = staticmethod(eventually)
+    companions_of = staticmethod(companions_of)
+    begin = staticmethod(begin)
+    ship = staticmethod(ship)
+    explr = staticmethod(explr)
+    start = staticmethod(start)
+    write_training = staticmethod(write_training)
+    journals = staticmethod(journals)
+
+
+@pytest.fixture
+def kit(home: Path) -> Kit:
+    return Kit()

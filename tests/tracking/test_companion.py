@@ -1,0 +1,305 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from explr.tracking.companion import Order, ensure_companion, follow, has_companion
+from explr.tracking.destination import Destination
+from explr.tracking.home import local_store_uri
+from explr.tracking.journal import read_events
+from explr.tracking.liveness import Liveness
+from explr.tracking.position import read_position
+from explr.tracking.processes import identity_of
+from explr.tracking.session import open_run
+from explr.tracking.spool import Entry, enter, entries
+
+WRITER = """
+import os, pathlib, sys
+from explr.tracking.destination import Destination
+from explr.tracking.session import open_run
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True)
+run = open_run(folder, Destination(companion=False), experiment="digits", name=folder.name,
+               params={}, tags={})
+for i in range(10):
+    run.tracker.log_metric("loss", i, step=i)
+os.kill(os.getpid(), 9)
+"""
+ORPHAN = """
+import os, pathlib, sys, time
+from explr.tracking.destination import Destination
+from explr.tracking.session import open_run
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True)
+run = open_run(folder, Destination(), experiment="digits", name=folder.name, params={}, tags={})
+for i in range(200):
+    run.tracker.log_metric("loss", i, step=i)
+print("logged", flush=True)
+time.sleep(600)
+"""
+
+
+def write_and_die(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", WRITER, folder], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_the_run_of_a_killed_process_ends_killed(store: Any, kit: Any, tmp_path: Path) -> None:
+    write_and_die(tmp_path / "run")
+    kit.ship()
+    run = store.run()
+    assert run.info.status == "KILLED"
+    assert run.info.end_time >= run.info.start_time
+    assert len(store.rows(run, "loss")) == 10
+    assert entries() == []
+
+
+def test_a_run_of_a_living_process_stays_open(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    for _ in range(2):
+        kit.ship()
+        assert store.status() == "RUNNING"
+    run.close("FAILED")
+    kit.ship()
+    assert store.status() == "FAILED"
+
+
+def test_a_run_whose_journal_was_deleted_does_not_stay_open(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    run = kit.begin(tmp_path / "run")
+    kit.ship()
+    run.journal.path.unlink()
+    run.journal.path.with_suffix(".position").unlink()
+    kit.ship()
+    assert store.status() == "KILLED"
+    assert entries() == []
+
+
+def test_a_journal_out_of_sight_is_left_to_its_own_machine(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    away = Entry(str(tmp_path / "away/journal-1.jsonl"), store.uri, 1, 1.0, "another-machine")
+    enter(away)
+    kit.ship()
+    assert entries() == [away]
+
+
+def test_an_empty_journal_is_forgotten(store: Any, kit: Any, tmp_path: Path) -> None:
+    (tmp_path / "journal-1.jsonl").touch()
+    me = identity_of()
+    enter(Entry(str(tmp_path / "journal-1.jsonl"), store.uri, me.pid, 1.0, os.uname().nodename))
+    kit.ship()
+    assert entries() == []
+    assert store.runs() == []
+
+
+def test_one_bad_journal_holds_up_no_other(store: Any, kit: Any, tmp_path: Path) -> None:
+    experiment = store.client.create_experiment("gone")
+    store.client.delete_experiment(experiment)
+    bad = kit.begin(tmp_path / "bad", experiment="gone")
+    odd = kit.begin(tmp_path / "odd")
+    odd.journal.write({"k": "metrics", "t": 1, "s": 0, "m": {"x": "no number"}})
+    odd.journal.write({"k": "params"})
+    good = kit.begin(tmp_path / "good")
+    good.tracker.log_metric("loss", 1.0)
+    for run in (bad, odd, good):
+        run.close("FINISHED")
+    kit.ship()
+    assert store.rows(store.run("good"), "loss") == [(0, 1.0)]
+    assert {Path(e.journal).parent.name for e in entries()} == {"bad", "odd"}
+    assert read_position(odd.journal.path).error
+
+
+@pytest.mark.parametrize("kind", ["folder", "rubbish"])
+def test_a_store_that_cannot_be_opened_is_told_beside_every_journal(
+    kit: Any, home: Path, tmp_path: Path, kind: str
+) -> None:
+    path = home / "other.db"
+    path.mkdir() if kind == "folder" else path.write_bytes(b"rubbish" * 1000)
+    reason = "unable to open database file" if kind == "folder" else "file is not a database"
+    uri = f"sqlite:///{path}"
+    runs = [kit.begin(tmp_path / str(i), uri) for i in range(3)]
+    kit.ship(uri)
+    for run in runs:
+        assert run.position.error == f"the MLflow store {path} cannot be used: {reason}"
+
+
+@pytest.mark.slow
+def test_a_companion_ships_while_the_training_runs(
+    store: Any, kit: Any, home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    run = open_run(
+        folder, Destination(), experiment="digits", name="live", params={"lr": 1}, tags={}
+    )
+    for i in range(3):
+        run.tracker.log_metric("loss", i, step=i)
+        kit.eventually(lambda: store.runs() and store.rows(store.run(), "loss")[-1:] == [(i, i)])  # noqa: B023
+    assert store.status() == "RUNNING"
+    run.close("FINISHED")
+    kit.eventually(lambda: not entries())
+    assert store.status() == "FINISHED"
+    assert has_companion(store.uri)
+
+
+@pytest.mark.slow
+def test_a_killed_companion_is_replaced_at_the_end(
+    store: Any, kit: Any, home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    destination = Destination(drain_timeout_s=kit.patience_s)
+    run = open_run(folder, destination, experiment="digits", name="x", params={}, tags={})
+    run.tracker.log_metric("loss", 1.0)
+    (companion,) = kit.companions_of(home)
+    companion.kill()
+    kit.eventually(lambda: not has_companion(store.uri))
+    run.tracker.log_metric("loss", 2.0, step=1)
+    run.close("FINISHED")
+    assert run.drain() == 0
+    assert store.rows(store.run(), "loss") == [(0, 1.0), (1, 2.0)]
+
+
+@pytest.mark.slow
+def test_a_companion_killed_at_any_moment_doubles_and_loses_nothing(
+    store: Any, kit: Any, home: Path, tmp_path: Path
+) -> None:
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, tmp_path / "run"], stdout=subprocess.PIPE, text=True
+    )
+    assert trainer.stdout is not None
+    with trainer, trainer.stdout:
+        assert trainer.stdout.readline() == "logged\n"
+        kit.eventually(lambda: list((tmp_path / "run").glob("*.position")), "a position")
+        (companion,) = kit.companions_of(home)
+        companion.kill()
+        trainer.kill()
+    for delay_s in (0.3, 1.0, 1.7):  # companions that are killed at different points of their way
+        me = identity_of()
+        order = Order(store.uri, me.pid, 1.0)
+        other = subprocess.Popen(
+            [sys.executable, "-m", "explr.tracking.companion"], stdin=subprocess.PIPE
+        )
+        assert other.stdin is not None
+        with other:
+            other.stdin.write(json.dumps(vars(order)).encode())
+            other.stdin.close()
+            time.sleep(delay_s)
+            other.kill()
+    kit.ship()
+    run = store.run()
+    assert store.rows(run, "loss") == [(i, i) for i in range(200)]
+    assert run.info.status == "KILLED"
+    assert entries() == []
+
+
+@pytest.mark.slow
+def test_the_dead_are_shipped_by_a_companion_that_then_ends(
+    store: Any, kit: Any, home: Path, tmp_path: Path
+) -> None:
+    """The training and its companion follow each other: nothing runs on for ever."""
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, tmp_path / "run"], stdout=subprocess.PIPE, text=True
+    )
+    assert trainer.stdout is not None
+    with trainer, trainer.stdout:
+        assert trainer.stdout.readline() == "logged\n"
+        trainer.kill()
+    kit.eventually(lambda: not entries())
+    assert store.status() == "KILLED"
+    assert len(store.rows(store.run(), "loss")) == 200
+    kit.eventually(lambda: not kit.companions_of(home))
+
+
+@pytest.mark.slow
+def test_one_companion_ships_and_the_others_stand_by(
+    store: Any, kit: Any, home: Path, tmp_path: Path
+) -> None:
+    trainers = [
+        subprocess.Popen(
+            [sys.executable, "-c", ORPHAN, tmp_path / name], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("first", "second")
+    ]
+    for trainer in trainers:
+        assert trainer.stdout is not None
+        assert trainer.stdout.readline() == "logged\n"
+    kit.eventually(lambda: len(store.runs()) == 2)
+    ships = kit.eventually(
+        lambda: [p for p in kit.companions_of(home) if p.memory_info().rss > 80 * 2**20]
+    )
+    assert len(kit.companions_of(home)) == 2
+    assert len(ships) == 1
+    ships[0].kill()  # the other one takes over, wherever this one stood
+    for trainer in trainers:
+        trainer.kill()
+        with trainer:
+            pass
+    kit.eventually(lambda: not entries())
+    for name in ("first", "second"):
+        assert store.status(name) == "KILLED"
+        assert len(store.rows(store.run(name), "loss")) == 200
+
+
+@pytest.mark.slow
+def test_a_companion_that_cannot_work_costs_nothing_but_the_mirror(
+    store: Any, kit: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken" / "psutil").mkdir(parents=True)
+    (tmp_path / "broken" / "psutil" / "__init__.py").write_text("raise RuntimeError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    (home / "mirror.log").unlink(missing_ok=True)
+    ensure_companion(store.uri + "?broken", serve=False, port=5000)
+    kit.eventually(lambda: not has_companion(store.uri + "?broken"))
+    assert "broken" in (home / "mirror.log").read_text()
+
+
+def test_a_bystander_does_not_wait_for_ever(store: Any, tmp_path: Path, home: Path) -> None:
+    """`explr sync` beside a live run that holds the lock: there is nothing for it to do."""
+    from filelock import FileLock
+
+    begin = time.monotonic()
+    follow(Order(store.uri))
+    (lock_file,) = home.glob("mirror-*.lock")
+    with FileLock(lock_file):
+        follow(Order(store.uri))
+        assert not Liveness().left(local_store_uri())
+    assert time.monotonic() - begin < 600
+
+
+def test_a_forked_process_does_not_end_the_run(kit: Any, store: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    if (pid := os.fork()) == 0:
+        try:
+            run.tracker.log_metric("forked", 1.0)
+            run.close("FAILED")
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    run.tracker.log_metric("loss", 1.0)
+    run.close("FINISHED")
+    kinds = [read.event["k"] for read in read_events(run.journal.path)]
+    assert kinds.count("end") == 1
+    kit.ship()
+    assert store.status() == "FINISHED"
+    assert set(store.run().data.metrics) == {"forked", "loss"}
+
+
+def test_an_order_is_not_on_the_command_line(home: Path, tmp_path: Path) -> None:
+    ensure_companion("http://user:secret@127.0.0.1:9/x", serve=False, port=5000)
+    found = [
+        p
+        for p in psutil.Process().children()
+        if "explr.tracking.companion" in " ".join(p.cmdline())
+    ]
+    assert found
+    assert all("secret" not in " ".join(p.cmdline()) for p in found)

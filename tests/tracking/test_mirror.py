@@ -1,0 +1,384 @@
+import math
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explr.core.errors import TrackingError
+from explr.tracking.journal import read_events
+from explr.tracking.mirror import Mirror
+from explr.tracking.position import read_position
+from explr.tracking.rows import REFUSED_TAG
+from explr.tracking.spool import entries
+from explr.tracking.store import connect
+
+
+def mirror_of(store: Any, run: Any) -> Mirror:
+    return Mirror(store.client, store.uri, run.journal.path)
+
+
+def all_of(mirror: Mirror) -> None:
+    while mirror.ship():
+        pass
+
+
+@pytest.mark.parametrize("count", [1, 999, 2500])
+def test_every_row_arrives_once_with_step_and_time(
+    store: Any, kit: Any, tmp_path: Path, count: int
+) -> None:
+    run = kit.begin(tmp_path / "run")
+    for i in range(count):
+        run.tracker.log_metric("loss", 1 / (i + 1), step=i // 2)
+    run.close("FINISHED")
+    kit.ship()
+    history = store.client.get_metric_history(store.run().info.run_id, "loss")
+    recorded = [
+        (r.event["t"], r.event["s"], r.event["m"]["loss"])
+        for r in read_events(run.journal.path)
+        if r.event["k"] == "metrics"
+    ]
+    assert sorted((m.timestamp, m.step, m.value) for m in history) == sorted(set(recorded))
+    assert entries() == []
+
+
+def test_a_replay_adds_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run", params={"lr": 0.1}, tags={"kind": "test"})
+    for i in range(50):
+        run.tracker.log_metrics({"loss": i / 3, "odd": math.nan, "big": math.inf}, step=i)
+    run.tracker.log_params({"lr": 0.2})
+    run.close("FINISHED")
+    all_of(mirror_of(store, run))
+
+    def picture() -> Any:
+        found = store.run()
+        rows = {m: len(store.rows(found, m)) for m in ("loss", "odd", "big")}
+        return found.info.run_id, found.data.params, found.data.tags, rows, found.info.end_time
+
+    before = picture()
+    assert before[3] == {"loss": 50, "odd": 50, "big": 50}
+    for _ in range(3):
+        run.journal.path.with_suffix(".position").unlink()
+        all_of(mirror_of(store, run))
+        assert picture() == before
+
+
+def test_a_growing_journal_is_followed(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    mirror = mirror_of(store, run)
+    for i in range(5):
+        run.tracker.log_metric("loss", i, step=i)
+        all_of(mirror)
+        assert store.rows(store.run(), "loss") == [(s, s) for s in range(i + 1)]
+        assert not mirror.done
+    assert store.status() == "RUNNING"
+
+
+def test_one_journal_does_not_keep_the_others_waiting(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    for i in range(20_000):
+        run.tracker.log_metric("loss", i, step=i)
+    mirror = mirror_of(store, run)
+    assert mirror.ship()
+    position = read_position(run.journal.path)
+    assert 0 < position.offset < run.journal.path.stat().st_size
+    all_of(mirror)
+    assert len(store.rows(store.run(), "loss")) == 20_000
+
+
+def test_damage_costs_only_its_own_line(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    for i in range(9):
+        run.tracker.log_metric("loss", i, step=i)
+    lines = run.journal.path.read_bytes().splitlines(keepends=True)
+    lines[6] = b"\x00" * (len(lines[6]) - 1) + b"\n"
+    lines[-1] = lines[-1][:-4]
+    run.journal.path.write_bytes(b"".join(lines))
+    all_of(mirror_of(store, run))
+    steps = [step for step, _ in store.rows(store.run(), "loss")]
+    assert steps == [0, 1, 2, 3, 5, 6, 7]
+
+
+def test_a_damaged_beginning_is_one_clear_sentence(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    content = bytearray(run.journal.path.read_bytes())
+    content[20] ^= 1
+    run.journal.path.write_bytes(content)
+    with pytest.raises(TrackingError, match=r"the beginning of .* is damaged"):
+        mirror_of(store, run).ship()
+    kit.ship()
+    (entry,) = entries()
+    assert "is damaged" in read_position(Path(entry.journal)).error
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"offset": 10000000}', b'{"offset": []}'])
+def test_a_damaged_position_doubles_nothing(
+    store: Any, kit: Any, tmp_path: Path, content: bytes
+) -> None:
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_metric("loss", 1, step=1)
+    all_of(mirror_of(store, run))
+    run.journal.path.with_suffix(".position").write_bytes(content)
+    run.tracker.log_metric("loss", 2, step=2)
+    run.close("FINISHED")
+    kit.ship()
+    assert store.rows(store.run(), "loss") == [(1, 1), (2, 2)]
+
+
+def test_a_changed_parameter_becomes_a_tag_and_metrics_are_safe(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    run = kit.begin(tmp_path / "run", params={"lr": 0.1})
+    run.tracker.log_metric("loss", 1.0)
+    run.tracker.log_params({"lr": 0.2, "width": 3})
+    run.tracker.log_metric("loss", 0.5, step=1)
+    all_of(mirror_of(store, run))
+    data = store.run().data
+    assert data.params == {"lr": "0.1", "width": "3"}
+    assert data.tags["changed.lr"] == "0.2"
+    assert store.rows(store.run(), "loss") == [(0, 1.0), (1, 0.5)]
+
+
+def test_a_parameter_that_somebody_else_set_becomes_a_tag(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    run = kit.begin(tmp_path / "run", params={"lr": 0.1})
+    mirror = mirror_of(store, run)
+    all_of(mirror)
+    store.client.log_param(store.run().info.run_id, "width", "7")
+    run.tracker.log_params({"width": 3, "depth": 2})
+    run.tracker.log_metric("loss", 0.5, step=1)
+    all_of(mirror)
+    data = store.run().data
+    assert data.params == {"lr": "0.1", "width": "7", "depth": "2"}
+    assert data.tags["changed.width"] == "3"
+    assert store.rows(store.run(), "loss") == [(1, 0.5)]
+
+
+def test_long_values_and_odd_names_all_arrive(store: Any, kit: Any, tmp_path: Path) -> None:
+    names = ["acc@5", "acc#5", "a//b", "a/b", "x[0]", "x(0)", "Präzision", "精度", "n" * 300]
+    run = kit.begin(tmp_path / "run", params={name: name for name in names})
+    run.tracker.log_params({"prompt": "x" * 7000, "odd": "a\0b\udcff"})
+    for i, name in enumerate(names):
+        run.tracker.log_metric(name, i)
+        run.tracker.set_tag(f"tag {name}", i)
+    run.tracker.log_metric("last", 1.0)
+    run.close("FINISHED")
+    kit.ship()
+    found = store.run()
+    assert sorted(found.data.metrics.values()) == sorted([*range(len(names)), 1.0])
+    assert sorted(found.data.params.values())[: len(names)] != []
+    assert len(found.data.params) == len(names) + 2
+    assert found.data.metrics["Präzision"] == 6
+    assert "7000 characters" in found.data.params["prompt"]
+    assert store.artifacts(found)["params/prompt.txt"] == 7000
+    tags = [v for n, v in found.data.tags.items() if n.startswith("tag ")]
+    assert sorted(tags, key=int) == [str(i) for i in range(len(names))]
+    assert REFUSED_TAG not in found.data.tags
+
+
+def test_a_row_that_mlflow_refuses_costs_only_itself(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    events = [("a", 1.0), ("b", 2.0), ("c", 3.0)]
+    for name, value in events:
+        run.tracker.log_metric(name, value)
+    run.journal.write({"k": "metrics", "t": -5, "s": 0, "m": {"bad": 1.0}})
+    run.journal.write({"k": "tags", "t": 0, "g": {"mlflow.runName": ""}})
+    run.tracker.log_metric("d", 4.0)
+    run.close("FINISHED")
+    kit.ship()
+    assert {"a", "b", "c", "d"} <= set(store.run().data.metrics)
+    assert store.status() == "FINISHED"
+
+
+def test_artifacts_arrive_also_when_the_originals_are_gone(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    (tmp_path / "plots" / "deep").mkdir(parents=True)
+    (tmp_path / "plots" / "deep" / "a b.txt").write_text("12345")
+    (tmp_path / "ü weights.bin").write_bytes(b"123")
+    folder = tmp_path / "ein Lauf é"
+    run = kit.begin(folder, last_files=(folder / "log.txt", folder / "never.txt"))
+    run.tracker.log_artifact(tmp_path / "plots", "out")
+    run.tracker.log_artifact(tmp_path / "ü weights.bin")
+    run.tracker.log_figure(Figure(), "curve.png")
+    run.tracker.log_text("hé", "notes/hello.txt")
+    shutil.rmtree(tmp_path / "plots")
+    (folder / "log.txt").write_text("the end")
+    run.close("FINISHED")
+    kit.ship()
+    sizes = store.artifacts(store.run())
+    assert sizes.pop("curve.png") > 100
+    assert sizes == {
+        "out/plots/deep/a b.txt": 5,
+        "ü weights.bin": 3,
+        "notes/hello.txt": 3,
+        "log.txt": 7,
+    }
+
+
+def test_a_missing_artifact_holds_up_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run", first_files=(tmp_path / "run" / "missing",))
+    run.tracker.log_metric("loss", 1.0)
+    run.close("FINISHED")
+    kit.ship()
+    assert store.rows(store.run(), "loss") == [(0, 1.0)]
+    assert entries() == []
+
+
+def test_artifacts_wait_for_their_store_and_metrics_do_not(
+    store: Any, kit: Any, home: Path, tmp_path: Path
+) -> None:
+    (home / "artifacts").write_text("in the way")
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_text("1", "one.txt")
+    run.tracker.log_metric("loss", 1.0)
+    run.tracker.log_text("2", "two.txt")
+    run.close("FINISHED")
+    kit.ship()
+    assert store.rows(store.run(), "loss") == [(0, 1.0)]
+    assert store.status() == "FINISHED"
+    assert len(entries()) == 1
+    assert "one.txt is not uploaded" in read_position(run.journal.path).error
+    (home / "artifacts").unlink()
+    kit.ship()
+    assert store.artifacts(store.run()) == {"one.txt": 1, "two.txt": 1}
+    assert entries() == []
+    assert read_position(run.journal.path).error == ""
+
+
+def test_a_child_waits_for_its_parent(store: Any, kit: Any, tmp_path: Path) -> None:
+    sweep = kit.begin(tmp_path / "sweep")
+    child = kit.begin(tmp_path / "sweep" / "0", parent=sweep.journal.path)
+    child.close("FINISHED")
+    assert not mirror_of(store, child).ship()
+    assert store.runs() == []
+    sweep.close("FINISHED")
+    kit.ship()
+    parent = store.run("sweep")
+    assert store.run("0").data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_a_parent_is_found_again_without_its_position(store: Any, kit: Any, tmp_path: Path) -> None:
+    sweep = kit.begin(tmp_path / "sweep", experiment="sweeps")
+    all_of(mirror_of(store, sweep))
+    sweep.journal.path.with_suffix(".position").unlink()
+    child = kit.begin(tmp_path / "sweep" / "0", parent=sweep.journal.path, experiment="jobs")
+    all_of(mirror_of(store, child))
+    assert store.run("0").data.tags["mlflow.parentRunId"] == store.run("sweep").info.run_id
+
+
+def test_a_parent_on_another_machine_may_come_later(store: Any, kit: Any, tmp_path: Path) -> None:
+    sweep = kit.begin(tmp_path / "sweep")
+    away = tmp_path / "elsewhere" / sweep.journal.path.name
+    child = kit.begin(tmp_path / "0", parent=away)
+    mirror = mirror_of(store, child)
+    all_of(mirror)
+    assert "mlflow.parentRunId" not in store.run("0").data.tags
+    all_of(mirror_of(store, sweep))
+    child.close("FINISHED")
+    all_of(mirror)
+    assert store.run("0").data.tags["mlflow.parentRunId"] == store.run("sweep").info.run_id
+
+
+def test_a_deleted_experiment_is_one_clear_sentence_and_can_be_restored(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    experiment = store.client.create_experiment("digits")
+    store.client.delete_experiment(experiment)
+    run = kit.begin(tmp_path / "run")
+    run.close("FINISHED")
+    kit.ship()
+    error = read_position(run.journal.path).error
+    assert error == (
+        "the MLflow experiment 'digits' was deleted: restore it in MLflow, "
+        "or set another experiment_name"
+    )
+    store.client.restore_experiment(experiment)
+    kit.ship()
+    assert store.status() == "FINISHED"
+    assert entries() == []
+
+
+def test_a_deleted_run_is_told_and_not_doubled(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    all_of(mirror_of(store, run))
+    run_id = store.run().info.run_id
+    store.client.delete_run(run_id)
+    run.tracker.log_metric("loss", 1.0)
+    run.close("FINISHED")
+    kit.ship()
+    assert "was deleted in MLflow" in read_position(run.journal.path).error
+    assert store.runs() == []
+    store.client.restore_run(run_id)
+    kit.ship()
+    assert store.rows(store.run(), "loss") == [(0, 1.0)]
+
+
+def test_experiments_of_any_name(store: Any, kit: Any, tmp_path: Path) -> None:
+    names = ["a/b", "a_b", "ü ö", "Default", "x" * 400, "a:b?c#d%20"]
+    for i, name in enumerate(names):
+        run = kit.begin(tmp_path / str(i), experiment=name)
+        run.tracker.log_text(name, "name.txt")
+        run.close("FINISHED")
+    kit.ship()
+    assert len(store.runs()) == len(names)
+    for found in store.runs():
+        assert store.artifacts(found)["name.txt"] > 0
+        experiment = store.client.get_experiment(found.info.experiment_id)
+        assert experiment.name == names[int(found.info.run_name)]
+
+
+def test_a_store_of_an_older_schema_is_left_as_it_is(
+    template: Path, kit: Any, home: Path, tmp_path: Path
+) -> None:
+    def version() -> str:
+        with closing(sqlite3.connect(home / "old.db")) as database:
+            return str(database.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+    shutil.copyfile(template, home / "old.db")
+    with closing(sqlite3.connect(home / "old.db", isolation_level=None)) as database:
+        database.execute("UPDATE alembic_version SET version_num = '3500859a5d39'")
+    uri = f"sqlite:///{home}/old.db"
+    run = kit.begin(tmp_path / "run", uri)
+    run.close("FINISHED")
+    kit.ship(uri)
+    assert "mlflow db upgrade" in read_position(run.journal.path).error
+    assert version() == "3500859a5d39"
+
+
+def test_a_locked_database_is_waited_for(store: Any, kit: Any, home: Path, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_metric("loss", 1.0)
+    run.close("FINISHED")
+    lock = sqlite3.connect(home / "mlflow.db", isolation_level=None, check_same_thread=False)
+    lock.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(2.0, lock.execute, ["ROLLBACK"])
+    release.start()
+    kit.ship()
+    release.join()
+    lock.close()
+    kit.ship()
+    assert store.rows(store.run(), "loss") == [(0, 1.0)]
+
+
+def test_a_store_is_made_where_there_is_none(kit: Any, home: Path, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run", experiment="Default")
+    run.tracker.log_text("x", "x.txt")
+    run.close("FINISHED")
+    kit.ship()
+    found = kit.store_at(run.destination.resolved_uri)
+    assert found.artifacts(found.run()) == {"x.txt": 1}
+    assert not (tmp_path / "mlruns").exists()  # MLflow's own experiment keeps its files in the home
+
+
+def test_a_client_does_not_move_the_process(home: Path, tmp_path: Path) -> None:
+    connect(f"sqlite:///{home}/other.db")
+    assert Path.cwd() == tmp_path

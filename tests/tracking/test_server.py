@@ -1,0 +1,372 @@
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from explr.core.errors import TrackingError
+from explr.tracking.home import artifact_root, local_store_uri
+from explr.tracking.loopback import listen
+from explr.tracking.processes import identity_of
+from explr.tracking.server import MLflowServer, autostart_allowed
+from explr.tracking.server_record import ServerRecord, ServerState
+
+PATIENCE_S = 120.0
+
+# What a run does in its own process: the store is used directly, past any server.
+CLIENT = """
+import pathlib, sys
+from mlflow import MlflowClient
+uri, artifacts, file = sys.argv[1:]
+client = MlflowClient(tracking_uri=uri)
+experiment = client.create_experiment("digits", artifact_location=pathlib.Path(artifacts).as_uri())
+run = client.create_run(experiment).info.run_id
+client.log_metric(run, "loss", 0.5, step=1)
+client.log_artifact(run, file, "notes")
+print(experiment, run)
+"""
+STARTER = """
+from explr.tracking.server import MLflowServer
+state = MLflowServer(port=0).start()
+print(state.pid, state.port)
+"""
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
+def fetch(url: str, body: bytes | None = None, host: str | None = None) -> tuple[int, str]:
+    headers = {"Content-Type": "application/json"} | ({"Host": host} if host else {})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, data=body, headers=headers)
+    try:
+        with opener.open(request, timeout=PATIENCE_S) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def leaders_below(home: Path) -> list[int]:
+    """The pids of all MLflow servers whose store lies in `home`, whoever started them."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if "mlflow" in command and any(str(home) in word for word in command):
+            found.append(process.pid)
+    return found
+
+
+def session(state: ServerState) -> list[int]:
+    """The pids of all processes in a server's session that run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == state.pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (psutil.Error, ProcessLookupError):
+            continue
+    return found
+
+
+def is_uvicorn(pid: int) -> bool:
+    try:
+        return "uvicorn" in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("EXPLR_HOME", str(tmp_path))
+    yield tmp_path
+    MLflowServer(home=tmp_path).stop()
+
+
+@dataclass
+class Started:
+    """A server that runs, and what a client wrote to its store without it."""
+
+    server: MLflowServer
+    state: ServerState
+    home: Path
+    taken_port: int
+    experiment: str
+    run: str
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    home = tmp_path_factory.mktemp("a #1 home, 50% ünlike others ")
+    note = tmp_path_factory.mktemp("user") / "hello.txt"
+    note.write_text("hello")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", CLIENT, local_store_uri(home)),
+            *(str(artifact_root(home) / "digits"), str(note)),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    experiment, run = done.stdout.split()
+    with listen(0) as stranger, pytest.MonkeyPatch.context() as patch:
+        dead = "http://127.0.0.1:9"
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+            patch.setenv(name, dead)
+        # A user's settings for other servers, which would break or open this one.
+        patch.setenv("MLFLOW_TRACKING_URI", dead)
+        patch.setenv("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true")
+        patch.setenv("MLFLOW_STATIC_PREFIX", "/elsewhere")
+        patch.setenv("MLFLOW_GUNICORN_OPTS", "--nonsense")
+        patch.setenv("UVICORN_ROOT_PATH", "/elsewhere")
+        taken_port = stranger.getsockname()[1]
+        server = MLflowServer(port=taken_port, home=home)
+        try:
+            state = server.start()
+            assert server.wait_until_ready(PATIENCE_S)  # with the proxies set
+            yield Started(server, state, home, taken_port, experiment, run)
+        finally:
+            server.stop()
+
+
+@pytest.mark.slow
+class TestRunningServer:
+    def test_takes_another_port_where_the_wanted_one_is_taken(self, started: Started):
+        assert started.state.port != started.taken_port
+        assert started.state.url == f"http://127.0.0.1:{started.state.port}"
+
+    def test_is_not_started_twice(self, started: Started):
+        assert started.server.start() == started.state
+        assert MLflowServer(home=started.home).start() == started.state
+        assert MLflowServer(local_store_uri(started.home), home=started.home).start() == (
+            started.state
+        )
+        assert leaders_below(started.home) == [started.state.pid]
+
+    def test_is_ready_for_any_process(self, started: Started):
+        assert MLflowServer(home=started.home).state() == started.state
+        assert MLflowServer(home=started.home).wait_until_ready(PATIENCE_S)
+
+    def test_another_store_is_not_served_by_it(self, started: Started):
+        other = MLflowServer(f"sqlite:///{started.home}/other.db", home=started.home)
+        assert other.state() is None
+        assert not other.stop()
+        assert started.server.state() == started.state
+
+    def test_shows_what_a_client_wrote_past_it(self, started: Started):
+        status, text = fetch(
+            f"{started.state.url}/ajax-api/2.0/mlflow/runs/get?run_id={started.run}"
+        )
+        assert status == 200
+        assert json.loads(text)["run"]["data"]["metrics"][0]["value"] == 0.5
+
+    def test_serves_the_artifacts_of_a_run(self, started: Started):
+        url, run = started.state.url, started.run
+        _, text = fetch(f"{url}/ajax-api/2.0/mlflow/artifacts/list?run_id={run}&path=notes")
+        assert [file["path"] for file in json.loads(text)["files"]] == ["notes/hello.txt"]
+        assert fetch(f"{url}/get-artifact?path=notes/hello.txt&run_uuid={run}") == (200, "hello")
+
+    def test_gives_new_experiments_a_place_in_the_home(self, started: Started):
+        url = f"{started.state.url}/api/2.0/mlflow/experiments"
+        _, text = fetch(f"{url}/create", body=b'{"name": "made in the browser"}')
+        created = json.loads(text)["experiment_id"]
+        _, text = fetch(f"{url}/get?experiment_id={created}")
+        location = json.loads(text)["experiment"]["artifact_location"]
+        assert location == f"{artifact_root(started.home).as_uri()}/{created}"
+
+    def test_takes_no_files_from_others(self, started: Started):
+        url = f"{started.state.url}/api/2.0/mlflow-artifacts/artifacts?path="
+        assert fetch(url)[0] == 503
+
+    @pytest.mark.parametrize("host", ["evil.example", "10.9.8.7.evil.example", "localhost:1"])
+    def test_refuses_a_foreign_host(self, started: Started, host: str):
+        url = f"{started.state.url}/api/2.0/mlflow/experiments/search?max_results=1"
+        assert fetch(url, host=host)[0] == 403
+        assert fetch(url, host=f"localhost:{started.state.port}")[0] == 200
+
+    def test_serves_its_page(self, started: Started):
+        status, text = fetch(started.state.url)
+        assert status == 200
+        assert "MLflow" in text
+        assert started.state.run_url(started.experiment, started.run) == (
+            f"{started.state.url}/#/experiments/{started.experiment}/runs/{started.run}"
+        )
+
+    def test_listens_on_loopback_alone(self, started: Started):
+        addresses = {
+            connection.laddr
+            for pid in session(started.state)
+            for connection in psutil.Process(pid).net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert addresses == {("127.0.0.1", started.state.port)}
+
+    def test_is_one_worker_without_job_runners(self, started: Started):
+        first, second = sorted(session(started.state), key=is_uvicorn)
+        assert first == started.state.pid
+        assert is_uvicorn(second)
+
+    def test_keeps_its_files_from_others(self, started: Started):
+        record = json.loads((started.home / "server.json").read_text())
+        assert record["session"] == record["pid"] == started.state.pid
+        assert record["started"] == identity_of(started.state.pid).started
+        for name in ("server.json", "server.log", "server.lock"):
+            assert stat.S_IMODE((started.home / name).stat().st_mode) == 0o600
+
+    def test_sends_no_telemetry(self, started: Started):
+        _, text = fetch(f"{started.state.url}/ajax-api/3.0/mlflow/ui-telemetry")
+        assert json.loads(text)["disable_ui_telemetry"] is True
+
+
+@pytest.mark.slow
+def test_eight_starters_leave_one_server(home: Path):
+    command = [sys.executable, "-c", STARTER]
+    starters = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    answers = {starter.communicate(timeout=PATIENCE_S)[0] for starter in starters}
+    assert [starter.returncode for starter in starters] == [0] * 8
+    server = MLflowServer()
+    state = server.state()
+    assert state is not None
+    assert answers == {f"{state.pid} {state.port}\n"}
+    assert leaders_below(home) == [state.pid]
+    assert server.stop()  # long before it has come up
+    assert leaders_below(home) == []
+    assert not server.stop()
+    assert server.state() is None
+
+
+@pytest.mark.slow
+def test_all_of_it_ends_also_without_its_first_process(home: Path):
+    server = MLflowServer(port=0)
+    state = server.start()
+    eventually(lambda: any(is_uvicorn(pid) for pid in session(state)))
+    os.kill(state.pid, signal.SIGKILL)
+    eventually(lambda: state.pid not in session(state))
+    assert session(state) != []
+    assert server.start() == state  # what is left still serves
+    assert server.wait_until_ready(PATIENCE_S)
+    assert server.stop()
+    assert session(state) == []
+    assert not (home / "server.json").exists()
+    with closing(listen(state.port)) as free:
+        assert free.getsockname()[1] == state.port
+
+
+@pytest.mark.slow
+def test_a_server_that_ends_is_not_waited_for(home: Path):
+    store = home / "mlflow.db"
+    store.write_text("this is no database, whatever its name says" * 100)
+    server = MLflowServer(port=0)
+    server.start()
+    with pytest.raises(TrackingError, match="not running") as caught:
+        server.wait_until_ready(PATIENCE_S)
+    assert str(home / "server.log") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not server.stop()
+
+
+@pytest.mark.slow
+def test_a_stranger_with_the_recorded_pid_is_neither_used_nor_ended(home: Path):
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+        try:
+            state = ServerState("http://127.0.0.1:1", 1, stranger.pid, local_store_uri())
+            started = identity_of(stranger.pid).started - 60
+            ServerRecord(state, started, mark="0" * 32).write(home / "server.json")
+            server = MLflowServer(port=0)
+            assert server.state() is None
+            assert not server.stop()
+            assert not (home / "server.json").exists()
+
+            ServerRecord(state, started, mark="0" * 32).write(home / "server.json")
+            assert server.start().pid != stranger.pid
+            assert server.stop()
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_without_a_server_there_is_nothing(home: Path):
+    server = MLflowServer()
+    assert server.state() is None
+    assert not server.stop()
+    with pytest.raises(TrackingError, match="never started"):
+        server.wait_until_ready(0.1)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"pid": 1}', '{"pid": "x"}', "\x00"])
+def test_a_broken_record_is_no_server(home: Path, content: str):
+    (home / "server.json").write_text(content)
+    assert MLflowServer().state() is None
+    assert not MLflowServer().stop()
+    assert not (home / "server.json").exists()
+
+
+def test_a_remote_server_is_not_started(home: Path):
+    with pytest.raises(TrackingError) as caught:
+        MLflowServer("https://me:secret@mlflow.example.org/team?token=secret")
+    assert str(caught.value) == (
+        "https://mlflow.example.org/team is a remote tracking server: explr starts none"
+    )
+
+
+@pytest.mark.parametrize("uri", ["postgresql://me:secret@db/mlflow", "./mlruns", "sqlite://"])
+def test_other_stores_are_not_served(home: Path, uri: str):
+    with pytest.raises(TrackingError, match="SQLite store only") as caught:
+        MLflowServer(uri)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_store_named_relative_to_here_stays_where_it_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(home)
+    assert MLflowServer("sqlite:///mlflow.db").log_path == home / "server.log"
+    assert MLflowServer("sqlite:///other.db").log_path != home / "server.log"
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_is_a_port(home: Path, port: int):
+    with pytest.raises(ValueError, match="between 0 and 65535"):
+        MLflowServer(port=port)
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "allowed"),
+    [
+        (True, None, True),
+        (True, "", True),
+        (True, "1", True),
+        (True, "0", False),
+        (True, "false", False),
+        (True, " False ", False),
+        (True, "NO", False),
+        (False, None, False),
+        (False, "1", False),
+    ],
+)
+def test_autostart(
+    flag: bool, variable: str | None, allowed: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("EXPLR_AUTOSTART", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("EXPLR_AUTOSTART", variable)
+    assert autostart_allowed(flag) is allowed

@@ -1,0 +1,347 @@
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explr.core.errors import TrackingError
+from explr.tracking.destination import absolute_uri
+from explr.tracking.journal import read_events
+from explr.tracking.session import closing_line
+from explr.tracking.spool import entries
+
+MIRRORS = ["mlflow", "sqlalchemy", "pandas"]
+HEAVY = [*MIRRORS, "torch", "tensorflow", "keras", "ray", "optuna", "pynvml", "filelock"]
+TRAIN = "tracking.drain_timeout_s=100"
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize("module", ["session", "callback", "client", "companion", "shipping"])
+def test_importing_brings_in_nothing_heavy(module: str) -> None:
+    code = f"import sys, explr.tracking.{module}; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_training_is_mirrored_without_mlflow_in_its_process(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    train = kit.write_training(
+        tmp_path / "job.py",
+        f"""
+for i in range(5):
+    ctx.tracker.log_metric("val_loss", 1 / (i + 1), step=i)
+ctx.tracker.log_params({{"extra": 1}})
+print("heavy:", [m for m in {MIRRORS} if m in sys.modules])
+return 0.25
+""",
+    )
+    done = kit.explr(train, "lr=0.125", TRAIN)
+    assert done.returncode == 0, done.stderr
+    assert "heavy: []" in done.stdout
+    run = store.run()
+    assert f"MLflow: run {run.info.run_id} in {store.uri}" in done.stdout
+    assert run.info.status == "FINISHED"
+    assert store.rows(run, "val_loss") == [(i, 1 / (i + 1)) for i in range(5)]
+    assert run.data.metrics["objective"] == 0.25
+    assert run.data.params["lr"] == "0.125"
+    assert run.data.params["extra"] == "1"
+    assert run.data.tags["explr.command"].startswith("__main__.py")
+    sizes = store.artifacts(run)
+    assert {".hydra/config.yaml", ".hydra/overrides.yaml", "result.json"} <= set(sizes)
+
+
+def test_a_failed_training_is_failed(store: Any, kit: Any, tmp_path: Path) -> None:
+    train = kit.write_training(
+        tmp_path / "job.py", "ctx.tracker.log_metric('x', 1.0)\nraise RuntimeError('no luck')"
+    )
+    done = kit.explr(train)
+    assert done.returncode == 1
+    assert "no luck" in done.stderr
+    kit.eventually(lambda: not entries())
+    assert store.status() == "FAILED"
+    assert store.rows(store.run(), "x") == [(0, 1.0)]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_is_ended_by_a_signal_is_killed(
+    store: Any, kit: Any, tmp_path: Path, signum: signal.Signals
+) -> None:
+    train = kit.write_training(
+        tmp_path / "job.py",
+        """
+for i in range(100):
+    ctx.tracker.log_metric("loss", i, step=i)
+open("ready", "w").close()
+time.sleep(600)
+""",
+    )
+    process = kit.start(train)
+    with process:
+        kit.eventually((tmp_path / "ready").exists)
+        process.send_signal(signum)
+        output, _ = process.communicate(timeout=kit.patience_s)
+    assert process.returncode == (-9 if signum == signal.SIGKILL else 130), output
+    kit.eventually(lambda: not entries())
+    run = store.run()
+    assert run.info.status == "KILLED"
+    assert run.info.end_time >= run.info.start_time
+    assert store.rows(run, "loss") == [(i, i) for i in range(100)]
+
+
+def test_two_trainings_at_once_both_arrive(store: Any, kit: Any, tmp_path: Path) -> None:
+    train = kit.write_training(
+        tmp_path / "job.py",
+        """
+for i in range(50):
+    ctx.tracker.log_metric("loss", i, step=i)
+    time.sleep(0.02)
+return 1.0
+""",
+    )
+    processes = [kit.start(train, TRAIN) for _ in range(2)]
+    for process in processes:
+        with process:
+            output, _ = process.communicate(timeout=kit.patience_s)
+            assert process.returncode == 0, output
+            assert "MLflow: run " in output
+    runs = store.runs()
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    for run in runs:
+        assert store.rows(run, "loss") == [(i, i) for i in range(50)]
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence(kit: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    train = kit.write_training(tmp_path / "job.py", "return 1.0")
+    environment = {**os.environ, "EXPLR_HOME": str(tmp_path / "file")}
+    done = kit.explr(train, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.strip().count("\n") == 0
+    assert "set EXPLR_HOME to a folder that can be written" in done.stderr
+    assert kit.journals(tmp_path) == []
+
+
+def test_a_deleted_experiment_does_not_cost_the_training(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    experiment = store.client.create_experiment("digits")
+    store.client.delete_experiment(experiment)
+    train = kit.write_training(
+        tmp_path / "job.py", "ctx.tracker.log_metric('loss', 1.0)\nreturn 1.0"
+    )
+    process = kit.start(train, "experiment_name=digits", TRAIN)
+    with process:
+        output, _ = process.communicate(timeout=kit.patience_s)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    line = output.splitlines()[-1]
+    assert "the MLflow experiment 'digits' was deleted: restore it in MLflow" in line
+    (journal,) = kit.journals(tmp_path)
+    assert f"explr sync {journal.parent}" in line
+    assert journal.with_name("result.json").exists()
+    store.client.restore_experiment(experiment)
+    assert kit.explr("sync").returncode == 0
+    assert store.rows(store.run(), "loss") == [(0, 1.0)]
+
+
+def test_a_server_that_does_not_answer_does_not_cost_the_training(
+    kit: Any, tmp_path: Path, home: Path
+) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    train = kit.write_training(
+        tmp_path / "job.py",
+        """
+for i in range(20):
+    ctx.tracker.log_metric("loss", i, step=i)
+ctx.tracker.log_text("hello", "notes.txt")
+return 1.0
+""",
+    )
+    process = kit.start(
+        train, "tracking.drain_timeout_s=12", environment={"MLFLOW_TRACKING_URI": uri}
+    )
+    with process:
+        output, _ = process.communicate(timeout=kit.patience_s)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    line = output.splitlines()[-1]
+    assert f"({uri} does not answer: connection refused)" in line
+    (journal,) = kit.journals(tmp_path)
+    assert f"explr sync {journal.parent}" in line
+
+    for companion in kit.companions_of(home):
+        companion.kill()
+    done = kit.explr("sync")
+    assert done.returncode == 1
+    assert done.stderr == f"{journal}: {uri} does not answer: connection refused\n"
+
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{tmp_path}/remote.db"),
+            *("--artifacts-destination", str(tmp_path / "remote artifacts")),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    )
+    try:
+        from explr.tracking.loopback import answers
+
+        kit.eventually(lambda: answers(uri, 5.0), "the server")
+        done = kit.explr("sync")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "1 run shipped, 0 left." in done.stdout
+        remote = kit.store_at(uri)
+        run = remote.run()
+        assert run.info.status == "FINISHED"
+        assert remote.rows(run, "loss") == [(i, i) for i in range(20)]
+        assert "notes.txt" in remote.artifacts(run)
+        assert "Nothing waits" in kit.explr("sync").stdout
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def test_mlflows_own_calls_land_in_the_run(store: Any, kit: Any, tmp_path: Path) -> None:
+    train = kit.write_training(
+        tmp_path / "job.py",
+        """
+ctx.tracker.log_metric("ours", 1.0)
+with ctx.tracker.mlflow_run() as run:
+    import mlflow
+    mlflow.log_metric("theirs", 2.0, step=3)
+    mlflow.log_param("theirs", "p")
+    mlflow.set_tag("theirs", "t")
+    mlflow.log_text("x", "theirs.txt")
+    assert mlflow.active_run().info.run_id == run.info.run_id
+assert mlflow.active_run() is None
+assert mlflow.MlflowClient(os.environ["STORE"]).get_run(run.info.run_id).info.status == "RUNNING"
+with ctx.tracker.mlflow_run():
+    mlflow.log_metric("again", 3.0)
+ctx.tracker.log_metric("ours", 2.0, step=1)
+return 1.0
+""",
+    )
+    environment = {**os.environ, "STORE": store.uri, "MLFLOW_RUN_ID": "0" * 32}
+    done = kit.explr(train, TRAIN, env=environment)
+    assert done.returncode == 0, done.stderr
+    run = store.run()
+    assert run.info.status == "FINISHED"
+    assert store.rows(run, "ours") == [(0, 1.0), (1, 2.0)]
+    assert store.rows(run, "theirs") == [(3, 2.0)]
+    assert store.rows(run, "again") == [(0, 3.0)]
+    assert (run.data.params["theirs"], run.data.tags["theirs"]) == ("p", "t")
+    assert "theirs.txt" in store.artifacts(run)
+
+
+def test_without_tracking_there_is_no_mlflow_run_and_no_journal(kit: Any, tmp_path: Path) -> None:
+    train = kit.write_training(
+        tmp_path / "job.py", "with ctx.tracker.mlflow_run():\n    pass\nreturn 1.0"
+    )
+    done = kit.explr(train, "tracking=off")
+    assert done.returncode == 1
+    assert "needs a tracked run: set tracking=mlflow" in done.stderr
+    assert kit.journals(tmp_path) == []
+
+
+def test_a_relative_store_is_relative_to_where_the_command_was_given(
+    kit: Any, template: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(template, tmp_path / "mine.db")
+    train = kit.write_training(tmp_path / "job.py", "return 1.0")
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": "sqlite:///mine.db"}
+    done = kit.explr(train, TRAIN, "hydra.job.chdir=true", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert kit.store_at(f"sqlite:///{tmp_path}/mine.db").status() == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("uri", "absolute"),
+    [
+        ("sqlite:///a.db", "sqlite:////w/a.db"),
+        ("sqlite+pysqlite:///a.db?x=1", "sqlite+pysqlite:////w/a.db?x=1"),
+        ("sqlite:////b/a.db", "sqlite:////b/a.db"),
+        ("./mlruns", "file:///w/mlruns"),
+        ("file:mlruns", "file:///w/mlruns"),
+        ("file:///b", "file:///b"),
+        ("http://host:5000", "http://host:5000"),
+        ("postgresql://u:p@h/d", "postgresql://u:p@h/d"),
+        ("databricks", "databricks"),
+        ("databricks://profile", "databricks://profile"),
+    ],
+)
+def test_tracking_uris_mean_the_same_everywhere(uri: str, absolute: str) -> None:
+    assert absolute_uri(uri, Path("/w")) == absolute
+
+
+def test_a_deleted_run_folder_is_told_at_once(store: Any, kit: Any, tmp_path: Path) -> None:
+    train = kit.write_training(
+        tmp_path / "job.py",
+        """
+import shutil
+shutil.rmtree(ctx.output_dir)
+ctx.tracker.log_metric("loss", 1.0)
+return 1.0
+""",
+    )
+    done = kit.explr(train)
+    assert done.returncode != 0
+    assert str(tmp_path / "outputs") in done.stderr
+    kit.eventually(lambda: not entries())
+    assert all(run.info.status == "KILLED" for run in store.runs())
+
+
+def test_closing_lines(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "ein Lauf")
+    run.close("FINISHED")
+    line = closing_line(run, wait=False)
+    assert "MLflow has not caught up with 1 run: the process that ships has ended" in line
+    assert f"`explr sync '{tmp_path}/ein Lauf'` takes it up again" in line
+    kit.ship()
+    assert closing_line(run) == f"MLflow: run {store.run().info.run_id} in {store.uri}"
+    run.journal.path.unlink()
+    assert "was deleted while it went on" in closing_line(run)
+
+
+def test_a_run_that_cannot_be_begun_leaves_nothing(
+    kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EXPLR_HOME", str(tmp_path / "file"))
+    with pytest.raises(TrackingError, match="set EXPLR_HOME"):
+        kit.begin(tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_the_end_is_recorded_once(kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    run.close("FINISHED")
+    run.close("FAILED")
+    ends = [r.event["status"] for r in read_events(run.journal.path) if r.event["k"] == "end"]
+    assert ends == ["FINISHED"]
+
+
+def test_a_failure_is_not_hidden_by_a_journal_that_is_gone(kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    other = kit.begin(tmp_path / "other")
+    run.journal.path.unlink()
+    other.journal.path.unlink()
+    run.close("FAILED")
+    with pytest.raises(TrackingError, match="deleted"):
+        other.close("FINISHED")

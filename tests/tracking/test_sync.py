@@ -1,0 +1,189 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explr.runner.ship import sync_journals
+from explr.tracking.position import read_position
+from explr.tracking.spool import entries
+
+
+@pytest.fixture(autouse=True)
+def _root_handlers() -> Any:
+    import logging
+
+    before = list(logging.getLogger().handlers)
+    yield
+    for handler in logging.getLogger().handlers[:]:
+        if handler not in before:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+
+
+def test_nothing_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sync_journals(None) == 0
+    assert capsys.readouterr().out == "Nothing waits: MLflow has all of it.\n"
+
+
+def test_what_waits_is_shipped_and_told(
+    store: Any, kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        run = kit.begin(tmp_path / name)
+        run.tracker.log_metric("loss", 1.0)
+        run.close("FINISHED")
+    kit.begin(tmp_path / "live")
+    assert sync_journals(None) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "Shipping 3 runs …\n2 runs shipped, 1 left.\n"
+    assert captured.err.endswith("its training is still running\n")
+    assert sync_journals(None) == 0
+    assert len(store.runs()) == 3
+
+
+def test_a_folder_limits_what_is_told(
+    store: Any, kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        kit.begin(tmp_path / name).close("FINISHED")
+    assert sync_journals(tmp_path / "a") == 0
+    assert "1 run shipped, 0 left." in capsys.readouterr().out
+
+
+def test_a_reason_is_told_and_exits_1(
+    store: Any, kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.client.delete_experiment(store.client.create_experiment("digits"))
+    run = kit.begin(tmp_path / "run")
+    run.close("FINISHED")
+    assert sync_journals(None) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"{run.journal.path}: the MLflow experiment 'digits' was del")
+    assert captured.out.endswith("0 runs shipped, 1 left.\n")
+
+
+def test_a_deleted_journal_is_told(
+    store: Any, kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = kit.begin(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    assert sync_journals(None) == 1
+    assert f"{run.journal.path} was deleted" in capsys.readouterr().err
+    assert entries() == []
+
+
+@pytest.mark.parametrize("kept", ["position", "nothing"])
+def test_a_folder_that_came_from_elsewhere_is_shipped(
+    store: Any, kit: Any, home: Path, tmp_path: Path, kept: str
+) -> None:
+    sweep = kit.begin(tmp_path / "sweep")
+    for name in ("0", "1"):
+        run = kit.begin(tmp_path / "sweep" / name, parent=sweep.journal.path)
+        run.tracker.log_text("hello", "notes.txt")
+        run.tracker.log_metric("loss", 1.0)
+        run.close("FINISHED")
+    sweep.close("FINISHED")
+    shutil.rmtree(home / "pending")
+    if kept == "nothing":
+        for position in (tmp_path / "sweep").rglob("*.position"):
+            position.unlink()
+    (tmp_path / "sweep").rename(tmp_path / "ein anderer Ort")
+    assert sync_journals(tmp_path / "ein anderer Ort") == 0
+    assert {r.info.status for r in store.runs()} == {"FINISHED"}
+    for name in ("0", "1"):
+        assert store.artifacts(store.run(name)) == {"notes.txt": 5}
+        assert store.rows(store.run(name), "loss") == [(0, 1.0)]
+    assert sync_journals(tmp_path / "ein anderer Ort") == 0
+    assert len(store.runs()) == 3
+
+
+def test_a_folder_that_was_moved_is_found_again(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_metric("loss", 1.0)
+    run.close("FINISHED")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert sync_journals(tmp_path / "moved") == 0
+    assert store.rows(store.run(), "loss") == [(0, 1.0)]
+
+
+def test_a_run_that_was_taken_for_dead_is_corrected(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_metric("loss", 1.0)
+    kit.ship()
+    from explr.tracking.mirror import Mirror
+
+    Mirror(store.client, store.uri, run.journal.path).close_as_killed()
+    kit.ship()
+    assert store.status() == "KILLED"
+    assert entries() == []
+    run.tracker.log_metric("loss", 2.0, step=1)
+    run.close("FINISHED")
+    assert sync_journals(tmp_path) == 0
+    assert store.status() == "FINISHED"
+    assert store.rows(store.run(), "loss") == [(0, 1.0), (1, 2.0)]
+
+
+def test_a_damaged_entry_is_repaired(store: Any, kit: Any, home: Path, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    run.close("FINISHED")
+    (pending,) = (home / "pending").glob("*.json")
+    pending.write_bytes(b"")
+    assert entries() == []
+    assert sync_journals(tmp_path) == 0
+    assert store.status() == "FINISHED"
+    assert not pending.exists()
+
+
+@pytest.mark.slow
+def test_two_at_once_and_beside_a_live_run(store: Any, kit: Any, tmp_path: Path) -> None:
+    train = kit.write_training(
+        tmp_path / "job.py",
+        """
+for i in range(2000):
+    ctx.tracker.log_metric("loss", i, step=i)
+    if os.path.exists("stop"):
+        break
+    time.sleep(0.01)
+return 1.0
+""",
+    )
+    old = kit.begin(tmp_path / "old")
+    for i in range(3000):
+        old.tracker.log_metric("loss", i, step=i)
+    old.close("FINISHED")
+    process = kit.start(train, "tracking.drain_timeout_s=100")
+    with process:
+        kit.eventually(lambda: len(entries()) == 2)
+        syncs = [
+            subprocess.Popen([sys.executable, "-m", "explr", "sync"], stdout=subprocess.PIPE)
+            for _ in range(2)
+        ]
+        for sync in syncs:
+            with sync:
+                sync.communicate(timeout=kit.patience_s)
+                assert sync.returncode == 0
+        kit.eventually(lambda: "FINISHED" in [r.info.status for r in store.runs()])
+        (tmp_path / "stop").touch()
+        output, _ = process.communicate(timeout=kit.patience_s)
+    assert process.returncode == 0, output
+    kit.eventually(lambda: not entries())
+    assert [r.info.status for r in store.runs()] == ["FINISHED", "FINISHED"]
+    assert store.rows(store.run("old"), "loss") == [(i, i) for i in range(3000)]
+    (live,) = [r for r in store.runs() if r.info.run_name != "old"]
+    rows = store.rows(live, "loss")
+    assert rows == [(i, i) for i in range(len(rows))]
+    assert rows
+
+
+def test_a_reason_is_kept_until_it_is_gone(store: Any, kit: Any, tmp_path: Path) -> None:
+    experiment = store.client.create_experiment("digits")
+    store.client.delete_experiment(experiment)
+    run = kit.begin(tmp_path / "run")
+    run.close("FINISHED")
+    assert sync_journals(None) == 1
+    store.client.restore_experiment(experiment)
+    assert sync_journals(None) == 0
+    assert read_position(run.journal.path).error == ""

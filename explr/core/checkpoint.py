@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill in the middle of saving.
 
 A checkpoint is written aside, flushed to the disk, renamed, and only then vouched for by a file
-with its checksum; the one before it is kept. Loading takes the newest that its checksum confirms.
+with its checksum; the one before it is kept. Loading takes the latest that its checksum confirms.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from explr.core.errors import CheckpointError
 
 KEPT = 2
-"""Checkpoints kept in a folder: the newest, and the one to fall back to."""
+"""Checkpoints kept in a folder: the latest, and the one to fall back to."""
 
 
 class Serializer(Protocol):
@@ -45,7 +46,10 @@ class Checkpoints:
         self._serializer = serializer
 
     def save(self, state: Any, step: int) -> Path:
-        """Write a checkpoint and drop all but the newest two.
+        """Write a checkpoint and drop all but it and the one before.
+
+        Checkpoints of later steps are dropped too: a training that saves an earlier step has
+        started anew, and its own state is the latest.
 
         Args:
             state: what the serializer can write.
@@ -55,7 +59,8 @@ class Checkpoints:
             The file that was written.
 
         Raises:
-            CheckpointError: the file cannot be written; earlier checkpoints are untouched.
+            CheckpointError: the file cannot be written; what was saved before is untouched.
+            ValueError: `step` is negative.
         """
         if step < 0:
             raise ValueError(f"step must be 0 or more, got {step}")
@@ -63,37 +68,48 @@ class Checkpoints:
         aside = self._folder / f".writing-{os.getpid()}{self._serializer.suffix}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Withdrawn first: between the two renames an old checksum must not vouch for new bytes.
-            _checksum_file(path).unlink(missing_ok=True)
+            for leftover in self._folder.glob(".writing-*"):  # of a process that was killed
+                leftover.unlink(missing_ok=True)
             self._serializer.save(state, aside)
             digest = _digest(aside)
             _flush(aside)
+            # Between the two renames an old checksum must not vouch for new bytes.
+            _checksum_file(path).unlink(missing_ok=True)
             aside.replace(path)
             _write_durably(_checksum_file(path), digest)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise CheckpointError(f"no checkpoint at {path}: {error.strerror or error}") from error
-        for old in self._by_age()[KEPT:]:
-            _checksum_file(old).unlink(missing_ok=True)
-            old.unlink(missing_ok=True)
+        finally:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+        self._drop_all_but(path)
         return path
 
     def load(self) -> tuple[int, Any] | None:
-        """Read the newest checkpoint that is whole.
+        """Read the latest checkpoint that is whole.
 
         Returns:
             Its step and state, or None where there is none.
         """
         for path in self._by_age():
             checksum = _checksum_file(path)
-            if checksum.is_file() and checksum.read_text().strip() == _digest(path):
+            if checksum.read_bytes().strip() == _digest(path).encode():
                 return _step(path), self._serializer.load(path)
         return None
 
     def _by_age(self) -> list[Path]:
         """Checkpoints, newest first; a file without its checksum was never finished."""
         files = self._folder.glob(f"step-*{self._serializer.suffix}")
-        return sorted((f for f in files if _checksum_file(f).exists()), key=_step, reverse=True)
+        return sorted((f for f in files if _checksum_file(f).is_file()), key=_step, reverse=True)
+
+    def _drop_all_but(self, latest: Path) -> None:
+        """Keep `latest` and as many before it as are kept."""
+        checkpoints = self._by_age()
+        kept = checkpoints[checkpoints.index(latest) :][:KEPT]
+        for old in checkpoints:
+            if old not in kept:
+                _checksum_file(old).unlink(missing_ok=True)
+                old.unlink(missing_ok=True)
 
 
 def _step(path: Path) -> int:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from explr.core.errors import ConfigError
-
-MAX_SEED = 2**32 - 1
-"""The largest seed that numpy accepts."""
+from explr.core.errors import ConfigError, UsageError
+from explr.core.validation import (
+    checked,
+    device_faults,
+    name_fault,
+    number_faults,
+    plain,
+    ranges_fault,
+    seed_fault,
+    target_fault,
+    typed,
+)
 
 
 class Direction(Enum):
@@ -169,21 +175,26 @@ class ExplrConfig:
 
         Raises:
             ConfigError: naming every fault that was found.
+            UsageError: it is no config of explr's.
         """
         node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+        if not any(key in node for key in _groups(node)):
+            raise UsageError("this is no config of explr's: compose one with explr.compose()")
         faults: list[str] = []
         values: dict[str, Any] = {
-            "experiment_name": _checked(node, "experiment_name", _name_fault, faults),
-            "seed": _checked(node, "seed", _seed_fault, faults),
-            "train_model": _checked(node, "train_model", _target_fault, faults),
-            "search_space": _plain(node, "search_space", faults) or {},
+            "experiment_name": str(checked(node, "experiment_name", name_fault, faults)),
+            "seed": checked(node, "seed", seed_fault, faults),
+            "train_model": checked(node, "train_model", target_fault, faults),
+            "search_space": checked(node, "search_space", ranges_fault, faults) or {},
         }
         for key, schema in _groups(node).items():
-            values[key] = _typed(node, key, schema, faults)
+            values[key] = typed(node, key, schema, faults)
         values["hyperparameters"] = {
-            str(key): _plain(node, str(key), faults) for key in node if key not in ROOT_KEYS
+            str(key): plain(node, str(key), faults) for key in node if key not in ROOT_KEYS
         }
-        faults += _device_faults(values["gpu"]) + _range_faults(values)
+        faults += number_faults(values)
+        if values["gpu"] is not None:
+            faults += device_faults(values["gpu"].device)
         if faults:
             raise ConfigError(faults)
         return cls(**values)
@@ -199,93 +210,3 @@ def _groups(node: DictConfig) -> dict[str, type]:
         "tracking": MLflowConfig if backend == "mlflow" else TrackingConfig,
         "gpu": GpuConfig,
     }
-
-
-def _plain(node: DictConfig, key: str, faults: list[str]) -> Any:
-    """Value of `key` in plain Python, interpolations resolved."""
-    try:
-        if OmegaConf.is_missing(node, key):
-            faults.append(f"{key} has no value: set it with {key}=…")
-            return None
-        value = node.get(key)
-        if not OmegaConf.is_config(value):
-            return value
-        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        faults.append(f"{key}: {_first_line(error)}")
-        return None
-
-
-def _checked(node: DictConfig, key: str, fault_of: Any, faults: list[str]) -> Any:
-    before = len(faults)
-    value = _plain(node, key, faults)
-    if len(faults) == before and (fault := fault_of(value)) is not None:
-        faults.append(fault)
-    return value
-
-
-def _typed(node: DictConfig, key: str, schema: type, faults: list[str]) -> Any:
-    group = OmegaConf.select(node, key)
-    if not isinstance(group, DictConfig):
-        faults.append(f"{key} must be a mapping with the keys of {schema.__name__}")
-        return None
-    try:
-        values = OmegaConf.to_container(group, resolve=True)  # while the root is still above it
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-    except OmegaConfBaseException as error:
-        full_key = getattr(error, "full_key", None)
-        faults.append(f"{f'{key}.{full_key}' if full_key else key}: {_first_line(error)}")
-        return None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _name_fault(value: Any) -> str | None:
-    if isinstance(value, str) and value.strip():
-        return None
-    return f"experiment_name must be a text that is not empty, got {value!r}"
-
-
-def _seed_fault(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED:
-        return None
-    return f"seed must be an integer from 0 to {MAX_SEED}, or null, got {value!r}"
-
-
-def _target_fault(value: Any) -> str | None:
-    if isinstance(value, str) and value:
-        return None
-    if isinstance(value, dict) and isinstance(value.get("_target_"), str):
-        return None
-    return (
-        "train_model must be module:function, module.function, path/to/file.py:function, "
-        f"or a mapping with _target_, got {value!r}"
-    )
-
-
-def _device_faults(gpu: GpuConfig | None) -> list[str]:
-    if gpu is None or re.fullmatch(r"auto|cpu|cuda(:\d+)?", gpu.device):
-        return []
-    return [f"gpu.device must be auto, cpu, cuda or cuda:N, got {gpu.device!r}"]
-
-
-def _range_faults(values: Mapping[str, Any]) -> list[str]:
-    """Faults of numbers that their type alone does not exclude."""
-    least: dict[str, tuple[str, float]] = {
-        "gpu.memory_limit_gb": ("gpu", 0),
-        "framework.threads": ("framework", 1),
-        "tuner.n_trials": ("tuner", 1),
-        "tuner.n_jobs": ("tuner", 1),
-        "tracking.port": ("tracking", 1),
-        "tracking.drain_timeout_s": ("tracking", 0),
-    }
-    faults = []
-    for path, (group, minimum) in least.items():
-        value = getattr(values[group], path.partition(".")[2], None)
-        if value is not None and not value >= minimum:
-            faults.append(f"{path} must be at least {minimum}, got {value}")
-    return faults

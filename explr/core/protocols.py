@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ExplrConfig
+from explr.core.errors import CheckpointError
 
 
 class Tracker(Protocol):
@@ -153,17 +154,25 @@ class TrainingContext:
             The file that was written.
 
         Raises:
-            CheckpointError: this context saves no checkpoints.
+            CheckpointError: the file cannot be written, or this context saves no checkpoints.
+            ValueError: `step` is negative.
         """
         return self._checkpoints().save(state, step)
 
     def load_checkpoint(self) -> tuple[int, Any] | None:
-        """The newest usable checkpoint, as step and state; None if there is none."""
+        """Read the latest checkpoint that is whole.
+
+        Returns:
+            Its step and state, or None where there is none.
+
+        Raises:
+            CheckpointError: this context saves no checkpoints.
+        """
         return self._checkpoints().load()
 
     def _checkpoints(self) -> Checkpoints:
         if self.checkpoints is None:
-            raise RuntimeError("this TrainingContext was built without `checkpoints`")
+            raise CheckpointError("this TrainingContext was built without `checkpoints`")
         return self.checkpoints
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from explr.core.config import Direction, ObjectiveConfig
@@ -18,7 +20,8 @@ def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
         objective: the metric and direction that the configuration names.
 
     Raises:
-        ResultError: it is neither, it is NaN, or it speaks of another metric or direction.
+        ResultError: it is neither, it is NaN, it speaks of another metric or direction, or one
+            of its further metrics is no number.
     """
     minimize = objective.direction is Direction.minimize
     if isinstance(returned, TrainingResult):
@@ -26,8 +29,22 @@ def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
         result = returned
     else:
         result = TrainingResult(returned, objective.metric, minimize)
-    result.primary_metric = _number(result.primary_metric, objective.metric)
-    return result
+    value = _number(result.primary_metric, objective.metric)
+    if math.isnan(value):
+        raise ResultError(f"train_model returned NaN as {objective.metric}: the training diverged")
+    path = result.best_model_path
+    return replace(
+        result,
+        primary_metric=value,
+        metrics={str(name): _number(each, str(name)) for name, each in _items(result.metrics)},
+        best_model_path=None if path is None else str(path),
+    )
+
+
+def _items(metrics: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(metrics, Mapping):
+        return metrics.items()
+    raise ResultError(f"metrics of the TrainingResult must be values by name, got {metrics!r}")
 
 
 def _check_objective(result: TrainingResult, metric: str, minimize: bool) -> None:
@@ -51,10 +68,9 @@ def _number(value: Any, metric: str) -> float:
     if isinstance(value, (str, bytes, bool)):
         raise ResultError(f"train_model returned {value!r} as {metric}: {wanted}")
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # the last by a tensor of several elements
         kind = type(value).__name__
-        raise ResultError(f"train_model returned a {kind} as {metric}: {wanted}") from None
-    if math.isnan(number):
-        raise ResultError(f"train_model returned NaN as {metric}: the training diverged")
-    return number
+        raise ResultError(
+            f"train_model returned {metric} as a value of type {kind}: {wanted}"
+        ) from None

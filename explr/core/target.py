@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import sys
-import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from explr.core.errors import ExplrError, MissingDependencyError, TargetError
+from explr.core.errors import TargetError
+from explr.core.importing import EXTRAS as EXTRAS
+from explr.core.importing import import_file, import_module
+from explr.core.importing import missing_dependency as missing_dependency
 from explr.core.protocols import TrainFunction
 
-EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "ray": "ray"}
-"""The extra of our distribution that brings a package, by the name it is imported under."""
-
-
-def missing_dependency(package: str) -> MissingDependencyError:
-    """The error for a package of one of our extras that is not installed."""
-    extra = EXTRAS[package]
-    return MissingDependencyError(
-        f"{package} is not installed: pip install 'explr-train[{extra}]' brings it"
-    )
+INSTANTIATE_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_"})
+"""Keys of a `_target_` mapping that Hydra's `instantiate` knows; the others are arguments."""
 
 
 def resolve_target(target: str | Mapping[str, Any]) -> TrainFunction:
@@ -33,7 +25,8 @@ def resolve_target(target: str | Mapping[str, Any]) -> TrainFunction:
 
     Args:
         target: `module:function`, `module.function`, `path/to/file.py:function`, or a mapping
-            whose `_target_` is one of these and whose other keys are bound as keyword arguments.
+            whose `_target_` is one of these and whose other keys are bound as keyword arguments;
+            if it names a class, the object that they make is called.
 
     Returns:
         A callable that takes a `TrainingContext`.
@@ -54,30 +47,40 @@ def resolve_target(target: str | Mapping[str, Any]) -> TrainFunction:
 def check_train_function(function: Any, name: str) -> TrainFunction:
     """Make sure that `function` can be called with a context.
 
+    Args:
+        function: what is to be called.
+        name: how the configuration names it, for messages.
+
     Raises:
         TargetError: it is not callable, or does not take exactly one argument.
     """
     if not callable(function):
-        raise TargetError(f"train_model={name} is a {type(function).__name__}, not a function")
+        kind = type(function).__name__
+        raise TargetError(f"train_model={name} must be a function, but it is of type {kind}")
     try:
-        inspect.signature(function).bind(object())
+        signature = inspect.signature(function)
+    except ValueError:  # a builtin
+        raise TargetError(f"train_model={name} does not tell its signature") from None
+    try:
+        signature.bind(object())
     except TypeError as error:
         raise TargetError(
             f"train_model={name} must be callable as train_model(ctx), but its signature is "
-            f"{getattr(function, '__name__', name)}{inspect.signature(function)}: {error}"
+            f"{getattr(function, '__name__', name)}{signature}: {error}"
         ) from None
-    except ValueError:  # a builtin that does not tell its signature
-        raise TargetError(f"train_model={name} does not tell its signature") from None
     return cast(TrainFunction, function)
 
 
 def spell_target(function: Callable[..., Any]) -> str:
     """How a configuration names `function`, so that another process finds it too.
 
+    Args:
+        function: a function at the top level of a module.
+
     Raises:
-        TargetError: it is a lambda or is defined within another function.
+        TargetError: it is a lambda, is defined within another function, or has no name.
     """
-    name = function.__qualname__
+    name = getattr(function, "__qualname__", None) or repr(function)
     if not name.isidentifier():
         raise TargetError(
             f"train_model must be a function at the top level of a module, got {name}"
@@ -85,81 +88,47 @@ def spell_target(function: Callable[..., Any]) -> str:
     module = sys.modules.get(function.__module__)
     path = getattr(module, "__file__", None)
     if function.__module__ == "__main__" and path is not None:
-        return f"{Path(path).resolve()}:{name}"
+        spec = getattr(module, "__spec__", None)  # of `python -m package.module`
+        return f"{Path(path).resolve() if spec is None else spec.name}:{name}"
     return f"{function.__module__}:{name}"
 
 
 def _bound(target: Mapping[str, Any]) -> Any:
-    arguments = {str(k): v for k, v in target.items() if k != "_target_"}
-    function = _locate(str(target["_target_"]))
+    name = str(target["_target_"])
+    arguments = {str(k): v for k, v in target.items() if k not in INSTANTIATE_KEYS}
+    function = _locate(name)
     if inspect.isclass(function):
-        return function(**arguments)
-    return partial(function, **arguments) if arguments else function
+        try:
+            return function(**arguments)
+        except TypeError as error:
+            raise TargetError(f"train_model={name} cannot be made: {error}") from error
+    if not arguments or not callable(function):
+        return function
+    bound = partial(function, **arguments)
+    try:
+        inspect.signature(bound)
+    except ValueError:
+        raise TargetError(
+            f"train_model={name} does not take all of {', '.join(arguments)}: its signature is "
+            f"{getattr(function, '__name__', name)}{inspect.signature(function)}"
+        ) from None
+    return bound
 
 
 def _locate(target: str) -> Any:
     path, colon, name = target.rpartition(":")
     if colon and path.endswith(".py"):
-        return _attribute(_import_file(Path(path), target), name, target)
+        return _attribute(import_file(Path(path), target), name, target)
     if colon:
-        return _attribute(_import_module(path, target), name, target)
-    module, dot, name = target.rpartition(".")
-    if not dot:
+        module = path
+    else:
+        module, _, name = target.rpartition(".")
+    if not module or not name or module.startswith("."):
         raise TargetError(
             f"train_model={target} names no function: write module:function, module.function "
             "or path/to/file.py:function"
         )
-    return _attribute(_import_module(module, target), name, target)
-
-
-def _import_module(name: str, target: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise TargetError(
-                f"train_model={target}: there is no module {error.name} "
-                f"in {Path.cwd()} or among the installed packages"
-            ) from None
-        raise _foreign_import_error(error, target) from error
-    except ImportError as error:
-        raise _foreign_import_error(error, target) from error
-
-
-def _import_file(path: Path, target: str) -> ModuleType:
-    file = path.expanduser().resolve()
-    if not file.is_file():
-        raise TargetError(f"train_model={target}: there is no file {file}")
-    main = sys.modules.get("__main__")
-    if Path(getattr(main, "__file__", None) or "-").resolve() == file:
-        return cast(ModuleType, main)  # the script that is running; a second import doubles it
-    loaded = sys.modules.get(file.stem)
-    if loaded is not None and Path(getattr(loaded, "__file__", None) or "-").resolve() == file:
-        return loaded
-    # Beside the file, as `python file.py` would have it, so that its own imports work.
-    if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
-    name = file.stem if loaded is None else f"{file.stem}_{zlib.crc32(bytes(file)):08x}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise TargetError(f"train_model={target}: {file} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if isinstance(error, ImportError):
-            raise _foreign_import_error(error, target) from error
-        raise
-    return module
-
-
-def _foreign_import_error(error: ImportError, target: str) -> ExplrError:
-    package = (error.name or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and package in EXTRAS:
-        return missing_dependency(package)
-    return TargetError(f"train_model={target} cannot be imported: {error}")
+    return _attribute(import_module(module, target), name, target)
 
 
 def _attribute(module: ModuleType, name: str, target: str) -> Any:
@@ -172,6 +141,5 @@ def _attribute(module: ModuleType, name: str, target: str) -> Any:
             if inspect.isfunction(value) and value.__module__ == module.__name__
         ]
         there = f"it has {', '.join(functions)}" if functions else "it has no functions"
-        raise TargetError(
-            f"train_model={target}: {module.__file__ or module.__name__} has no {name} ({there})"
-        ) from None
+        place = getattr(module, "__file__", None) or module.__name__
+        raise TargetError(f"train_model={target}: {place} has no {name} ({there})") from None

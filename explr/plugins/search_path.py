@@ -32,7 +32,7 @@ SWEEPER = {
     "study_name": None,
     "n_trials": 20,
     "n_jobs": 1,
-    "max_failure_rate": 0.0,
+    "max_failure_rate": 1.0,
     "custom_search_space": None,
     "params": None,
 }

@@ -22,12 +22,14 @@ class Prepared:
     Args:
         config: the checked configuration.
         train_model: the training function.
+        train_model_name: how a person finds it: what the config says, or the name of one given.
         framework: the framework that it uses.
         device: the device that it trains on, in PyTorch's spelling.
     """
 
     config: ExplrConfig
     train_model: TrainFunction
+    train_model_name: Any
     framework: Framework
     device: str
 
@@ -53,6 +55,8 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
             return None
 
     config: ExplrConfig | None = attempt(lambda: ExplrConfig.from_composed(cfg))
+    if faults and not isinstance(faults[0], ConfigError):
+        raise faults[0]
     named = [text for fault in faults for text in getattr(fault, "faults", ())]
 
     def intact(key: str) -> bool:
@@ -71,15 +75,20 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
     if framework is not None and intact("gpu.device") and intact("gpu"):
         resolve = framework.resolve_device
         device = attempt(lambda: resolve(_select(cfg, "gpu.device")))
-    if len(faults) == 1:
-        raise faults[0]
     if faults:
-        raise ConfigError([line for fault in faults for line in str(fault).splitlines()])
+        lines = list(dict.fromkeys(line for each in faults for line in str(each).splitlines()))
+        raise faults[0] if len(faults) == 1 or len(lines) == 1 else ConfigError(lines)
     assert config is not None
     assert function is not None
     assert framework is not None
     assert device is not None
-    return Prepared(config, function, framework, device)
+    shown = config.train_model if train_model is None else _qualified(train_model)
+    return Prepared(config, function, shown, framework, device)
+
+
+def _qualified(function: Any) -> str:
+    module = getattr(function, "__module__", type(function).__module__)
+    return f"{module}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 def _select(cfg: DictConfig, key: str) -> Any:

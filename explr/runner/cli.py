@@ -14,13 +14,9 @@ def main() -> None:
     """
     arguments = sys.argv[1:]
     if arguments and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", arguments[0]):
-        from explr.runner.commands import commands
+        from explr.runner.commands import run_subcommand
 
-        commands(arguments, prog_name="explr")
-    if {"-h", "--help"} & set(arguments):
-        from explr.runner.help import show_help
-
-        sys.exit(show_help(arguments))
+        sys.exit(run_subcommand(arguments))
     from explr.runner.main import run_command_line
 
     sys.exit(run_command_line(arguments))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from explr.core.errors import ExplrError
-from explr.runner.faults import report_fault
+from explr.runner.faults import INTERRUPTED, report_fault
 
 
 class Commands(click.Group):
-    """A group that names the nearest command, and shows faults as sentences."""
+    """A group that names the nearest command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -27,12 +28,32 @@ class Commands(click.Group):
             hint = f"did you mean {near[0]}?" if near else "`explr --help` lists them"
             ctx.fail(f"there is no subcommand {args[0]!r}; {hint} (settings are KEY=VALUE)")
 
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except ExplrError as error:
-            sys.exit(report_fault(error))
+
+def run_subcommand(arguments: Sequence[str]) -> int:
+    """Run a subcommand, and tell what is wrong in a sentence.
+
+    Args:
+        arguments: the command line, the name of the subcommand first.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = commands.main(list(arguments), prog_name="explr", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "explr"
+        text = error.format_message().rstrip(".")
+        see = "" if "`explr" in text or "did you mean" in text else f"; see `{command} --help`"
+        print(f"{text}{see}", file=sys.stderr)
+        return error.exit_code
+    except click.Abort:  # Ctrl-C
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except (ExplrError, OSError) as error:
+        return report_fault(error)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,14 +71,22 @@ def run(config: Path, train_fn: str | None, overrides: tuple[str, ...]) -> None:
     Keys of the file that are no settings of explr are hyperparameters. OVERRIDES (KEY=VALUE) win
     over the file. A file with a `defaults` list is taken as a primary config of Hydra's.
     """
+    if str(config).startswith("-"):
+        raise click.UsageError(f"the file comes first, got {config}")
     from explr.runner.main import run_command_line
     from explr.runner.settings_file import command_line
 
-    sys.exit(run_command_line([*command_line(config, train_fn), *overrides]))
+    sys.exit(run_command_line(command_line(config, train_fn, overrides)))
 
 
 @commands.command("mlflow-ui")
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="First port to try.",
+)
 @click.option("--stop", is_flag=True, help="Stop the server that explr started.")
 def mlflow_ui(port: int, stop: bool) -> None:
     """Make sure that the MLflow server of the local store runs, and print its address."""

@@ -216,6 +216,6 @@ def _params(prepared: Prepared, cfg: DictConfig) -> dict[str, Any]:
     return {
         **prepared.config.hyperparameters,
         **{str(key): value for key, value in rest.items()},
-        "train_model": prepared.config.train_model,
+        "train_model": prepared.train_model_name,
         "device": prepared.device,
     }

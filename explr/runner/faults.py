@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 import traceback
-from types import TracebackType
 
+import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -16,6 +16,9 @@ from explr.runner.call import user_traceback
 
 FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether the user asked for whole tracebacks, by Hydra's own variable."""
+
+WRITERS = frozenset({"hydra.core.utils", "hydra._internal.core_plugins.basic_sweeper"})
+"""Modules of Hydra's that make the output folder and write to it."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM."""
@@ -30,22 +33,55 @@ def report_fault(error: Exception) -> int:
     Returns:
         The exit code of the command.
     """
+    sys.stdout.flush()  # so that what came before stands before
+    keep_in_log_file(error)
     if FULL_TRACEBACK:
         traceback.print_exception(error)
     elif (own := user_traceback(error)) is not None and not isinstance(error, UsageError):
         traceback.print_exception(type(error), error, own)
-        _keep_in_log_file(error, own)
         return 1
     elif isinstance(error, ExplrError):
         print(error, file=sys.stderr)
-    elif isinstance(error, (HydraException, OmegaConfBaseException)):
-        print(short_message(error), file=sys.stderr)
-    elif isinstance(error, OSError) and error.filename is not None:
-        print(f"{error.filename} cannot be used: {error.strerror}", file=sys.stderr)
+    elif (text := usage_text(error)) is not None:
+        print(text, file=sys.stderr)
     else:
         traceback.print_exception(error)
-        return 1
-    return error.exit_code if isinstance(error, ExplrError) else UsageError.exit_code
+    if isinstance(error, ExplrError):
+        return error.exit_code
+    return 1 if usage_text(error) is None else UsageError.exit_code
+
+
+def usage_text(error: Exception) -> str | None:
+    """What a foreign exception says of wrong usage; None if it is something else."""
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return short_message(error)
+    if isinstance(error, yaml.YAMLError):
+        return yaml_message(error)
+    modules = _modules(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        if any(name in WRITERS or name.startswith("hydra_plugins.") for name in modules):
+            return (
+                f"the output folder cannot be written: {error.filename}: {error.strerror or error}"
+            )
+        return f"{error.filename} cannot be used: {error.strerror or error}"
+    if isinstance(error, ValueError) and modules and modules[-1].startswith("hydra."):
+        return short_message(error)  # what its command line refuses
+    return None
+
+
+def yaml_message(error: yaml.YAMLError) -> str:
+    """What is wrong with a YAML file, and where."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"a file cannot be read as YAML: {' '.join(str(error).split())}"
+    problem = getattr(error, "problem", None) or "it is no YAML"
+    return f"{mark.name} cannot be read as YAML: line {mark.line + 1}: {problem}"
+
+
+def _modules(error: Exception) -> list[str]:
+    """The modules whose frames an exception went through, outermost first."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return [str(frame.f_globals.get("__name__")) for frame, _ in frames]
 
 
 def short_message(error: BaseException) -> str:
@@ -61,7 +97,11 @@ def short_message(error: BaseException) -> str:
     return "\n".join(shown)
 
 
-def _keep_in_log_file(error: Exception, own: TracebackType) -> None:
+def keep_in_log_file(error: Exception) -> None:
+    """Write the traceback of an exception of the training function to the log file of its run."""
+    own = user_traceback(error)
+    if own is None or isinstance(error, UsageError):
+        return
     record = logging.getLogger(__name__).makeRecord(
         "explr", logging.ERROR, __file__, 0, "training failed", (), (type(error), error, own)
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,22 @@ def make_folder(folder: Path) -> None:
         raise UsageError(
             f"the output folder {folder} cannot be written: {error.strerror}"
         ) from None
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that a folder can be made and written, without making it.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        reason = os.strerror(errno.ENOTDIR)
+    elif not os.access(there, os.W_OK | os.X_OK):
+        reason = os.strerror(errno.EACCES)
+    else:
+        return
+    raise UsageError(f"the output folder {folder} cannot be written: {there}: {reason}")
 
 
 def write_result(

@@ -4,54 +4,60 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import get_args_parser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.config import ROOT_KEYS
 from explr.runner.app import compose_with, hydra_app
 
-USAGE = """\
-Train and tune deep-learning models from one function.
-
-Usage:
-  explr [KEY=VALUE …]                     train once
-  explr -m [KEY=VALUE …]                  sweep; with tuner=optuna ranges are searched
+COMMANDS = """\
   explr run CONFIG.yaml --train-fn M:F    train once from a plain YAML file
   explr mlflow-ui                         start MLflow's server if need be, print its address
   explr sync                              ship what has not reached MLflow
   explr SUBCOMMAND --help                 options of a subcommand
-  explr --hydra-help                      Hydra's own flags (-m, --cfg, --info, tab completion, …)
 """
 
 
-def show_help(arguments: Sequence[str]) -> int:
+def show_help(args: Namespace, program: str) -> int:
     """Print the help of the app, for the config that the given overrides compose.
 
     Args:
-        arguments: the command line.
+        args: the command line, as `parse_arguments` read it.
+        program: how the command is called.
 
     Returns:
         The exit code.
-    """
-    args = get_args_parser().parse_intermixed_args(list(arguments))
-    try:
-        with hydra_app(args.config_dir) as app:
-            cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
-            print("\n".join((USAGE, *_groups(app, cfg), *_hyperparameters(cfg), *_settings(cfg))))
-    except (HydraException, OmegaConfBaseException) as error:
-        from explr.runner.diagnosis import diagnose
-        from explr.runner.faults import report_fault
 
-        return report_fault(diagnose(error, arguments))
+    Raises:
+        HydraException, OmegaConfBaseException: an override cannot be applied.
+    """
+    with hydra_app(args.config_dir) as app:
+        cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
+        print("\n".join((_usage(program), *_groups(app, cfg), *_hyperparameters(cfg))))
+        print("\n".join(_settings(cfg)))
     return 0
+
+
+def _usage(program: str) -> str:
+    lines = {
+        f"{program} [KEY=VALUE …]": "train once",
+        f"{program} -m [KEY=VALUE …]": "sweep; with tuner=optuna ranges are searched",
+    }
+    hydra = {f"{program} --hydra-help": "Hydra's own flags (--cfg, --info, tab completion, …)"}
+    width = max(38, *map(len, (*lines, *hydra)))
+    own = COMMANDS if program == "explr" else ""
+    return (
+        "Train and tune deep-learning models from one function.\n\nUsage:\n"
+        + "".join(f"  {left:<{width}}  {right}\n" for left, right in lines.items())
+        + own
+        + "".join(f"  {left:<{width}}  {right}\n" for left, right in hydra.items())
+    )
 
 
 def _groups(app: Hydra, cfg: DictConfig) -> Iterator[str]:
@@ -73,8 +79,10 @@ def _chosen(choices: Mapping[str, Any], group: str) -> Any:
 
 def _hyperparameters(cfg: DictConfig) -> Iterator[str]:
     yield "Hyperparameters (KEY=VALUE; a new one with +KEY=VALUE):"
-    space = _chosen(cfg.hydra.runtime.choices, "search_space")
-    comments = _comments("search_space", "default") | _comments("search_space", str(space))
+    space = str(_chosen(cfg.hydra.runtime.choices, "search_space"))
+    comments = _comments("search_space", space)
+    if "- default" in _text("search_space", space):
+        comments = _comments("search_space", "default") | comments
     for key in map(str, cfg):
         if key not in ROOT_KEYS:
             yield _row(f"    {key}={_plain(cfg, key)}", comments.get(key, ""), 26)

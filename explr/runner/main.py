@@ -1,37 +1,32 @@
-"""The Hydra application: what `explr` and a user's own script run."""
+"""The Hydra application: what `explr` and a user's own script run.
+
+What only a training needs is imported when one starts, so that help and tab completion are quick.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
-from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from explr.core.errors import TrialPruned
-from explr.core.protocols import TrainFunction
-from explr.core.target import check_train_function, spell_target
 from explr.plugins.search_path import CONFIG_TREE
 from explr.runner.app import CONFIG_NAME, TRUSTED
-from explr.runner.experiment import Outcome, run_training
+from explr.runner.arguments import parse_arguments, program, version_line
 from explr.runner.faults import INTERRUPTED, report_fault
-from explr.tracking.callback import OWN_TASK
-from explr.tracking.session import closing_line
+from explr.runner.overlay import SCRIPT_SPACE, restore, store_script_space
+from explr.runner.trials import Trials, gathering
 
-log = logging.getLogger("explr")
-
-SCRIPT_SPACE = "script"
-"""Search space that carries the hyperparameters given to `main`."""
+if TYPE_CHECKING:
+    from explr.core.protocols import TrainFunction
 
 
 class Terminated(KeyboardInterrupt):
@@ -54,6 +49,8 @@ def main(
     Raises:
         SystemExit: always: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
     """
+    from explr.core.target import check_train_function, spell_target
+
     given = list(overrides)
     try:
         check_train_function(train_model, getattr(train_model, "__qualname__", repr(train_model)))
@@ -61,30 +58,38 @@ def main(
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         sys.exit(report_fault(error))
     if hyperparameters is not None:
-        ConfigStore.instance().store(
-            SCRIPT_SPACE, dict(hyperparameters), group="search_space", package="_global_"
-        )
-        given.append(f"search_space={SCRIPT_SPACE}")
-    sys.exit(run_command_line([*given, *sys.argv[1:]]))
+        store_script_space(hyperparameters)
+        given.append(SCRIPT_SPACE)
+    sys.exit(run_command_line(sys.argv[1:], given))
 
 
-def run_command_line(arguments: Sequence[str]) -> int:
+def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> int:
     """Run Hydra's command line over explr's config tree.
 
     Args:
         arguments: overrides and Hydra's own flags.
+        defaults: overrides that those among `arguments` win over; a rerun does without them.
 
     Returns:
         The exit code.
     """
     _make_importable(Path.cwd())
-    sys.argv[1:] = arguments
-    app = hydra.main(config_path=CONFIG_TREE, config_name=CONFIG_NAME, execution_whitelist=TRUSTED)(
-        train_job
-    )
+    line = [*defaults, *arguments]
     try:
         with _interruptible(), _errors_passed_on():
-            app()
+            if "--version" in arguments:
+                print(version_line())
+                return 0
+            args = parse_arguments(line)
+            if args.help:
+                from explr.runner.help import show_help
+
+                return show_help(args, program())
+            if args.experimental_rerun is not None:
+                restore(args.experimental_rerun)
+                line = list(arguments)
+            sweeps = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
+            return (_sweep if sweeps else _start)(line, args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
@@ -93,70 +98,47 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         from explr.runner.diagnosis import diagnose
 
-        return report_fault(diagnose(error, arguments))
+        return report_fault(diagnose(error, line))
+
+
+def _start(line: Sequence[str], args: Namespace) -> int:
+    task: Callable[[DictConfig], Any]
+    if args.cfg or args.info or args.hydra_help or args.shell_completion:
+        task = _no_job
+    else:
+        from explr.runner.job import train_job as task
+    sys.argv[1:] = line
+    hydra.main(config_path=CONFIG_TREE, config_name=CONFIG_NAME, execution_whitelist=TRUSTED)(
+        task
+    )()
     return 0
 
 
-def train_job(cfg: DictConfig) -> float | None:
-    """Hydra's task: one training.
-
-    Returns:
-        The value of the objective; None if a single run pruned itself.
-
-    Raises:
-        SystemExit: a single run failed; what went wrong has been printed.
-    """
-    job = HydraConfig.get()
-    folder = Path(job.runtime.output_dir)
-    single = job.mode is RunMode.RUN
-    if single and cfg.tuner.name != "none":
-        log.info("tuner=%s tunes with -m; without it this trains once", cfg.tuner.name)
-    try:
-        outcome = run_training(
-            cfg,
-            folder,
-            number=0 if single else job.job.num,
-            first_files=(folder / job.output_subdir,) if job.output_subdir else (),
-            last_files=(folder / f"{job.job.name}.log",),
-        )
-    except Exception as error:
-        if single:  # Hydra would add lines of its own
-            raise SystemExit(report_fault(error)) from None
-        raise
-    if single:
-        _tell(outcome)
-    if outcome.result is not None:
-        return outcome.result.primary_metric
-    if single:
-        return None
-    raise TrialPruned("the training pruned itself")
+def _no_job(cfg: DictConfig) -> None:
+    """What Hydra is told to run where it is told to run nothing."""
 
 
-# Hydra's callback leaves the recording to the training itself.
-setattr(train_job, OWN_TASK, True)
+def _sweep(line: Sequence[str], args: Namespace) -> int:
+    from explr.runner.first_job import check_sweep
+
+    tuned = check_sweep(args)
+    with gathering() as trials:
+        try:
+            _start(line, args)
+        except Exception:
+            if not trials.fruitless:
+                raise  # else there was no best trial for the sweeper to name
+    if not trials.folders:
+        return 0  # they ran in other processes, which Hydra speaks for
+    _tell(trials)
+    return trials.exit_code(strict=not tuned)
 
 
-def _tell(outcome: Outcome) -> None:
-    """Say what came out and where it is."""
-    if outcome.result is not None:
-        best = outcome.result
-        epochs = f" after {best.epochs_completed} epochs" if best.epochs_completed else ""
-        others = "".join(f"  {n} {v:.6g}" for n, v in best.metrics.items())
-        print(
-            f"Result: {best.primary_metric_name} {best.primary_metric:.6g}{others}"
-            f"{epochs} in {outcome.duration_s:.1f} s"
-        )
-        if best.best_model_path:
-            print(f"Model:  {_relative(Path(best.best_model_path))}")
-    else:
-        print(f"Pruned after {outcome.duration_s:.1f} s")
-    print(f"Folder: {_relative(outcome.folder)}")
-    if outcome.tracked is not None:
-        print(closing_line(outcome.tracked))
+def _tell(trials: Trials) -> None:
+    from explr.runner.job import relative
 
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    print(f"Trials: {trials}")
+    print(f"Folder: {relative(trials.folders[0].parent)}")
 
 
 def _make_importable(folder: Path) -> None:

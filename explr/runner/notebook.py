@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.execution_policy import execution_whitelist
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from explr.core.errors import TrialPruned
+from explr.core.config import ExplrConfig
 from explr.core.protocols import TrainFunction
 from explr.runner.app import CONFIG_NAME, TRUSTED, compose_with, hydra_app
+from explr.runner.checks import prepare
 from explr.runner.diagnosis import diagnose
-from explr.runner.experiment import run_training
 from explr.runner.files import read_result_file
+from explr.runner.first_job import check_first_job
+from explr.runner.job import run_trial
+from explr.runner.trials import gathering
 from explr.tracking.callback import OWN_TASK
 
 
@@ -57,7 +59,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
                 del cfg["hydra"]
             return cfg
     except (HydraException, OmegaConfBaseException) as error:
-        raise diagnose(error, overrides) from None
+        raise diagnose(error, overrides, ExplrConfig.from_composed) from None
 
 
 def tune(
@@ -73,43 +75,39 @@ def tune(
         train_model: a function to use in place of the one that the config names.
         n_trials: number of trials, in place of the one that the config names.
 
+    Returns:
+        Every trial that ended; one that failed is told on standard error, and does not end
+        the sweep.
+
     Raises:
-        ConfigError: an override cannot be applied; names every one that cannot.
-        Exception: whatever ended the sweep.
+        UsageError: an override cannot be applied, the first trial could not start, or there is
+            nothing to search; names every fault.
+        Exception: what the first trial raised, if every trial failed.
     """
     given = [*overrides]
     if not any(override.startswith("tuner=") for override in given):
         given.insert(0, "tuner=optuna")
     if n_trials is not None:
         given.append(f"tuner.n_trials={n_trials}")
-    seen: list[Path] = []
-    job = partial(_trial, train_model=train_model, seen=seen)
+    job = partial(run_trial, train_model=train_model)
     setattr(job, OWN_TASK, True)
-    with execution_whitelist(TRUSTED), hydra_app() as app:
+    check = partial(prepare, train_model=train_model)
+    with execution_whitelist(TRUSTED), gathering() as trials:
         try:
-            compose_with(app, given, None, multirun=True)
+            check_first_job(given, check)
         except (HydraException, OmegaConfBaseException) as error:
-            raise diagnose(error, [*given, "-m"]) from None
-        app.multirun(
-            CONFIG_NAME, job, [*given, "hydra.mode=MULTIRUN"], with_log_configuration=False
-        )
-    return _collect(seen)
-
-
-def _trial(cfg: DictConfig, train_model: TrainFunction | None, seen: list[Path]) -> float:
-    job = HydraConfig.get()
-    folder = Path(job.runtime.output_dir)
-    seen.append(folder)
-    outcome = run_training(
-        cfg,
-        folder,
-        train_model=train_model,
-        number=job.job.num,
-        first_files=(folder / job.output_subdir,) if job.output_subdir else (),
-    )
-    if outcome.result is None:
-        raise TrialPruned("the training pruned itself")
-    return outcome.result.primary_metric
+            raise diagnose(error, [*given, "-m"], check) from None
+        with hydra_app() as app:
+            try:
+                app.multirun(
+                    CONFIG_NAME, job, [*given, "hydra.mode=MULTIRUN"], with_log_configuration=False
+                )
+            except Exception:
+                if not trials.fruitless:
+                    raise  # else there was no best trial for the sweeper to name
+    if trials.failures and len(trials.failures) == len(trials.folders):
+        raise trials.failures[0][1]
+    return _collect(trials.folders)
 
 
 def _collect(folders: list[Path]) -> SweepResult:

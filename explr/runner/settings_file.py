@@ -1,23 +1,27 @@
-"""A plain YAML file of settings as the overrides that it stands for."""
+"""A plain YAML file of settings, and the command line that it stands for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.errors import UsageError
+from explr.runner.overlay import FILE_OVERLAY, literal, store_file_overlay
 
-GROUPS = frozenset({"framework", "tuner", "tracking", "gpu", "experiment"})
+GROUPS = frozenset({"framework", "tuner", "tracking", "gpu", "search_space", "experiment"})
 """Config groups that a file may choose an option of: `framework: tensorflow`."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a file of settings.
+
+    Args:
+        path: the file.
 
     Raises:
         UsageError: it is not there, or is no mapping in YAML.
@@ -26,7 +30,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         content = OmegaConf.load(path)
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         text = " ".join(str(error).split())
         raise UsageError(f"{path} cannot be read as YAML: {text}") from None
     if not OmegaConf.is_dict(content):
@@ -36,55 +42,43 @@ def read_settings(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def command_line(path: Path, train_function: str | None) -> list[str]:
+def command_line(path: Path, train_function: str | None, line: Sequence[str] = ()) -> list[str]:
     """What to put on Hydra's command line for a file.
 
     A file with a `defaults` list is a primary config of Hydra's. Any other is laid over the
-    composed config: each of its leaves is set, whether or not the key was there before.
+    composed config, new keys and all, and is stored in Hydra's ConfigStore for that.
 
     Args:
         path: the file.
         train_function: the training function, if it is named beside the file.
+        line: overrides and flags that win over the file.
 
     Raises:
         UsageError: the file cannot be used.
     """
     values = read_settings(path)
-    chosen = [f"train_model={_quoted(train_function)}"] if train_function else []
+    chosen = [f"train_model={literal(train_function)}"] if train_function else []
     if "defaults" in values:
+        if path.suffix != ".yaml":
+            raise UsageError(f"{path} has a `defaults` list: Hydra wants it to end in .yaml")
         folder = str(path.resolve().parent)
-        return ["--config-dir", folder, "--config-name", path.stem, *chosen]
-    groups = [f"{key}={values.pop(key)}" for key in list(values) if _chooses(key, values[key])]
-    return [*groups, *_leaves(values), *chosen]
+        return ["--config-dir", folder, "--config-name", path.stem, *chosen, *line]
+    options = {key: values.pop(key) for key in list(values) if _is_choice(key, values[key])}
+    for key in {word.partition("=")[0] for word in line}:
+        options.pop(key, None)
+        if key in GROUPS:
+            values.pop(key, None)  # an option named on the line is wanted whole
+    if train_function:
+        values.pop("train_model", None)
+    store_file_overlay(values)
+    groups = [f"{key}={_option(value)}" for key, value in options.items()]
+    return [*groups, FILE_OVERLAY, *chosen, *line]
 
 
-def _chooses(key: str, value: Any) -> bool:
-    return key in GROUPS and isinstance(value, str)
+def _option(value: Any) -> str:
+    """An option of a group; YAML takes a bare `off` for false."""
+    return {"False": "off", "True": "on", "None": "null"}.get(str(value), str(value))
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{name}.")
-        else:
-            yield f"++{name}={_literal(value)}"
-
-
-def _literal(value: Any) -> str:
-    """A value in Hydra's override grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_quoted(str(k))}:{_literal(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(_literal(v) for v in value) + "]"
-    return _quoted(str(value))
-
-
-def _quoted(text: str) -> str:
-    return QuotedString(text, Quote.double).with_quotes()
+def _is_choice(key: str, value: Any) -> bool:
+    return (key in GROUPS or "/" in key) and not isinstance(value, Mapping)

@@ -4,15 +4,17 @@ Importing a framework to set its seed costs seconds and hundreds of MB, which a 
 never uses it should not pay. So a setting is applied at once where its package is imported
 already, and otherwise at the end of the import, before the training's next line runs.
 
-A hook cannot be taken back, and one process may run many trainings: were each of them to bring
-hooks of its own, the import would apply the values of all the trainings before as well. So there
-is one hook for a package, and what it applies is looked up when it fires.
+One process may run many trainings: were each of them to bring a hook of its own, the import would
+apply the values of all the trainings before as well. So there is one hook, and what it applies is
+looked up when it fires.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 Action = Callable[[ModuleType], None]
@@ -20,9 +22,6 @@ Action = Callable[[ModuleType], None]
 
 _waiting: dict[str, dict[str, Action]] = {}
 """What still waits: by module, then by purpose, in the order in which it is applied."""
-
-_hooked: set[str] = set()
-"""Modules with a hook that has not fired."""
 
 
 def apply_on_import(purpose: str, actions: Mapping[str, Action]) -> None:
@@ -44,23 +43,48 @@ def apply_on_import(purpose: str, actions: Mapping[str, Action]) -> None:
         module = sys.modules.get(name)
         if module is None:
             _waiting.setdefault(name, {})[purpose] = action
-            _hook(name)
+            if _watch not in sys.meta_path:
+                sys.meta_path.insert(0, _watch)
         else:
             due.append((action, module))
     for action, module in due:
         action(module)
 
 
-def _hook(name: str) -> None:
-    if name in _hooked:
+class _Watch(MetaPathFinder):
+    """Finds nothing itself; makes the import of a module that is waited for end in its actions.
+
+    `wrapt` has such a hook as well, but imports asyncio with it, which every start would pay for.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Have the other finders find `name`, and wrap what they found."""
+        if name not in _waiting:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find(name, path, target) if find else None
+            if spec is not None:
+                _wrap(spec)
+                return spec
+        return None
+
+
+def _wrap(spec: ModuleSpec) -> None:
+    loader = spec.loader
+    execute = getattr(loader, "exec_module", None)
+    if loader is None or execute is None:
         return
-    import wrapt
 
-    _hooked.add(name)
-    wrapt.register_post_import_hook(_imported, name)
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        for action in _waiting.pop(module.__name__, {}).values():
+            action(module)
+
+    # On the instance, which this import alone uses: what asks for the loader's type still gets it.
+    loader.exec_module = exec_module  # type: ignore[method-assign]
 
 
-def _imported(module: ModuleType) -> None:
-    _hooked.discard(module.__name__)  # wrapt drops a hook when it fires
-    for action in _waiting.pop(module.__name__, {}).values():
-        action(module)
+_watch = _Watch()

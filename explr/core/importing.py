@@ -1,0 +1,114 @@
+"""Importing the module that a training function lies in."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+import zlib
+from pathlib import Path
+from types import ModuleType
+
+from explr.core.errors import ExplrError, MissingDependencyError, TargetError
+
+EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "ray": "ray"}
+"""The extra of our distribution that brings a package, by the name it is imported under."""
+
+
+def missing_dependency(package: str) -> MissingDependencyError:
+    """The error for a package of one of our extras that is not installed."""
+    extra = EXTRAS[package]
+    return MissingDependencyError(
+        f"{package} is not installed: pip install 'explr-train[{extra}]' brings it"
+    )
+
+
+def import_module(name: str, target: str) -> ModuleType:
+    """Import a module by its name.
+
+    Args:
+        name: full name of the module.
+        target: how the configuration names the training function, for messages.
+
+    Raises:
+        TargetError: there is no such module, or it cannot be imported.
+        MissingDependencyError: it needs a framework that is not installed.
+    """
+    main = sys.modules.get("__main__")
+    if main is not None and getattr(main.__spec__, "name", None) == name:
+        return main  # started with `python -m`; a second import doubles it
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise TargetError(
+                f"train_model={target}: there is no module {error.name} "
+                f"in {Path.cwd()} or among the installed packages"
+            ) from None
+        raise _import_error(error, target) from error
+    except Exception as error:
+        raise _import_error(error, target) from error
+
+
+def import_file(path: Path, target: str) -> ModuleType:
+    """Import a module by its file.
+
+    The folder of the file becomes importable, as `python file.py` has it.
+
+    Args:
+        path: the file.
+        target: how the configuration names the training function, for messages.
+
+    Raises:
+        TargetError: there is no such file, or it cannot be imported.
+        MissingDependencyError: it needs a framework that is not installed.
+    """
+    file = path.expanduser().resolve()
+    if not file.is_file():
+        raise TargetError(f"train_model={target}: there is no file {file}")
+    main = sys.modules.get("__main__")
+    if main is not None and _is_file_of(main, file):
+        return main  # the script that is running; a second import doubles it
+    loaded = sys.modules.get(file.stem)
+    if loaded is not None and _is_file_of(loaded, file):
+        return loaded
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    name = file.stem if loaded is None else f"{file.stem}_{zlib.crc32(bytes(file)):08x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"train_model={target}: {file} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, Exception):
+            raise _import_error(error, target) from error
+        raise
+    return module
+
+
+def _is_file_of(module: ModuleType, file: Path) -> bool:
+    return Path(getattr(module, "__file__", None) or "-").resolve() == file
+
+
+def _import_error(error: Exception, target: str) -> ExplrError:
+    """What to say of an exception that a module raised while it was imported."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package in EXTRAS:
+        return missing_dependency(package)
+    if isinstance(error, ExplrError):
+        return error
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, ImportError):
+        text = str(error)
+    if not isinstance(error, SyntaxError):  # which tells its place itself
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        if not last.filename.startswith("<frozen"):
+            text += f" ({last.filename}, line {last.lineno})"
+    return TargetError(f"train_model={target} cannot be imported: {text}")

@@ -1,0 +1,139 @@
+"""What can be wrong with a value of the configuration, each fault as a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that numpy accepts."""
+
+MAX_PORT = 65535
+"""The largest TCP port."""
+
+LEAST: Mapping[str, float] = {
+    "gpu.memory_limit_gb": 0,
+    "framework.threads": 1,
+    "tuner.n_trials": 1,
+    "tuner.n_jobs": 1,
+    "tracking.port": 1,
+    "tracking.drain_timeout_s": 0,
+}
+"""The smallest value of each number that has one."""
+
+FaultOf = Callable[[Any], str | None]
+"""Says what is wrong with a value, or None."""
+
+
+def plain(node: DictConfig, key: str, faults: list[str]) -> Any:
+    """Value of `key` in plain Python, interpolations resolved; a fault is added to `faults`."""
+    try:
+        if OmegaConf.is_missing(node, key):
+            faults.append(f"{key} has no value: set it with {key}=…")
+            return None
+        value = node.get(key)
+        if not OmegaConf.is_config(value):
+            return value
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        faults.append(f"{key}: {_first_line(error)}")
+        return None
+
+
+def checked(node: DictConfig, key: str, fault_of: FaultOf, faults: list[str]) -> Any:
+    """Value of `key`, which `fault_of` may find a fault in."""
+    before = len(faults)
+    value = plain(node, key, faults)
+    if len(faults) == before and (fault := fault_of(value)) is not None:
+        faults.append(fault)
+    return value
+
+
+def typed(node: DictConfig, key: str, schema: type, faults: list[str]) -> Any:
+    """The group `key` as an object of the dataclass `schema`; None if it is at fault."""
+    group = OmegaConf.select(node, key)
+    if not isinstance(group, DictConfig):
+        faults.append(f"{key} must be a mapping with the keys of {schema.__name__}")
+        return None
+    try:
+        values = OmegaConf.to_container(group, resolve=True)  # while the root is still above it
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        known = ", ".join(f"{key}.{each.name}" for each in fields(schema))
+        faults.append(f"there is no setting {key}.{error.full_key}; there are {known}")
+        return None
+    except OmegaConfBaseException as error:
+        full_key = getattr(error, "full_key", None)
+        faults.append(f"{f'{key}.{full_key}' if full_key else key}: {_first_line(error)}")
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def name_fault(value: Any) -> str | None:
+    """What is wrong with the name of an experiment."""
+    if (isinstance(value, str) and value.strip()) or (
+        isinstance(value, (int, float)) and not isinstance(value, bool)  # experiment_name=2024
+    ):
+        return None
+    return f"experiment_name must be a text that is not empty, got {value!r}"
+
+
+def ranges_fault(value: Any) -> str | None:
+    """What is wrong with a search space."""
+    if value is None or isinstance(value, dict):
+        return None
+    return f"search_space must hold ranges by hyperparameter, got {value!r}"
+
+
+def seed_fault(value: Any) -> str | None:
+    """What is wrong with a seed."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED:
+        return None
+    return f"seed must be an integer from 0 to {MAX_SEED}, or null, got {value!r}"
+
+
+def target_fault(value: Any) -> str | None:
+    """What is wrong with the way that a training function is named."""
+    if isinstance(value, str) and value:
+        return None
+    if isinstance(value, dict) and isinstance(value.get("_target_"), str):
+        return None
+    return (
+        "train_model must be module:function, module.function, path/to/file.py:function, "
+        f"or a mapping with _target_, got {value!r}"
+    )
+
+
+def device_faults(device: str) -> list[str]:
+    """Whether a device is spelled as PyTorch does."""
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        return []
+    return [f"gpu.device must be auto, cpu, cuda or cuda:N, got {device!r}"]
+
+
+def number_faults(groups: Mapping[str, Any]) -> list[str]:
+    """Faults of numbers that their type alone does not exclude.
+
+    Args:
+        groups: the typed groups by name; None for one that is at fault already.
+    """
+    faults = []
+    for path, minimum in LEAST.items():
+        group, _, name = path.partition(".")
+        value = getattr(groups[group], name, None)
+        if value is not None and not value >= minimum:
+            faults.append(f"{path} must be at least {minimum}, got {value}")
+    port = getattr(groups["tracking"], "port", 0)
+    if port > MAX_PORT:
+        faults.append(f"tracking.port must be at most {MAX_PORT}, got {port}")
+    return faults

@@ -1,0 +1,106 @@
+"""The command line, as Hydra's own parser reads it, with one sentence for what it refuses."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from explr.core.errors import UsageError
+
+ACTIONS = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Flags that each say what Hydra is to do."""
+
+
+def parse_arguments(arguments: Sequence[str]) -> Namespace:
+    """Read a command line of overrides and Hydra's flags.
+
+    Args:
+        arguments: the command line without the program.
+
+    Returns:
+        Hydra's flags, and the overrides as `overrides`.
+
+    Raises:
+        UsageError: a flag is unknown, has a wrong value, or excludes another one.
+    """
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UsageError(f"{message}; `explr --hydra-help` lists the flags")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args(list(arguments))
+    chosen = [action for action in ACTIONS if getattr(args, action)]
+    if len(chosen) > 1:
+        refuse(" and ".join(_flag(action) for action in chosen) + " exclude one another")
+    if args.experimental_rerun is not None:
+        for other in ("multirun", "config_name"):
+            if getattr(args, other):
+                refuse(f"--experimental-rerun and {_flag(other)} exclude one another")
+    if args.resolve and not (args.cfg or args.help):
+        refuse("--resolve needs --cfg")
+    return args
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def values_of(override: Override, most: int = 1) -> list[str]:
+    """What a sweep would put on the line of a job in place of an override.
+
+    Args:
+        override: an override of the sweep, with a range or without.
+        most: how many values of a range are wanted.
+    """
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        assert override.input_line is not None
+        return [override.input_line]
+    if override.is_discrete_sweep():
+        iterator = override.sweep_string_iterator()
+        return [f"{key}={value}" for value, _ in zip(iterator, range(most), strict=False)]
+    ends = override.value()
+    return [f"{key}={end}" for end in (ends.start, ends.end)][:most]  # type: ignore[union-attr]
+
+
+def program() -> str:
+    """How the command that runs is called."""
+    script = Path(sys.argv[0])
+    own = script.name in {"explr", "__main__.py"} or script.suffix != ".py"
+    return "explr" if own else f"python {sys.argv[0]}"
+
+
+def version_line() -> str:
+    """The version of explr, and of the Hydra beneath it."""
+    return f"explr {version('explr-train')} (Hydra {version('hydra-core')})"
+
+
+def saved_run(folder: str) -> Path:
+    """The files that Hydra keeps with a run, to run it again.
+
+    Raises:
+        UsageError: there is no run in `folder`.
+    """
+    files = Path(folder) / ".hydra"
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        if not (files / name).is_file():
+            raise UsageError(f"there is no run in {folder}: it has no .hydra/{name}")
+    return files
+
+
+def saved_overrides(folder: str) -> list[str]:
+    """The overrides that a run was made with.
+
+    Raises:
+        UsageError: there is no run in `folder`.
+    """
+    return [str(line) for line in OmegaConf.load(saved_run(folder) / "overrides.yaml")]

@@ -1,0 +1,94 @@
+"""What a sweep would run first, checked before anything is launched."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from explr.core.config import ExplrConfig
+from explr.core.errors import UsageError
+from explr.runner.app import compose_with, hydra_app
+from explr.runner.arguments import values_of
+from explr.runner.checks import prepare
+from explr.runner.files import check_folder
+
+
+def check_sweep(args: Namespace) -> bool:
+    """Check a sweep.
+
+    Args:
+        args: the command line, as `parse_arguments` read it.
+
+    Returns:
+        Whether a tuner chooses the trials, rather than Hydra's own grid.
+
+    Raises:
+        UsageError: the first trial could not start, or the tuner has nothing to choose.
+        HydraException, OmegaConfBaseException: an override cannot be applied.
+    """
+    return check_first_job(args.overrides, prepare, args.config_dir, args.config_name)
+
+
+def check_first_job(
+    overrides: Sequence[str],
+    check: Callable[[DictConfig], Any],
+    config_dir: str | None = None,
+    config_name: str | None = None,
+) -> bool:
+    """Like `check_sweep`, for a sweep from Python.
+
+    Args:
+        overrides: settings and ranges in Hydra's grammar.
+        check: checks the config of the first trial.
+        config_dir: a folder of configs that comes after the packaged ones.
+        config_name: name of the primary config; None takes explr's own.
+    """
+    with hydra_app(config_dir) as app:
+        whole = compose_with(app, overrides, config_name, multirun=True)
+        tuned = bool(whole.tuner.name != "none")
+        parser = OverridesParser.create(config_loader=app.config_loader)
+        line = parser.parse_overrides(list(overrides))
+        named = {override.key_or_group for override in line}
+        params = _params(whole)
+        line += parser.parse_overrides([f"{k}={v}" for k, v in params.items() if k not in named])
+        if tuned and not any(override.is_sweep_override() for override in line):
+            raise UsageError(
+                f"tuner={whole.tuner.name} has nothing to search: give a range, such as "
+                "'lr=interval(1e-4,1e-1)', or a search space with ranges"
+            )
+        values = [values_of(override)[0] for override in line if values_of(override)]
+        job = ["hydra.job.num=0", "hydra.job.id=0"]
+        first = compose_with(app, [*values, *job], config_name, multirun=False)
+        with _hydra_config(whole):
+            check_folder(Path(whole.hydra.sweep.dir))
+        with _hydra_config(first):
+            in_process = str(first.hydra.launcher._target_).endswith(".BasicLauncher")
+            # Other machines may have devices and modules that this one lacks.
+            (check if in_process else ExplrConfig.from_composed)(first)
+    return tuned
+
+
+def _params(cfg: DictConfig) -> dict[Any, Any]:
+    """The ranges that the config gives to its sweeper."""
+    node = OmegaConf.select(cfg, "hydra.sweeper.params")
+    params = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_dict(node) else {}
+    assert isinstance(params, dict)
+    return params
+
+
+@contextmanager
+def _hydra_config(cfg: DictConfig) -> Iterator[None]:
+    """Let `${hydra:…}` be resolved within the block."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(cfg)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before

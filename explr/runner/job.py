@@ -1,0 +1,141 @@
+"""Hydra's task: one training, alone or as a trial of a sweep."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from explr.core.errors import TrialPruned
+from explr.core.protocols import TrainFunction
+from explr.runner.experiment import Outcome, run_training
+from explr.runner.faults import report_fault
+from explr.runner.trials import gathered
+from explr.tracking.callback import OWN_TASK
+from explr.tracking.session import closing_line
+
+log = logging.getLogger("explr")
+
+
+def train_job(cfg: DictConfig) -> float | None:
+    """Train once, as Hydra's mode says.
+
+    Args:
+        cfg: the composed config, without Hydra's own part.
+
+    Returns:
+        The value of the objective; None if a single run pruned itself.
+
+    Raises:
+        SystemExit: a single run failed; what went wrong has been printed.
+    """
+    if HydraConfig.get().mode is not RunMode.RUN:
+        return run_trial(cfg)
+    if cfg.tuner.name != "none":
+        log.info("tuner=%s tunes with -m; without it this trains once", cfg.tuner.name)
+    try:
+        outcome = _train(cfg, 0, None)
+    except Exception as error:  # noqa: BLE001 - reported, with its exit code
+        raise SystemExit(report_fault(error)) from None  # Hydra would add lines of its own
+    _tell(outcome)
+    return outcome.result.primary_metric if outcome.result else None
+
+
+# Hydra's callback leaves the recording to the training itself.
+setattr(train_job, OWN_TASK, True)
+
+
+def run_trial(cfg: DictConfig, train_model: TrainFunction | None = None) -> float:
+    """Train once as a trial of a sweep.
+
+    Args:
+        cfg: the composed config, without Hydra's own part.
+        train_model: a function to use in place of the one that the config names.
+
+    Returns:
+        The value of the objective; NaN if there is none and the sweep is to go on.
+
+    Raises:
+        TrialPruned, Exception: there is none, and the sweep's controller is another process.
+    """
+    number = HydraConfig.get().job.num
+    trials = gathered()
+    if trials is not None:
+        trials.folders.append(_folder())
+    try:
+        outcome = _train(cfg, number, train_model)
+    except Exception as error:
+        if trials is None:
+            raise
+        trials.fail(number, error)
+        return math.nan
+    if outcome.result is None:
+        if trials is None:
+            raise TrialPruned("the training pruned itself")
+        trials.pruned += 1
+        print(f"Pruned after {outcome.duration_s:.1f} s")
+        return math.nan
+    if trials is not None:
+        trials.complete += 1
+    print(_result_line(outcome))
+    return outcome.result.primary_metric
+
+
+def _folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> Outcome:
+    hydra, folder = HydraConfig.get(), _folder()
+    return run_training(
+        _anchored(cfg, Path(hydra.runtime.cwd)) if hydra.job.chdir else cfg,
+        folder,
+        train_model=train_model,
+        number=number,
+        first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
+        last_files=(folder / f"{hydra.job.name}.log",),
+    )
+
+
+def _anchored(cfg: DictConfig, root: Path) -> DictConfig:
+    """The config with a training function that is found from the run's folder too."""
+    path, colon, name = str(cfg.train_model).rpartition(":")
+    if not colon or not path.endswith(".py"):
+        return cfg
+    anchored = cfg.copy()
+    anchored.train_model = f"{root / path}:{name}"
+    return anchored
+
+
+def _tell(outcome: Outcome) -> None:
+    """Say what came out of a single run, and where it is."""
+    if outcome.result is None:
+        print(f"Pruned after {outcome.duration_s:.1f} s")
+    else:
+        print(_result_line(outcome))
+        if outcome.result.best_model_path:
+            print(f"Model:  {relative(Path(outcome.result.best_model_path))}")
+    print(f"Folder: {relative(outcome.folder)}")
+    if outcome.tracked is not None:
+        print(closing_line(outcome.tracked))
+
+
+def _result_line(outcome: Outcome) -> str:
+    result = outcome.result
+    assert result is not None
+    epochs = f" after {result.epochs_completed} epochs" if result.epochs_completed else ""
+    others = "".join(f"  {name} {value:.6g}" for name, value in result.metrics.items())
+    return (
+        f"Result: {result.primary_metric_name} {result.primary_metric:.6g}{others}"
+        f"{epochs} in {outcome.duration_s:.1f} s"
+    )
+
+
+def relative(path: Path) -> Path:
+    """A path as a person writes it in the directory that the command was started in."""
+    root = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
+    return path.relative_to(root) if path.is_relative_to(root) else path

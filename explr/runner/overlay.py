@@ -1,0 +1,96 @@
+"""Settings that come from a script or a file rather than from the config tree.
+
+Hydra composes them like any option of a group, so that overrides and ranges on the command line
+win over them. They live in the process only; what a run was made of is in its folder, and a rerun
+takes them from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import OmegaConf
+
+from explr.core.config import ROOT_KEYS
+from explr.runner.arguments import saved_overrides, saved_run
+
+SCRIPT_SPACE = "search_space=script"
+"""Chooses the hyperparameters that a script gave to `explr.main`."""
+
+FILE_OVERLAY = "+explr/file@_global_=settings"
+"""Lays the settings of a file over everything else that is composed."""
+
+
+def store_script_space(hyperparameters: Mapping[str, Any]) -> None:
+    """Make `hyperparameters` the content of `SCRIPT_SPACE`."""
+    group, _, name = SCRIPT_SPACE.partition("=")
+    ConfigStore.instance().store(
+        name, dict(hyperparameters), group=group, package="_global_", provider="explr", replace=True
+    )
+
+
+def store_file_overlay(settings: Mapping[str, Any]) -> None:
+    """Make `settings` the content of `FILE_OVERLAY`."""
+    ConfigStore.instance().store(
+        "settings",
+        dict(settings),
+        group="explr/file",
+        package="_global_",
+        provider="explr",
+        replace=True,
+    )
+
+
+def file_overlay() -> dict[str, Any]:
+    """The content of `FILE_OVERLAY`."""
+    content = ConfigStore.instance().load("explr/file/settings.yaml").node
+    settings = OmegaConf.to_container(content, resolve=False)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def restore(folder: str) -> None:
+    """Bring back what a run was made of, for its rerun.
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        UsageError: there is no run in `folder`.
+    """
+    overrides = saved_overrides(folder)
+    saved = OmegaConf.load(saved_run(folder) / "config.yaml")
+    config = OmegaConf.to_container(saved, resolve=False)
+    assert isinstance(config, dict)
+    if SCRIPT_SPACE in overrides:
+        store_script_space({str(k): v for k, v in config.items() if k not in ROOT_KEYS})
+    if FILE_OVERLAY in overrides:
+        store_file_overlay({str(key): value for key, value in config.items()})
+
+
+def as_overrides(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Each leaf of `settings` as an override of its own."""
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from as_overrides(value, f"{name}.")
+        else:
+            yield f"++{name}={literal(value)}"
+
+
+def literal(value: Any) -> str:
+    """A value in Hydra's override grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(literal(v) for v in value) + "]"
+    return QuotedString(str(value), Quote.double).with_quotes()

@@ -1,0 +1,104 @@
+"""What became of the trials of a sweep that runs in this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from explr.core.errors import ExplrError, UsageError
+from explr.runner.faults import keep_in_log_file, report_fault
+
+HYDRA_OPTUNA_LOG = "hydra_plugins.hydra_optuna_sweeper._impl"
+"""Where Hydra's sweeper warns of each trial without a value, which has been told already."""
+
+
+@dataclass
+class Trials:
+    """The trials that ended, in their order.
+
+    Args:
+        folders: folder of each trial.
+        complete: how many came to their end.
+        pruned: how many pruned themselves.
+        failures: number and error of each of the others.
+    """
+
+    folders: list[Path] = field(default_factory=list)
+    complete: int = 0
+    pruned: int = 0
+    failures: list[tuple[int, Exception]] = field(default_factory=list)
+    _pid: int = field(default_factory=os.getpid)
+
+    def fail(self, number: int, error: Exception) -> None:
+        """Take in that a trial failed, and tell it: the same error in full only once.
+
+        Args:
+            number: number of the trial.
+            error: what it raised.
+        """
+        same = [n for n, e in self.failures if type(e) is type(error) and str(e) == str(error)]
+        self.failures.append((number, error))
+        sys.stdout.flush()
+        if same or isinstance(error, ExplrError):
+            text = str(error) if isinstance(error, ExplrError) else f"{_name(error)}: {error}"
+            note = f" (like trial {same[0]})" if same else ""
+            keep_in_log_file(error)
+            print(f"Trial {number} failed: {text}{note}", file=sys.stderr)
+        else:
+            print(f"Trial {number} failed:", file=sys.stderr)
+            report_fault(error)
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether trials ended, but none of them with a result."""
+        return self.complete == 0 and bool(self.folders)
+
+    def exit_code(self, strict: bool) -> int:
+        """The exit code of the sweep.
+
+        Args:
+            strict: whether one failed trial is a failure of the whole; else all of them must.
+        """
+        if not self.failures or (not strict and len(self.failures) < len(self.folders)):
+            return 0
+        wrong_usage = all(isinstance(error, UsageError) for _, error in self.failures)
+        return UsageError.exit_code if wrong_usage else 1
+
+    def __str__(self) -> str:
+        counts = {"complete": self.complete, "pruned": self.pruned, "failed": len(self.failures)}
+        return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+_here: Trials | None = None
+
+
+@contextmanager
+def gathering() -> Iterator[Trials]:
+    """Gather what becomes of the trials that run within the block, in this process."""
+    global _here
+    before, _here = _here, Trials()
+    log = logging.getLogger(HYDRA_OPTUNA_LOG)
+    log.addFilter(_no_warning)
+    try:
+        yield _here
+    finally:
+        _here = before
+        log.removeFilter(_no_warning)
+
+
+def gathered() -> Trials | None:
+    """The sweep that runs in this process; None in a worker, whose controller Hydra tells."""
+    return _here if _here is not None and _here._pid == os.getpid() else None
+
+
+def _no_warning(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.WARNING
+
+
+def _name(error: Exception) -> str:
+    return type(error).__name__

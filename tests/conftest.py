@@ -1,0 +1,148 @@
+"""What every test stands on: no telemetry, no server, a home of its own, and the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HOME = tempfile.mkdtemp(prefix="explr-tests-")
+
+os.environ.update(
+    MLFLOW_DISABLE_TELEMETRY="true",
+    RAY_USAGE_STATS_ENABLED="0",
+    EXPLR_AUTOSTART="0",
+    EXPLR_HOME=HOME,
+    COLUMNS="100",
+)
+for name in ("HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "EXPLR_GPU_MEMORY_GB"):
+    os.environ.pop(name, None)
+
+TRAININGS = """\
+import explr
+from explr import TrainingContext, TrainingResult
+
+CONSTANT = 3
+
+
+def train(ctx: TrainingContext) -> float:
+    print("trained with", ctx.hyperparameters, "seed", ctx.seed)
+    return (ctx.hyperparameters["lr"] - 0.01) ** 2
+
+
+def boom(ctx):
+    raise ValueError(f"no luck with {ctx.hyperparameters['lr']}")
+
+
+def boom_above_one(ctx):
+    if ctx.hyperparameters["lr"] > 1:
+        raise ValueError("too fast")
+    return 0.5
+
+
+def prune(ctx):
+    raise explr.TrialPruned("no good")
+
+
+def wait(ctx):
+    import time
+    (ctx.output_dir / "started").touch()
+    time.sleep(60)
+
+
+def with_arguments(ctx, scale, offset=0):
+    return scale * ctx.hyperparameters["lr"] + offset
+
+
+class Trainer:
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, ctx):
+        return self.scale * ctx.hyperparameters["lr"]
+
+
+def two_arguments(data, model):
+    return 0.0
+
+
+def returned_none(ctx):
+    return None
+
+
+def returned_nan(ctx):
+    return float("nan")
+
+
+def returned_string(ctx):
+    return "0.5"
+
+
+def returned_list(ctx):
+    return [0.5]
+
+
+def other_metric(ctx):
+    return TrainingResult(0.9, "val_accuracy")
+
+
+def other_direction(ctx):
+    return TrainingResult(0.9, minimize=False)
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home() -> Iterator[Path]:
+    """EXPLR_HOME of this test session."""
+    yield Path(HOME)
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+class Command:
+    """Runs Python's command line in a folder.
+
+    Args:
+        cwd: the folder, unless a call names another.
+    """
+
+    def __init__(self, cwd: Path) -> None:
+        self.cwd = cwd
+
+    def __call__(
+        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 60, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m explr ARGUMENTS`."""
+        return self.python("-m", "explr", *arguments, cwd=cwd, timeout_s=timeout_s, **environment)
+
+    def python(
+        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 60, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS`."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd or self.cwd,
+            env={**os.environ, **environment},
+            timeout=timeout_s,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def explr(tmp_path: Path) -> Command:
+    """Runs `python -m explr ARGUMENTS` in `tmp_path`, or in the `cwd` of the call."""
+    return Command(tmp_path)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a module `trainings`, which holds training functions of all kinds."""
+    (tmp_path / "trainings.py").write_text(TRAININGS)
+    return tmp_path

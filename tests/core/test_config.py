@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+import explr
+from explr.core.config import (
+    SCHEMAS,
+    Direction,
+    ExplrConfig,
+    MLflowConfig,
+    OptunaConfig,
+    TrackingConfig,
+    TunerConfig,
+)
+from explr.core.errors import ConfigError, UsageError
+
+PROBLEMS = [
+    ("experiment_name", "", "experiment_name must be a text"),
+    ("experiment_name", None, "experiment_name must be a text"),
+    ("seed", -1, "seed must be an integer from 0 to 4294967295, or null, got -1"),
+    ("seed", 2**32, "seed must be an integer"),
+    ("seed", True, "seed must be an integer"),
+    ("seed", 1.5, "seed must be an integer"),
+    ("seed", "abc", "seed must be an integer"),
+    ("seed", "???", "seed has no value: set it with seed=…"),
+    ("train_model", 3, "train_model must be module:function"),
+    ("train_model", {"scale": 2}, "or a mapping with _target_"),
+    ("search_space", "wide", "search_space must hold ranges by hyperparameter"),
+    ("lr", "${nowhere}", "lr: Interpolation key 'nowhere' not found"),
+    ("gpu", 3, "gpu must be a mapping with the keys of GpuConfig"),
+    ("gpu", {"memory": 3}, "there is no setting gpu.memory; there are gpu.device, gpu.memory_l"),
+    ("gpu", {"memory_limit_gb": "much"}, "gpu.memory_limit_gb: Value 'much'"),
+    ("gpu", {"memory_limit_gb": -1}, "gpu.memory_limit_gb must be at least 0, got -1.0"),
+    ("gpu", {"memory_limit_gb": float("nan")}, "gpu.memory_limit_gb must be at least 0, got nan"),
+    ("gpu", {"device": "tpu"}, "gpu.device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+    ("gpu", {"device": "cuda:"}, "gpu.device must be auto, cpu, cuda or cuda:N, got 'cuda:'"),
+    ("objective", {"direction": "up"}, "objective.direction: Invalid value 'up', expected one of"),
+    ("framework", {"name": "pytorch", "example": "m:f", "threads": 0}, "framework.threads must"),
+    ("tracking", {"backend": "mlflow", "port": 0}, "tracking.port must be at least 1"),
+    ("tracking", {"backend": "mlflow", "port": 70000}, "tracking.port must be at most 65535"),
+    ("tuner", {"name": "optuna", "n_trials": 0}, "tuner.n_trials must be at least 1, got 0"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def composed() -> dict[str, object]:
+    content = OmegaConf.to_container(explr.compose(["tracking=off"]), resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def test_types_and_hyperparameters() -> None:
+    config = ExplrConfig.from_composed(explr.compose(["+new=3", "tracking=off", "seed=null"]))
+    assert config.hyperparameters == {
+        "lr": 1e-3, "batch_size": 64, "width": 32, "epochs": 20, "new": 3,
+    }  # fmt: skip
+    assert config.objective.direction is Direction.minimize
+    assert config.train_model == "explr.examples.pytorch_example:train_model"
+    assert config.seed is None
+    assert type(config.tracking) is TrackingConfig
+    assert type(config.tuner) is TunerConfig
+
+
+def test_a_plain_mapping_is_taken_too() -> None:
+    config = ExplrConfig.from_composed(composed() | {"lr": 3})
+    assert config.hyperparameters["lr"] == 3
+
+
+def test_groups_have_the_type_of_their_option() -> None:
+    config = ExplrConfig.from_composed(explr.compose(["tuner=optuna", "search_space=digits"]))
+    assert isinstance(config.tuner, OptunaConfig)
+    assert config.tuner.sampler["_target_"] == "optuna.samplers.TPESampler"
+    assert isinstance(config.tracking, MLflowConfig)
+    assert set(config.search_space) == {"lr", "batch_size", "width"}
+
+
+def test_a_number_may_name_an_experiment() -> None:
+    assert ExplrConfig.from_composed(composed() | {"experiment_name": 2024}).experiment_name == (
+        "2024"
+    )
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), PROBLEMS)
+def test_each_fault_is_a_sentence(key: str, value: object, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ExplrConfig.from_composed(composed() | {key: value})
+    assert len(caught.value.faults) == 1, caught.value.faults
+    assert sentence in caught.value.faults[0]
+
+
+def test_all_faults_are_named_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ExplrConfig.from_composed(
+            composed() | {"seed": "x", "gpu": {"device": "tpu"}, "lr": "???", "train_model": None}
+        )
+    assert [fault.split()[0] for fault in caught.value.faults] == [
+        "seed", "train_model", "lr", "gpu.device",
+    ]  # fmt: skip
+
+
+def test_another_config_is_recognised() -> None:
+    with pytest.raises(UsageError, match=r"compose one with explr\.compose"):
+        ExplrConfig.from_composed({"lr": 3})
+
+
+def test_every_field_of_a_schema_says_what_it_is() -> None:
+    text = (Path(explr.__path__[0]) / "core" / "config.py").read_text().splitlines()
+    for schema in SCHEMAS.values():
+        for name in schema.__annotations__:
+            line = next(n for n, row in enumerate(text) if row.startswith(f"    {name}: "))
+            assert text[line - 1].startswith("    # "), f"{schema.__name__}.{name}"

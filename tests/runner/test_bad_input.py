@@ -1,0 +1,190 @@
+"""Bad input: exit code 2, one clear sentence for each fault, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+OFF = "tracking=off"
+TRAIN = "train_model=trainings:train"
+
+WORDS = {
+    # an unknown key names the nearest
+    ("lrr=0.1",): ["lrr=0.1: there is no setting or hyperparameter lrr; did you mean lr?"],
+    ("momentum=0.9",): ["hyperparameter momentum; +momentum=… adds a new one"],
+    ("gpu.memry=1",): ["gpu.memry; did you mean gpu.memory_limit_gb?"],
+    ("gpu.zzz=1",): ["gpu.zzz; there are gpu.device, gpu.memory_limit_gb"],
+    ("+gpu.memry=1",): ["there is no setting gpu.memry; there are gpu.device, gpu.memory_limit_gb"],
+    ("framewrk=pytorch",): ["framewrk; did you mean framework?"],
+    # an unknown option lists the options
+    ("framework=jax",): ["framework=jax: there is no such option, framework is one of pytorch, te"],
+    ("search_space=nix",): ["search_space is one of default, digits"],
+    # a wrong type, or a value out of its range
+    ("gpu.memory_limit_gb=abc",): ["gpu.memory_limit_gb=abc: Value 'abc' of type 'str' could not"],
+    ("gpu.memory_limit_gb=-1",): ["gpu.memory_limit_gb must be at least 0, got -1.0"],
+    ("framework.deterministic=perhaps",): ["framework.deterministic=perhaps: Value 'perhaps'"],
+    ("objective.direction=up",): ["'up', expected one of [minimize, maximize]"],
+    ("framework.name=jax",): ["framework.name must be pytorch or tensorflow, got 'jax'"],
+    ("seed=abc",): ["seed must be an integer from 0 to 4294967295, or null, got 'abc'"],
+    ("seed=1.5",): ["seed must be an integer from 0 to 4294967295, or null, got 1.5"],
+    ("seed=true",): ["seed must be an integer from 0 to 4294967295, or null, got True"],
+    ("seed=-1",): ["seed must be an integer from 0 to 4294967295, or null, got -1"],
+    # a training function that cannot be used
+    ("train_model=nowhere:train",): ["no module nowhere in {cwd} or among the installed packages"],
+    ("train_model=nowhere.py:train",): ["there is no file {cwd}/nowhere.py"],
+    ("train_model=trainings:nothing",): ["{cwd}/trainings.py has no nothing (it has train, boom,"],
+    ("train_model=trainings:CONSTANT",): ["must be a function, but it is of type int"],
+    ("train_model=trainings:two_arguments",): ["train_model(ctx)", "two_arguments(data, model)"],
+    ("train_model=3",): ["train_model must be module:function", "got 3"],
+    # a result that is none
+    ("train_model=trainings:returned_none",): ["train_model returned None: return"],
+    ("train_model=trainings:returned_nan",): ["train_model returned NaN as val_loss"],
+    ("train_model=trainings:returned_string",): ["train_model returned '0.5' as val_loss"],
+    ("train_model=trainings:returned_list",): ["val_loss as a value of type list"],
+    ("train_model=trainings:other_metric",): ["or set objective.metric=val_accuracy"],
+    ("train_model=trainings:other_direction",): ["or set objective.direction=maximize"],
+    # a device that is not there
+    ("gpu.device=cuda:99",): ["gpu.device=cuda:99 ", "it has cpu"],
+    ("gpu.device=tpu",): ["gpu.device must be auto, cpu, cuda or cuda:N, got 'tpu'"],
+    # an output folder that cannot be written
+    ("hydra.run.dir=trainings.py/out",): ["output folder", "trainings.py/out", "Not a directory"],
+    ("-m", "lr=1,2", "hydra.sweep.dir=trainings.py/out"): ["output folder", "Not a directory"],
+    # what Hydra's grammar and its flags refuse
+    ("lr=[1,",): ["lr=[1, cannot be read: no viable alternative at input '[1,'"],
+    ("lr=1,2",): ["lr=1,2 is for a sweep, which wants -m; a list is written lr=[…]"],
+    ("tuner=optuna", "lr=interval(1,2)"): ["lr=interval(1,2) is for a sweep, which wants -m"],
+    ("lr=1", "foo"): ["foo: a setting is written KEY=VALUE"],
+    ("=3",): ["=3: a setting is written KEY=VALUE"],
+    ("--bogus",): ["unrecognized arguments: --bogus; `explr --hydra-help` lists the flags"],
+    ("--cfg", "jo"): ["invalid choice: 'jo'"],
+    ("--cfg", "job", "-m"): ["--multirun and --cfg exclude one another"],
+    ("--experimental-rerun", "nowhere"): ["there is no run in nowhere: it has no .hydra/"],
+    ("--config-dir", "nowhere"): ["nowhere' not found"],
+    ("-sc", "query=tcsh"): ["No completion plugin for 'tcsh' found"],
+    # a sweep that could not start, or has nothing to choose
+    ("-m", "lr=1,2", "seed=-1"): ["seed must be an integer"],
+    ("-m", "tuner=optuna", "lr=interval(1,2)", "seed=-1"): ["seed must be an integer"],
+    ("-m", "lr=1,2", "train_model=nowhere:f"): ["no module nowhere"],
+    ("-m", "framework=pytorch,jax"): ["framework=jax: there is no such option"],
+    ("-m", "tuner=optuna"): ["tuner=optuna has nothing to search: give a range, such as"],
+}
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines on standard error, after checking what all bad input has in common."""
+    assert done.returncode == 2, done
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Error executing job" not in done.stderr
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("arguments", WORDS, ids=" ".join)
+def test_one_fault_is_one_sentence(explr, project: Path, arguments: tuple[str, ...]) -> None:
+    lines = said(explr(OFF, TRAIN, *arguments))
+    if "query=tcsh" not in arguments:
+        assert len(lines) == 1, lines
+    for word in WORDS[arguments]:
+        assert word.format(cwd=project) in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "starts"),
+    [
+        (
+            ("lrr=1", "framework=jax", "seed=x", "gpu.memry=1", "train_model=trainings:nothing"),
+            ["lrr=1: ", "framework=jax: ", "gpu.memry=1: ", "seed must ", "train_model=trainings"],
+        ),
+        (
+            ("seed=x", "gpu.device=cuda:99", "train_model=nowhere:f", "tracking.backend=mlflow"),
+            ["seed must ", "train_model=nowhere:f", "gpu.device=cuda:99"],
+        ),
+        (
+            ("-m", "lrr=1,2", "seed=1,x", "gpu.memry=3"),
+            ["lrr=1: ", "lrr=2: ", "gpu.memry=3: ", "seed must be"],
+        ),
+        (("=1", "foo", "lr=[1,"), ["=1: ", "foo: ", "lr=[1, cannot"]),
+        (  # what is only there because another setting brings it is no fault
+            ("tuner.n_trials=3", "tuner/sampler=random", "tuner=optuna", "lrr=1", "tuner.zzz=1"),
+            ["lrr=1: ", "tuner.zzz=1: there is no setting or hyperparameter tuner.zzz; there are"],
+        ),
+    ],
+)
+def test_several_faults_are_named_together(
+    explr, project: Path, arguments: tuple[str, ...], starts: list[str]
+) -> None:
+    lines = said(explr(OFF, TRAIN, *arguments))
+    for start in starts:
+        assert any(line.startswith(start) for line in lines), (start, lines)
+    assert len(lines) == len(set(lines)) == len(starts)
+
+
+def test_a_missing_framework_names_the_extra(explr, project: Path) -> None:
+    hidden = project / "site"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(
+        "from importlib.machinery import PathFinder\n"
+        "found = PathFinder.find_spec\n"
+        "def find_spec(name, path=None, target=None):\n"
+        "    return None if name in ('torch', 'keras') else found(name, path, target)\n"
+        "PathFinder.find_spec = find_spec\n"
+    )
+    torch = "torch is not installed: pip install 'explr-train[torch]' brings it"
+    # The bundled example needs it too, which is not told twice.
+    assert said(explr(OFF, PYTHONPATH=str(hidden))) == [torch]
+    assert said(explr(OFF, TRAIN, PYTHONPATH=str(hidden))) == [torch]
+    (project / "needy.py").write_text("import keras\ndef f(ctx): return 1.0\n")
+    assert said(
+        explr(OFF, "framework=tensorflow", "train_model=needy:f", PYTHONPATH=str(hidden))
+    ) == ["keras is not installed: pip install 'explr-train[tensorflow]' brings it"]
+
+
+def test_a_broken_file_in_the_project_s_conf(explr, project: Path) -> None:
+    (project / "conf" / "experiment").mkdir(parents=True)
+    file = project / "conf" / "experiment" / "broken.yaml"
+    file.write_text("lr: [1,\n")
+    (line,) = said(explr(OFF, TRAIN, "experiment=broken"))
+    assert line.startswith(f"experiment=broken: {file} cannot be read as YAML: line 2: ")
+    assert explr(OFF, TRAIN).returncode == 0
+
+
+def test_a_broken_primary_config(explr, project: Path) -> None:
+    (project / "own").mkdir()
+    (project / "own" / "mine.yaml").write_text("defaults: [config\n")
+    (line,) = said(explr("--config-dir", "own", "--config-name", "mine"))
+    assert "mine.yaml cannot be read as YAML: line 2: " in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("runn", "c.yaml"), "there is no subcommand 'runn'; did you mean run? (settings are"),
+        (("mlflowui",), "there is no subcommand 'mlflowui'; did you mean mlflow-ui?"),
+        (("lr",), "there is no subcommand 'lr'; `explr --help` lists them (settings are KEY="),
+        (("run",), "Missing argument 'CONFIG'; see `explr run --help`"),
+        (("run", "nowhere.yaml"), "there is no file nowhere.yaml"),
+        (("run", "--bogus"), "the file comes first, got --bogus; see `explr run --help`"),
+        (("sync", "nowhere"), "'nowhere' does not exist"),
+        (("mlflow-ui", "--port", "0"), "0 is not in the range 1<=x<=65535"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_subcommands(explr, arguments: tuple[str, ...], sentence: str) -> None:
+    (line,) = said(explr(*arguments))
+    assert sentence in line
+
+
+def test_a_fault_of_the_result_is_kept_in_the_run_s_folder(explr, project: Path) -> None:
+    said(explr(OFF, "train_model=trainings:returned_none", "hydra.run.dir=out"))
+    content = json.loads((project / "out" / "result.json").read_text())
+    assert content["state"] == "FAIL"
+    assert content["reason"].startswith("ResultError: train_model returned None")
+
+
+def test_the_whole_traceback_is_there_for_who_wants_it(explr, project: Path) -> None:
+    done = explr(OFF, TRAIN, "seed=x", HYDRA_FULL_ERROR="1")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "from_composed" in done.stderr

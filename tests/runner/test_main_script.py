@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+SCRIPT = """\
+import explr
+from neighbour import FACTOR
+
+
+def train_model(ctx):
+    print("trained with", ctx.hyperparameters)
+    return FACTOR * ctx.hyperparameters["lr"]
+
+
+if __name__ == "__main__":
+    explr.main(
+        train_model,
+        "tracking=off",
+        hyperparameters={"lr": 0.5, "name": "a, b=c", "layers": [1, 2], "opt": {"a": 1}},
+    )
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    folder = tmp_path / "my scripts"
+    folder.mkdir()
+    (folder / "neighbour.py").write_text("FACTOR = 2.0\n")
+    (folder / "my_script.py").write_text(SCRIPT)
+    return "my scripts/my_script.py"
+
+
+def test_the_script_s_hyperparameters_and_no_others(explr, script: str) -> None:
+    done = explr.python(script, "lr=0.01")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(
+        "trained with {'lr': 0.01, 'name': 'a, b=c', 'layers': [1, 2], 'opt': {'a': 1}}\n"
+        "Result: val_loss 0.02 in "
+    )
+
+
+def test_it_is_imported_once(explr, script: str, tmp_path: Path) -> None:
+    path = tmp_path / script
+    path.write_text("print('imported')\n" + path.read_text())
+    assert explr.python(script, "lr=1").stdout.count("imported") == 1
+
+
+def test_a_sweep(explr, script: str) -> None:
+    done = explr.python(script, "-m", "lr=1,2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.findall(r"Result: val_loss (\d)", done.stdout) == ["2", "4"]
+    assert "Trials: 2 complete" in done.stdout
+
+
+def test_a_tuner_s_values_win_over_the_script_s(explr, script: str) -> None:
+    done = explr.python(
+        script, "tuner=optuna", "tuner.n_trials=2", "-m", "lr=range(10,12)", "opt.a=choice(8,9)"
+    )
+    assert done.returncode == 0
+    values = re.findall(r"'lr': (\d+), .*'opt': \{'a': (\d)\}", done.stdout)
+    assert len(values) == 2
+    assert {a for a, _ in values} <= {"10", "11"}
+    assert {b for _, b in values} <= {"8", "9"}
+
+
+def test_the_config_and_the_help(explr, script: str) -> None:
+    config = yaml.safe_load(explr.python(script, "--cfg", "job").stdout)
+    assert config["lr"] == 0.5
+    assert "batch_size" not in config
+    assert config["tracking"] == {"backend": "off"}
+    shown = explr.python(script, "--help").stdout
+    assert f"  python {script} [KEY=VALUE …]" in shown
+    assert re.search(r"^    name=a, b=c$", shown, re.MULTILINE)
+    assert "explr run" not in shown
+
+
+def test_settings_on_the_line_win(explr, script: str) -> None:
+    config = yaml.safe_load(explr.python(script, "--cfg", "job", "tracking=mlflow").stdout)
+    assert config["tracking"]["backend"] == "mlflow"
+
+
+@pytest.mark.parametrize("program", ["explr", "script"])
+def test_a_run_of_the_script_is_run_again(explr, script: str, program: str) -> None:
+    first = explr.python(script, "lr=0.25", "opt.a=7")
+    (folder,) = re.findall(r"^Folder: (.*)$", first.stdout, re.MULTILINE)
+    command = ("-m", "explr") if program == "explr" else (script,)
+    again = explr.python(*command, "--experimental-rerun", folder)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.splitlines()[0] == first.stdout.splitlines()[0]
+
+
+def test_from_another_folder(explr, script: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    done = explr.python(str(tmp_path / script), "lr=1", cwd=other)
+    assert done.returncode == 0
+    assert (other / "outputs").is_dir()
+
+
+def test_as_a_module_with_relative_imports(explr, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "neighbour.py").write_text("FACTOR = 2.0\n")
+    (package / "script.py").write_text(
+        "print('imported')\n" + SCRIPT.replace("from neighbour", "from .neighbour")
+    )
+    done = explr.python("-m", "package.script", "lr=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Result: val_loss 6" in done.stdout
+    assert done.stdout.count("imported") == 1
+    (folder,) = re.findall(r"^Folder: (.*)$", done.stdout, re.MULTILINE)
+    assert explr("--experimental-rerun", folder).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "sentence"),
+    [
+        ("explr.main(lambda ctx: 1.0)", 2, "train_model must be a function at the top level"),
+        ("explr.main(3)", 2, "train_model=3 must be a function, but it is of type int"),
+        ("explr.main(lambda: 1.0)", 2, "must be callable as train_model(ctx)"),
+        ("explr.main(f, 'lrr=3', 'tracking=off')", 2, "did you mean lr?"),
+        ("explr.main(f, 'tracking=off')", 1, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_is_wrong_is_said(explr, tmp_path: Path, body: str, code: int, sentence: str) -> None:
+    (tmp_path / "script.py").write_text(f"import explr\ndef f(ctx):\n    return 1 / 0\n{body}\n")
+    done = explr.python("script.py")
+    assert done.returncode == code
+    assert sentence in done.stderr
+    assert ("Traceback" in done.stderr) == (code == 1)

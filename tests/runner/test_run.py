@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import explr
+from explr import TrainingContext, TrainingResult, TrialPruned
+from explr.core.errors import ConfigError, ResultError, TargetError, UsageError
+from explr.runner.checks import prepare
+from explr.runner.experiment import run_training
+
+OFF = ["tracking=off", "lr=3"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def train(ctx: TrainingContext) -> float:
+    return float(ctx.hyperparameters["lr"])
+
+
+def test_twice_in_a_row(tmp_path: Path) -> None:
+    cfg = explr.compose(OFF)
+    for _ in range(2):
+        assert explr.run(cfg, train) == TrainingResult(3.0)
+    folders = [path.parent for path in tmp_path.glob("outputs/*/*/result.json")]
+    assert len(folders) == 2
+
+
+def test_in_a_thread() -> None:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(explr.run(explr.compose(OFF), train)))
+    thread.start()
+    thread.join()
+    assert found == [TrainingResult(3.0)]
+
+
+def test_a_bare_number_and_a_result_and_a_plain_mapping() -> None:
+    def full(ctx: TrainingContext) -> TrainingResult:
+        return TrainingResult(0.25, "f1", False, {"loss": 2}, "best.pt", 4)
+
+    cfg = explr.compose([*OFF, "objective.metric=f1", "objective.direction=maximize"])
+    expected = TrainingResult(0.25, "f1", False, {"loss": 2.0}, "best.pt", 4)
+    assert explr.run(cfg, full) == expected
+    assert explr.run({key: cfg[key] for key in cfg}, full) == expected
+
+
+def test_what_the_training_is_given(tmp_path: Path) -> None:
+    given: list[TrainingContext] = []
+
+    def look(ctx: TrainingContext) -> float:
+        given.append(ctx)
+        return 1.0
+
+    explr.run(explr.compose([*OFF, "seed=5", "experiment_name=mine", "gpu=cpu"]), look, "here")
+    (ctx,) = given
+    assert ctx.output_dir == tmp_path / "here"
+    assert ctx.checkpoint_dir == str(tmp_path / "here" / "checkpoints")
+    assert (ctx.seed, ctx.experiment_name, ctx.device) == (5, "mine", "cpu")
+    assert ctx.config is not None
+    assert ctx.config.gpu.device == "cpu"
+    assert ctx.hyperparameters == {"lr": 3, "batch_size": 64, "width": 32, "epochs": 20}
+
+
+def test_the_function_that_the_config_names(project: Path, monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(project)
+    cfg = explr.compose([*OFF, "train_model=trainings:train"])
+    assert explr.run(cfg).primary_metric == pytest.approx(2.99**2)
+
+
+def test_report_reaches_the_training_that_runs(tmp_path: Path) -> None:
+    class Reporter:
+        values: list[tuple[int, float]] = []  # noqa: RUF012
+
+        def report(self, step: int, value: float) -> None:
+            self.values.append((step, value))
+
+        def should_prune(self) -> bool:
+            return False
+
+    def reporting(ctx: TrainingContext) -> float:
+        explr.report(0, val_loss=2.0, other=1.0)
+        ctx.report(1, val_loss=1.0)
+        return 1.0
+
+    run_training(explr.compose(OFF), tmp_path, train_model=reporting, reporter=Reporter())
+    assert Reporter.values == [(0, 2.0), (1, 1.0)]
+    with pytest.raises(UsageError, match="outside a training"):
+        explr.report(0, val_loss=2.0)
+
+
+def test_a_pruned_training(tmp_path: Path) -> None:
+    def pruning(ctx: TrainingContext) -> float:
+        raise TrialPruned("hopeless")
+
+    with pytest.raises(TrialPruned):
+        explr.run(explr.compose(OFF), pruning, "out")
+    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (content["state"], content["reason"], content["value"]) == ("PRUNED", "hopeless", None)
+
+
+def test_a_failing_training_raises_its_own_error(tmp_path: Path) -> None:
+    def failing(ctx: TrainingContext) -> float:
+        raise ZeroDivisionError("no luck")
+
+    with pytest.raises(ZeroDivisionError, match="no luck"):
+        explr.run(explr.compose(OFF), failing, "out")
+    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (content["state"], content["reason"]) == ("FAIL", "ZeroDivisionError: no luck")
+    with pytest.raises(UsageError, match="outside a training"):
+        explr.report(0, val_loss=2.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "function", "error", "words"),
+    [
+        ([], lambda: 1.0, TargetError, r"callable as train_model\(ctx\)"),
+        ([], 3, TargetError, "of type int"),
+        ([], lambda ctx: None, ResultError, "train_model returned None"),
+        (["gpu.device=cuda:99"], lambda: 1.0, ConfigError, r"(?s)callable as.*it has cpu"),
+        (["train_model=nowhere:f"], None, TargetError, "no module nowhere"),
+    ],
+)
+def test_faults(overrides: list[str], function: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        explr.run(explr.compose([*OFF, *overrides]), function)
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"the output folder .*file/out cannot be written: Not a"):
+        explr.run(explr.compose(OFF), train, "file/out")
+
+
+def test_checkpoints_lie_in_the_run_s_folder(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+
+    def saving(ctx: TrainingContext) -> float:
+        assert ctx.load_checkpoint() is None
+        ctx.save_checkpoint({"epoch": 3}, 3)
+        assert ctx.load_checkpoint() == (3, {"epoch": 3})
+        return 1.0
+
+    explr.run(explr.compose([*OFF, "gpu=cpu"]), saving, "out")
+    assert (tmp_path / "out" / "checkpoints" / "step-000000003.pt").is_file()
+
+
+def test_a_run_is_recorded_with_the_function_it_was_given() -> None:
+    cfg = explr.compose(OFF)
+    assert prepare(cfg, train).train_model_name == f"{__name__}:train"
+    named = explr.compose([*OFF, "train_model=os.path:basename"])
+    assert prepare(named).train_model_name == "os.path:basename"

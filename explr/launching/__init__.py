@@ -1,0 +1,1 @@
+"""Running jobs on this machine, each in a fresh process."""

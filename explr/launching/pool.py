@@ -1,0 +1,252 @@
+"""The controller's side of the fork server: start jobs, wait for the first, stop them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cloudpickle
+
+from explr.core.errors import ExplrError
+from explr.launching.fork_server import Ended, SetUp, Signal, Start, Started, signal_session
+
+GRACE_S = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+class WorkerDied(ExplrError):
+    """The process of a job ended without an answer.
+
+    Args:
+        code: its exit code; negative is the signal that killed it.
+    """
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(f"killed by signal {-code}" if code < 0 else f"exited with code {code}")
+
+    def __reduce__(self) -> tuple[type[WorkerDied], tuple[int]]:
+        return type(self), (self.code,)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a job.
+
+    Args:
+        key: the job.
+        value: what it returned; None if it failed.
+        error: what it raised, or `WorkerDied`; None if it returned.
+    """
+
+    key: int
+    value: Any = None
+    error: BaseException | None = None
+
+
+class LocalPool:
+    """Runs jobs in fresh processes that are forked from one that has imported the framework.
+
+    Args:
+        run: called in the job's process with the job's argument; must pickle by cloudpickle.
+        preload: modules to import before the first job is forked.
+        prepare: called before the first job is forked, after the imports.
+
+    Raises:
+        ExplrError: the process that jobs are forked from does not start.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Any], Any],
+        preload: list[str],
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._run = run
+        self._prepare = prepare
+        self._answers = tempfile.TemporaryDirectory(prefix="explr-")
+        self._preload = preload
+        self._running: dict[int, float | None] = {}
+        self._pids: dict[int, int] = {}
+        self._lost: list[Answer] = []
+        try:
+            self._connection, self._process = self._spawn(preload)
+        except BaseException:
+            self._answers.cleanup()
+            raise
+
+    def _spawn(self, preload: list[str]) -> tuple[Connection, subprocess.Popen[bytes]]:
+        ours, theirs = socket.socketpair()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "explr.launching", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        connection = Connection(ours.detach())
+        connection.send_bytes(cloudpickle.dumps(SetUp(sys.path, preload, self._prepare, self._run)))
+        try:
+            touched_gpu = connection.recv()
+        except (EOFError, OSError):
+            connection.close()
+            code = process.wait()
+            raise ExplrError(f"the process that jobs start from ended with code {code}") from None
+        if touched_gpu and preload:
+            # A module of the user's used the GPU when it was imported; no fork could use it then.
+            connection.close()
+            process.wait()
+            return self._spawn([])
+        return connection, process
+
+    @property
+    def running(self) -> set[int]:
+        """Keys of the jobs that run."""
+        return set(self._running)
+
+    def start(
+        self,
+        key: int,
+        argument: Any,
+        *,
+        environment: Mapping[str, str] | None = None,
+        output: Path | None = None,
+    ) -> None:
+        """Start a job.
+
+        Args:
+            key: names it until it has ended.
+            argument: what `run` is called with.
+            environment: variables to set in its process.
+            output: file for its standard output and error; None shares those of the controller.
+        """
+        self._running[key] = None
+        self._send(
+            Start(
+                key,
+                cloudpickle.dumps(argument),
+                dict(environment or {}),
+                str(output) if output else None,
+                str(self._answer_file(key)),
+            )
+        )
+
+    def wait(self, timeout_s: float | None) -> list[Answer]:
+        """Wait for jobs to end.
+
+        Args:
+            timeout_s: how long at most; None waits for the first.
+
+        Returns:
+            What became of those that ended; empty after the time-out. If the server was killed,
+            its jobs were too, and a new one takes its place.
+
+        Raises:
+            ExplrError: no new server starts.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        answers, self._lost = self._lost, []
+        while not answers:
+            now = time.monotonic()
+            for key, kill_at in list(self._running.items()):
+                if kill_at is not None and now >= kill_at:
+                    self._signal(key, signal.SIGKILL)
+                    self._running[key] = None
+            left = [kill_at - now for kill_at in self._running.values() if kill_at is not None]
+            if deadline is not None:
+                left.append(deadline - now)
+            pause = max(0.0, min(left)) if left else None
+            if self._connection.poll(pause):
+                answers += self._receive()
+            elif deadline is not None and time.monotonic() >= deadline:
+                break
+        while self._connection.poll(0):
+            answers += self._receive()
+        return answers
+
+    def stop(self, key: int, grace_s: float = GRACE_S) -> None:
+        """Ask a job to end, and make it end after `grace_s` seconds; `wait` tells when it has."""
+        if key in self._running:
+            self._signal(key, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
+            self._running[key] = time.monotonic() + grace_s if grace_s > 0 else None
+
+    def close(self) -> None:
+        """End whatever runs, and the server."""
+        self._connection.close()
+        try:
+            self._process.wait(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._answers.cleanup()
+
+    def __enter__(self) -> LocalPool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _signal(self, key: int, number: int) -> None:
+        self._send(Signal(key, number))
+
+    def _send(self, message: Start | Signal) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            self._lost += self._replace_server()
+
+    def _receive(self) -> list[Answer]:
+        """Take one message: the answer of a job that ended, if it is one."""
+        try:
+            message = self._connection.recv()
+        except (EOFError, OSError):
+            return self._replace_server()
+        if isinstance(message, Started):
+            self._pids[message.key] = message.pid
+            return []
+        assert isinstance(message, Ended)
+        return [self._answer(message)]
+
+    def _answer(self, ended: Ended) -> Answer:
+        del self._running[ended.key]
+        self._pids.pop(ended.key, None)
+        file = self._answer_file(ended.key)
+        try:
+            # Written by our own job, for us alone, in a folder that nobody else can enter.
+            outcome = pickle.loads(file.read_bytes())
+        except FileNotFoundError:
+            return Answer(ended.key, error=WorkerDied(ended.code))
+        os.unlink(file)
+        if ended.code != 0:
+            return Answer(ended.key, error=outcome)
+        return Answer(ended.key, outcome)
+
+    def _replace_server(self) -> list[Answer]:
+        """Start a new server after the old one was killed; its jobs are lost with it."""
+        self._connection.close()
+        code = self._process.wait()
+        for pid in self._pids.values():
+            signal_session(pid, signal.SIGKILL)
+        lost = [self._answer(Ended(key, code)) for key in list(self._running)]
+        self._connection, self._process = self._spawn(self._preload)
+        return lost
+
+    def _answer_file(self, key: int) -> Path:
+        return Path(self._answers.name) / f"{key}.answer"

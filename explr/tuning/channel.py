@@ -1,0 +1,139 @@
+"""How a trial reports to its controller, from whichever process or machine it runs on.
+
+The controller listens on a socket; trials prove that they know its key, and then speak JSON, one
+message and one answer at a time. Nothing that a trial sends is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any
+
+from explr.core.errors import ExplrError, TrialPruned
+
+VARIABLE = "EXPLR_CHANNEL"
+"""Environment variable that carries the address, the key and the job to a trial."""
+
+MAX_MESSAGE = 65536
+"""Bytes of a message; more is refused."""
+
+Report = Callable[[int, int, float], bool]
+"""Takes a job's key, a step and a value; whether the job should end."""
+
+
+class ChannelServer:
+    """Listens for the reports of trials, on threads of its own.
+
+    Args:
+        report: what to do with a report.
+        host: address to listen on for trials of other machines; None listens on a socket in the
+            file system, which is this machine's and this user's alone, and quicker.
+    """
+
+    def __init__(self, report: Report, host: str | None = None) -> None:
+        self._report = report
+        self._key = secrets.token_bytes(32)
+        self._folder = tempfile.TemporaryDirectory(prefix="explr-")
+        address = (host, 0) if host else f"{self._folder.name}/channel"
+        self._listener = Listener(address, authkey=self._key, backlog=64)
+        self._closed = False
+        threading.Thread(target=self._accept, name="explr-channel", daemon=True).start()
+
+    def variable(self, job: int) -> dict[str, str]:
+        """The environment of a job that is to report here."""
+        order = {"address": self._listener.address, "key": self._key.hex(), "job": job}
+        return {VARIABLE: json.dumps(order)}
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._closed = True
+        # A thread that waits in `accept` does not notice that its socket was closed.
+        with suppress(OSError, EOFError, AuthenticationError):
+            Client(self._listener.address, authkey=self._key).close()
+        self._listener.close()
+        self._folder.cleanup()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                connection = self._listener.accept()
+            except (OSError, EOFError, AuthenticationError):
+                continue  # a stranger, or one that went away in the middle of it
+            threading.Thread(
+                target=self._converse, args=(connection,), name="explr-report", daemon=True
+            ).start()
+
+    def _converse(self, connection: Connection) -> None:
+        # A trial that goes away, or does not speak JSON, ends the conversation and nothing else.
+        with connection, suppress(EOFError, OSError, ValueError):
+            while True:
+                message = _parse(connection.recv_bytes(MAX_MESSAGE))
+                try:
+                    prune = self._report(message["job"], message["step"], message["value"])
+                    answer: dict[str, Any] = {"prune": bool(prune)}
+                except Exception as error:  # noqa: BLE001 - the trial is told, and fails with it
+                    answer = {"error": f"{type(error).__name__}: {error}"}
+                connection.send_bytes(json.dumps(answer).encode())
+
+
+class ChannelReporter:
+    """A trial's end of the channel.
+
+    Args:
+        text: what `ChannelServer.variable` put into the environment.
+    """
+
+    def __init__(self, text: str) -> None:
+        order = json.loads(text)
+        address = order["address"]
+        self._address = address if isinstance(address, str) else tuple(address)
+        self._key = bytes.fromhex(order["key"])
+        self._job = int(order["job"])
+        self._connection: Connection | None = None
+        self._prune = False
+
+    @classmethod
+    def from_environment(cls) -> ChannelReporter | None:
+        """The reporter of this process's trial; None outside a sweep that listens."""
+        text = os.environ.get(VARIABLE)
+        return cls(text) if text else None
+
+    def report(self, step: int, value: float) -> None:
+        """Tell the value of the objective at a step.
+
+        Raises:
+            TrialPruned: the answer to an earlier report was to end, and the training went on.
+            ExplrError: the controller is gone or refuses the report.
+        """
+        if self._prune:
+            raise TrialPruned("the tuner has asked this trial to end")
+        message = {"job": self._job, "step": int(step), "value": float(value)}
+        try:
+            if self._connection is None:
+                self._connection = Client(self._address, authkey=self._key)
+            self._connection.send_bytes(json.dumps(message).encode())
+            answer = _parse(self._connection.recv_bytes(MAX_MESSAGE))
+        except (OSError, EOFError) as error:
+            raise ExplrError("the controller of this sweep is gone") from error
+        if "error" in answer:
+            raise ExplrError(f"the controller of this sweep refused a report: {answer['error']}")
+        self._prune = bool(answer["prune"])
+
+    def should_prune(self) -> bool:
+        """Whether the answer to the last report was to end."""
+        return self._prune
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    message = json.loads(content)
+    if not isinstance(message, dict):
+        raise ValueError(f"a message must be a mapping, got {message!r}")
+    return message

@@ -1,0 +1,241 @@
+"""Ask, start, wait for the first, tell, ask again: no slot waits for another.
+
+The loop knows trials and their jobs; what runs a job is an `Executor`, what chooses its values a
+`Study`. A trial with replicates is one whose mean is told when all of them are done.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from explr.core.errors import ExplrError
+from explr.tuning.base import Executor, Job, Outcome
+from explr.tuning.study import SpaceOf, Study
+
+log = logging.getLogger("explr.sweep")
+
+STOP_GRACE_S = 5.0
+"""Seconds that a running trial gets to end after Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a sweep ends, and what it bears.
+
+    Args:
+        n_trials: trials in all, those of earlier controllers included.
+        timeout_s: no trial begins after this many seconds; None sets no limit.
+        trial_timeout_s: a job ends after this many seconds; None sets no limit.
+        retries: how often a trial whose process died is tried again.
+        max_failure_rate: part of the finished trials that may have failed before the sweep gives
+            up; looked at from the fifth on.
+        replicates: trainings of each trial, with seeds of their own.
+    """
+
+    n_trials: int
+    timeout_s: float | None = None
+    trial_timeout_s: float | None = None
+    retries: int = 0
+    max_failure_rate: float = 1.0
+    replicates: int = 1
+
+
+@dataclass
+class _Trial:
+    """A trial that is under way."""
+
+    number: int
+    params: dict[str, Any]
+    values: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    reports: dict[int, dict[int, float]] = field(default_factory=dict)
+    prune: bool = False
+    ended: bool = False
+
+
+class SweepLoop:
+    """Runs the trials of a sweep.
+
+    Args:
+        study: chooses values and keeps what came out.
+        executor: runs the jobs.
+        space_of: the ranges that are active once some parameters are chosen.
+        limits: when the sweep ends.
+        on_start: called with each job that starts.
+        on_end: called with each job that ended and how.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        executor: Executor,
+        space_of: SpaceOf,
+        limits: Limits,
+        on_start: Callable[[Job], None] = lambda job: None,
+        on_end: Callable[[Job, Outcome], None] = lambda job, outcome: None,
+    ) -> None:
+        self._study = study
+        self._executor = executor
+        self._space_of = space_of
+        self._limits = limits
+        self._on_start = on_start
+        self._on_end = on_end
+        self._queue: deque[Job] = deque()
+        self._trials: dict[int, _Trial] = {}
+        self._running: dict[Job, float] = {}
+        self._timed_out: set[Job] = set()
+        self._begun = 0
+        self._told = self._failed = 0
+        self.first_failure: Outcome | None = None
+
+    def run(self) -> None:
+        """Run until nothing is left to do.
+
+        Raises:
+            KeyboardInterrupt: the sweep was interrupted; unfinished trials stay unfinished.
+            ExplrError: more trials failed than `max_failure_rate` bears.
+        """
+        begin = time.monotonic()
+        for number, params in self._study.unfinished(self._space_of):
+            self._line_up(number, params)
+        self._begun = self._study.count()
+        try:
+            while True:
+                out_of_time = (
+                    self._limits.timeout_s is not None
+                    and time.monotonic() - begin >= self._limits.timeout_s
+                )
+                while len(self._running) < self._executor.slots and self._next(out_of_time):
+                    self._start(self._queue.popleft())
+                if not self._running:
+                    return
+                for job, outcome in self._executor.wait(self._patience()):
+                    self._end(job, outcome)
+                self._stop_overdue()
+        except BaseException:
+            self._stop_all()
+            raise
+
+    def report(self, key: int, step: int, value: float) -> bool:
+        """Take in an intermediate value of a job; whether it should end.
+
+        With replicates, a step is told when all of them have reported it, as their mean.
+
+        Raises:
+            ValueError: the value is NaN.
+            KeyError: no such job runs.
+        """
+        if math.isnan(value):
+            raise ValueError(f"the objective is NaN at step {step}")
+        number, replicate = divmod(key, self._limits.replicates)
+        trial = self._trials[number]
+        if self._limits.replicates == 1:
+            return self._study.report(number, step, value)
+        there = trial.reports.setdefault(step, {})
+        there[replicate] = value
+        if len(there) == self._limits.replicates:
+            trial.prune = self._study.report(number, step, statistics.fmean(there.values()))
+        return trial.prune
+
+    def _next(self, out_of_time: bool) -> bool:
+        """Make sure that a job is lined up, if one is left."""
+        if not self._queue and self._begun < self._limits.n_trials and not out_of_time:
+            number, params = self._study.ask(self._space_of)
+            self._begun += 1
+            self._line_up(number, params)
+        return bool(self._queue)
+
+    def _line_up(self, number: int, params: dict[str, Any]) -> None:
+        self._trials[number] = _Trial(number, params)
+        attempt = self._study.begin_attempt(number)
+        for replicate in range(self._limits.replicates):
+            self._queue.append(Job(number, replicate, self._limits.replicates, attempt, params))
+
+    def _start(self, job: Job) -> None:
+        self._running[job] = time.monotonic()
+        self._on_start(job)
+        self._executor.start(job)
+
+    def _patience(self) -> float | None:
+        """How long to wait before a running job is overdue."""
+        limit = self._limits.trial_timeout_s
+        waiting = [begun for job, begun in self._running.items() if job not in self._timed_out]
+        if limit is None or not waiting:
+            return None
+        return max(0.0, min(waiting) + limit - time.monotonic())
+
+    def _stop_overdue(self) -> None:
+        limit = self._limits.trial_timeout_s
+        for job, begun in self._running.items():
+            if limit is None or job in self._timed_out:
+                continue
+            if time.monotonic() - begun >= limit:
+                self._timed_out.add(job)
+                self._executor.stop(job, STOP_GRACE_S)
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        del self._running[job]
+        trial = self._trials[job.trial]
+        if job in self._timed_out:
+            self._timed_out.discard(job)
+            outcome = Outcome("FAIL", reason=f"timeout after {self._limits.trial_timeout_s:g} s")
+        elif outcome.died and job.attempt < self._limits.retries and not trial.ended:
+            log.warning("trial %d: %s, trying again", job.trial, outcome.reason)
+            attempt = self._study.begin_attempt(job.trial)
+            self._queue.appendleft(
+                Job(job.trial, job.replicate, job.replicates, attempt, job.params)
+            )
+            return
+        self._on_end(job, outcome)
+        if trial.ended:
+            self._forget(trial)
+            return
+        if outcome.state == "COMPLETE":
+            trial.values[job.replicate] = outcome.values
+            if len(trial.values) == self._limits.replicates:
+                means = [statistics.fmean(v) for v in zip(*trial.values.values(), strict=True)]
+                self._tell(trial, Outcome("COMPLETE", tuple(means)))
+        else:
+            self._queue = deque(other for other in self._queue if other.trial != job.trial)
+            for other in self._running:
+                if other.trial == job.trial:
+                    self._executor.stop(other, STOP_GRACE_S)
+            self._tell(trial, outcome)
+
+    def _tell(self, trial: _Trial, outcome: Outcome) -> None:
+        trial.ended = True
+        if outcome.state == "FAIL" and self.first_failure is None:
+            self.first_failure = outcome
+        self._study.tell(trial.number, outcome.state, outcome.values, outcome.reason)
+        self._told += 1
+        self._failed += outcome.state == "FAIL"
+        self._forget(trial)
+        rate = self._failed / self._told
+        if self._told >= 5 and rate > self._limits.max_failure_rate:
+            raise ExplrError(
+                f"{self._failed} of {self._told} trials failed, more than "
+                f"tuner.max_failure_rate={self._limits.max_failure_rate:g} allows"
+            )
+
+    def _forget(self, trial: _Trial) -> None:
+        if not any(job.trial == trial.number for job in self._running):
+            self._trials.pop(trial.number, None)
+
+    def _stop_all(self) -> None:
+        """End what runs and leave it unfinished, so that the sweep can go on with it."""
+        for job in self._running:
+            self._executor.stop(job, STOP_GRACE_S)
+        deadline = time.monotonic() + 2 * STOP_GRACE_S
+        while self._running and time.monotonic() < deadline:
+            for job, outcome in self._executor.wait(max(0.0, deadline - time.monotonic())):
+                # One that came to its own end meanwhile is done; anything else goes on later.
+                if outcome.state in ("COMPLETE", "PRUNED"):
+                    self._end(job, outcome)
+                else:
+                    del self._running[job]

@@ -1,0 +1,185 @@
+"""What a sweep searches: ranges in Hydra's sweep grammar as Optuna's distributions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.errors import HydraException
+
+from explr.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Scalar = str | int | float | bool | None
+"""What a choice may hold as it is."""
+
+
+@dataclass
+class SearchSpace:
+    """Ranges by parameter.
+
+    Args:
+        distributions: Optuna's distribution of each parameter.
+        decode: for each parameter with choices that Optuna cannot hold, lists for one, what its
+            encoded choices stand for.
+    """
+
+    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
+    decode: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def value(self, name: str, sampled: Any) -> Any:
+        """What a sampled value stands for."""
+        codes = self.decode.get(name)
+        return codes[sampled] if codes else sampled
+
+    def encode(self, name: str, value: Any) -> Any:
+        """How Optuna holds a value of a parameter."""
+        return _encoded(value) if name in self.decode else value
+
+    def without(self, names: Sequence[str]) -> SearchSpace:
+        """The ranges of all other parameters."""
+        kept = {k: v for k, v in self.distributions.items() if k not in names}
+        return SearchSpace(kept, {k: v for k, v in self.decode.items() if k in kept})
+
+    def __or__(self, other: SearchSpace) -> SearchSpace:
+        mine = self.without(list(other.distributions))
+        return SearchSpace(mine.distributions | other.distributions, mine.decode | other.decode)
+
+
+class SearchSpaceBuilder:
+    """Builds ranges in Python, in the grammar that the command line takes.
+
+    >>> SearchSpaceBuilder().interval("lr", 1e-5, 1e-2, log=True).choice("width", [16, 32]).build()
+    {'lr': 'tag(log, interval(1e-05, 0.01))', 'width': '16,32'}
+    """
+
+    def __init__(self) -> None:
+        self._ranges: dict[str, str] = {}
+
+    def interval(
+        self, name: str, low: float, high: float, *, log: bool = False
+    ) -> SearchSpaceBuilder:
+        """A number from `low` to `high`, both included; `log` samples its logarithm evenly."""
+        return self._interval(name, f"interval({float(low)!r}, {float(high)!r})", log)
+
+    def integer(self, name: str, low: int, high: int, *, log: bool = False) -> SearchSpaceBuilder:
+        """An integer from `low` to `high`, both included; `log` samples its logarithm evenly."""
+        return self._interval(name, f"int(interval({low}, {high}))", log)
+
+    def range(self, name: str, start: float, stop: float, step: float) -> SearchSpaceBuilder:
+        """The numbers `start`, `start + step`, … below `stop`."""
+        self._ranges[name] = f"range({start!r}, {stop!r}, {step!r})"
+        return self
+
+    def choice(self, name: str, choices: Sequence[Any]) -> SearchSpaceBuilder:
+        """One of the given values; two or more, since one alone is no choice."""
+        # Hydra's `choice(…)` takes no null; the plain list takes it.
+        self._ranges[name] = ",".join(literal(choice) for choice in choices)
+        return self
+
+    def build(self) -> dict[str, str]:
+        """The ranges by parameter, in Hydra's sweep grammar."""
+        return dict(self._ranges)
+
+    def _interval(self, name: str, text: str, log: bool) -> SearchSpaceBuilder:
+        self._ranges[name] = f"tag(log, {text})" if log else text
+        return self
+
+
+def literal(value: Any) -> str:
+    """A value in Hydra's override grammar, such that parsing it gives the value back."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{_key(str(k))}:{literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(literal(item) for item in value) + "]"
+    return quoted(str(value))
+
+
+def _key(text: str) -> str:
+    """A key of a mapping, which Hydra's grammar takes without quotes only."""
+    return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", text)
+
+
+def quoted(text: str) -> str:
+    """A text in quotes of Hydra's override grammar."""
+    from hydra.core.override_parser.types import Quote
+
+    return QuotedString(text, Quote.double).with_quotes()
+
+
+def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
+    """Read ranges that a config or a command line gives.
+
+    Args:
+        ranges: text in Hydra's sweep grammar by parameter; a value that is no sweep is fixed.
+
+    Returns:
+        The ranges, and the fixed values.
+
+    Raises:
+        ConfigError: naming every range that cannot be read.
+    """
+    space = SearchSpace()
+    fixed: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, text in ranges.items():
+        if not isinstance(text, str):
+            fixed[name] = text
+            continue
+        try:
+            override = OverridesParser.create().parse_override(f"{name}={text}")
+            if override.is_sweep_override():
+                _add(space, name, override)
+            else:
+                fixed[name] = _plain(override.value())
+        except (HydraException, ValueError, NotImplementedError) as error:
+            faults.append(f"{name}={text}: {str(error).splitlines()[0]}")
+    if faults:
+        raise ConfigError(faults)
+    return space, fixed
+
+
+def _add(space: SearchSpace, name: str, override: Override) -> None:
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
+    from optuna.distributions import CategoricalDistribution
+
+    sweep = override.value()
+    if not isinstance(sweep, ChoiceSweep):
+        space.distributions[name] = create_optuna_distribution_from_override(override)
+        return
+    choices = [_plain(choice) for choice in sweep.list]
+    scalars = all(isinstance(choice, Scalar) for choice in choices)
+    if scalars and len(set(choices)) == len(choices):  # True and 1 are one to Optuna
+        space.distributions[name] = CategoricalDistribution(choices)
+        return
+    codes = {_encoded(choice): choice for choice in choices}
+    space.distributions[name] = CategoricalDistribution(list(codes))
+    space.decode[name] = codes
+
+
+def _encoded(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """A parsed value without Hydra's own types."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(_plain(k)): _plain(v) for k, v in value.items()}
+    return value

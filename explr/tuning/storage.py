@@ -1,0 +1,79 @@
+"""Where a study lies: a journal in the sweep's folder, or any storage that Optuna opens."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.storages.journal import BaseJournalBackend
+
+log = logging.getLogger(__name__)
+
+STUDY_FILE = "study.journal"
+"""Name of the study in the sweep's folder."""
+
+
+def open_storage(folder: Path, url: str | None) -> BaseStorage:
+    """Open the storage of a sweep, whose lock the caller holds.
+
+    Args:
+        folder: folder of the sweep.
+        url: Optuna storage URL; None keeps a journal in `folder`.
+    """
+    from optuna.storages import JournalStorage, get_storage
+
+    if url is not None:
+        return get_storage(url)
+    path = folder / STUDY_FILE
+    # Left by a controller that was killed while it wrote; nobody else writes under our lock.
+    path.with_name(f"{STUDY_FILE}.lock").unlink(missing_ok=True)
+    repair(path)
+    return JournalStorage(_sole_writer(path))
+
+
+def _sole_writer(path: Path) -> BaseJournalBackend:
+    """Optuna's journal in a file without its lock and its fsync: half of a trial's overhead.
+
+    The sweep's lock keeps other writers out. What was written outlives any kill of the process;
+    a power cut may take the last moments, and `repair` mends what it leaves.
+    """
+    from optuna.storages.journal import JournalFileBackend
+
+    class SoleWriter(JournalFileBackend):
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            lines = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
+            with open(self._file_path, "ab", buffering=0) as file:
+                file.write(lines.encode())
+
+    return SoleWriter(str(path))
+
+
+def repair(path: Path) -> None:
+    """Cut off a last line that a kill or a full disk left torn, keeping a copy of the whole.
+
+    Optuna cannot read a journal with such a line at all.
+    """
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    while whole:
+        start = whole.rfind(b"\n", 0, -1) + 1
+        try:
+            json.loads(whole[start:])
+            break
+        except ValueError:
+            whole = whole[:start]
+    if len(whole) < len(content):
+        backup = path.with_name(f"{path.name}.torn")
+        shutil.copyfile(path, backup)
+        aside = path.with_name(f".{path.name}")
+        aside.write_bytes(whole)
+        aside.replace(path)
+        lost = len(content) - len(whole)
+        log.warning("%s ended in a torn line: %d bytes cut, kept in %s", path, lost, backup.name)

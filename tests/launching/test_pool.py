@@ -1,0 +1,183 @@
+"""Jobs in fresh processes: answers, deaths, stops, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import psutil
+import pytest
+
+from explr.launching.pool import Answer, LocalPool, WorkerDied
+
+# The server cannot import a test module; a user's module lies on `sys.path`.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def work(order: tuple[str, Any]) -> Any:
+    """What the jobs of these tests do."""
+    what, argument = order
+    if what == "echo":
+        return argument
+    if what == "pid":
+        return os.getpid()
+    if what == "raise":
+        raise ValueError(argument)
+    if what == "die":
+        os.kill(os.getpid(), argument)
+    if what == "environment":
+        return os.environ.get(argument)
+    if what == "print":
+        print(argument)
+        return None
+    if what == "child":
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
+    if what == "daemon":
+        import multiprocessing
+
+        process = multiprocessing.get_context("fork").Process(target=print)
+        process.start()
+        process.join()
+        return process.exitcode
+    if what == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path(argument).touch()
+    time.sleep(600)
+    return None
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[LocalPool]:
+    with LocalPool(work, []) as pool:
+        yield pool
+
+
+def ask(pool: LocalPool, what: str, argument: Any = None, **options: Any) -> Answer:
+    pool.start(1, (what, argument), **options)
+    (answer,) = pool.wait(60)
+    return answer
+
+
+def test_a_job_returns_what_the_function_returns(pool: LocalPool) -> None:
+    assert ask(pool, "echo", {"a": [1, None]}) == Answer(1, {"a": [1, None]})
+
+
+def test_each_job_has_a_process_of_its_own(pool: LocalPool) -> None:
+    pids = {ask(pool, "pid").value for _ in range(5)}
+    assert len(pids) == 5
+    assert os.getpid() not in pids
+
+
+def test_an_exception_is_the_answer(pool: LocalPool) -> None:
+    answer = ask(pool, "raise", "oops")
+    assert isinstance(answer.error, ValueError)
+    assert str(answer.error) == "oops"
+
+
+def test_a_killed_job_is_told_with_its_signal(pool: LocalPool) -> None:
+    answer = ask(pool, "die", signal.SIGKILL)
+    assert isinstance(answer.error, WorkerDied)
+    assert str(answer.error) == "killed by signal 9"
+
+
+def test_variables_are_set_in_the_job_alone(pool: LocalPool) -> None:
+    variable = "CUDA_VISIBLE_DEVICES"
+    assert ask(pool, "environment", variable, environment={variable: "7"}).value == "7"
+    assert ask(pool, "environment", variable).value == os.environ.get(variable)
+
+
+def test_output_goes_to_the_jobs_own_file(pool: LocalPool, tmp_path: Path) -> None:
+    output = tmp_path / "new folder" / "output.log"
+    ask(pool, "print", "hello", output=output)
+    assert output.read_text() == "hello\n"
+
+
+def test_a_job_may_have_children_as_data_loaders_need_them(pool: LocalPool) -> None:
+    assert ask(pool, "daemon").value == 0
+
+
+def test_what_a_job_leaves_running_ends_with_it(pool: LocalPool) -> None:
+    child = ask(pool, "child").value
+    wait_until(lambda: not runs(child))
+
+
+def test_the_first_to_end_is_told_while_others_run(pool: LocalPool) -> None:
+    pool.start(1, ("sleep", None))
+    pool.start(2, ("echo", "quick"))
+    assert pool.wait(60) == [Answer(2, "quick")]
+    pool.stop(1, 0)
+    assert [answer.key for answer in pool.wait(60)] == [1]
+
+
+def test_waiting_ends_after_its_time_with_nothing(pool: LocalPool) -> None:
+    pool.start(1, ("sleep", None))
+    assert pool.wait(0.01) == []
+    pool.stop(1, 5)
+    (answer,) = pool.wait(60)
+    assert isinstance(answer.error, KeyboardInterrupt)
+
+
+def test_a_job_that_ignores_the_first_signal_is_killed(pool: LocalPool, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    pool.start(1, ("ignore", str(there)))
+    wait_until(there.exists)
+    pool.stop(1, 0.2)
+    (answer,) = pool.wait(60)
+    assert isinstance(answer.error, WorkerDied)
+
+
+def test_killing_the_server_fails_its_jobs_and_a_new_one_takes_over() -> None:
+    with LocalPool(work, []) as pool:
+        pool.start(1, ("sleep", None))
+        server = pool._process.pid
+        wait_until(lambda: bool(psutil.Process(server).children()))
+        job = psutil.Process(server).children()[0].pid
+        os.kill(server, signal.SIGKILL)
+        (answer,) = pool.wait(60)
+        assert isinstance(answer.error, WorkerDied)
+        wait_until(lambda: not runs(job))
+        assert ask(pool, "echo", "again").value == "again"
+
+
+def test_nothing_outlives_a_controller_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "controller.py"
+    script.write_text(
+        "import subprocess, sys, time\n"
+        "from explr.launching.pool import LocalPool\n"
+        "def work(x):\n"
+        "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    pool = LocalPool(work, [])\n"
+        "    pool.start(1, None); pool.start(2, None)\n"
+        "    pool.wait(None)\n"
+    )
+    controller = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE)
+    assert controller.stdout is not None
+    assert [controller.stdout.readline() for _ in range(2)] == [b"ready\n"] * 2
+    family = [process.pid for process in psutil.Process(controller.pid).children(recursive=True)]
+    assert len(family) == 5  # the server, two jobs, and a child of each
+    controller.kill()
+    controller.wait()
+    controller.stdout.close()
+    wait_until(lambda: not any(runs(pid) for pid in family))
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)

@@ -66,16 +66,30 @@ class TunerConfig:
 class OptunaConfig(TunerConfig):
     """A sweep with Optuna."""
 
-    # trials in all
+    # trials in all, those of an interrupted sweep that goes on included
     n_trials: int = 20
     # trials at the same time
     n_jobs: int = 1
-    # name of the study; null lets Optuna choose one
+    # seconds after which no trial begins; null sets no limit
+    timeout_s: float | None = None
+    # seconds after which a trial is ended and has failed; null sets no limit
+    trial_timeout_s: float | None = None
+    # how often a trial whose process died is tried again, from its checkpoint
+    retries: int = 2
+    # trainings of each trial, with seeds of their own; their mean is what counts
+    replicates: int = 1
+    # part of the trials that may fail before the sweep gives up, looked at from the fifth on
+    max_failure_rate: float = 1.0
+    # name of the study and of its folder below `multirun`; the same name goes on with it
     study_name: str | None = None
-    # Optuna storage URL; null keeps the study in memory
+    # Optuna storage URL; null keeps a journal in the sweep's folder
     storage: str | None = None
-    # an Optuna sampler, as a `_target_`
+    # known configurations to try first, each a mapping of parameters
+    enqueue: list[dict[str, Any]] = field(default_factory=list)
+    # what chooses the values: tuner/sampler=…
     sampler: dict[str, Any] = field(default_factory=dict)
+    # what ends trials early: tuner/pruner=…
+    pruner: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

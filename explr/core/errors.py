@@ -9,6 +9,7 @@
     │   ├── MissingDependencyError
     │   ├── DeviceError         the device is not there
     │   └── ResultError         `train_model` returned something that is no result
+    ├── SweepFailed             too many of a sweep's trials failed, or all of them
     ├── CheckpointError         no usable checkpoint
     └── TrackingError           the run cannot be tracked
     TrialPruned                 not an error: ends a trial early, keeping what it reported
@@ -60,6 +61,10 @@ class DeviceError(UsageError):
 
 class ResultError(UsageError):
     """`train_model` returned something that cannot be read as a result."""
+
+
+class SweepFailed(ExplrError):
+    """Too many of a sweep's trials failed, or all of them."""
 
 
 class CheckpointError(ExplrError):

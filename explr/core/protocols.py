@@ -107,6 +107,7 @@ class TrainingContext:
         config: the whole configuration.
         checkpoints: saves and restores training state in `checkpoint_dir`.
         reporter: carries reports to the tuner.
+        recorder: records what `report` is given, without reporting it; None takes `tracker`.
     """
 
     hyperparameters: dict[str, Any]
@@ -121,6 +122,7 @@ class TrainingContext:
     config: ExplrConfig | None = None
     checkpoints: Checkpoints | None = None
     reporter: Reporter = field(default_factory=NullReporter)
+    recorder: Tracker | None = None
 
     def report(self, step: int, **metrics: float) -> None:
         """Log metrics of a step; the objective's metric among them is what pruning looks at.
@@ -131,8 +133,9 @@ class TrainingContext:
 
         Raises:
             TypeError: a value cannot be read as a number.
+            TrialPruned: `should_prune` was true after the report before, and was not heeded.
         """
-        self.tracker.log_metrics(metrics, step=step)
+        (self.recorder or self.tracker).log_metrics(metrics, step=step)
         objective = self.config.objective.metric if self.config else None
         if objective in metrics:
             self.reporter.report(step, float(metrics[objective]))

@@ -21,6 +21,11 @@ LEAST: Mapping[str, float] = {
     "framework.threads": 1,
     "tuner.n_trials": 1,
     "tuner.n_jobs": 1,
+    "tuner.timeout_s": 0,
+    "tuner.trial_timeout_s": 0,
+    "tuner.retries": 0,
+    "tuner.replicates": 1,
+    "tuner.max_failure_rate": 0,
     "tracking.port": 1,
     "tracking.drain_timeout_s": 0,
 }

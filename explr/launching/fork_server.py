@@ -23,6 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from explr.core.errors import ExplrError
+
 PR_SET_PDEATHSIG = 1
 """From `linux/prctl.h`: the signal that a process gets when its parent ends."""
 
@@ -32,13 +34,11 @@ class SetUp:
     """What the server needs once.
 
     Args:
-        path: `sys.path` of the controller.
         preload: modules to import; one that is not there is left to the job to complain about.
-        prepare: called in the server after that.
+        prepare: called in the server after that; an `ExplrError` that it raises is the answer.
         run: called in the job's process with each job's argument; its return value comes back.
     """
 
-    path: list[str]
     preload: list[str]
     prepare: Callable[[], None]
     run: Callable[[Any], Any]
@@ -127,13 +127,16 @@ class ForkServer:
 
     def _take(self, message: SetUp | Start | Signal) -> None:
         if isinstance(message, SetUp):
-            sys.path[:] = message.path
             for name in message.preload:
                 try:
                     importlib.import_module(name)
                 except Exception:  # noqa: BLE001 - the job meets it again, where it can be told
                     traceback.print_exc()
-            message.prepare()
+            try:
+                message.prepare()
+            except ExplrError as error:
+                self._controller.send(error)
+                return
             self._run = message.run
             gc.collect()
             gc.freeze()  # a collection in a job would copy every page that it looks at
@@ -238,4 +241,6 @@ def main() -> None:
     # Ctrl-C reaches the whole terminal; what becomes of the jobs is the controller's to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    ForkServer(Connection(int(sys.argv[1]))).serve()
+    controller = Connection(int(sys.argv[1]))
+    sys.path[:] = controller.recv()  # before anything that may have to be found on it
+    ForkServer(controller).serve()

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,14 @@ class WorkerDied(ExplrError):
         return type(self), (self.code,)
 
 
+def travel_by_value(function: Any) -> None:
+    """Have a function's module pickled whole where a job's process could not import it."""
+    name = getattr(function, "__module__", None) or "__main__"
+    top = name.partition(".")[0]
+    if name != "__main__" and PathFinder.find_spec(top) is None and name in sys.modules:
+        cloudpickle.register_pickle_by_value(sys.modules[name])
+
+
 @dataclass(frozen=True)
 class Answer:
     """What became of a job.
@@ -65,7 +74,7 @@ class LocalPool:
         prepare: called before the first job is forked, after the imports.
 
     Raises:
-        ExplrError: the process that jobs are forked from does not start.
+        ExplrError: the process that jobs are forked from does not start, or `prepare` raised it.
     """
 
     def __init__(
@@ -97,14 +106,19 @@ class LocalPool:
         )
         theirs.close()
         connection = Connection(ours.detach())
-        connection.send_bytes(cloudpickle.dumps(SetUp(sys.path, preload, self._prepare, self._run)))
+        connection.send(sys.path)
+        connection.send_bytes(cloudpickle.dumps(SetUp(preload, self._prepare, self._run)))
         try:
-            touched_gpu = connection.recv()
+            answer = connection.recv()
         except (EOFError, OSError):
             connection.close()
             code = process.wait()
             raise ExplrError(f"the process that jobs start from ended with code {code}") from None
-        if touched_gpu and preload:
+        if isinstance(answer, ExplrError):
+            connection.close()
+            process.wait()
+            raise answer
+        if answer and preload:
             # A module of the user's used the GPU when it was imported; no fork could use it then.
             connection.close()
             process.wait()

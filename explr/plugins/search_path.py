@@ -25,16 +25,26 @@ CALLBACK = {
     }
 }
 SWEEPER = {
-    "_target_": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
-    "sampler": {"_target_": "optuna.samplers.TPESampler"},
-    "direction": "minimize",
-    "storage": None,
-    "study_name": None,
+    "_target_": "explr.plugins.optuna_sweeper.OptunaSweeper",
     "n_trials": 20,
     "n_jobs": 1,
+    "timeout_s": None,
+    "trial_timeout_s": None,
+    "retries": 2,
+    "replicates": 1,
     "max_failure_rate": 1.0,
-    "custom_search_space": None,
+    "study_name": None,
+    "storage": None,
+    "direction": "minimize",
+    "enqueue": [],
+    "sampler": {"_target_": "optuna.samplers.TPESampler"},
+    "pruner": {"_target_": "optuna.pruners.MedianPruner"},
     "params": None,
+}
+LAUNCHER = {
+    "_target_": "explr.plugins.local_launcher.LocalLauncher",
+    "n_jobs": 1,
+    "preload": [],
 }
 
 
@@ -63,4 +73,7 @@ ConfigStore.instance().store(
 )
 ConfigStore.instance().store(
     group="hydra/sweeper", name="explr_optuna", node=SWEEPER, provider="explr", replace=True
+)
+ConfigStore.instance().store(
+    group="hydra/launcher", name="explr_local", node=LAUNCHER, provider="explr", replace=True
 )

@@ -86,6 +86,27 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
     return Prepared(config, function, shown, framework, device)
 
 
+def check_settings(cfg: DictConfig) -> None:
+    """Check all that can be checked without importing the training function or its framework.
+
+    Raises:
+        UsageError: something is at fault.
+    """
+    config = ExplrConfig.from_composed(cfg)
+    framework = get_framework(config.framework.name)
+    if config.gpu.device not in ("auto", "cpu"):
+        framework.resolve_device(config.gpu.device)
+
+
+def check_target(cfg: DictConfig) -> None:
+    """Import the training function.
+
+    Raises:
+        UsageError: it is not found, or cannot be called with a context.
+    """
+    resolve_target(_select(cfg, "train_model"))
+
+
 def _qualified(function: Any) -> str:
     module = getattr(function, "__module__", type(function).__module__)
     return f"{module}:{getattr(function, '__qualname__', type(function).__qualname__)}"

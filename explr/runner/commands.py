@@ -79,6 +79,53 @@ def run(config: Path, train_fn: str | None, overrides: tuple[str, ...]) -> None:
     sys.exit(run_command_line(command_line(config, train_fn, overrides)))
 
 
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--train-fn", metavar="MODULE:FUNCTION", help="The training function.")
+@click.option("--n-trials", type=click.IntRange(1), help="Trials in all.")
+@click.option("--tuner", default="optuna", show_default=True, help="What chooses the values.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def tune(
+    config: Path, train_fn: str | None, n_trials: int | None, tuner: str, overrides: tuple[str, ...]
+) -> None:
+    """Search the ranges of CONFIG, a plain YAML file of settings.
+
+    Its `search_space` holds ranges by hyperparameter, in Hydra's sweep grammar. OVERRIDES
+    (KEY=VALUE, or ranges) win over the file.
+    """
+    if str(config).startswith("-"):
+        raise click.UsageError(f"the file comes first, got {config}")
+    from explr.runner.main import run_command_line
+    from explr.runner.settings_file import command_line
+
+    chosen = [f"tuner={tuner}"] + ([f"tuner.n_trials={n_trials}"] if n_trials else [])
+    sys.exit(run_command_line(["-m", *command_line(config, train_fn, [*chosen, *overrides])]))
+
+
+@commands.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--last", is_flag=True, help="The newest sweep below `multirun`.")
+def resume(folder: Path | None, last: bool) -> None:
+    """Go on with the interrupted sweep in FOLDER."""
+    if (folder is None) is not last:
+        raise click.UsageError("name the sweep's folder, or --last")
+    from explr.runner.resume import resume as go_on
+
+    go_on(folder)
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--samples", type=click.IntRange(1), default=5, show_default=True, help="Trials to sample."
+)
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def plan(samples: int, overrides: tuple[str, ...]) -> None:
+    """Compose what OVERRIDES would run and check it all, running nothing; -m plans a sweep."""
+    from explr.runner.plan import show_plan
+
+    sys.exit(show_plan(overrides, samples))
+
+
 @commands.command("mlflow-ui")
 @click.option(
     "--port",

@@ -16,7 +16,6 @@ from explr.core.checkpoint import Checkpoints
 from explr.core.config import ROOT_KEYS, MLflowConfig
 from explr.core.errors import TrialPruned, UsageError
 from explr.core.protocols import (
-    Reporter,
     Tracker,
     TrainFunction,
     TrainingContext,
@@ -26,6 +25,7 @@ from explr.core.result import read_result
 from explr.runner.call import call_train_function, running_context
 from explr.runner.checks import Prepared, prepare
 from explr.runner.files import RESULT_FILE, make_folder, write_result
+from explr.runner.reporting import ReportingTracker, current_reporter, foreign_reporter
 from explr.tracking.client import NullTracker
 from explr.tracking.provenance import provenance_tags
 from explr.tracking.session import Destination, TrackedRun, closing_line, open_run
@@ -79,19 +79,30 @@ def run(
 
 
 def report(step: int, **metrics: float) -> None:
-    """Log metrics of a step of the training that runs, like `ctx.report`.
+    """Report metrics of a step, in any Hydra app: pruning in one line.
+
+    Within a training of explr's the metrics are logged too, and the objective's is what pruning
+    looks at; in another app, whose objective nobody names, it is the first.
 
     Args:
         step: epoch or batch, counted by the training.
         metrics: values by metric name.
 
     Raises:
-        UsageError: no training runs in this process.
+        TrialPruned: the tuner ends this trial.
+        UsageError: no metric was given.
     """
+    if not metrics:
+        raise UsageError("explr.report needs a metric, as in explr.report(step, loss=loss)")
     context = running_context()
-    if context is None:
-        raise UsageError("explr.report was called outside a training")
-    context.report(step, **metrics)
+    if context is not None:
+        context.report(step, **metrics)
+        reporter = context.reporter
+    else:
+        reporter = foreign_reporter()
+        reporter.report(step, float(next(iter(metrics.values()))))
+    if reporter.should_prune():
+        raise TrialPruned(f"pruned at step {step}")
 
 
 def run_training(
@@ -100,7 +111,6 @@ def run_training(
     *,
     train_model: TrainFunction | None = None,
     number: int = 0,
-    reporter: Reporter | None = None,
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
 ) -> Outcome:
@@ -111,7 +121,6 @@ def run_training(
         folder: folder of the run.
         train_model: a function to use in place of the one that the config names.
         number: number of the trial in its sweep.
-        reporter: carries intermediate values to a tuner.
         first_files: files recorded with the run as they are at its start.
         last_files: files recorded with the run as they are at its end.
 
@@ -131,9 +140,12 @@ def run_training(
     )
     begin = time.monotonic()
     with _recorded(prepared, cfg, folder, first_files, last_files) as (tracker, tracked):
+        reporter = current_reporter()
         context = TrainingContext(
             hyperparameters=config.hyperparameters,
-            tracker=tracker,
+            tracker=ReportingTracker(tracker, reporter, config.objective.metric),
+            recorder=tracker,
+            reporter=reporter,
             trial_id=tracked.journal.uid if tracked else folder.name,
             trial_number=number,
             experiment_name=config.experiment_name,
@@ -144,8 +156,6 @@ def run_training(
             config=config,
             checkpoints=Checkpoints(folder / "checkpoints", prepared.framework.serializer),
         )
-        if reporter is not None:
-            context.reporter = reporter
 
         def finish(state: str, result: TrainingResult | None, reason: str = "") -> Outcome:
             outcome = Outcome(result, folder, tracked, time.monotonic() - begin)
@@ -194,6 +204,7 @@ def _recorded(
         parent=sweep.journal if sweep else None,
         first_files=first_files,
         last_files=(*last_files, folder / RESULT_FILE),
+        goes_on=sweep is not None and sweep.keeps_folders,
     )
     try:
         yield run.tracker, run

@@ -16,7 +16,7 @@ from explr.core.config import ExplrConfig
 from explr.core.errors import UsageError
 from explr.runner.app import compose_with, hydra_app
 from explr.runner.arguments import values_of
-from explr.runner.checks import prepare
+from explr.runner.checks import check_settings, prepare
 from explr.runner.files import check_folder
 
 
@@ -69,9 +69,13 @@ def check_first_job(
         with _hydra_config(whole):
             check_folder(Path(whole.hydra.sweep.dir))
         with _hydra_config(first):
-            in_process = str(first.hydra.launcher._target_).endswith(".BasicLauncher")
-            # Other machines may have devices and modules that this one lacks.
-            (check if in_process else ExplrConfig.from_composed)(first)
+            launcher = str(first.hydra.launcher._target_)
+            if launcher.endswith(".BasicLauncher"):
+                check(first)
+            elif launcher.endswith(".LocalLauncher"):
+                check_settings(first)  # the process that jobs are forked from imports the function
+            else:  # other machines may have devices and modules that this one lacks
+                ExplrConfig.from_composed(first)
     return tuned
 
 

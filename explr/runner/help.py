@@ -18,6 +18,9 @@ from explr.runner.app import compose_with, hydra_app
 
 COMMANDS = """\
   explr run CONFIG.yaml --train-fn M:F    train once from a plain YAML file
+  explr tune CONFIG.yaml --train-fn M:F   search the ranges of one
+  explr plan [-m] [KEY=VALUE …]           compose and check what would run, run nothing
+  explr resume DIR | --last               go on with an interrupted sweep
   explr mlflow-ui                         start MLflow's server if need be, print its address
   explr sync                              ship what has not reached MLflow
   explr SUBCOMMAND --help                 options of a subcommand

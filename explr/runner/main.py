@@ -73,7 +73,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     Returns:
         The exit code.
     """
-    _make_importable(Path.cwd())
+    make_importable(Path.cwd())
     line = [*defaults, *arguments]
     try:
         with _interruptible(), _errors_passed_on():
@@ -121,7 +121,8 @@ def _no_job(cfg: DictConfig) -> None:
 def _sweep(line: Sequence[str], args: Namespace) -> int:
     from explr.runner.first_job import check_sweep
 
-    tuned = check_sweep(args)
+    if check_sweep(args):
+        return _start(line, args)  # the tuner tells what became of its trials
     with gathering() as trials:
         try:
             _start(line, args)
@@ -131,7 +132,7 @@ def _sweep(line: Sequence[str], args: Namespace) -> int:
     if not trials.folders:
         return 0  # they ran in other processes, which Hydra speaks for
     _tell(trials)
-    return trials.exit_code(strict=not tuned)
+    return trials.exit_code(strict=True)
 
 
 def _tell(trials: Trials) -> None:
@@ -141,7 +142,7 @@ def _tell(trials: Trials) -> None:
     print(f"Folder: {relative(trials.folders[0].parent)}")
 
 
-def _make_importable(folder: Path) -> None:
+def make_importable(folder: Path) -> None:
     """Let `train_model=my_module:function` find a module of the working directory."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.config import ExplrConfig
 from explr.core.protocols import TrainFunction
+from explr.core.target import check_train_function
+from explr.launching.pool import travel_by_value
 from explr.runner.app import CONFIG_NAME, TRUSTED, compose_with, hydra_app
 from explr.runner.checks import prepare
 from explr.runner.diagnosis import diagnose
@@ -23,21 +24,7 @@ from explr.runner.first_job import check_first_job
 from explr.runner.job import run_trial
 from explr.runner.trials import gathering
 from explr.tracking.callback import OWN_TASK
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """What came out of a sweep.
-
-    Args:
-        folder: folder of the sweep.
-        trials: for each trial `number`, `state`, `params`, `value`, `duration_s`, `dir`, `reason`.
-        best: the best of those that completed; None if none did.
-    """
-
-    folder: Path
-    trials: list[dict[str, Any]]
-    best: dict[str, Any] | None
+from explr.tuning.base import SweepResult
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -89,22 +76,31 @@ def tune(
         given.insert(0, "tuner=optuna")
     if n_trials is not None:
         given.append(f"tuner.n_trials={n_trials}")
+    if train_model is not None:
+        name = getattr(train_model, "__qualname__", repr(train_model))
+        travel_by_value(check_train_function(train_model, name))
     job = partial(run_trial, train_model=train_model)
     setattr(job, OWN_TASK, True)
     check = partial(prepare, train_model=train_model)
-    with execution_whitelist(TRUSTED), gathering() as trials:
+    with execution_whitelist(TRUSTED):
         try:
-            check_first_job(given, check)
+            tuned = check_first_job(given, check)
         except (HydraException, OmegaConfBaseException) as error:
             raise diagnose(error, [*given, "-m"], check) from None
         with hydra_app() as app:
-            try:
-                app.multirun(
-                    CONFIG_NAME, job, [*given, "hydra.mode=MULTIRUN"], with_log_configuration=False
-                )
-            except Exception:
-                if not trials.fruitless:
-                    raise  # else there was no best trial for the sweeper to name
+            sweep = partial(
+                app.multirun,
+                CONFIG_NAME,
+                job,
+                [*given, "hydra.mode=MULTIRUN"],
+                with_log_configuration=False,
+            )
+            if tuned:
+                result = sweep()
+                assert isinstance(result, SweepResult)
+                return result
+            with gathering() as trials:
+                sweep()
     if trials.failures and len(trials.failures) == len(trials.folders):
         raise trials.failures[0][1]
     return _collect(trials.folders)

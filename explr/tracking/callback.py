@@ -28,6 +28,9 @@ from explr.tracking.sweeps import Sweep, announce
 
 log = logging.getLogger(__name__)
 
+OWN_SWEEPERS = "explr."
+"""How the names of sweepers begin that open the sweep's run themselves."""
+
 OWN_TASK = "explr_records_itself"
 """Attribute of a task function that records its own runs."""
 
@@ -62,7 +65,20 @@ class MLflowCallback(Callback):
         return {**self.__dict__, "_parent": None, "_job": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Open the sweep's own run."""
+        """Open the sweep's own run; explr's sweepers do so once they hold the sweep's lock."""
+        if not str(config.hydra.sweeper._target_).startswith(OWN_SWEEPERS):
+            self.open_sweep(config)
+
+    def open_sweep(self, config: DictConfig, keeps_folders: bool = False) -> TrackedRun:
+        """Open the run of a sweep.
+
+        Args:
+            config: composed config of the sweep.
+            keeps_folders: the sweep may go on in its folder, as may each trial in its own.
+
+        Raises:
+            TrackingError: the folder or EXPLR_HOME cannot be written, or no companion starts.
+        """
         folder = Path(config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         self._parent = open_run(
@@ -73,8 +89,10 @@ class MLflowCallback(Callback):
             params=_params(config),
             tags={**provenance_tags(), "explr.kind": "sweep"},
             last_files=_results_of(folder),
+            goes_on=keeps_folders,
         )
-        self._sweep = Sweep(self._parent.journal.path, socket.gethostname())
+        self._sweep = Sweep(self._parent.journal.path, socket.gethostname(), keeps_folders)
+        return self._parent
 
     def on_job_start(
         self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any
@@ -98,6 +116,7 @@ class MLflowCallback(Callback):
             parent=self._sweep.journal if self._sweep else None,
             first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
             last_files=(folder / f"{hydra.job.name}.log",),
+            goes_on=self._sweep is not None and self._sweep.keeps_folders,
         )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -139,7 +158,8 @@ def _status(error: object) -> Status:
 
 
 def _results_of(folder: Path) -> tuple[Path, ...]:
-    return (folder / "multirun.yaml", folder / "optimization_results.yaml")
+    names = ("multirun.yaml", "optimization_results.yaml", "sweep.json", "results.json")
+    return tuple(folder / name for name in names)
 
 
 def _params(config: DictConfig) -> Mapping[str, Any]:

@@ -29,6 +29,8 @@ class ExplrTracker:
         journal: where events are written.
         folder: folder of the run; logged files are copied below it.
         open_mlflow_run: makes the run active in MLflow's fluent API; see `mlflow_run`.
+        recorded: metrics by name and step that an earlier attempt at the run recorded: they stay
+            as they are, and are not recorded twice.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class ExplrTracker:
         journal: Journal,
         folder: Path,
         open_mlflow_run: Callable[[], AbstractContextManager[Any]],
+        recorded: frozenset[tuple[str, int]] = frozenset(),
     ) -> None:
+        self._recorded = recorded
         self._journal = journal
         self._copies = Copies(folder)
         self._open_mlflow_run = open_mlflow_run
@@ -70,7 +74,12 @@ class ExplrTracker:
             TrackingError: the disk is full, or the run's folder was deleted.
         """
         values = {str(name): number(name, value) for name, value in metrics.items()}
-        self._journal.write({"k": "metrics", "t": now_ms(), "s": whole_step(step), "m": values})
+        at = whole_step(step)
+        if self._recorded and at is not None:
+            values = {n: v for n, v in values.items() if (n, at) not in self._recorded}
+            if not values:
+                return
+        self._journal.write({"k": "metrics", "t": now_ms(), "s": at, "m": values})
         for name, value in values.items():
             if name not in self._names:
                 self._tell_name("metric", name)

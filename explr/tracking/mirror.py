@@ -152,13 +152,16 @@ class Mirror:
         if event["v"] > VERSION:
             raise TrackingError(f"{self._journal} was written by a newer version of explr")
         parent = self._parent_run_id(event)
-        if parent is None:
+        if parent is None or self._earlier_attempt_is_open(event):
             return False
         experiment_id = find_or_create_experiment(self._client, event["experiment"], self._uri)
-        run = find_run(self._client, [experiment_id], self._uid)
+        uid = event.get("run") or self._uid
+        run = find_run(self._client, [experiment_id], uid)
+        if run is not None and event.get("after"):
+            self._client.update_run(run.info.run_id, status="RUNNING")
         if run is None:
             tags = {legal_name(k): short_value(v, MAX_TAG) for k, v in event["g"].items()}
-            tags[RUN_TAG] = self._uid
+            tags[RUN_TAG] = uid
             if parent:
                 tags[PARENT_TAG] = parent
             name = short_value(event["name"], MAX_TAG)
@@ -167,6 +170,11 @@ class Mirror:
         self._position.experiment_id = experiment_id
         self._rows = Rows(self._client, self.run_id)
         return True
+
+    def _earlier_attempt_is_open(self, event: dict[str, Any]) -> bool:
+        """Whether the attempt before this one is yet to be closed in MLflow."""
+        before = self._journal.parent / event["after"] if event.get("after") else None
+        return before is not None and before.exists() and not read_position(before).ended
 
     def _parent_run_id(self, event: dict[str, Any]) -> str | None:
         """The parent's run id, "" if there is none to be known, None while it is not there yet."""
@@ -178,7 +186,8 @@ class Mirror:
         start = first_event(journal)
         experiment = start["experiment"] if start else event["experiment"]
         experiment_id = find_or_create_experiment(self._client, experiment, self._uri)
-        run = find_run(self._client, [experiment_id], uid_of(journal))
+        uid = start.get("run") if start else None
+        run = find_run(self._client, [experiment_id], uid or uid_of(journal))
         if run is not None:
             return str(run.info.run_id)
         return None if start else ""

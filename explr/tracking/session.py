@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from explr.core.errors import TrackingError
+from explr.tracking.attempts import journals_in, recorded_steps
 from explr.tracking.client import ExplrTracker
 from explr.tracking.companion import LOG_FILE, ensure_companion, has_companion
 from explr.tracking.destination import Destination
 from explr.tracking.fluent import active_run
 from explr.tracking.home import explr_home, is_local_store
-from explr.tracking.journal import VERSION, Journal
+from explr.tracking.journal import VERSION, Journal, uid_of
 from explr.tracking.position import Position, read_position
 from explr.tracking.processes import identity_of
 from explr.tracking.server import MLflowServer, autostart_allowed
@@ -40,12 +41,18 @@ class TrackedRun:
     Args:
         journal: its journal.
         destination: where it goes.
+        recorded: metrics and steps that an earlier attempt at this run recorded.
     """
 
-    def __init__(self, journal: Journal, destination: Destination) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        destination: Destination,
+        recorded: frozenset[tuple[str, int]] = frozenset(),
+    ) -> None:
         self.journal = journal
         self.destination = destination
-        self.tracker = ExplrTracker(journal, journal.path.parent, self._mlflow_run)
+        self.tracker = ExplrTracker(journal, journal.path.parent, self._mlflow_run, recorded)
         self.status: Status | None = None
         self._owner = os.getpid()
 
@@ -136,6 +143,7 @@ def open_run(
     parent: Path | None = None,
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
+    goes_on: bool = False,
 ) -> TrackedRun:
     """Begin to record a run.
 
@@ -149,11 +157,14 @@ def open_run(
         parent: journal of the sweep that the run belongs to.
         first_files: files that are kept with the run and do not change any more.
         last_files: files that are kept with the run as they are when it ends.
+        goes_on: it is another attempt at the run that was recorded in `folder` before, if one was:
+            MLflow keeps one run for both, and a metric that was recorded for a step stays.
 
     Raises:
         TrackingError: the folder or EXPLR_HOME cannot be written, or no companion starts.
     """
     folder = folder.resolve()
+    earlier = journals_in(folder) if goes_on else []
     journal = Journal.create(folder)
     try:
         me = identity_of()
@@ -168,8 +179,10 @@ def open_run(
             started=me.started,
             host=socket.gethostname(),
             last=[_within(folder, path) for path in last_files],
+            after=earlier[-1].name if earlier else None,
+            run=uid_of(earlier[0]) if earlier else journal.uid,
         )
-        run = TrackedRun(journal, destination)
+        run = TrackedRun(journal, destination, recorded_steps(earlier))
         run.tracker.log_params(params)
         for path in first_files:
             journal.append("artifact", f=_within(folder, path), d="")

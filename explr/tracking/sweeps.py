@@ -14,10 +14,12 @@ class Sweep:
     Args:
         journal: journal of the sweep's own run.
         host: machine of the controller, whose companion ships the journals of that machine.
+        keeps_folders: a trial keeps its folder over several attempts, which are one run.
     """
 
     journal: Path
     host: str
+    keeps_folders: bool = False
 
     @property
     def is_here(self) -> bool:

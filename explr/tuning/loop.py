@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from explr.core.errors import ExplrError
+from explr.core.errors import SweepFailed
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.study import SpaceOf, Study
 
@@ -39,7 +39,7 @@ class Limits:
         replicates: trainings of each trial, with seeds of their own.
     """
 
-    n_trials: int
+    n_trials: float
     timeout_s: float | None = None
     trial_timeout_s: float | None = None
     retries: int = 0
@@ -99,7 +99,7 @@ class SweepLoop:
 
         Raises:
             KeyboardInterrupt: the sweep was interrupted; unfinished trials stay unfinished.
-            ExplrError: more trials failed than `max_failure_rate` bears.
+            SweepFailed: more trials failed than `max_failure_rate` bears.
         """
         begin = time.monotonic()
         for number, params in self._study.unfinished(self._space_of):
@@ -121,6 +121,11 @@ class SweepLoop:
         except BaseException:
             self._stop_all()
             raise
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether trials ended, and all of them failed."""
+        return 0 < self._told == self._failed
 
     def report(self, key: int, step: int, value: float) -> bool:
         """Take in an intermediate value of a job; whether it should end.
@@ -218,7 +223,7 @@ class SweepLoop:
         self._forget(trial)
         rate = self._failed / self._told
         if self._told >= 5 and rate > self._limits.max_failure_rate:
-            raise ExplrError(
+            raise SweepFailed(
                 f"{self._failed} of {self._told} trials failed, more than "
                 f"tuner.max_failure_rate={self._limits.max_failure_rate:g} allows"
             )

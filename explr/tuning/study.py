@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._lock = threading.RLock()
         self._storage = open_storage(folder, storage)
+        if storage is None:  # a sweep's own journal holds one study, whatever it is called
+            name = next(iter(optuna.get_all_study_names(self._storage)), name)
         self._study = optuna.create_study(
             study_name=name,
             storage=self._storage,
@@ -71,6 +74,11 @@ class Study:
         """Choose values and prune with these from now on; None keeps what is in use."""
         self._study.sampler = sampler or self._study.sampler
         self._study.pruner = pruner or self._study.pruner
+
+    @property
+    def size(self) -> float:
+        """How many trials there can be: a grid ends, other samplers do not."""
+        return float(getattr(self._study.sampler, "size", math.inf))
 
     @property
     def name(self) -> str:

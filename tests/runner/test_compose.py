@@ -20,7 +20,7 @@ import sys, json
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 with initialize_config_module("explr.conf"):
-    cfg = compose("config", ["framework=tensorflow", "tuner=optuna", "lr=3"])
+    cfg = compose("config", ["framework=tensorflow", "tuner=optuna", "tuner.study_name=s", "lr=3"])
 assert ("explr.core.config" in sys.modules), "the plugin registers the schemas"
 {after}
 print(json.dumps(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True), sort_keys=True))
@@ -43,7 +43,8 @@ def test_hydra_composes_the_same_with_and_without_explr_imported(explr) -> None:
         FRESH.format(
             first="",
             after="import explr; "
-            "cfg = explr.compose(['framework=tensorflow', 'tuner=optuna', 'lr=3'])",
+            "cfg = explr.compose(['framework=tensorflow', 'tuner=optuna', 'tuner.study_name=s', "
+            "'lr=3'])",
         ),
     )
     assert own.returncode == 0, own.stderr

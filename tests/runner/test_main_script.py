@@ -56,12 +56,15 @@ def test_a_sweep(explr, script: str) -> None:
     assert "Trials: 2 complete" in done.stdout
 
 
-def test_a_tuner_s_values_win_over_the_script_s(explr, script: str) -> None:
+def test_a_tuner_s_values_win_over_the_script_s(explr, script: str, tmp_path: Path) -> None:
     done = explr.python(
-        script, "tuner=optuna", "tuner.n_trials=2", "-m", "lr=range(10,12)", "opt.a=choice(8,9)"
-    )
-    assert done.returncode == 0
-    values = re.findall(r"'lr': (\d+), .*'opt': \{'a': (\d)\}", done.stdout)
+        script, "tuner=optuna", "tuner.n_trials=2", "-m", "lr=range(10,12)", "opt.a=choice(8,9)",
+        "hydra.sweep.dir=out",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = (tmp_path / "out").glob("*/output.log")
+    text = "".join(file.read_text() for file in files)
+    values = re.findall(r"'lr': (\d+), .*'opt': \{'a': (\d)\}", text)
     assert len(values) == 2
     assert {a for a, _ in values} <= {"10", "11"}
     assert {b for _, b in values} <= {"8", "9"}

@@ -12,6 +12,7 @@ from explr import TrainingContext, TrainingResult, TrialPruned
 from explr.core.errors import ConfigError, ResultError, TargetError, UsageError
 from explr.runner.checks import prepare
 from explr.runner.experiment import run_training
+from explr.runner.reporting import reporting_to
 
 OFF = ["tracking=off", "lr=3"]
 
@@ -74,25 +75,54 @@ def test_the_function_that_the_config_names(project: Path, monkeypatch: Any) -> 
     assert explr.run(cfg).primary_metric == pytest.approx(2.99**2)
 
 
-def test_report_reaches_the_training_that_runs(tmp_path: Path) -> None:
-    class Reporter:
-        values: list[tuple[int, float]] = []  # noqa: RUF012
+def test_every_way_to_report_reaches_the_tuner(tmp_path: Path) -> None:
+    told: list[tuple[int, int, float]] = []
 
-        def report(self, step: int, value: float) -> None:
-            self.values.append((step, value))
-
-        def should_prune(self) -> bool:
-            return False
+    def report(job: int, step: int, value: float) -> bool:
+        told.append((job, step, value))
+        return False
 
     def reporting(ctx: TrainingContext) -> float:
         explr.report(0, val_loss=2.0, other=1.0)
         ctx.report(1, val_loss=1.0)
+        ctx.tracker.log_metric("val_loss", 0.5, step=2)
+        ctx.tracker.log_metrics({"val_loss": 0.25, "other": 3.0}, step=3)
+        ctx.tracker.log_metric("other", 9.0, step=4)
         return 1.0
 
-    run_training(explr.compose(OFF), tmp_path, train_model=reporting, reporter=Reporter())
-    assert Reporter.values == [(0, 2.0), (1, 1.0)]
-    with pytest.raises(UsageError, match="outside a training"):
-        explr.report(0, val_loss=2.0)
+    with reporting_to(report, 7):
+        run_training(explr.compose(OFF), tmp_path, train_model=reporting)
+    assert told == [(7, 0, 2.0), (7, 1, 1.0), (7, 2, 0.5), (7, 3, 0.25)]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda ctx, step: explr.report(step, val_loss=1.0),
+        lambda ctx, step: ctx.report(step, val_loss=1.0),
+        lambda ctx, step: ctx.tracker.log_metric("val_loss", 1.0, step=step),
+    ],
+    ids=["explr.report", "ctx.report", "log_metric"],
+)
+def test_a_training_that_does_not_ask_is_pruned_all_the_same(tmp_path: Path, way: Any) -> None:
+    steps: list[int] = []
+
+    def training(ctx: TrainingContext) -> float:
+        for step in range(10):
+            way(ctx, step)
+            steps.append(step)
+        return 1.0
+
+    with reporting_to(lambda job, step, value: step >= 3, 0):
+        outcome = run_training(explr.compose(OFF), tmp_path, train_model=training)
+    assert outcome.result is None
+    assert steps in ([0, 1, 2], [0, 1, 2, 3])  # `ctx.report` leaves a step to ask in
+
+
+def test_reports_outside_a_sweep_are_for_nobody() -> None:
+    explr.report(0, loss=2.0)
+    with pytest.raises(UsageError, match="needs a metric"):
+        explr.report(0)
 
 
 def test_a_pruned_training(tmp_path: Path) -> None:
@@ -113,8 +143,6 @@ def test_a_failing_training_raises_its_own_error(tmp_path: Path) -> None:
         explr.run(explr.compose(OFF), failing, "out")
     content = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (content["state"], content["reason"]) == ("FAIL", "ZeroDivisionError: no luck")
-    with pytest.raises(UsageError, match="outside a training"):
-        explr.report(0, val_loss=2.0)
 
 
 @pytest.mark.parametrize(

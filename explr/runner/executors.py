@@ -1,0 +1,277 @@
+"""What runs the jobs of a sweep: fresh processes here, this process, or any launcher of Hydra's."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from explr.core.errors import ExplrError, TrialPruned
+from explr.launching.hydra_job import HydraJob, HydraTask
+from explr.launching.lease import Lease
+from explr.launching.pool import LocalPool, WorkerDied
+from explr.runner.call import user_traceback
+from explr.runner.checks import check_target
+from explr.runner.job import train_job
+from explr.runner.reporting import reporting_to
+from explr.tuning.base import Executor, Job, Outcome
+from explr.tuning.channel import ChannelServer
+
+JobOf = Callable[[Job, Lease | None], HydraJob]
+"""Turns a trial's job into Hydra's, for the lease of its slot if it has one."""
+
+
+@dataclass(frozen=True)
+class RunTrial:
+    """Runs one job in the process at hand and judges it; travels to the fork server.
+
+    Args:
+        task: what all jobs share.
+        objectives: number of values that a job must return.
+    """
+
+    task: HydraTask
+    objectives: int
+
+    def __call__(self, job: HydraJob) -> Outcome:
+        """Run a job; an exception of the task becomes an outcome."""
+        try:
+            return judge(self.task.run(job, own_process=True), self.objectives)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            code = getattr(stop, "code", None)
+            return Outcome("RUNNING" if code is None else "FAIL", reason=f"ended with {code}")
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Makes the fork server ready, and checks there what the controller need not import."""
+
+    task: HydraTask
+
+    def __call__(self) -> None:
+        """Make Hydra what it is in the controller; import the training function.
+
+        Raises:
+            UsageError: the training function is not found, or cannot be called.
+        """
+        self.task.adopt()
+        if self.task.task is train_job:
+            check_target(self.task.config)
+
+
+def judge(returned: JobReturn, objectives: int) -> Outcome:
+    """What a finished job means for its trial.
+
+    Args:
+        returned: what Hydra says of the job.
+        objectives: number of values that it must have returned.
+    """
+    value = returned._return_value
+    if returned.status is not JobStatus.COMPLETED:
+        if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
+            return Outcome("PRUNED", reason=str(value))
+        if isinstance(value, ExplrError):
+            return Outcome("FAIL", reason=str(value))
+        reason = f"{type(value).__name__}: {value}"
+        if isinstance(value, MemoryError) or type(value).__name__ == "OutOfMemoryError":
+            reason = f"out of memory: {value}"
+        own = user_traceback(value) or value.__traceback__
+        detail = "".join(traceback.format_exception(type(value), value, own))
+        return Outcome("FAIL", reason=reason, detail=detail)
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    if len(values) != objectives:
+        return Outcome("FAIL", reason=f"returned {len(values)} values for {objectives} objectives")
+    numbers = []
+    for one in values:
+        try:
+            number = math.nan if isinstance(one, (str, bytes, bool)) else float(one)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            return Outcome("FAIL", reason=f"returned {one!r}, which is no number")
+        numbers.append(number)
+    return Outcome("COMPLETE", tuple(numbers))
+
+
+class LocalExecutor:
+    """Each job in a fresh process on this machine, with a GPU lease.
+
+    Args:
+        task: what all jobs share.
+        job_of: turns a trial's job into Hydra's.
+        leases: one for each slot.
+        channel: where jobs report.
+        preload: modules to import before the first job.
+        objectives: number of values that a job must return.
+        output_of: file for the output of a job; None lets it share the controller's.
+    """
+
+    def __init__(
+        self,
+        task: HydraTask,
+        job_of: JobOf,
+        leases: Sequence[Lease],
+        channel: ChannelServer,
+        preload: list[str],
+        objectives: int,
+        output_of: Callable[[Job], Path | None],
+    ) -> None:
+        self._job_of = job_of
+        self._leases = deque(leases)
+        self.slots = len(leases)
+        self._channel = channel
+        self._output_of = output_of
+        self._running: dict[int, tuple[Job, Lease]] = {}
+        self._pool = LocalPool(RunTrial(task, objectives), preload, Prepare(task))
+
+    def start(self, job: Job) -> None:
+        """See `Executor.start`."""
+        lease = self._leases.popleft()
+        self._running[job.key] = job, lease
+        self._pool.start(
+            job.key,
+            self._job_of(job, lease),
+            environment=lease.environment | self._channel.variable(job.key),
+            output=self._output_of(job),
+        )
+
+    def wait(self, timeout_s: float | None) -> list[tuple[Job, Outcome]]:
+        """See `Executor.wait`."""
+        ended = []
+        for answer in self._pool.wait(timeout_s):
+            job, lease = self._running.pop(answer.key)
+            self._leases.append(lease)
+            if answer.error is None:
+                outcome = answer.value
+            else:
+                died = isinstance(answer.error, WorkerDied)
+                outcome = Outcome("FAIL", reason=str(answer.error), died=died)
+            ended.append((job, outcome))
+        return ended
+
+    def stop(self, job: Job, grace_s: float) -> None:
+        """See `Executor.stop`."""
+        self._pool.stop(job.key, grace_s)
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+        self._pool.close()
+
+
+class InlineExecutor:
+    """Every job in the controller's own process, one after the other; for debugging.
+
+    Args:
+        task: what all jobs share.
+        job_of: turns a trial's job into Hydra's.
+        report: takes reports; see `ChannelServer`.
+        objectives: number of values that a job must return.
+    """
+
+    slots = 1
+
+    def __init__(
+        self,
+        task: HydraTask,
+        job_of: JobOf,
+        report: Callable[[int, int, float], bool],
+        objectives: int,
+    ) -> None:
+        self._run = RunTrial(task, objectives)
+        self._job_of = job_of
+        self._report = report
+        self._ended: list[tuple[Job, Outcome]] = []
+
+    def start(self, job: Job) -> None:
+        """See `Executor.start`."""
+        with reporting_to(self._report, job.key):
+            returned = self._run.task.run(self._job_of(job, None))
+        self._ended.append((job, judge(returned, self._run.objectives)))
+
+    def wait(self, timeout_s: float | None) -> list[tuple[Job, Outcome]]:
+        """See `Executor.wait`."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def stop(self, job: Job, grace_s: float) -> None:
+        """See `Executor.stop`; a job in this process cannot be stopped from outside."""
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+
+
+class LauncherExecutor:
+    """Any launcher of Hydra's, given one job at a time from as many threads as there are slots.
+
+    Args:
+        launcher: makes a launcher that is set up; called once a job.
+        job_of: turns a trial's job into Hydra's.
+        slots: jobs at the same time.
+        channel: where jobs report.
+        objectives: number of values that a job must return.
+    """
+
+    def __init__(
+        self,
+        launcher: Callable[[], Launcher],
+        job_of: JobOf,
+        slots: int,
+        channel: ChannelServer,
+        objectives: int,
+    ) -> None:
+        self._launcher = launcher
+        self._job_of = job_of
+        self.slots = slots
+        self._channel = channel
+        self._objectives = objectives
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="explr-launch")
+        self._running: dict[Future[Outcome], Job] = {}
+
+    def start(self, job: Job) -> None:
+        """See `Executor.start`."""
+        self._running[self._threads.submit(self._launch, job)] = job
+
+    def wait(self, timeout_s: float | None) -> list[tuple[Job, Outcome]]:
+        """See `Executor.wait`."""
+        done, _ = wait_for(self._running, timeout_s, FIRST_COMPLETED)
+        return [(self._running.pop(future), future.result()) for future in done]
+
+    def stop(self, job: Job, grace_s: float) -> None:
+        """See `Executor.stop`; a launcher of Hydra's gives no way to end a job."""
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _launch(self, job: Job) -> Outcome:
+        hydra_job = self._job_of(job, None)
+        variables = [
+            f"++hydra.job.env_set.{name}={_quoted(text)}"
+            for name, text in self._channel.variable(job.key).items()
+        ]
+        try:
+            (returned,) = self._launcher().launch(
+                [[*hydra_job.overrides, *variables]], initial_job_idx=hydra_job.number
+            )
+        except Exception as error:  # noqa: BLE001 - one job's trouble stays that job's
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            return Outcome("FAIL", reason=reason, died=True, detail=traceback.format_exc())
+        return judge(returned, self._objectives)
+
+
+def _quoted(text: str) -> str:
+    from explr.tuning.search_space import quoted
+
+    return quoted(text)
+
+
+def _conforms(one: LocalExecutor, two: InlineExecutor, three: LauncherExecutor) -> list[Executor]:
+    return [one, two, three]

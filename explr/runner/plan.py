@@ -1,0 +1,81 @@
+"""`explr plan`: composes what would run and checks it all, without running anything."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from hydra._internal.callbacks import Callbacks
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from explr.core.errors import ExplrError
+from explr.runner.app import compose_with, hydra_app
+from explr.runner.arguments import parse_arguments
+from explr.runner.checks import prepare
+from explr.runner.diagnosis import diagnose
+from explr.runner.faults import report_fault
+from explr.runner.first_job import check_first_job
+from explr.runner.main import make_importable
+
+
+def show_plan(arguments: Sequence[str], samples: int) -> int:
+    """Print what a command line would run.
+
+    Args:
+        arguments: the command line, without the subcommand.
+        samples: how many trials of a sweep to sample.
+
+    Returns:
+        The exit code: 2 if anything is at fault.
+    """
+    make_importable(Path.cwd())
+    try:
+        args = parse_arguments(arguments)
+        if args.multirun:
+            check_first_job(args.overrides, prepare, args.config_dir, args.config_name)
+        with hydra_app(args.config_dir) as app:
+            cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
+            prepared = prepare(cfg)
+            click.echo(f"train_model  {prepared.config.train_model}")
+            click.echo(f"framework    {prepared.config.framework.name} on {prepared.device}")
+            click.echo(f"tracking     {prepared.config.tracking.backend}")
+            click.echo(f"seed         {prepared.config.seed}")
+            if args.multirun and cfg.tuner.name != "none":
+                _plan_sweep(cfg, HydraContext(app.config_loader, Callbacks()), samples)
+            else:
+                for name, value in prepared.config.hyperparameters.items():
+                    click.echo(f"    {name}={value}")
+    except ExplrError as error:
+        return report_fault(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        return report_fault(diagnose(error, arguments))
+    return 0
+
+
+def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
+    """Print the first trials of a sweep, each composed and checked."""
+    from explr.plugins.optuna_sweeper import OptunaSweeper
+
+    HydraConfig.instance().set_config(cfg)
+    sweeper = Plugins.instance().instantiate_sweeper(
+        hydra_context=context, task_function=lambda config: None, config=cfg
+    )
+    assert isinstance(sweeper, OptunaSweeper)
+    overrides = OmegaConf.to_container(cfg.hydra.overrides.task)
+    assert isinstance(overrides, list)
+    jobs = sweeper.plan(overrides, samples)
+    tuner = cfg.tuner
+    click.echo(f"tuner        {tuner.name}: {tuner.n_trials} trials, {tuner.n_jobs} at a time")
+    click.echo(f"folder       {cfg.hydra.sweep.dir}")
+    click.echo(f"the first {len(jobs)} trials:")
+    for job in jobs:
+        prepare(context.config_loader.load_sweep_config(cfg, list(job.overrides)))
+        swept = job.overrides[: len(job.overrides) - len(sweeper.fixed(overrides))]
+        click.echo(f"    {shlex.join(swept)}")

@@ -1,0 +1,141 @@
+"""Where the reports of the training at hand go, and what a tracker's metric has to do with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from explr.core.errors import TrialPruned
+from explr.core.protocols import NullReporter, Reporter, Tracker
+from explr.tuning.channel import VARIABLE, ChannelReporter
+
+
+class DirectReporter:
+    """Reports to the controller in the same process.
+
+    Args:
+        report: takes a job's key, a step and a value; whether the job should end.
+        key: the job.
+    """
+
+    def __init__(self, report: Callable[[int, int, float], bool], key: int) -> None:
+        self._report = report
+        self._key = key
+        self._prune = False
+
+    def report(self, step: int, value: float) -> None:
+        """Tell the value of the objective at a step.
+
+        Raises:
+            TrialPruned: the answer to an earlier report was to end, and the training went on.
+        """
+        if self._prune:
+            raise TrialPruned("the tuner has asked this trial to end")
+        self._prune = self._report(self._key, int(step), float(value))
+
+    def should_prune(self) -> bool:
+        """Whether the answer to the last report was to end."""
+        return self._prune
+
+
+_direct: Reporter | None = None
+
+
+@contextmanager
+def reporting_to(report: Callable[[int, int, float], bool], key: int) -> Iterator[None]:
+    """Have the job that runs in this process meanwhile report to `report`."""
+    global _direct
+    _direct = DirectReporter(report, key)
+    try:
+        yield
+    finally:
+        _direct = None
+
+
+def current_reporter() -> Reporter:
+    """The reporter of the job at hand; one that tells nobody outside a sweep."""
+    return _direct or ChannelReporter.from_environment() or NullReporter()
+
+
+_foreign: tuple[str | None, Reporter] | None = None
+
+
+def foreign_reporter() -> Reporter:
+    """The reporter of a job that is no training of explr's, one for the whole job."""
+    global _foreign
+    text = os.environ.get(VARIABLE)
+    if _direct is not None:
+        return _direct
+    if _foreign is None or _foreign[0] != text:
+        _foreign = text, current_reporter()
+    return _foreign[1]
+
+
+class ReportingTracker:
+    """A tracker for which a value of the objective is a report, so that logging it prunes.
+
+    Args:
+        tracker: records.
+        reporter: takes the reports.
+        objective: name of the objective's metric.
+    """
+
+    def __init__(self, tracker: Tracker, reporter: Reporter, objective: str) -> None:
+        self.inner = tracker
+        self._reporter = reporter
+        self._objective = objective
+        self._count = 0
+
+    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+        """See `Tracker.log_metric`.
+
+        Raises:
+            TrialPruned: the tuner wants the trial to end.
+        """
+        self.inner.log_metric(name, value, step)
+        if name == self._objective:
+            self._report(value, step)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """See `Tracker.log_metrics`.
+
+        Raises:
+            TrialPruned: the tuner wants the trial to end.
+        """
+        self.inner.log_metrics(metrics, step)
+        if self._objective in metrics:
+            self._report(metrics[self._objective], step)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """See `Tracker.log_params`."""
+        self.inner.log_params(params)
+
+    def set_tag(self, name: str, value: Any) -> None:
+        """See `Tracker.set_tag`."""
+        self.inner.set_tag(name, value)
+
+    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
+        """See `Tracker.log_artifact`."""
+        self.inner.log_artifact(path, artifact_path)
+
+    def log_figure(self, figure: Any, name: str) -> None:
+        """See `Tracker.log_figure`."""
+        self.inner.log_figure(figure, name)
+
+    def log_text(self, text: str, name: str) -> None:
+        """See `Tracker.log_text`."""
+        self.inner.log_text(text, name)
+
+    def mlflow_run(self) -> AbstractContextManager[Any]:
+        """See `Tracker.mlflow_run`."""
+        return self.inner.mlflow_run()
+
+    def _report(self, value: float, step: int | None) -> None:
+        # Without a step, values are counted: an optimizer needs an order.
+        self._reporter.report(self._count if step is None else step, float(value))
+        self._count += 1
+        if self._reporter.should_prune():
+            raise TrialPruned("the tuner ends this trial")

@@ -1,0 +1,39 @@
+"""`explr resume`: runs the command of a sweep again, in the sweep's own folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from explr.core.errors import UsageError
+from explr.runner.sweep_folder import COMMAND_FILE
+from explr.tuning.search_space import quoted
+
+
+def resume(folder: Path | None) -> NoReturn:
+    """Go on with a sweep in place of this process.
+
+    Args:
+        folder: folder of the sweep; None takes the newest below `multirun`.
+
+    Raises:
+        UsageError: there is no such sweep.
+    """
+    folder = (folder or _last()).absolute()
+    try:
+        command = json.loads((folder / COMMAND_FILE).read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is no folder of a sweep: it has no {COMMAND_FILE}") from None
+    os.chdir(command["cwd"])
+    where = f"hydra.sweep.dir={quoted(str(folder))}"
+    os.execv(sys.executable, [sys.executable, *command["argv"], where])
+
+
+def _last() -> Path:
+    found = sorted(Path("multirun").rglob(COMMAND_FILE), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"there is no sweep below {Path('multirun').absolute()}")
+    return found[-1].parent

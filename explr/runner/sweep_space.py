@@ -1,0 +1,129 @@
+"""The ranges of a sweep, those that a chosen option of a config group brings among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from explr.core.errors import ConfigError
+from explr.launching.hydra_job import HydraJob
+from explr.tuning.search_space import SearchSpace, literal, parse
+
+
+class SweepSpace:
+    """What is searched, and how a sampled trial becomes a job of Hydra's.
+
+    Args:
+        config: composed config of the sweep.
+        loader: Hydra's config loader.
+        params: ranges of the config, in Hydra's sweep grammar by parameter.
+        arguments: the overrides of the command line; they win over `params`.
+
+    Raises:
+        ConfigError: naming every range that cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        loader: ConfigLoader,
+        params: Mapping[str, Any],
+        arguments: Sequence[str],
+    ) -> None:
+        self._config = config
+        self._loader = loader
+        self._composed: dict[tuple[tuple[str, Any], ...], SearchSpace] = {}
+        self._prefix: dict[str, str] = {}
+        self.fixed: list[str] = []
+        given: dict[str, str] = {}
+        self._named: set[str] = set()
+        for override in OverridesParser.create().parse_overrides(list(arguments)):
+            line = str(override.input_line)
+            raw, _, text = line.partition("=")
+            name = raw.lstrip("+")
+            self._named.add(name)
+            if override.is_sweep_override():
+                given[name] = text
+                self._prefix[name] = raw[: len(raw) - len(name)]
+            else:
+                self.fixed.append(line)
+        self._given = _ranges(given)
+        self._groups = {
+            name: name.partition("@")[0]
+            for name in self._given.distributions
+            if loader.get_group_options(name.partition("@")[0])
+        }
+        self.base = self._ranges_of(params) | self._given
+        if self._groups:
+            self.base = self._always() | self._given
+
+    def active(self, values: Mapping[str, Any]) -> SearchSpace:
+        """The ranges that are active once the given parameters are chosen.
+
+        A swept config group brings the `search_space` of the option that was chosen.
+        """
+        chosen = tuple((name, values[name]) for name in self._groups if name in values)
+        return self._composed_space(chosen) | self._given if chosen else self.base
+
+    def job(self, number: int, params: Mapping[str, Any], settings: Mapping[str, Any]) -> HydraJob:
+        """The job of a trial.
+
+        Args:
+            number: number of the job.
+            params: sampled values by parameter.
+            settings: values that explr sets for this job alone, by dotted key.
+        """
+        overrides = [
+            f"{self._prefix.get(name, '')}{name}={self._text(name, value)}"
+            for name, value in params.items()
+        ]
+        overrides += self.fixed
+        overrides += [f"++{key}={literal(value)}" for key, value in settings.items()]
+        if any(name in params for name in self._groups):
+            return HydraJob(number, overrides)
+        return HydraJob(number, overrides, {**params, **settings})
+
+    def _text(self, name: str, value: Any) -> str:
+        return str(value) if name in self._groups else literal(value)
+
+    def _ranges_of(self, params: Mapping[str, Any]) -> SearchSpace:
+        """The ranges of a config, less what the command line names itself."""
+        return _ranges({str(k): v for k, v in params.items() if str(k) not in self._named})
+
+    def _composed_space(self, chosen: tuple[tuple[str, Any], ...]) -> SearchSpace:
+        """The ranges that a config brings in which some options are chosen."""
+        if chosen not in self._composed:
+            overrides = [f"{self._prefix[name]}{name}={value}" for name, value in chosen]
+            config = self._loader.load_sweep_config(self._config, [*self.fixed, *overrides])
+            ranges = OmegaConf.to_container(config.get("search_space") or OmegaConf.create({}))
+            assert isinstance(ranges, dict)
+            self._composed[chosen] = self._ranges_of({str(k): v for k, v in ranges.items()})
+        return self._composed[chosen]
+
+    def _always(self) -> SearchSpace:
+        """The ranges that every option of the swept groups brings."""
+        spaces = [
+            self._composed_space(((name, option),))
+            for name in self._groups
+            for option in self._given.distributions[name].choices  # type: ignore[attr-defined]
+        ]
+        common = set.intersection(*(set(space.distributions) for space in spaces))
+        return spaces[0].without([n for n in spaces[0].distributions if n not in common])
+
+
+def _ranges(texts: Mapping[str, Any]) -> SearchSpace:
+    """Ranges, and nothing but ranges.
+
+    Raises:
+        ConfigError: naming every text that cannot be read or is no range.
+    """
+    space, fixed = parse(texts)
+    if fixed:
+        raise ConfigError(
+            [f"{n} is no range that can be searched: {v!r}" for n, v in fixed.items()]
+        )
+    return space

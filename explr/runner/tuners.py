@@ -1,0 +1,60 @@
+"""Tuners as objects, for those who would rather not write overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from explr.core.protocols import TrainFunction
+from explr.runner.notebook import tune
+from explr.tuning.base import BaseTuner, SweepResult
+from explr.tuning.search_space import literal
+
+
+class OptunaTuner(BaseTuner):
+    """Searches with Optuna, each trial in a fresh process, as `explr tuner=optuna -m` does.
+
+    Args:
+        n_trials: trials in all.
+        n_jobs: trials at the same time.
+        sampler: an option of the group `tuner/sampler`.
+        pruner: an option of the group `tuner/pruner`.
+        study_name: the same name goes on with the study; None begins a new one.
+        settings: further settings by dotted key, such as `{"tracking.autostart": False}`; those of
+            `tuner` under their bare names, such as `{"retries": 0}`.
+        overrides: whatever else is to be set, in Hydra's grammar, such as `["tracking=off"]`.
+    """
+
+    def __init__(
+        self,
+        n_trials: int = 20,
+        n_jobs: int = 1,
+        *,
+        sampler: str = "tpe",
+        pruner: str = "median",
+        study_name: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        overrides: Sequence[str] = (),
+    ) -> None:
+        named = {"n_trials": n_trials, "n_jobs": n_jobs, **(settings or {})}
+        if study_name is not None:
+            named["study_name"] = study_name
+        self._overrides = [
+            "tuner=optuna",
+            f"tuner/sampler={sampler}",
+            f"tuner/pruner={pruner}",
+            *(f"{_key(name)}={literal(value)}" for name, value in named.items()),
+            *overrides,
+        ]
+
+    def optimize(self, train_model: TrainFunction, search_space: Mapping[str, Any]) -> SweepResult:
+        """See `BaseTuner.optimize`."""
+        ranges = [
+            f"++{name}={value if isinstance(value, str) else literal(value)}"
+            for name, value in search_space.items()
+        ]
+        return tune([*self._overrides, *ranges], train_model)
+
+
+def _key(name: str) -> str:
+    return name if "." in name else f"tuner.{name}"

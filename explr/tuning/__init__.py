@@ -1,0 +1,29 @@
+"""Searching for hyperparameters: what a tuner is, and the loop behind it.
+
+The tuners themselves stand where the rooms are wired, and are reached by their names here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explr.runner.tuners import OptunaTuner
+    from explr.tuning.base import BaseTuner, SweepResult
+    from explr.tuning.search_space import SearchSpaceBuilder
+
+_HOMES = {
+    "BaseTuner": "explr.tuning.base",
+    "OptunaTuner": "explr.runner.tuners",
+    "SearchSpaceBuilder": "explr.tuning.search_space",
+    "SweepResult": "explr.tuning.base",
+}
+
+__all__ = ["BaseTuner", "OptunaTuner", "SearchSpaceBuilder", "SweepResult"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'explr.tuning' has no attribute {name!r}")

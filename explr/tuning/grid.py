@@ -1,0 +1,45 @@
+"""Every combination of choices and stepped ranges, each once."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from optuna.samplers import GridSampler
+
+from explr.core.errors import ConfigError
+from explr.tuning.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial, TrialState
+
+
+class Grid(GridSampler):
+    """Optuna's grid for a study that is asked and told; `size` says when it is through.
+
+    Args:
+        space: the ranges.
+        seed: seed of the order in which combinations are visited.
+
+    Raises:
+        ConfigError: a range has no step.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int | None = None) -> None:
+        from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+
+        try:
+            choices: dict[str, list[Any]] = {
+                name: list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
+                for name, distribution in space.distributions.items()
+            }
+        except ValueError:
+            raise ConfigError(
+                ["tuner/sampler=grid needs choices or ranges with a step for every parameter"]
+            ) from None
+        self.size = math.prod(len(values) for values in choices.values())
+        super().__init__(choices, seed=seed)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
+        """Do nothing: Optuna's own stops `Study.optimize`, which is not what runs here."""

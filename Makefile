@@ -1,0 +1,86 @@
+# Everything lands in .venv; a repeated call installs nothing unless what it depends on changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+# The PyTorch build must suit the NVIDIA driver: CUDA 13 needs 580 or newer. Empty without a driver.
+ifndef CONSTRAINTS
+DRIVER := $(shell nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null \
+	| sed -n '1s/^\([0-9][0-9]*\)\..*/\1/p')
+CONSTRAINTS := $(shell \
+	if [ -z "$(DRIVER)" ]; then echo constraints-cpu.txt; \
+	elif [ "$(DRIVER)" -lt 580 ]; then echo constraints-cu128.txt; \
+	else echo constraints-cu130.txt; fi)
+endif
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
+INSTALL := $(PIP) install --constraint $(CONSTRAINTS)
+NEEDED := pyproject.toml constraints-common.txt $(CONSTRAINTS) $(VENV)/.constraints
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help run test check lint format bench mlflow docker clean FORCE
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
+	  while IFS='|' read -r left right; do printf '%-15s %s\n' "$$left" "$$right"; done
+	@echo
+	@echo "  PYTHON=$(PYTHON)  VENV=$(VENV)  CONSTRAINTS=$(CONSTRAINTS)"
+	@echo "  ARGS=… is passed on: make run ARGS='lr=0.003 epochs=5', make test ARGS='-m \"not slow\"'"
+
+run: $(VENV)/.run  ## train the PyTorch example, tracked in MLflow
+	@$(BIN)/explr framework=pytorch $(ARGS)
+
+test: $(VENV)/.test  ## run the tests, both frameworks included
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint test  ## all that CI runs: format, lint, types, tests
+
+lint: $(VENV)/.test  ## check format, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.test  ## format the code and sort the imports
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.test  ## measure explr beside its peers, which takes some minutes
+	@$(BIN)/python benchmarks/run_all.py
+
+mlflow: $(VENV)/.run  ## make sure that the MLflow server runs, print its address
+	@$(BIN)/explr mlflow-ui
+
+docker:  ## build the container image explr
+	docker build --tag explr .
+
+clean:  ## remove .venv, caches and builds; outputs/ and multirun/ stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find conf explr examples tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "explr needs Python 3.11 or newer, and there is no $(PYTHON): name one, as in make run PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "explr needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): name another, as in make run PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version 2>&1)"
+	@$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }
+
+# Holds the name of the chosen constraint file, and is rewritten only when that is another one.
+$(VENV)/.constraints: FORCE | $(BIN)/python
+	@echo '$(CONSTRAINTS)' | cmp -s - $@ || echo '$(CONSTRAINTS)' >$@
+
+$(VENV)/.run: $(NEEDED)
+	@echo "Installing explr and PyTorch under $(CONSTRAINTS), which takes a few minutes"
+	@$(INSTALL) --editable '.[torch]'
+	@touch $@
+
+$(VENV)/.test: $(NEEDED)
+	@echo "Installing PyTorch, TensorFlow, Ray and the tools under $(CONSTRAINTS), which takes several minutes"
+	@$(INSTALL) --editable '.[torch,ray,dev]' tensorflow-cpu
+	@touch $(VENV)/.run $@

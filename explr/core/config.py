@@ -120,8 +120,9 @@ class GpuConfig:
 
     # auto, cpu, cuda, or cuda:N
     device: str = "auto"
-    # GPU memory in GiB for all that runs at once; 0 sets no limit
-    memory_limit_gb: float = 24.0
+    # GPU memory in GiB for all that runs at once; 0 sets no limit; null takes 24, and on a smaller
+    # card nine tenths of it
+    memory_limit_gb: float | None = None
 
 
 SCHEMAS: dict[str, type] = {

@@ -30,6 +30,7 @@ from explr.tracking.client import NullTracker
 from explr.tracking.provenance import provenance_tags
 from explr.tracking.session import Destination, TrackedRun, closing_line, open_run
 from explr.tracking.sweeps import current
+from explr.utils.gpu import memory_budget_gb
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def run_training(
         deterministic=config.framework.deterministic,
         threads=config.framework.threads,
         device=prepared.device,
-        memory_limit_gb=config.gpu.memory_limit_gb,
+        memory_limit_gb=memory_budget_gb(config.gpu.memory_limit_gb),
     )
     begin = time.monotonic()
     with _recorded(prepared, cfg, folder, first_files, last_files) as (tracker, tracked):

@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from explr.core.errors import ConfigError, SweepFailed
+from explr.core.errors import ConfigError, SweepError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.lease import Lease, divide, visible_devices
 from explr.runner.executors import InlineExecutor, LauncherExecutor, LocalExecutor
@@ -96,7 +96,7 @@ class OptunaSweep:
 
         Raises:
             UsageError: the configuration is at fault, or another controller runs this sweep.
-            SweepFailed: too many trials failed, or all of them.
+            SweepError: too many trials failed, or all of them.
             KeyboardInterrupt: the sweep was interrupted; `explr resume` goes on with it.
         """
         settings = self._settings
@@ -135,7 +135,7 @@ class OptunaSweep:
             folder.tell(results, self._retrain(space, results))
             if loop.first_failure is not None and loop.fruitless:
                 detail = loop.first_failure.detail or loop.first_failure.reason
-                raise SweepFailed(f"{detail.rstrip()}\nevery trial failed, the first with this")
+                raise SweepError(f"{detail.rstrip()}\nevery trial failed, the first with this")
             front = results.get("front", [])
             return SweepResult(path, results["trials"], results["best"], front)
 
@@ -258,7 +258,11 @@ class OptunaSweep:
         return visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
 
     def _budget_gb(self) -> float:
-        return float(OmegaConf.select(self._config, "gpu.memory_limit_gb") or 0.0)
+        from explr.utils.gpu import memory_budget_gb
+
+        if "gpu" not in self._config:
+            return 0.0  # another app's own affair
+        return memory_budget_gb(OmegaConf.select(self._config, "gpu.memory_limit_gb"))
 
     def _preload(self) -> list[str]:
         """The framework, and what else the launcher's config names."""

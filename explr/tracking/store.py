@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import chdir, closing, nullcontext
+from contextlib import ExitStack, chdir, closing
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
@@ -37,8 +37,14 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     from mlflow import MlflowClient
 
-    # A new store's own experiment keeps its artifacts below the folder that it was made in.
-    with chdir(explr_home()) if is_local_store(uri) else nullcontext():
+    with ExitStack() as stack:
+        if is_local_store(uri):
+            from filelock import FileLock
+
+            # Two processes that make one store at the same time break it for each other.
+            stack.enter_context(FileLock(explr_home() / "store.lock"))
+            # Its own experiment keeps artifacts below the folder that it was made in.
+            stack.enter_context(chdir(explr_home()))
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from explr.core.errors import SweepFailed
+from explr.core.errors import SweepError
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.study import SpaceOf, Study
 
@@ -99,7 +99,7 @@ class SweepLoop:
 
         Raises:
             KeyboardInterrupt: the sweep was interrupted; unfinished trials stay unfinished.
-            SweepFailed: more trials failed than `max_failure_rate` bears.
+            SweepError: more trials failed than `max_failure_rate` bears.
         """
         begin = time.monotonic()
         for number, params in self._study.unfinished(self._space_of):
@@ -223,7 +223,7 @@ class SweepLoop:
         self._forget(trial)
         rate = self._failed / self._told
         if self._told >= 5 and rate > self._limits.max_failure_rate:
-            raise SweepFailed(
+            raise SweepError(
                 f"{self._failed} of {self._told} trials failed, more than "
                 f"tuner.max_failure_rate={self._limits.max_failure_rate:g} allows"
             )

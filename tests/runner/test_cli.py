@@ -55,7 +55,7 @@ def test_the_config_is_shown(explr) -> None:
     config = yaml.safe_load(done.stdout)
     assert (config["lr"], config["gpu"]["device"], config["search_space"]) == (3, "cpu", {})
     package = explr("--cfg", "job", "--package", "gpu", "--resolve")
-    assert package.stdout == "# @package gpu\ndevice: auto\nmemory_limit_gb: 24.0\n"
+    assert package.stdout == "# @package gpu\ndevice: auto\nmemory_limit_gb: null\n"
 
 
 def test_hydra_s_own_flags(explr) -> None:

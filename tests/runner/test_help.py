@@ -58,7 +58,7 @@ def test_hyperparameters_are_described(shown: str) -> None:
 def test_every_setting_is_listed(shown: str) -> None:
     for key in ROOT_KEYS - {"hydra", "search_space"}:
         assert re.search(rf"^    {key}[.=]", shown, re.MULTILINE), key
-    assert "gpu.memory_limit_gb=24.0" in shown
+    assert "gpu.memory_limit_gb=null" in shown
     assert "framework.threads=null" in shown
 
 

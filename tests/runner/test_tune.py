@@ -7,7 +7,7 @@ import pytest
 
 import explr
 from explr import TrainingContext, TrialPruned
-from explr.core.errors import ConfigError, SweepFailed, UsageError
+from explr.core.errors import ConfigError, SweepError, UsageError
 
 SEARCH = ["tracking=off", "tuner=optuna", "tuner/sampler=random", "lr=interval(1,2)"]
 
@@ -76,7 +76,7 @@ def test_if_every_trial_fails_the_first_error_is_raised() -> None:
     def failing(ctx: TrainingContext) -> float:
         raise ZeroDivisionError(f"no luck in {ctx.trial_number}")
 
-    with pytest.raises(SweepFailed, match="ZeroDivisionError: no luck in 0"):
+    with pytest.raises(SweepError, match="ZeroDivisionError: no luck in 0"):
         explr.tune(SEARCH, failing, n_trials=2)
 
 

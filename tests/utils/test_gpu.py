@@ -17,6 +17,17 @@ int nvmlInit_v2(void) { return 0; }
 int nvmlInitWithFlags(unsigned int flags) { return 0; }
 int nvmlShutdown(void) { return 0; }
 int nvmlDeviceGetCount_v2(unsigned int *count) { *count = 2; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {
+  *device = (void *)(unsigned long)(index + 1);
+  return 0;
+}
+typedef struct { unsigned long long total, free, used; } memory_t;
+int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory) {
+  memory->total = (device == (void *)1 ? 32ULL : 16ULL) << 30;
+  memory->free = memory->total;
+  memory->used = 0;
+  return 0;
+}
 const char *nvmlErrorString(int code) { return "error"; }
 """
 
@@ -45,19 +56,23 @@ def build_driver(folder: Path, source: str) -> Path:
 
 
 def count_with(driver: Path, visible: str | None = None) -> int:
+    return int(run_with(driver, COUNT, visible))
+
+
+def run_with(driver: Path, code: str, visible: str | None = None) -> str:
     environment = {**os.environ, "LD_LIBRARY_PATH": str(driver)}
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     if visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible
     done = subprocess.run(
-        [sys.executable, "-c", COUNT],
+        [sys.executable, "-c", code],
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    return int(done.stdout)
+    return done.stdout
 
 
 def test_counts_what_the_driver_has(driver: Path) -> None:
@@ -99,3 +114,24 @@ def test_no_driver_is_no_gpu(tmp_path: Path) -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has an NVIDIA driver")
     assert count_with(tmp_path) == 0
+
+
+BUDGET = "from explr.utils.gpu import memory_budget_gb; print(memory_budget_gb({}))"
+
+
+@pytest.mark.parametrize(
+    ("gib", "configured", "budget"),
+    [(32, None, 24.0), (16, None, 14.4), (16, 20, 20.0), (16, 0, 0.0)],
+)
+def test_the_default_budget_fits_the_smallest_card(
+    tmp_path: Path, gib: int, configured: float | None, budget: float
+) -> None:
+    driver = build_driver(tmp_path, DRIVER_WITH_TWO_GPUS.replace("16ULL", f"{gib}ULL"))
+    assert float(run_with(driver, BUDGET.format(configured))) == pytest.approx(budget)
+
+
+def test_a_card_that_keeps_its_memory_to_itself_counts_all_the_same(tmp_path: Path) -> None:
+    source = DRIVER_WITH_TWO_GPUS.replace("memory->used = 0;\n  return 0;", "return 3;")
+    driver = build_driver(tmp_path, source)
+    assert count_with(driver) == 2
+    assert float(run_with(driver, BUDGET.format(None))) == 24.0

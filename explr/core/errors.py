@@ -9,7 +9,7 @@
     │   ├── MissingDependencyError
     │   ├── DeviceError         the device is not there
     │   └── ResultError         `train_model` returned something that is no result
-    ├── SweepError             too many of a sweep's trials failed, or all of them
+    ├── SweepError              too many of a sweep's trials failed, or all of them
     ├── CheckpointError         no usable checkpoint
     └── TrackingError           the run cannot be tracked
     TrialPruned                 not an error: ends a trial early, keeping what it reported

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,11 @@ from explr.core.errors import CheckpointError
 
 class Tracker(Protocol):
     """Records what a training does. No method waits for a network."""
+
+    @property
+    def metric_names(self) -> AbstractSet[str]:
+        """Names of the metrics that were recorded so far."""
+        ...
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """Record one value of a metric.

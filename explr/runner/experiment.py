@@ -166,8 +166,9 @@ def run_training(
         try:
             returned = call_train_function(prepared.train_model, context)
             result = read_result(returned, config.objective)
+            fresh = {n: v for n, v in result.metrics.items() if n not in tracker.metric_names}
             tracker.log_metrics(
-                {**result.metrics, "objective": result.primary_metric}, result.epochs_completed
+                {**fresh, "objective": result.primary_metric}, result.epochs_completed
             )
         except TrialPruned as pruned:
             tracker.set_tag("explr.state", "PRUNED")

@@ -128,7 +128,11 @@ def _result_line(outcome: Outcome) -> str:
     result = outcome.result
     assert result is not None
     epochs = f" after {result.epochs_completed} epochs" if result.epochs_completed else ""
-    others = "".join(f"  {name} {value:.6g}" for name, value in result.metrics.items())
+    others = "".join(
+        f"  {name} {value:.6g}"
+        for name, value in result.metrics.items()
+        if name != result.primary_metric_name
+    )
     return (
         f"Result: {result.primary_metric_name} {result.primary_metric:.6g}{others}"
         f"{epochs} in {outcome.duration_s:.1f} s"

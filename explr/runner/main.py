@@ -12,7 +12,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
@@ -24,13 +23,10 @@ from explr.runner.arguments import parse_arguments, program, version_line
 from explr.runner.faults import INTERRUPTED, report_fault
 from explr.runner.overlay import SCRIPT_SPACE, restore, store_script_space
 from explr.runner.trials import Trials, gathering
+from explr.utils.signals import interrupt
 
 if TYPE_CHECKING:
     from explr.core.protocols import TrainFunction
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came; treated as Ctrl-C is."""
 
 
 def main(
@@ -166,10 +162,7 @@ def _errors_passed_on() -> Iterator[None]:
 def _interruptible() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C."""
 
-    def terminate(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:

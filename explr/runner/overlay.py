@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from explr.core.config import ROOT_KEYS
 from explr.runner.arguments import saved_overrides, saved_run
+from explr.tuning.search_space import literal
 
 SCRIPT_SPACE = "search_space=script"
 """Chooses the hyperparameters that a script gave to `explr.main`."""
@@ -79,18 +79,3 @@ def as_overrides(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]
             yield from as_overrides(value, f"{name}.")
         else:
             yield f"++{name}={literal(value)}"
-
-
-def literal(value: Any) -> str:
-    """A value in Hydra's override grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{k}:{literal(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(literal(v) for v in value) + "]"
-    return QuotedString(str(value), Quote.double).with_quotes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,11 @@ class ReportingTracker:
         self._reporter = reporter
         self._objective = objective
         self._count = 0
+
+    @property
+    def metric_names(self) -> AbstractSet[str]:
+        """See `Tracker.metric_names`."""
+        return self.inner.metric_names
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """See `Tracker.log_metric`.

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.errors import UsageError
-from explr.runner.overlay import FILE_OVERLAY, literal, store_file_overlay
+from explr.runner.overlay import FILE_OVERLAY, store_file_overlay
+from explr.tuning.search_space import literal
 
 GROUPS = frozenset({"framework", "tuner", "tracking", "gpu", "search_space", "experiment"})
 """Config groups that a file may choose an option of: `framework: tensorflow`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,13 @@ class ExplrTracker:
         self._copies = Copies(folder)
         self._open_mlflow_run = open_mlflow_run
         self._names: set[str] = set()
+        self._metric_names: set[str] = set()
         self._not_finite: set[str] = set()
+
+    @property
+    def metric_names(self) -> AbstractSet[str]:
+        """Names of the metrics that were recorded so far."""
+        return self._metric_names
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """Record one value of a metric, in microseconds.
@@ -81,7 +88,8 @@ class ExplrTracker:
                 return
         self._journal.write({"k": "metrics", "t": now_ms(), "s": at, "m": values})
         for name, value in values.items():
-            if name not in self._names:
+            if name not in self._metric_names:
+                self._metric_names.add(name)
                 self._tell_name("metric", name)
             if not math.isfinite(value) and name not in self._not_finite:
                 self._not_finite.add(name)
@@ -176,6 +184,11 @@ class ExplrTracker:
 
 class NullTracker:
     """Records nothing: what `tracking=off` gives to a training."""
+
+    @property
+    def metric_names(self) -> AbstractSet[str]:
+        """None."""
+        return frozenset()
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """Check the value and forget it."""

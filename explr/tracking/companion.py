@@ -25,6 +25,7 @@ from explr.tracking.liveness import Liveness
 from explr.tracking.position import read_position
 from explr.tracking.processes import ProcessIdentity, identity_of, is_alive
 from explr.tracking.shipping import PATIENCE_S, POLL_S, Shipping
+from explr.utils.priority import stand_back
 
 LOG_FILE = "mirror.log"
 """Where companions write what happens to them, in EXPLR_HOME."""
@@ -158,6 +159,7 @@ def _environment() -> dict[str, str]:
 def main() -> None:
     """Follow the order on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stand_back(os.getpid())
     logging.basicConfig(
         level=logging.INFO, format=f"[%(asctime)s][{os.getpid()}][%(levelname)s] %(message)s"
     )

@@ -13,6 +13,7 @@ from explr.tracking.home import artifact_root
 from explr.tracking.loopback import HOST, listen, past_proxies
 from explr.tracking.processes import identity_of
 from explr.tracking.server_record import MARK, ServerRecord, ServerState
+from explr.utils.priority import stand_back
 
 _FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
 """Settings that would change the server or reach it for no reason: credentials of a remote server,
@@ -50,6 +51,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
             )
     finally:
         os.close(log)
+    stand_back(process.pid)
     started = identity_of(process.pid).started
     process.returncode = 0  # nobody waits for it, and Popen is not to complain of that
     state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)

@@ -1,7 +1,4 @@
-"""Searching for hyperparameters: what a tuner is, and the loop behind it.
-
-The tuners themselves stand where the rooms are wired, and are reached by their names here.
-"""
+"""Searching for hyperparameters: what a tuner is, and the loop behind it."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from explr.runner.tuners import OptunaTuner
     from explr.tuning.base import BaseTuner, SweepResult
+    from explr.tuning.optuna_tuner import OptunaTuner
     from explr.tuning.search_space import SearchSpaceBuilder
 
 _HOMES = {
     "BaseTuner": "explr.tuning.base",
-    "OptunaTuner": "explr.runner.tuners",
+    "OptunaTuner": "explr.tuning.optuna_tuner",
     "SearchSpaceBuilder": "explr.tuning.search_space",
     "SweepResult": "explr.tuning.base",
 }

@@ -1,4 +1,4 @@
-"""Tuners as objects, for those who would rather not write overrides."""
+"""Optuna as an object, for those who would rather not write overrides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from explr.core.protocols import TrainFunction
-from explr.runner.notebook import tune
 from explr.tuning.base import BaseTuner, SweepResult
 from explr.tuning.search_space import literal
 
@@ -49,11 +48,13 @@ class OptunaTuner(BaseTuner):
 
     def optimize(self, train_model: TrainFunction, search_space: Mapping[str, Any]) -> SweepResult:
         """See `BaseTuner.optimize`."""
+        import explr  # its public face, which wires a sweep for everybody
+
         ranges = [
             f"++{name}={value if isinstance(value, str) else literal(value)}"
             for name, value in search_space.items()
         ]
-        return tune([*self._overrides, *ranges], train_model)
+        return explr.tune([*self._overrides, *ranges], train_model)
 
 
 def _key(name: str) -> str:

@@ -1,0 +1,174 @@
+"""Every fenced block of the README and of `docs/` runs as it stands, in a fresh folder a page."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINE_TIMEOUT_S = 120
+
+SKIPPED = {
+    "make run": "makes an environment and downloads PyTorch",
+    "make test": "makes an environment, downloads both frameworks, and runs these tests",
+    "pip install 'explr-train[torch]'": "downloads PyTorch",
+}
+"""Lines that need the network or minutes, each with its reason."""
+
+KEEPER = """
+import sys
+from explr.tracking.companion import ensure_companion
+from explr.tracking.home import local_store_uri
+ensure_companion(local_store_uri(), serve=False, port=5000)
+sys.stdin.read()
+"""
+"""Keeps one companion for all commands; else each has its own, which imports MLflow anew."""
+
+KNOWN = {"bash", "python", "yaml", "text", "mermaid"}
+"""Languages of blocks; `text` and `mermaid` are for people to look at."""
+
+
+class Block(NamedTuple):
+    """A fenced block.
+
+    Args:
+        language: what stands behind the fence.
+        text: its content.
+        line: number of its first line in the page.
+    """
+
+    language: str
+    text: str
+    line: int
+
+    @property
+    def file(self) -> str | None:
+        """The file that the block is: its first comment, which Hydra's own may precede."""
+        name = re.match(r"(?:# @package \w+\n)?# ([\w./-]+\.(?:py|ya?ml))\n", self.text)
+        return name[1] if name else None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(found[1], found[2], text[: found.start(2)].count("\n") + 1)
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    ]
+
+
+def commands_of(block: Block) -> Iterator[tuple[int, str]]:
+    """The commands of a block with their line numbers, without the comments behind them."""
+    for number, line in enumerate(block.text.splitlines(), block.line):
+        command = re.sub(r"(^|\s)#\s.*$", "", line).strip()
+        if command:
+            yield number, command
+
+
+def is_skipped(command: str) -> bool:
+    return command in SKIPPED
+
+
+class Shell:
+    """Runs commands as a user of this environment would type them.
+
+    Args:
+        folder: working directory.
+        home: EXPLR_HOME.
+    """
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self._folder = folder
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        self.environment = {
+            **os.environ,
+            "PATH": path,
+            "EXPLR_HOME": str(home),
+            "EXPLR_AUTOSTART": "0",
+        }
+
+    def __call__(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", command],
+            cwd=self._folder,
+            env=self.environment,
+            timeout=LINE_TIMEOUT_S,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One EXPLR_HOME for all pages; a server that was started there does not outlive them."""
+    folder = tmp_path_factory.mktemp("home")
+    shell = Shell(folder, folder)
+    keeper = [sys.executable, "-c", KEEPER]
+    with subprocess.Popen(keeper, stdin=subprocess.PIPE, env=shell.environment):
+        yield folder
+    shell("explr mlflow-ui --stop")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_runs(page: Path, tmp_path: Path, home: Path) -> None:
+    shell = Shell(tmp_path, home)
+    for block in blocks_of(page):
+        place = f"{page.name}:{block.line}"
+        if block.language in ("python", "yaml"):
+            assert block.file, f"{place}: the first line must name the file"
+            (tmp_path / block.file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+        elif block.language == "bash":
+            for number, command in commands_of(block):
+                if is_skipped(command):
+                    continue
+                done = shell(command)
+                assert done.returncode == 0, f"{page.name}:{number}: {command}\n{done.stderr}"
+                assert "Traceback" not in done.stdout + done.stderr, f"{page.name}:{number}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_are_of_a_known_kind(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = blocks_of(page)
+    assert 2 * len(blocks) == len(re.findall(r"^```", text, flags=re.MULTILINE))
+    for block in blocks:
+        place = f"{page.name}:{block.line}"
+        assert block.language in KNOWN, place
+        if block.language == "python":
+            compile(block.text, place, "exec")
+        elif block.language == "yaml":
+            assert isinstance(yaml.safe_load(block.text), dict), place
+
+
+def test_only_what_needs_the_network_or_minutes_is_skipped() -> None:
+    lines = [
+        command
+        for page in PAGES
+        for block in blocks_of(page)
+        if block.language == "bash"
+        for _, command in commands_of(block)
+    ]
+    assert set(SKIPPED) <= set(lines)
+    assert all(re.match(r"make (run|test)$|pip install ", line) for line in SKIPPED)
+    assert all(SKIPPED.values())
+
+
+def test_a_server_that_a_block_starts_is_stopped_in_it() -> None:
+    for page in PAGES:
+        for block in blocks_of(page):
+            if block.language != "bash":
+                continue
+            servers = [c for _, c in commands_of(block) if c.startswith("explr mlflow-ui")]
+            assert not servers or servers[-1] == "explr mlflow-ui --stop", f"{page.name}"

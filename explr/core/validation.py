@@ -66,6 +66,9 @@ def typed(node: DictConfig, key: str, schema: type, faults: list[str]) -> Any:
         faults.append(f"{key} must be a mapping with the keys of {schema.__name__}")
         return None
     try:
+        known_keys = {each.name for each in fields(schema)}
+        if OmegaConf.get_type(group) is schema and set(group) <= known_keys:
+            return OmegaConf.to_object(group)  # as the config tree composes it: the quick way
         values = OmegaConf.to_container(group, resolve=True)  # while the root is still above it
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
     except (ConfigAttributeError, ConfigKeyError) as error:

@@ -20,10 +20,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import cloudpickle
+
 from explr.core.errors import ExplrError
+from explr.utils.signals import interrupt
 
 PR_SET_PDEATHSIG = 1
 """From `linux/prctl.h`: the signal that a process gets when its parent ends."""
@@ -142,9 +144,15 @@ class ForkServer:
             gc.freeze()  # a collection in a job would copy every page that it looks at
             self._controller.send(_cuda_is_initialized())
         elif isinstance(message, Start):
-            pid = os.fork()
+            server = os.getpid()
+            try:
+                pid = os.fork()
+            except OSError:  # no memory or no process left; the other jobs go on
+                traceback.print_exc()
+                self._controller.send(Ended(message.key, 1))
+                return
             if pid == 0:
-                self._become(message)
+                self._become(message, server)
             self._keys[pid] = message.key
             self._controller.send(Started(message.key, pid))
         else:
@@ -157,20 +165,22 @@ class ForkServer:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            key = self._keys.pop(pid)
+            key = self._keys.pop(pid, None)
+            if key is None:  # a helper that an imported module started
+                continue
             # What the job left running in its session, DataLoader workers for one, ends with it.
             signal_session(pid, signal.SIGKILL)
             self._controller.send(Ended(key, os.waitstatus_to_exitcode(status)))
 
-    def _become(self, job: Start) -> None:
+    def _become(self, job: Start, server: int) -> None:
         """Be the job, in the forked process; never returns."""
         code = 1
         try:
             os.setsid()
-            _die_with_parent()
+            _die_with(server)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, _interrupt)
+            signal.signal(signal.SIGTERM, interrupt)
             self._controller.close()
             os.environ.update(job.environment)
             if job.output is not None:
@@ -192,15 +202,25 @@ def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
         outcome, code = error, 1
         if not isinstance(error, Exception):
             traceback.print_exc()
+    content, code = _pickled(outcome, code)
     aside = file.with_suffix(".writing")
-    aside.write_bytes(pickle.dumps(outcome))
+    aside.write_bytes(content)
     aside.replace(file)
     return code
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Let a job that is to end close its files and its run, as Ctrl-C does."""
-    raise KeyboardInterrupt
+def _pickled(outcome: Any, code: int) -> tuple[bytes, int]:
+    """The answer as the controller can read it, or an error that says why it cannot."""
+    try:
+        content = cloudpickle.dumps(outcome)
+        pickle.loads(content)  # many an exception pickles, and cannot be made again
+        return content, code
+    except Exception as error:  # noqa: BLE001 - it is told
+        if isinstance(outcome, BaseException):
+            text = f"{type(outcome).__name__}: {outcome}"
+        else:
+            text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
+        return pickle.dumps(ExplrError(text)), 1
 
 
 def _nothing(argument: Any) -> None:
@@ -219,13 +239,12 @@ def signal_session(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
-def _die_with_parent() -> None:
+def _die_with(server: int) -> None:
     """Have the kernel end this process when the server ends, however it ends."""
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before that was said
-            os._exit(1)
+    if os.getppid() != server:  # it ended before that was said
+        os._exit(1)
 
 
 def _redirect(output: str) -> None:
@@ -242,5 +261,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     controller = Connection(int(sys.argv[1]))
-    sys.path[:] = controller.recv()  # before anything that may have to be found on it
+    # Before anything that may have to be found on the path; a job records the command it is of.
+    sys.path[:], sys.argv[:] = controller.recv()
     ForkServer(controller).serve()

@@ -106,7 +106,7 @@ class LocalPool:
         )
         theirs.close()
         connection = Connection(ours.detach())
-        connection.send(sys.path)
+        connection.send((sys.path, sys.argv))
         connection.send_bytes(cloudpickle.dumps(SetUp(preload, self._prepare, self._run)))
         try:
             answer = connection.recv()

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,10 @@ class LocalLauncher(Launcher):
         from explr.utils.gpu import nvidia_gpu_count
 
         task = HydraTask(self._config, self._context, self._task)
-        devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
-        leases = divide(self._n_jobs, devices, 0.0)
+        device, budget_gb = self._gpu_settings()
+        setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = [] if device == "cpu" else visible_devices(setting, nvidia_gpu_count())
+        leases = divide(self._n_jobs, devices, budget_gb)
         waiting = [
             HydraJob(initial_job_idx + i, list(overrides))
             for i, overrides in enumerate(job_overrides)
@@ -68,11 +70,22 @@ class LocalLauncher(Launcher):
                     job, lease = waiting.pop(0), leases.pop()
                     log.info("\t#%d : %s", job.number, " ".join(filter_overrides(job.overrides)))
                     held[job.number] = lease
+                    if lease.memory_gb:
+                        job.overrides.append(f"++gpu.memory_limit_gb={lease.memory_gb}")
                     pool.start(job.number, job, environment=lease.environment)
                 for answer in pool.wait(None):
                     leases.append(held.pop(answer.key))
                     returns[answer.key] = answer.value or _failed(answer.error)
         return [returns[number] for number in sorted(returns)]
+
+    def _gpu_settings(self) -> tuple[str, float]:
+        """Device and memory budget in GiB of explr's own trainings; other apps have none."""
+        from explr.tracking.callback import OWN_TASK
+
+        if not getattr(self._task, OWN_TASK, False):
+            return "auto", 0.0
+        budget_gb = OmegaConf.select(self._config, "gpu.memory_limit_gb")
+        return str(OmegaConf.select(self._config, "gpu.device")), float(budget_gb or 0.0)
 
 
 def _failed(error: BaseException | None) -> JobReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -56,11 +57,25 @@ class OptunaSweeper(Sweeper):
         """Take in what Hydra composed."""
         from explr.runner.sweep import OptunaSweep
 
+        self._task = task_function
         self._sweep = OptunaSweep(self._settings, config, hydra_context, task_function)
 
     def sweep(self, arguments: list[str]) -> SweepResult:
-        """Run the sweep."""
-        return self._sweep.run(arguments)
+        """Run the sweep.
+
+        Raises:
+            ConfigCompositionException: explr's complaint, in an app that is not its own: Hydra
+                shows it without a traceback.
+        """
+        from explr.core.errors import ExplrError
+        from explr.tracking.callback import OWN_TASK
+
+        try:
+            return self._sweep.run(arguments)
+        except ExplrError as error:
+            if getattr(self._task, OWN_TASK, False):
+                raise
+            raise ConfigCompositionException(str(error)) from None
 
     def plan(self, arguments: list[str], samples: int) -> list[HydraJob]:
         """The jobs of the first trials, launching nothing."""

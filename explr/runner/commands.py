@@ -98,8 +98,9 @@ def tune(
     from explr.runner.main import run_command_line
     from explr.runner.settings_file import command_line
 
-    chosen = [f"tuner={tuner}"] + ([f"tuner.n_trials={n_trials}"] if n_trials else [])
-    sys.exit(run_command_line(["-m", *command_line(config, train_fn, [*chosen, *overrides])]))
+    chosen = [f"tuner.n_trials={n_trials}"] if n_trials else []
+    line = command_line(config, train_fn, [*chosen, *overrides], {"tuner": tuner})
+    sys.exit(run_command_line(["-m", *line]))
 
 
 @commands.command()

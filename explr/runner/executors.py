@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
 
 from explr.core.errors import ExplrError, TrialPruned
 from explr.launching.hydra_job import HydraJob, HydraTask
@@ -45,9 +44,8 @@ class RunTrial:
         """Run a job; an exception of the task becomes an outcome."""
         try:
             return judge(self.task.run(job, own_process=True), self.objectives)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            code = getattr(stop, "code", None)
-            return Outcome("RUNNING" if code is None else "FAIL", reason=f"ended with {code}")
+        except BaseException as error:  # noqa: BLE001 - it is the outcome
+            return unjudged(error)
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,15 @@ class Prepare:
             check_target(self.task.config)
 
 
+def unjudged(error: BaseException) -> Outcome:
+    """What it means that a job was ended by something that Hydra does not catch."""
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome("RUNNING", reason="ended by a signal")
+    if isinstance(error, SystemExit):
+        return Outcome("FAIL", reason=f"the training called exit({error.code})")
+    return _failed(error)
+
+
 def judge(returned: JobReturn, objectives: int) -> Outcome:
     """What a finished job means for its trial.
 
@@ -78,14 +85,8 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
     if returned.status is not JobStatus.COMPLETED:
         if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
             return Outcome("PRUNED", reason=str(value))
-        if isinstance(value, ExplrError):
-            return Outcome("FAIL", reason=str(value))
-        reason = f"{type(value).__name__}: {value}"
-        if isinstance(value, MemoryError) or type(value).__name__ == "OutOfMemoryError":
-            reason = f"out of memory: {value}"
-        own = user_traceback(value) or value.__traceback__
-        detail = "".join(traceback.format_exception(type(value), value, own))
-        return Outcome("FAIL", reason=reason, detail=detail)
+        if isinstance(value, BaseException):
+            return _failed(value)
     values = value if isinstance(value, (list, tuple)) else (value,)
     if len(values) != objectives:
         return Outcome("FAIL", reason=f"returned {len(values)} values for {objectives} objectives")
@@ -99,6 +100,20 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
             return Outcome("FAIL", reason=f"returned {one!r}, which is no number")
         numbers.append(number)
     return Outcome("COMPLETE", tuple(numbers))
+
+
+def _failed(error: BaseException) -> Outcome:
+    """What an exception means for its trial."""
+    if isinstance(error, ExplrError):
+        return Outcome("FAIL", reason=str(error))
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        reason = f"out of memory: {error}".removesuffix(": ")
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        reason = f"no space left at {error.filename or os.getcwd()}"
+    own = user_traceback(error) or error.__traceback__
+    detail = "".join(traceback.format_exception(type(error), error, own))
+    return Outcome("FAIL", reason=reason, detail=detail)
 
 
 class LocalExecutor:
@@ -192,9 +207,16 @@ class InlineExecutor:
 
     def start(self, job: Job) -> None:
         """See `Executor.start`."""
-        with reporting_to(self._report, job.key):
-            returned = self._run.task.run(self._job_of(job, None))
-        self._ended.append((job, judge(returned, self._run.objectives)))
+        try:
+            with reporting_to(self._report, job.key):
+                returned = self._run.task.run(self._job_of(job, None))
+            outcome = judge(returned, self._run.objectives)
+        except BaseException as error:
+            outcome = unjudged(error)
+            if isinstance(error, KeyboardInterrupt):  # meant for the sweep too
+                raise
+        finally:
+            self._ended.append((job, outcome))
 
     def wait(self, timeout_s: float | None) -> list[tuple[Job, Outcome]]:
         """See `Executor.wait`."""
@@ -208,70 +230,5 @@ class InlineExecutor:
         """See `Executor.close`."""
 
 
-class LauncherExecutor:
-    """Any launcher of Hydra's, given one job at a time from as many threads as there are slots.
-
-    Args:
-        launcher: makes a launcher that is set up; called once a job.
-        job_of: turns a trial's job into Hydra's.
-        slots: jobs at the same time.
-        channel: where jobs report.
-        objectives: number of values that a job must return.
-    """
-
-    def __init__(
-        self,
-        launcher: Callable[[], Launcher],
-        job_of: JobOf,
-        slots: int,
-        channel: ChannelServer,
-        objectives: int,
-    ) -> None:
-        self._launcher = launcher
-        self._job_of = job_of
-        self.slots = slots
-        self._channel = channel
-        self._objectives = objectives
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="explr-launch")
-        self._running: dict[Future[Outcome], Job] = {}
-
-    def start(self, job: Job) -> None:
-        """See `Executor.start`."""
-        self._running[self._threads.submit(self._launch, job)] = job
-
-    def wait(self, timeout_s: float | None) -> list[tuple[Job, Outcome]]:
-        """See `Executor.wait`."""
-        done, _ = wait_for(self._running, timeout_s, FIRST_COMPLETED)
-        return [(self._running.pop(future), future.result()) for future in done]
-
-    def stop(self, job: Job, grace_s: float) -> None:
-        """See `Executor.stop`; a launcher of Hydra's gives no way to end a job."""
-
-    def close(self) -> None:
-        """See `Executor.close`."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _launch(self, job: Job) -> Outcome:
-        hydra_job = self._job_of(job, None)
-        variables = [
-            f"++hydra.job.env_set.{name}={_quoted(text)}"
-            for name, text in self._channel.variable(job.key).items()
-        ]
-        try:
-            (returned,) = self._launcher().launch(
-                [[*hydra_job.overrides, *variables]], initial_job_idx=hydra_job.number
-            )
-        except Exception as error:  # noqa: BLE001 - one job's trouble stays that job's
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            return Outcome("FAIL", reason=reason, died=True, detail=traceback.format_exc())
-        return judge(returned, self._objectives)
-
-
-def _quoted(text: str) -> str:
-    from explr.tuning.search_space import quoted
-
-    return quoted(text)
-
-
-def _conforms(one: LocalExecutor, two: InlineExecutor, three: LauncherExecutor) -> list[Executor]:
-    return [one, two, three]
+def _conforms(one: LocalExecutor, two: InlineExecutor) -> list[Executor]:
+    return [one, two]

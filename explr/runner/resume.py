@@ -27,6 +27,11 @@ def resume(folder: Path | None) -> NoReturn:
         command = json.loads((folder / COMMAND_FILE).read_text())
     except FileNotFoundError:
         raise UsageError(f"{folder} is no folder of a sweep: it has no {COMMAND_FILE}") from None
+    if "argv" not in command:
+        raise UsageError(
+            f"the sweep in {folder} was begun from Python: run it again with "
+            f"tuner.study_name={command['study']}"
+        )
     os.chdir(command["cwd"])
     where = f"hydra.sweep.dir={quoted(str(folder))}"
     os.execv(sys.executable, [sys.executable, *command["argv"], where])

@@ -43,7 +43,12 @@ def read_settings(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def command_line(path: Path, train_function: str | None, line: Sequence[str] = ()) -> list[str]:
+def command_line(
+    path: Path,
+    train_function: str | None,
+    line: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+) -> list[str]:
     """What to put on Hydra's command line for a file.
 
     A file with a `defaults` list is a primary config of Hydra's. Any other is laid over the
@@ -53,6 +58,7 @@ def command_line(path: Path, train_function: str | None, line: Sequence[str] = (
         path: the file.
         train_function: the training function, if it is named beside the file.
         line: overrides and flags that win over the file.
+        options: options of groups that win over the file's, whose settings of the group stay.
 
     Raises:
         UsageError: the file cannot be used.
@@ -63,8 +69,10 @@ def command_line(path: Path, train_function: str | None, line: Sequence[str] = (
         if path.suffix != ".yaml":
             raise UsageError(f"{path} has a `defaults` list: Hydra wants it to end in .yaml")
         folder = str(path.resolve().parent)
-        return ["--config-dir", folder, "--config-name", path.stem, *chosen, *line]
-    options = {key: values.pop(key) for key in list(values) if _is_choice(key, values[key])}
+        named = [f"{key}={value}" for key, value in (options or {}).items()]
+        return ["--config-dir", folder, "--config-name", path.stem, *named, *chosen, *line]
+    given = {key: values.pop(key) for key in list(values) if _is_choice(key, values[key])}
+    options = given | dict(options or {})
     for key in {word.partition("=")[0] for word in line}:
         options.pop(key, None)
         if key in GROUPS:

@@ -21,11 +21,15 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.errors import ConfigError, SweepError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.lease import Lease, divide, visible_devices
-from explr.runner.executors import InlineExecutor, LauncherExecutor, LocalExecutor
-from explr.runner.overlay import FILE_OVERLAY
-from explr.runner.sweep_folder import SweepFolder
-from explr.runner.sweep_record import note_results, open_record
+from explr.runner.any_launcher import LauncherExecutor, listening_host, make_ready
+from explr.runner.arguments import program
+from explr.runner.executors import InlineExecutor, LocalExecutor
+from explr.runner.overlay import FILE_OVERLAY, SCRIPT_SPACE
+from explr.runner.sweep_folder import SweepFolder, remembered_study
+from explr.runner.sweep_record import note_results, open_record, refuse_shared_store, sole_study
 from explr.runner.sweep_space import SweepSpace
+from explr.runner.termination import terminable
+from explr.tracking.callback import OWN_TASK
 from explr.tuning.base import Executor, Job, SweepResult
 from explr.tuning.channel import ChannelServer
 from explr.tuning.lock import sole_controller
@@ -36,6 +40,7 @@ from explr.tuning.study import Study
 log = logging.getLogger("explr.sweep")
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+GRID = "explr.tuning.grid.Grid"
 LOCAL = "explr.plugins.local_launcher.LocalLauncher"
 
 
@@ -87,6 +92,9 @@ class OptunaSweep:
         self._config = config
         self._context = context
         self._task = task
+        sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+        assert isinstance(sweep, dict)
+        self._own_folders = sweep["subdir"] != "${hydra.job.num}"
 
     def run(self, arguments: list[str]) -> SweepResult:
         """Search until the limits are reached, and write the results.
@@ -100,24 +108,30 @@ class OptunaSweep:
             KeyboardInterrupt: the sweep was interrupted; `explr resume` goes on with it.
         """
         settings = self._settings
+        refuse_shared_store(settings.storage, self._config)
         space = self.space(arguments)
         path = Path(self._config.hydra.sweep.dir).absolute()
         path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
+            stack.enter_context(terminable())
             stack.enter_context(sole_controller(path))
-            study = self._study(path, space)
-            study.check_space(space.base)
+            study = self._study(path, space, settings.storage)
+            if settings.storage is not None:  # other folders may search in it too
+                stack.enter_context(sole_study(settings.storage, study.name))
+            study.check_space(space.every)
+            study.enqueue(settings.enqueue, space.every)
             limits = replace(settings.limits, n_trials=min(settings.limits.n_trials, study.size))
-            study.enqueue(settings.enqueue, space.base)
-            folder = SweepFolder(path, study, settings.limits.replicates)
-            folder.remember_command()
+            folder = SweepFolder(path, study, settings.limits.replicates, space.value)
+            folder.remember_command(arguments)
+            if self._own_folders:
+                log.warning("hydra.sweep.subdir is left out: a trial's folder is its number")
             record = open_record(self._context, self._config)
             holder: list[SweepLoop] = []
 
             def report(key: int, step: int, value: float) -> bool:
                 return holder[0].report(key, step, value)
 
-            channel = ChannelServer(report)
+            channel = ChannelServer(report, self._listening_host())
             stack.callback(channel.close)
             executor = self._executor(space, channel, folder, report)
             stack.callback(executor.close)
@@ -133,7 +147,7 @@ class OptunaSweep:
                 results = folder.write_results()
                 note_results(record, results)
             folder.tell(results, self._retrain(space, results))
-            if loop.first_failure is not None and loop.fruitless:
+            if loop.first_failure is not None and folder.fruitless:
                 detail = loop.first_failure.detail or loop.first_failure.reason
                 raise SweepError(f"{detail.rstrip()}\nevery trial failed, the first with this")
             front = results.get("front", [])
@@ -148,7 +162,9 @@ class OptunaSweep:
         if FILE_OVERLAY in job.overrides:  # what the file said is in the trial's own folder
             again = quoted(str(Path(best["dir"], "again")))
             return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
-        own = ("tuner", "hydra", "+hydra", "++hydra", "search_space=")
+        own: tuple[str, ...] = ("tuner", "hydra", "+hydra", "++hydra")
+        if program() != "explr":  # what a script says of itself
+            own += ("train_model=", SCRIPT_SPACE)
         return [text for text in job.overrides if not text.startswith(own)]
 
     def space(self, arguments: list[str]) -> SweepSpace:
@@ -173,22 +189,25 @@ class OptunaSweep:
         settings = self._settings
         space = self.space(arguments)
         with tempfile.TemporaryDirectory() as folder:
-            study = self._study(Path(folder), space)
-            study.enqueue(settings.enqueue, space.base)
+            study = self._study(Path(folder), space, None)
+            study.enqueue(settings.enqueue, space.every)
             trials = [
                 study.ask(space.active) for _ in range(int(min(samples, settings.limits.n_trials)))
             ]
         return [space.job(number, params, {}) for number, params in trials]
 
-    def _study(self, path: Path, space: SweepSpace) -> Study:
+    def _study(self, path: Path, space: SweepSpace, storage: str | None) -> Study:
         settings = self._settings
-        name = settings.study_name or path.name
+        name = remembered_study(path) or settings.study_name or path.name
         pruner = _optuna(settings.pruner) if settings.pruner else None
         if pruner is not None and len(settings.directions) > 1:
             raise ConfigError(
-                ["pruning needs one objective: set tuner/pruner=none to search for several"]
+                [
+                    "pruning needs one objective: to search for several, set tuner/pruner=none, or "
+                    "hydra.sweeper.pruner=null in an app of your own"
+                ]
             )
-        study = Study(path, name, settings.directions, settings.storage)
+        study = Study(path, name, settings.directions, storage)
         study.use(self._sampler(space, study.count()), pruner)
         return study
 
@@ -197,7 +216,7 @@ class OptunaSweep:
         node = dict(self._settings.sampler)
         if not node:
             return None
-        if isinstance(node.get("seed"), int):
+        if isinstance(node.get("seed"), int) and node.get("_target_") != GRID:
             node["seed"] += begun
         sampler = _optuna(node)
         return sampler(space=space.base) if isinstance(sampler, partial) else sampler
@@ -228,6 +247,8 @@ class OptunaSweep:
                 folder.output_of,
             )
         if target == BASIC:
+            if settings.n_jobs > 1:
+                log.warning("hydra/launcher=basic runs one trial at a time")
             task = HydraTask(self._config, self._context, self._task)
             return InlineExecutor(task, job_of, report, objectives)
 
@@ -236,7 +257,12 @@ class OptunaSweep:
                 config=self._config, hydra_context=self._context, task_function=self._task
             )
 
-        return LauncherExecutor(launcher, job_of, settings.n_jobs, channel, objectives)
+        slots = make_ready(self._config.hydra.launcher, settings.n_jobs)
+        return LauncherExecutor(launcher, job_of, slots, channel, objectives)
+
+    def _listening_host(self) -> str | None:
+        target = self._config.hydra.launcher._target_
+        return None if target in (LOCAL, BASIC) else listening_host(self._config.hydra.launcher)
 
     def _own_settings(self, job: Job, lease: Lease | None) -> dict[str, Any]:
         """What distinguishes a job beyond its parameters."""
@@ -246,6 +272,8 @@ class OptunaSweep:
             seed = OmegaConf.select(self._config, "seed")
             if isinstance(seed, int):
                 own["seed"] = seed + job.replicate
+        elif self._own_folders:
+            own["hydra.sweep.subdir"] = str(job.trial)
         if lease is not None and lease.memory_gb:
             own["gpu.memory_limit_gb"] = lease.memory_gb
         return own
@@ -267,11 +295,10 @@ class OptunaSweep:
     def _preload(self) -> list[str]:
         """The framework, and what else the launcher's config names."""
         modules = list(OmegaConf.select(self._config, "hydra.launcher.preload") or [])
-        framework = OmegaConf.select(self._config, "framework.name")
-        if framework is not None:
+        if getattr(self._task, OWN_TASK, False):
             from explr.frameworks.base import get_framework
 
-            modules.append(get_framework(framework).package)
+            modules.append(get_framework(self._config.framework.name).package)
         return modules
 
 

@@ -6,14 +6,17 @@ import json
 import logging
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+import yaml
+from omegaconf._utils import get_omega_conf_dumper
 
 from explr.runner.arguments import program
 from explr.runner.files import read_result_file
 from explr.tuning.base import Job, Outcome
+from explr.tuning.storage import cannot_write
 from explr.tuning.study import ATTEMPTS, REASON, Study
 
 if TYPE_CHECKING:
@@ -33,12 +36,16 @@ class SweepFolder:
         path: the folder.
         study: the sweep's study.
         replicates: trainings of each trial.
+        value: what a sampled value of a parameter stands for.
     """
 
-    def __init__(self, path: Path, study: Study, replicates: int) -> None:
+    def __init__(
+        self, path: Path, study: Study, replicates: int, value: Callable[[str, Any], Any]
+    ) -> None:
         self.path = path
         self._study = study
         self._replicates = replicates
+        self._value = value
 
     @property
     def shown(self) -> Path:
@@ -47,12 +54,23 @@ class SweepFolder:
             self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
         )
 
-    def remember_command(self) -> None:
-        """Write down what to run again to go on with the sweep; the first command stays."""
+    def remember_command(self, arguments: Sequence[str]) -> None:
+        """Write down what to run again to go on with the sweep; the first command stays.
+
+        Args:
+            arguments: the overrides; of a sweep that no command line began, none can go on with it.
+        """
         file = self.path / COMMAND_FILE
         if not file.exists():
-            command = {"argv": sys.orig_argv[1:], "cwd": str(Path.cwd())}
+            command: dict[str, Any] = {"study": self._study.name, "cwd": str(Path.cwd())}
+            if set(arguments) <= set(sys.argv):
+                command["argv"] = sys.orig_argv[1:]
             _write(file, json.dumps(command, indent=2) + "\n")
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether every trial so far has failed."""
+        return {trial.state.name for trial in self._study.frozen()} <= {"FAIL", "WAITING"}
 
     def job_folder(self, job: Job) -> Path:
         """Folder of a job."""
@@ -76,7 +94,7 @@ class SweepFolder:
         if outcome.detail:
             folder = self.job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "traceback.txt").write_text(outcome.detail)
+            _write(folder / "traceback.txt", outcome.detail)
 
     def results(self) -> dict[str, Any]:
         """What came out so far."""
@@ -111,7 +129,7 @@ class SweepFolder:
             content = {"name": "optuna", "best_params": best["params"], "best_value": best["value"]}
         else:
             return results
-        _write(self.path / BEST_FILE, OmegaConf.to_yaml(OmegaConf.create(content)))
+        _write(self.path / BEST_FILE, _yaml(content))
         return results
 
     def tell(self, results: dict[str, Any], retrain: list[str]) -> None:
@@ -143,20 +161,36 @@ class SweepFolder:
         return {
             "number": frozen.number,
             "state": frozen.state.name,
-            "params": dict(frozen.params),
+            "params": {name: self._value(name, v) for name, v in frozen.params.items()},
             "value": values if values is None or len(values) > 1 else values[0],
             "steps": len(frozen.intermediate_values),
             "duration_s": duration,
             "dir": str(folder),
             "run_id": _run_id(folder),
             "attempts": frozen.user_attrs.get(ATTEMPTS, 1),
-            "reason": frozen.user_attrs.get(REASON, written["reason"] if written else ""),
+            "reason": _reason(frozen, written["reason"] if written else ""),
         }
+
+
+def remembered_study(folder: Path) -> str | None:
+    """Name of the study that a sweep's folder belongs to; None if it is a new one."""
+    try:
+        name = json.loads((folder / COMMAND_FILE).read_text()).get("study")
+    except FileNotFoundError:
+        return None
+    return str(name) if name is not None else None
 
 
 def _command() -> str:
     """The command that runs, as one would type it."""
-    return shlex.join([program(), *sys.argv[1:]])
+    return f"{program()} {shlex.join(sys.argv[1:])}"
+
+
+def _reason(frozen: FrozenTrial, written: str) -> str:
+    """Why a trial ended early: a pruned training says it best itself."""
+    if frozen.state.name == "PRUNED" and written:
+        return written
+    return str(frozen.user_attrs.get(REASON, written))
 
 
 def _any_complete(trials: list[dict[str, Any]]) -> bool:
@@ -165,7 +199,9 @@ def _any_complete(trials: list[dict[str, Any]]) -> bool:
 
 def _run_id(folder: Path) -> str | None:
     """Id of the trial's run in MLflow, where that is known by now."""
-    for position in folder.glob("journal-*.position"):
+    # With replicates, the run of the first stands for the trial.
+    found = sorted(folder.glob("journal-*.position")) or sorted(folder.glob("0/journal-*.position"))
+    for position in found:
         if run_id := json.loads(position.read_text()).get("run_id"):
             return str(run_id)
     return None
@@ -179,7 +215,24 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _yaml(content: dict[str, Any]) -> str:
+    """YAML as OmegaConf writes it; a text that looks like an interpolation is no more than text."""
+    return str(
+        yaml.dump(
+            content,
+            default_flow_style=False,
+            allow_unicode=True,
+            sort_keys=False,
+            Dumper=get_omega_conf_dumper(),
+        )
+    )
+
+
 def _write(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error

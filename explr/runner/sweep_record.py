@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from explr.core.errors import ConfigError
 from explr.tracking.callback import MLflowCallback
+from explr.tracking.destination import Destination, absolute_uri
+from explr.tracking.home import explr_home
 from explr.tracking.session import TrackedRun
+from explr.tuning.lock import sole_controller
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+
+STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")
+
+
+def refuse_shared_store(storage: str | None, config: DictConfig) -> None:
+    """Make sure that Optuna and MLflow keep their tables apart; each would break the other's.
+
+    Args:
+        storage: Optuna storage URL.
+        config: composed config of the sweep.
+
+    Raises:
+        ConfigError: it is the database that MLflow's runs go to.
+    """
+    if storage is None:
+        return
+    callbacks = OmegaConf.select(config, "hydra.callbacks") or {}
+    named = [OmegaConf.select(node, "uri") for node in callbacks.values()]
+    stores = {Destination(uri).resolved_uri for uri in [*named, os.environ.get(VARIABLE), None]}
+    if _database(storage) in {_database(uri) for uri in stores}:
+        raise ConfigError(
+            [
+                f"tuner.storage={storage} is the database that MLflow's runs go to: "
+                "name another file for the study"
+            ]
+        )
+
+
+def sole_study(storage: str, name: str) -> AbstractContextManager[None]:
+    """Hold the lock of a study that lies in a storage of its own, on this machine.
+
+    Args:
+        storage: Optuna storage URL.
+        name: name of the study.
+
+    Raises:
+        UsageError: another sweep searches in it.
+    """
+    digest = hashlib.sha256(f"{_database(storage)}\n{name}".encode()).hexdigest()
+    folder = explr_home() / "studies" / digest[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return sole_controller(folder, f"the study {name} in {storage}")
+
+
+def _database(url: str) -> str:
+    """A database's URL, the same whichever driver and relative path it is written with."""
+    scheme, _, rest = absolute_uri(url, Path.cwd()).partition("://")
+    return f"{scheme.partition('+')[0]}://{rest.partition('?')[0]}"
 
 
 def open_record(context: HydraContext, config: DictConfig) -> TrackedRun | None:
@@ -30,7 +88,7 @@ def note_results(record: TrackedRun | None, results: Mapping[str, Any]) -> None:
     if record is None:
         return
     states = Counter(trial["state"] for trial in results["trials"])
-    record.tracker.log_metrics({f"trials/{state.lower()}": n for state, n in states.items()})
+    record.tracker.log_metrics({f"trials/{state.lower()}": states[state] for state in STATES})
     best = results["best"]
     if best is not None:
         record.tracker.log_metrics({"best_value": best["value"]})

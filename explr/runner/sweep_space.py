@@ -60,6 +60,19 @@ class SweepSpace:
         self.base = self._ranges_of(params) | self._given
         if self._groups:
             self.base = self._always() | self._given
+            self._check_options()
+
+    @property
+    def every(self) -> SearchSpace:
+        """The ranges that may become active, whatever is chosen."""
+        space = self.base
+        for one in self._spaces():
+            space |= one.without(list(space.distributions))
+        return space
+
+    def value(self, name: str, sampled: Any) -> Any:
+        """What a sampled value of a parameter stands for."""
+        return self.every.value(name, sampled)
 
     def active(self, values: Mapping[str, Any]) -> SearchSpace:
         """The ranges that are active once the given parameters are chosen.
@@ -106,13 +119,35 @@ class SweepSpace:
 
     def _always(self) -> SearchSpace:
         """The ranges that every option of the swept groups brings."""
-        spaces = [
+        spaces = self._spaces()
+        first = spaces[0]
+        common = [n for n in first.distributions if all(s.agrees_on(n, first) for s in spaces)]
+        return first.without([name for name in first.distributions if name not in common])
+
+    def _check_options(self) -> None:
+        """Make sure that Optuna can hold what two options bring under the same name."""
+        from optuna.distributions import check_distribution_compatibility
+
+        faults: dict[str, str] = {}
+        for space in self._spaces():
+            for name, distribution in space.distributions.items():
+                try:
+                    check_distribution_compatibility(self.every.distributions[name], distribution)
+                except ValueError:
+                    faults[name] = (
+                        f"two options bring different kinds of range or different choices for "
+                        f"{name}: give them two names"
+                    )
+        if faults:
+            raise ConfigError(list(faults.values()))
+
+    def _spaces(self) -> list[SearchSpace]:
+        """The ranges that each option of the swept groups brings."""
+        return [
             self._composed_space(((name, option),))
             for name in self._groups
             for option in self._given.distributions[name].choices  # type: ignore[attr-defined]
         ]
-        common = set.intersection(*(set(space.distributions) for space in spaces))
-        return spaces[0].without([n for n in spaces[0].distributions if n not in common])
 
 
 def _ranges(texts: Mapping[str, Any]) -> SearchSpace:

@@ -112,7 +112,7 @@ class MLflowCallback(Callback):
             experiment=self._experiment,
             name=folder.name,
             params=_params(config),
-            tags={**provenance_tags(), "explr.kind": "run"},
+            tags={**provenance_tags(), "explr.kind": "trial" if self._sweep else "run"},
             parent=self._sweep.journal if self._sweep else None,
             first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
             last_files=(folder / f"{hydra.job.name}.log",),
@@ -125,6 +125,10 @@ class MLflowCallback(Callback):
         if self._job is None:
             return
         returned = job_return._return_value
+        if type(returned).__name__ == "TrialPruned":  # explr's, or Optuna's own
+            self._job.tracker.set_tag("explr.state", "PRUNED")
+            self._job.close("FINISHED")
+            return
         if job_return.status is not JobStatus.COMPLETED:
             self._job.close(_status(returned))
             return

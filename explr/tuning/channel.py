@@ -14,13 +14,23 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
+from pathlib import Path
 from typing import Any
 
 from explr.core.errors import ExplrError, TrialPruned
 
 VARIABLE = "EXPLR_CHANNEL"
 """Environment variable that carries the address, the key and the job to a trial."""
+
+FILE = "file:"
+"""Beginning of a value that names the file which holds the rest."""
 
 MAX_MESSAGE = 65536
 """Bytes of a message; more is refused."""
@@ -43,7 +53,7 @@ class ChannelServer:
         self._key = secrets.token_bytes(32)
         self._folder = tempfile.TemporaryDirectory(prefix="explr-")
         address = (host, 0) if host else f"{self._folder.name}/channel"
-        self._listener = Listener(address, authkey=self._key, backlog=64)
+        self._listener = Listener(address, backlog=64)
         self._closed = False
         threading.Thread(target=self._accept, name="explr-channel", daemon=True).start()
 
@@ -52,12 +62,25 @@ class ChannelServer:
         order = {"address": self._listener.address, "key": self._key.hex(), "job": job}
         return {VARIABLE: json.dumps(order)}
 
+    def reference(self, job: int) -> dict[str, str]:
+        """The environment of a job whose launcher prints and saves it: the key is in a file.
+
+        On other machines there is no such file, and the variable has to carry the key itself.
+        """
+        text = self.variable(job)[VARIABLE]
+        if not isinstance(self._listener.address, str):
+            return {VARIABLE: text}
+        file = Path(self._folder.name, f"job-{job}")
+        file.touch(mode=0o600)
+        file.write_text(text)
+        return {VARIABLE: f"{FILE}{file}"}
+
     def close(self) -> None:
         """Listen no more."""
         self._closed = True
         # A thread that waits in `accept` does not notice that its socket was closed.
-        with suppress(OSError, EOFError, AuthenticationError):
-            Client(self._listener.address, authkey=self._key).close()
+        with suppress(OSError):
+            Client(self._listener.address).close()
         self._listener.close()
         self._folder.cleanup()
 
@@ -65,15 +88,18 @@ class ChannelServer:
         while not self._closed:
             try:
                 connection = self._listener.accept()
-            except (OSError, EOFError, AuthenticationError):
-                continue  # a stranger, or one that went away in the middle of it
+            except OSError:
+                continue  # one that went away in the middle of it
             threading.Thread(
                 target=self._converse, args=(connection,), name="explr-report", daemon=True
             ).start()
 
     def _converse(self, connection: Connection) -> None:
-        # A trial that goes away, or does not speak JSON, ends the conversation and nothing else.
-        with connection, suppress(EOFError, OSError, ValueError):
+        # A stranger, or a trial that goes away or does not speak JSON, ends the conversation and
+        # nothing else; one that says nothing holds up nobody but its own thread.
+        with connection, suppress(AuthenticationError, EOFError, OSError, ValueError):
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
             while True:
                 message = _parse(connection.recv_bytes(MAX_MESSAGE))
                 try:
@@ -88,10 +114,12 @@ class ChannelReporter:
     """A trial's end of the channel.
 
     Args:
-        text: what `ChannelServer.variable` put into the environment.
+        text: what `ChannelServer` put into the environment.
     """
 
     def __init__(self, text: str) -> None:
+        if text.startswith(FILE):
+            text = Path(text.removeprefix(FILE)).read_text()
         order = json.loads(text)
         address = order["address"]
         self._address = address if isinstance(address, str) else tuple(address)

@@ -15,11 +15,12 @@ from explr.core.errors import UsageError
 
 
 @contextmanager
-def sole_controller(folder: Path) -> Iterator[None]:
+def sole_controller(folder: Path, what: str | None = None) -> Iterator[None]:
     """Hold the lock of a sweep; the kernel drops it when the process ends, however it does.
 
     Args:
-        folder: folder of the sweep.
+        folder: where the lock lies: the folder of the sweep.
+        what: what is locked, as a person calls it; None is the sweep in `folder`.
 
     Raises:
         UsageError: another controller holds it; names its process and machine.
@@ -29,9 +30,8 @@ def sole_controller(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = json.loads(holder.read_text()) if holder.exists() else {"pid": "?", "host": "?"}
         raise UsageError(
-            f"the sweep in {folder} is run by process {who['pid']} on {who['host']}: "
+            f"{what or f'the sweep in {folder}'} is run by {_who(holder)}: "
             "wait for it, or stop it first"
         ) from None
     try:
@@ -42,3 +42,11 @@ def sole_controller(folder: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _who(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text())
+    except FileNotFoundError:  # it has only just begun, or ended
+        return "another process"
+    return f"process {who['pid']} on {who['host']}"

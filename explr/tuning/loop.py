@@ -12,10 +12,10 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from explr.core.errors import SweepError
+from explr.core.errors import ExplrError, SweepError
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.study import SpaceOf, Study
 
@@ -57,6 +57,7 @@ class _Trial:
     reports: dict[int, dict[int, float]] = field(default_factory=dict)
     prune: bool = False
     ended: bool = False
+    deaths: int = 0
 
 
 class SweepLoop:
@@ -90,6 +91,8 @@ class SweepLoop:
         self._trials: dict[int, _Trial] = {}
         self._running: dict[Job, float] = {}
         self._timed_out: set[Job] = set()
+        self._stopped: set[int] = set()
+        self._verdict: SweepError | None = None
         self._begun = 0
         self._told = self._failed = 0
         self.first_failure: Outcome | None = None
@@ -117,15 +120,12 @@ class SweepLoop:
                     return
                 for job, outcome in self._executor.wait(self._patience()):
                     self._end(job, outcome)
+                if self._verdict is not None:
+                    raise self._verdict
                 self._stop_overdue()
         except BaseException:
             self._stop_all()
             raise
-
-    @property
-    def fruitless(self) -> bool:
-        """Whether trials ended, and all of them failed."""
-        return 0 < self._told == self._failed
 
     def report(self, key: int, step: int, value: float) -> bool:
         """Take in an intermediate value of a job; whether it should end.
@@ -134,12 +134,15 @@ class SweepLoop:
 
         Raises:
             ValueError: the value is NaN.
-            KeyError: no such job runs.
+            ExplrError: the job is to end, or runs no more; whoever cannot be stopped learns of it
+                this way.
         """
         if math.isnan(value):
             raise ValueError(f"the objective is NaN at step {step}")
         number, replicate = divmod(key, self._limits.replicates)
-        trial = self._trials[number]
+        trial = self._trials.get(number)
+        if trial is None or key in self._stopped:
+            raise ExplrError(f"trial {number} is to end")
         if self._limits.replicates == 1:
             return self._study.report(number, step, value)
         there = trial.reports.setdefault(step, {})
@@ -164,6 +167,7 @@ class SweepLoop:
 
     def _start(self, job: Job) -> None:
         self._running[job] = time.monotonic()
+        self._stopped.discard(job.key)
         self._on_start(job)
         self._executor.start(job)
 
@@ -182,15 +186,22 @@ class SweepLoop:
                 continue
             if time.monotonic() - begun >= limit:
                 self._timed_out.add(job)
-                self._executor.stop(job, STOP_GRACE_S)
+                self._stop(job)
+
+    def _stop(self, job: Job) -> None:
+        self._stopped.add(job.key)
+        self._executor.stop(job, STOP_GRACE_S)
 
     def _end(self, job: Job, outcome: Outcome) -> None:
         del self._running[job]
         trial = self._trials[job.trial]
+        if outcome.state == "RUNNING":  # somebody else ended its process
+            outcome = replace(outcome, state="FAIL", died=True)
         if job in self._timed_out:
             self._timed_out.discard(job)
             outcome = Outcome("FAIL", reason=f"timeout after {self._limits.trial_timeout_s:g} s")
-        elif outcome.died and job.attempt < self._limits.retries and not trial.ended:
+        elif outcome.died and trial.deaths < self._limits.retries and not trial.ended:
+            trial.deaths += 1
             log.warning("trial %d: %s, trying again", job.trial, outcome.reason)
             attempt = self._study.begin_attempt(job.trial)
             self._queue.appendleft(
@@ -210,7 +221,7 @@ class SweepLoop:
             self._queue = deque(other for other in self._queue if other.trial != job.trial)
             for other in self._running:
                 if other.trial == job.trial:
-                    self._executor.stop(other, STOP_GRACE_S)
+                    self._stop(other)
             self._tell(trial, outcome)
 
     def _tell(self, trial: _Trial, outcome: Outcome) -> None:
@@ -223,7 +234,7 @@ class SweepLoop:
         self._forget(trial)
         rate = self._failed / self._told
         if self._told >= 5 and rate > self._limits.max_failure_rate:
-            raise SweepError(
+            self._verdict = SweepError(
                 f"{self._failed} of {self._told} trials failed, more than "
                 f"tuner.max_failure_rate={self._limits.max_failure_rate:g} allows"
             )
@@ -235,7 +246,7 @@ class SweepLoop:
     def _stop_all(self) -> None:
         """End what runs and leave it unfinished, so that the sweep can go on with it."""
         for job in self._running:
-            self._executor.stop(job, STOP_GRACE_S)
+            self._stop(job)
         deadline = time.monotonic() + 2 * STOP_GRACE_S
         while self._running and time.monotonic() < deadline:
             for job, outcome in self._executor.wait(max(0.0, deadline - time.monotonic())):

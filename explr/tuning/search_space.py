@@ -43,6 +43,25 @@ class SearchSpace:
         """How Optuna holds a value of a parameter."""
         return _encoded(value) if name in self.decode else value
 
+    def fault(self, name: str, code: Any) -> str | None:
+        """Why a parameter cannot have an encoded value; None if it can."""
+        distribution = self.distributions.get(name)
+        if distribution is None:
+            return f"is not searched: the ranges are {', '.join(self.distributions)}"
+        try:
+            if distribution._contains(distribution.to_internal_repr(code)):
+                return None
+        except (ValueError, TypeError):
+            pass
+        return f"is not in {distribution}"
+
+    def agrees_on(self, name: str, other: SearchSpace) -> bool:
+        """Whether both have the same range for a parameter."""
+        return name in self.distributions and (
+            self.distributions[name] == other.distributions.get(name)
+            and self.decode.get(name) == other.decode.get(name)
+        )
+
     def without(self, names: Sequence[str]) -> SearchSpace:
         """The ranges of all other parameters."""
         kept = {k: v for k, v in self.distributions.items() if k not in names}

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from explr.core.errors import ExplrError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.storages.journal import BaseJournalBackend
 
 log = logging.getLogger(__name__)
+
+LOCK_TIMEOUT_S = 120.0
+"""How long a write waits for somebody else's lock on an SQLite database."""
 
 STUDY_FILE = "study.journal"
 """Name of the study in the sweep's folder."""
@@ -25,15 +32,32 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         folder: folder of the sweep.
         url: Optuna storage URL; None keeps a journal in `folder`.
     """
-    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages import JournalStorage, RDBStorage, get_storage
 
     if url is not None:
+        if _is_sqlite(url):
+            return get_storage(RDBStorage(url, engine_kwargs=_patient()))
         return get_storage(url)
     path = folder / STUDY_FILE
     # Left by a controller that was killed while it wrote; nobody else writes under our lock.
     path.with_name(f"{STUDY_FILE}.lock").unlink(missing_ok=True)
     repair(path)
     return JournalStorage(_sole_writer(path))
+
+
+def cannot_write(path: Path, error: OSError) -> ExplrError:
+    """Say in a sentence why a file of a sweep cannot be written."""
+    if error.errno == errno.ENOSPC:
+        return ExplrError(f"no space left at {path}")
+    return ExplrError(f"{path} cannot be written: {error.strerror or error}")
+
+
+def _is_sqlite(url: str) -> bool:
+    return url.partition(":")[0].partition("+")[0] == "sqlite"
+
+
+def _patient() -> dict[str, Any]:
+    return {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
 
 
 def _sole_writer(path: Path) -> BaseJournalBackend:
@@ -48,7 +72,14 @@ def _sole_writer(path: Path) -> BaseJournalBackend:
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             lines = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
             with open(self._file_path, "ab", buffering=0) as file:
-                file.write(lines.encode())
+                whole = file.seek(0, os.SEEK_END)
+                left = memoryview(lines.encode())
+                try:
+                    while left:  # a disk that fills up takes a part without a complaint
+                        left = left[file.write(left) :]
+                except OSError as error:
+                    file.truncate(whole)
+                    raise cannot_write(path, error) from error
 
     return SoleWriter(str(path))
 

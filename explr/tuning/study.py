@@ -78,7 +78,8 @@ class Study:
     @property
     def size(self) -> float:
         """How many trials there can be: a grid ends, other samplers do not."""
-        return float(getattr(self._study.sampler, "size", math.inf))
+        known = sum("fixed_params" in trial.system_attrs for trial in self.frozen())
+        return float(getattr(self._study.sampler, "size", math.inf)) + known
 
     @property
     def name(self) -> str:
@@ -115,11 +116,27 @@ class Study:
             raise ConfigError(faults)
 
     def enqueue(self, configurations: Sequence[Mapping[str, Any]], space: SearchSpace) -> None:
-        """Have known configurations tried first; those of a study that goes on are not repeated."""
+        """Have known configurations tried first; those of a study that goes on are not repeated.
+
+        Args:
+            configurations: values by parameter; what is left out is sampled.
+            space: every range that may become active.
+
+        Raises:
+            ConfigError: naming each value that the ranges do not allow.
+        """
+        encoded = [{k: space.encode(k, v) for k, v in values.items()} for values in configurations]
+        faults = [
+            f"tuner.enqueue: {name}={values[name]} {fault}"
+            for values, codes in zip(configurations, encoded, strict=True)
+            for name, code in codes.items()
+            if (fault := space.fault(name, code))
+        ]
+        if faults:
+            raise ConfigError(faults)
         with self._lock:
-            for values in configurations:
-                encoded = {name: space.encode(name, value) for name, value in values.items()}
-                self._study.enqueue_trial(encoded, skip_if_exists=True)
+            for codes in encoded:
+                self._study.enqueue_trial(codes, skip_if_exists=True)
 
     def ask(self, space_of: SpaceOf) -> tuple[int, dict[str, Any]]:
         """Begin a trial.
@@ -133,14 +150,8 @@ class Study:
         """
         with self._lock:
             trial = self._study.ask()
-            values: dict[str, Any] = {}
-            while fresh := space_of(values).without(list(values)).distributions:
-                space = space_of(values)
-                for name in fresh:
-                    sampled = trial._suggest(name, space.distributions[name])
-                    values[name] = space.value(name, sampled)
             self._trials[trial.number] = trial
-            return trial.number, values
+            return trial.number, _sampled(trial, space_of)
 
     def report(self, number: int, step: int, value: float) -> bool:
         """Take in an intermediate value.
@@ -197,7 +208,8 @@ class Study:
             for frozen in running:
                 self._trials[frozen.number] = optuna.Trial(self._study, frozen._trial_id)
                 self._attempts[frozen.number] = frozen.user_attrs.get(ATTEMPTS, 1)
-            return [(frozen.number, _decoded(frozen, space_of)) for frozen in running]
+            # A controller may have been killed between two parameters of the same trial.
+            return [(t.number, _sampled(self._trials[t.number], space_of)) for t in running]
 
     def count(self) -> int:
         """Trials that were begun and are not merely waiting."""
@@ -224,13 +236,12 @@ class Study:
         return found
 
 
-def _decoded(frozen: FrozenTrial, space_of: SpaceOf) -> dict[str, Any]:
+def _sampled(trial: Trial, space_of: SpaceOf) -> dict[str, Any]:
+    """Values of all parameters that are active, sampled unless the trial has them already."""
     values: dict[str, Any] = {}
-    while True:
+    while fresh := space_of(values).without(list(values)).distributions:
         space = space_of(values)
-        fresh = [name for name in frozen.params if name not in values]
-        known = [name for name in fresh if name in space.distributions]
-        for name in known:
-            values[name] = space.value(name, frozen.params[name])
-        if not known:
-            return values
+        for name in fresh:
+            sampled = trial._suggest(name, space.distributions[name])
+            values[name] = space.value(name, sampled)
+    return values

@@ -1,0 +1,19 @@
+"""A workshop for each test: trainings, a Hydra app, and a home of its own for what is tracked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sweeping import Workshop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Workshop]:
+    """Runs sweeps in `tmp_path`."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    shop = Workshop(folder, {"EXPLR_HOME": str(tmp_path / "home")})
+    yield shop
+    shop.close()

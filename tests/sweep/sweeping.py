@@ -1,0 +1,311 @@
+"""What the tests of sweeps share: real controllers, real apps, and a look at their processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PATIENCE_S = 90.0
+"""How long something that must happen may take on a busy machine."""
+
+TRAININGS = """\
+import os
+import signal
+import time
+from pathlib import Path
+
+from explr import TrialPruned
+
+
+def plain(ctx):
+    return float(ctx.hyperparameters["lr"])
+
+
+def epochs(ctx):
+    start = ctx.load_checkpoint()
+    first = start[0] + 1 if start else 0
+    for epoch in range(first, 6):
+        time.sleep(0.05)
+        ctx.tracker.log_metric("val_loss", ctx.hyperparameters["lr"] + 1 / (epoch + 1), step=epoch)
+        ctx.save_checkpoint({"epoch": epoch}, step=epoch)
+    return float(ctx.hyperparameters["lr"])
+
+
+def waits(ctx):
+    (ctx.output_dir / f"started-{os.getpid()}").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    return float(ctx.hyperparameters["lr"])
+
+
+def hangs(ctx):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def boom(ctx):
+    raise ValueError(f"no luck in {ctx.trial_number}")
+
+
+def killed_in_an_epoch(ctx):
+    start = ctx.load_checkpoint()
+    for epoch in range(start[0] + 1 if start else 0, 4):
+        with open(ctx.output_dir / "epochs", "a") as file:
+            file.write(f"{epoch}\\n")
+        ctx.tracker.log_metric("val_loss", 1 / (epoch + 1), step=epoch)
+        if epoch == 2 and start is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        ctx.save_checkpoint({"epoch": epoch}, step=epoch)
+    return 0.25
+
+
+def killed_in_a_save(ctx):
+    start = ctx.load_checkpoint()
+    if start is not None:
+        return float(start[1]["epoch"])
+    ctx.save_checkpoint({"epoch": 7}, step=0)
+    newest = Path(ctx.save_checkpoint({"epoch": 8}, step=1))
+    file = newest if newest.is_file() else max(newest.iterdir(), key=lambda f: f.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-5])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def always_killed(ctx):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def asked_to_end(ctx):
+    if (ctx.output_dir / "asked").exists():
+        return 0.5
+    (ctx.output_dir / "asked").touch()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
+
+
+def exits(ctx):
+    raise SystemExit(3)
+
+
+def prunes(ctx):
+    ctx.report(0, val_loss=0.75)
+    raise TrialPruned("hopeless")
+
+
+def nan(ctx):
+    return float("nan")
+
+
+def none(ctx):
+    return None
+
+
+def string(ctx):
+    return "0.5"
+
+
+def too_many(ctx):
+    return [0.5, 0.5]
+
+
+def no_gpu_memory(ctx):
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    raise OutOfMemoryError("tried to allocate 20 GiB")
+
+
+def no_host_memory(ctx):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+    return len(bytearray(2**36))
+
+
+def no_space(ctx):
+    with open("/dev/full", "w") as file:
+        file.write("a checkpoint")
+    return 0.5
+
+
+def unpicklable(ctx):
+    class Odd(Exception):
+        def __init__(self, one, two):
+            super().__init__(one)
+
+    raise Odd("odd", lambda: None)
+
+
+def data_loader(ctx):
+    from torch.utils.data import DataLoader
+
+    return float(sum(sum(batch) for batch in DataLoader(list(range(8)), 2, num_workers=2)))
+
+
+FAULTS = [
+    killed_in_an_epoch, killed_in_a_save, always_killed, asked_to_end, exits, prunes, nan, none,
+    string, too_many, no_gpu_memory, no_host_memory, no_space, unpicklable, data_loader,
+]
+
+
+def faulty(ctx):
+    return FAULTS[ctx.trial_number](ctx)
+"""
+
+APP = """\
+import os
+import time
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+import explr
+
+
+@hydra.main(config_path="conf", config_name="config")
+def app(cfg: DictConfig):
+    if cfg.get("keep"):
+        import json
+        Path("kept").mkdir(exist_ok=True)
+        content = json.dumps(OmegaConf.to_container(cfg), ensure_ascii=False)
+        Path("kept", f"{os.getpid()}.json").write_text(content)
+    if cfg.get("hold"):
+        Path(f"started-{os.getpid()}").touch()
+        while not Path("go").exists():
+            time.sleep(0.01)
+    for step in range(cfg.steps):
+        explr.report(step, loss=cfg.lr + 1 / (step + 1))
+    return [cfg.lr, 1 - cfg.lr] if cfg.get("several") else cfg.lr
+
+
+if __name__ == "__main__":
+    app()
+"""
+
+CONFIG = "lr: 0.5\nsteps: 6\nword: none\nhold: false\nkeep: false\nseveral: false\n"
+
+
+class Workshop:
+    """A folder with trainings and a Hydra app of somebody's, and their command lines.
+
+    Args:
+        folder: the folder.
+        environment: variables for whatever is started.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.environment = environment
+        (folder / "trainings.py").write_text(TRAININGS)
+        (folder / "app.py").write_text(APP)
+        (folder / "conf").mkdir()
+        (folder / "conf" / "config.yaml").write_text(CONFIG)
+        self._started: list[subprocess.Popen[str]] = []
+
+    def explr(self, *arguments: str) -> list[str]:
+        """The command line of explr's own app."""
+        return [sys.executable, "-m", "explr", *arguments]
+
+    def optuna(self, training: str, *arguments: str) -> list[str]:
+        """A sweep of one of the trainings, untracked, its study called `s`."""
+        return self.explr(
+            f"train_model=trainings:{training}", "tracking=off", "tuner=optuna",
+            "tuner/sampler=random", "tuner.study_name=s", "-m", *arguments,
+        )  # fmt: skip
+
+    def app(self, *arguments: str) -> list[str]:
+        """A sweep of the Hydra app, in the folder `out`."""
+        return [
+            sys.executable, "app.py", "-m", "hydra/sweeper=explr_optuna", "hydra.sweep.dir=out",
+            "hydra/launcher=explr_local", *arguments,
+        ]  # fmt: skip
+
+    def run(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **self.environment, **environment},
+            timeout=PATIENCE_S,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self, command: list[str], log: str = "log", **options: Any) -> subprocess.Popen[str]:
+        """Start a command; its output goes to a file."""
+        with (self.folder / log).open("a") as file:
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                text=True,
+                **options,
+            )
+        self._started.append(process)
+        return process
+
+    def log(self, name: str = "log") -> str:
+        """What a started command has printed."""
+        return (self.folder / name).read_text()
+
+    def results(self, folder: str = "out") -> dict[str, Any]:
+        """The results of a sweep."""
+        content = json.loads((self.folder / folder / "results.json").read_text())
+        assert isinstance(content, dict)
+        return content
+
+    def states(self, folder: str = "out") -> list[str]:
+        """The state of each trial."""
+        return [trial["state"] for trial in self.results(folder)["trials"]]
+
+    def close(self) -> None:
+        """End what a test that failed left running."""
+        for process in self._started:
+            if process.poll() is None:
+                family = workers_of(process.pid)
+                process.kill()
+                process.wait()
+                wait_until(lambda gone=family: not any(runs(one) for one in gone))
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """What a controller started, its companion aside, which ends by itself."""
+    try:
+        family = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return [one for one in family if runs(one) and "companion" not in _line(one)]
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
+    """Wait for something that must happen."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""

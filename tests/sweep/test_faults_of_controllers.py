@@ -1,0 +1,164 @@
+"""What can happen to a sweep's controller; named after the rows of the faults."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from sweeping import Workshop, runs, wait_until, workers_of
+
+
+def started(shop: Workshop) -> list[Path]:
+    return [*shop.folder.rglob("started-*")]
+
+
+def hold(shop: Workshop, *arguments: str) -> subprocess.Popen[str]:
+    """A sweep whose first two trials wait for the file `go`."""
+    command = shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=4", "tuner.n_jobs=2")
+    controller = shop.start([*command, *arguments])
+    wait_until(lambda: len(started(shop)) == 2)
+    return controller
+
+
+def test_03_a_killed_controller_takes_its_workers_along_and_is_gone_on_with(
+    shop: Workshop,
+) -> None:
+    controller = hold(shop)
+    family = workers_of(controller.pid)
+    assert len(family) == 3  # two trials, and what they are forked from
+    controller.kill()
+    controller.wait()
+    wait_until(lambda: not any(runs(one) for one in family))
+    assert not (shop.folder / "multirun" / "s" / "results.json").exists()
+    (shop.folder / "go").touch()
+
+    done = shop.run(shop.explr("resume", "--last"))
+    assert done.returncode == 0, done.stderr
+    results = shop.results("multirun/s")
+    assert [trial["state"] for trial in results["trials"]] == ["COMPLETE"] * 4
+    assert [trial["attempts"] for trial in results["trials"]] == [2, 2, 1, 1]
+    assert len({trial["params"]["lr"] for trial in results["trials"]}) == 4
+    lines = [line for line in done.stdout.splitlines() if " starts" in line]
+    assert "trial 0 starts (attempt 2)" in lines[0]
+    assert "trial 1 starts (attempt 2)" in lines[1]
+
+    again = shop.run(shop.explr("resume", "multirun/s"))
+    assert again.returncode == 0
+    assert " starts" not in again.stdout
+    assert len(shop.results("multirun/s")["trials"]) == 4
+
+    more = shop.run(
+        shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=6", "tuner.n_jobs=2")
+    )  # fmt: skip
+    assert more.returncode == 0
+    assert [trial["number"] for trial in shop.results("multirun/s")["trials"]] == [*range(6)]
+    assert more.stdout.count(" starts") == 2
+
+
+def test_11_the_second_controller_names_the_first(shop: Workshop) -> None:
+    first = hold(shop)
+    done = shop.run(
+        shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=4", "tuner.n_jobs=2")
+    )  # fmt: skip
+    assert done.returncode == 2
+    who = json.loads((shop.folder / "multirun" / "s" / "controller.json").read_text())
+    assert who["pid"] == first.pid
+    (line,) = done.stderr.splitlines()
+    assert f"is run by process {first.pid} on {who['host']}" in line
+    (shop.folder / "go").touch()
+    assert first.wait(60) == 0
+    assert shop.states("multirun/s") == ["COMPLETE"] * 4
+
+
+def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
+    command = [
+        argument
+        for argument in shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1")
+        if "study_name" not in argument
+    ]
+    both = [shop.start(command, log) for log in ("one", "two")]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert len([*(shop.folder / "multirun").glob("*/*/results.json")]) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["17_ctrl_c", "18_sigterm"])
+def test_an_interrupted_sweep_stops_and_says_how_to_go_on(shop: Workshop, number: int) -> None:
+    controller = hold(shop)
+    family = workers_of(controller.pid)
+    controller.send_signal(number)
+    assert controller.wait(60) == 130
+    assert not any(runs(one) for one in family)
+    assert "to go on: explr resume multirun/s" in shop.log()
+    assert "Traceback" not in shop.log()
+    results = shop.results("multirun/s")
+    assert [trial["state"] for trial in results["trials"]] == ["RUNNING"] * 2
+    assert results["best"] is None
+    (shop.folder / "go").touch()
+    assert shop.run(shop.explr("resume", "multirun/s")).returncode == 0
+    assert shop.states("multirun/s") == ["COMPLETE"] * 4
+
+
+def test_17_the_second_ctrl_c_ends_it_at_once(shop: Workshop) -> None:
+    command = shop.optuna("hangs", "lr=interval(0,1)", "tuner.n_trials=2", "tuner.n_jobs=2")
+    controller = shop.start(command)
+    wait_until(lambda: shop.log().count(" starts") == 2)
+    wait_until(lambda: len(deaf(workers_of(controller.pid))) >= 3)
+    family = workers_of(controller.pid)
+    controller.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        controller.wait(1)  # the trials ignore the first signal, and have some seconds to end
+    controller.send_signal(signal.SIGINT)
+    assert controller.wait(60) == 130
+    wait_until(lambda: not any(runs(one) for one in family))
+    assert shop.states("multirun/s") == ["RUNNING"] * 2
+
+
+def deaf(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Those processes that ignore SIGTERM."""
+    found = []
+    for process in family:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        except FileNotFoundError:
+            continue
+        ignored = next(line for line in status.splitlines() if line.startswith("SigIgn"))
+        if int(ignored.split()[1], 16) & 1 << (signal.SIGTERM - 1):
+            found.append(process)
+    return found
+
+
+def test_18_sigterm_in_somebodys_own_app(shop: Workshop) -> None:
+    controller = shop.start(shop.app("lr=interval(0,1)", "hold=true", "hydra.sweeper.n_jobs=2"))
+    wait_until(lambda: len(started(shop)) == 2)
+    family = workers_of(controller.pid)
+    controller.terminate()
+    assert controller.wait(60) != 0
+    assert not any(runs(one) for one in family)
+    assert "to go on: explr resume out" in shop.log()
+    assert shop.states() == ["RUNNING"] * 2
+
+
+def test_17_ctrl_c_in_the_controllers_own_process(shop: Workshop) -> None:
+    command = shop.app("lr=interval(0,1)", "hold=true", "hydra/launcher=basic")
+    controller = shop.start(command)
+    wait_until(lambda: len(started(shop)) == 1)
+    controller.send_signal(signal.SIGINT)
+    assert controller.wait(5) != 0  # nothing to wait for
+    assert shop.states() == ["RUNNING"]
+    (shop.folder / "go").touch()
+    resumed = shop.run([*command, "hydra.sweeper.n_trials=2"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert shop.states() == ["COMPLETE"] * 2
+
+
+def test_a_folder_that_is_no_sweep_cannot_be_gone_on_with(shop: Workshop) -> None:
+    done = shop.run(shop.explr("resume", "conf"))
+    assert done.returncode == 2
+    assert done.stderr.endswith("conf is no folder of a sweep: it has no sweep.json\n")
+    done = shop.run(shop.explr("resume", "--last"))
+    assert done.returncode == 2
+    assert "there is no sweep below" in done.stderr

@@ -1,0 +1,100 @@
+"""Forty trials whose controller and workers are killed at random instants, until all are done."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sweeping import Workshop, runs, wait_until, workers_of
+
+from explr.tracking.journal import read_events
+
+N_TRIALS = 40
+SEEDS = [int(seed) for seed in os.environ.get("EXPLR_KILL_SEEDS", "1").split(",")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_lost_or_doubled(shop: Workshop, seed: int) -> None:
+    rng = random.Random(seed)
+    command = shop.explr(
+        "train_model=trainings:epochs", "tuner=optuna", "-m", "lr=interval(0,1)",
+        f"tuner.n_trials={N_TRIALS}", "tuner.n_jobs=4", "tuner.study_name=s", "tuner.retries=5",
+    )  # fmt: skip
+    code = None
+    for kills in range(40):
+        begun = (shop.folder / "multirun" / "s" / "sweep.json").exists()
+        controller = shop.start(shop.explr("resume", "multirun/s") if begun else command)
+        code = _kill(controller, rng, calm=kills > 6)
+        if code == 0:
+            break
+    assert code == 0, shop.log()
+    assert kills > 1, "nothing was killed"
+    assert shop.run(shop.explr("sync")).returncode == 0
+
+    results = shop.results("multirun/s")
+    assert len(results["trials"]) == N_TRIALS
+    assert {trial["state"] for trial in results["trials"]} <= {"COMPLETE", "PRUNED"}
+    assert len({trial["dir"] for trial in results["trials"]}) == N_TRIALS
+    _check_store(shop, shop.folder / "multirun" / "s")
+
+
+def _kill(controller: subprocess.Popen[str], rng: random.Random, calm: bool) -> int | None:
+    """Kill a worker, or the controller, at a random instant; the exit code if it came to its end.
+
+    Args:
+        controller: the controller.
+        rng: chooses.
+        calm: let it come to its end, so that the test ends too.
+    """
+    try:
+        # From the composition of the config to the middle of the trials.
+        return controller.wait(120 if calm else rng.uniform(2, 8))
+    except subprocess.TimeoutExpired:
+        family = workers_of(controller.pid)
+    workers = [one for one in family if runs(one)]
+    if workers and rng.random() < 0.5:
+        rng.choice(workers).kill()  # the process that the others are forked from among them
+        try:
+            return controller.wait(rng.uniform(0.5, 5))
+        except subprocess.TimeoutExpired:
+            family = list({*family, *workers_of(controller.pid)})
+    controller.kill()
+    controller.wait()
+    wait_until(lambda: not any(runs(one) for one in family))
+    return None
+
+
+def _check_store(shop: Workshop, folder: Path) -> None:
+    """One parent and its children, all of them finished, and every row exactly once."""
+    with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
+        kinds = dict(store.execute("select run_uuid, value from tags where key = 'explr.kind'"))
+        parents = dict(
+            store.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'")
+        )
+        found = store.execute("select run_uuid, name, status from runs").fetchall()
+        rows = store.execute("select run_uuid, key, step, value from metrics").fetchall()
+    store.close()
+    assert Counter((kinds[run], status) for run, _, status in found) == {
+        ("sweep", "FINISHED"): 1, ("trial", "FINISHED"): N_TRIALS,
+    }  # fmt: skip
+    (parent,) = (run for run, kind in kinds.items() if kind == "sweep")
+    names = {run: name for run, name, _ in found if kinds[run] == "trial"}
+    assert sorted(map(int, names.values())) == list(range(N_TRIALS))
+    assert {parents[run] for run in names} == {parent}
+
+    written: Counter[tuple[str, str, int, float]] = Counter()
+    for journal in folder.glob("*/journal-*.jsonl"):
+        for event, _ in read_events(journal):
+            if event["k"] == "metrics":
+                for key, value in event["m"].items():
+                    written[journal.parent.name, key, event["s"] or 0, value] += 1
+    assert Counter((names[run], *row) for run, *row in rows if run in names) == written
+    steps = Counter(row[:3] for row in written.elements() if row[1] == "val_loss")
+    assert set(steps.values()) == {1}

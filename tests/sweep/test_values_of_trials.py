@@ -1,0 +1,242 @@
+"""What is searched reaches the training as it was written, conditions and known values too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from sweeping import Workshop
+
+import explr
+from explr import TrainingContext
+from explr.core.errors import ConfigError
+from explr.tuning.base import SweepResult
+from explr.tuning.search_space import SearchSpaceBuilder
+
+AWKWARD = [
+    "a,b", "it's", 'say "so"', "{a: 1}", "[1]", "k=v", "ä ☃", " edge ", "null", "None", "true",
+    "1", "1e-3", "", "a b", "a:b", "back\\slash", "${lr}\\", "#x", "%", "\\'", '\\"', "~", "$",
+    None, True, 1, 1.5, -3, [1, "a,b", None], [], {"a": [1, 2], "b": "x=y"},
+]  # fmt: skip
+BASIC = ["tracking=off", "tuner=optuna", "hydra/launcher=basic", "tuner/sampler=random"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def plain(ctx: TrainingContext) -> float:
+    return 1.0
+
+
+def test_13_awkward_choices_reach_the_training_unchanged(shop: Workshop) -> None:
+    ranges = SearchSpaceBuilder().choice("word", AWKWARD).build()
+    (shop.folder / "conf" / "known.yaml").write_text(
+        "defaults: [config, override hydra/sweeper: explr_optuna]\n"
+        + OmegaConf.to_yaml({"hydra": {"sweeper": {"enqueue": [{"word": v} for v in escaped()]}}})
+    )
+    done = shop.run(
+        [
+            *shop.app(f"word={ranges['word']}", "keep=true", "steps=0"),
+            "--config-name=known",
+            f"hydra.sweeper.n_trials={len(AWKWARD)}",
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    files = [*(shop.folder / "kept").iterdir()]
+    kept = [json.loads(file.read_text())["word"] for file in files]
+    assert sorted(map(repr, kept)) == sorted(map(repr, AWKWARD))
+    trials = shop.results()["trials"]
+    assert [trial["params"]["word"] for trial in trials] == AWKWARD
+    for trial in trials:
+        saved = OmegaConf.load(Path(trial["dir"], ".hydra", "config.yaml"))
+        assert OmegaConf.to_container(saved)["word"] == trial["params"]["word"]  # type: ignore[index,call-overload]
+
+
+def escaped() -> list[Any]:
+    """The values as a config file holds them: `${` begins an interpolation there."""
+    return [v.replace("${", "\\${") if isinstance(v, str) else v for v in AWKWARD]
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> None:
+    """Two options of a config group, each with ranges of its own."""
+    group = tmp_path / "conf" / "optimizer"
+    group.mkdir(parents=True)
+    (group / "sgd.yaml").write_text(
+        "# @package _global_\noptimizer: sgd\nmomentum: 0.5\n"
+        "search_space: {momentum: 'interval(0, 0.9)', lr: 'interval(0, 1)'}\n"
+    )
+    (group / "adam.yaml").write_text(
+        "# @package _global_\noptimizer: adam\nbeta: 0.5\n"
+        "search_space: {beta: 'interval(0.8, 0.9)', lr: 'interval(2, 3)'}\n"
+    )
+
+
+@pytest.mark.usefixtures("options")
+def test_a_swept_group_brings_the_ranges_of_what_is_chosen() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def note(ctx: TrainingContext) -> float:
+        seen.append(dict(ctx.hyperparameters))
+        return 1.0
+
+    swept = explr.tune(
+        [*BASIC, "+optimizer=choice(sgd,adam)", "tuner.enqueue=[{optimizer: adam, beta: 0.85}]"],
+        note,
+        n_trials=8,
+    )
+    assert {trial["state"] for trial in swept.trials} == {"COMPLETE"}
+    assert {trial["params"]["optimizer"] for trial in swept.trials} == {"sgd", "adam"}
+    assert swept.trials[0]["params"]["beta"] == 0.85
+    for trial, hyperparameters in zip(swept.trials, seen, strict=True):
+        params = trial["params"]
+        if params["optimizer"] == "sgd":
+            assert set(params) == {"optimizer", "lr", "momentum"}
+            assert params["lr"] <= 1
+            assert "beta" not in hyperparameters
+        else:
+            assert set(params) == {"optimizer", "lr", "beta"}
+            assert params["lr"] >= 2
+            assert 0.8 <= params["beta"] <= 0.9
+            assert "momentum" not in hyperparameters
+        assert {name: hyperparameters[name] for name in params} == params
+
+
+@pytest.mark.usefixtures("options")
+def test_options_with_other_choices_under_the_same_name_are_refused() -> None:
+    for option, choices in (("sgd", "16,32"), ("adam", "16,64")):
+        file = Path("conf", "optimizer", f"{option}.yaml")
+        text = file.read_text()
+        file.write_text(text.replace("{", f"{{width: '{choices}', ", 1) + "width: 16\n")
+    with pytest.raises(ConfigError, match=r"two options bring .* for width"):
+        explr.tune([*BASIC, "+optimizer=choice(sgd,adam)"], plain, n_trials=2)
+
+
+def test_known_configurations_come_first_and_once(tmp_path: Path) -> None:
+    sweep = [
+        *BASIC, "lr=interval(0,1)", "width=choice(16,32)", "tuner.study_name=s",
+        "tuner.enqueue=[{lr: 0.25, width: 32}, {lr: 0.75}]",
+    ]  # fmt: skip
+    swept = explr.tune(sweep, plain, n_trials=3)
+    assert swept.trials[0]["params"] == {"lr": 0.25, "width": 32}
+    assert swept.trials[1]["params"]["lr"] == 0.75
+    again = explr.tune(sweep, plain, n_trials=5)
+    assert len(again.trials) == 5
+    assert [trial["params"]["lr"] for trial in again.trials].count(0.25) == 1
+    assert swept.folder == tmp_path / "multirun" / "s"
+
+
+def test_known_configurations_that_are_none_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        explr.tune(
+            [
+                *BASIC, "lr=interval(0,1)", "width=choice(16,32)",
+                "tuner.enqueue=[{lr: 2.0}, {width: 64}, {depth: 3}]",
+            ],
+            plain,
+            n_trials=3,
+        )  # fmt: skip
+    names = [fault.split()[1] for fault in caught.value.faults]
+    assert names == ["lr=2.0", "width=64", "depth=3"]
+
+
+def test_replicates_are_told_as_their_mean(tmp_path: Path) -> None:
+    seeds: list[tuple[int, int | None]] = []
+
+    def noisy(ctx: TrainingContext) -> float:
+        assert ctx.seed is not None
+        seeds.append((int(ctx.output_dir.parent.name), ctx.seed))
+        (ctx.output_dir / "there").touch()
+        ctx.report(0, val_loss=float(ctx.seed))
+        return float(ctx.seed)
+
+    swept = explr.tune(
+        [*BASIC, "lr=interval(0,1)", "seed=10", "tuner.replicates=3", "tuner.study_name=s"],
+        noisy,
+        n_trials=2,
+    )
+    assert [trial["value"] for trial in swept.trials] == [11.0, 11.0]
+    assert sorted(seeds) == [(n, seed) for n in (0, 1) for seed in (10, 11, 12)]
+    assert [trial["steps"] for trial in swept.trials] == [1, 1]
+    for number, trial in enumerate(swept.trials):
+        assert Path(trial["dir"]) == tmp_path / "multirun" / "s" / str(number)
+        for replicate in range(3):
+            assert Path(trial["dir"], str(replicate), "there").exists()
+            assert Path(trial["dir"], str(replicate), "result.json").exists()
+
+
+def test_one_replicate_that_fails_fails_its_trial() -> None:
+    def moody(ctx: TrainingContext) -> float:
+        if ctx.seed == 43 and ctx.trial_number < 3:
+            raise ValueError("no luck")
+        return 1.0
+
+    swept = explr.tune([*BASIC, "lr=interval(0,1)", "tuner.replicates=3"], moody, n_trials=2)
+    assert [trial["state"] for trial in swept.trials] == ["FAIL", "COMPLETE"]
+    assert swept.trials[0]["reason"] == "ValueError: no luck"
+
+
+SAMPLERS = sorted(
+    path.stem for path in Path(explr.__file__).parent.parent.glob("conf/tuner/sampler/*.yaml")
+)
+PRUNERS = sorted(
+    path.stem for path in Path(explr.__file__).parent.parent.glob("conf/tuner/pruner/*.yaml")
+)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_runs(sampler: str) -> None:
+    lr = "range(0,1,0.1)" if sampler == "grid" else "interval(0,1)"
+    swept = sweep_with(f"tuner/sampler={sampler}", f"lr={lr}", "width=choice(16,32)")
+    assert [trial["state"] for trial in swept.trials] == ["COMPLETE"] * 3
+    points = {(trial["params"]["lr"], trial["params"]["width"]) for trial in swept.trials}
+    assert len(points) == 3
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_runs(pruner: str) -> None:
+    swept = sweep_with(f"tuner/pruner={pruner}", "lr=interval(0,1)")
+    assert {trial["state"] for trial in swept.trials} <= {"COMPLETE", "PRUNED"}
+    assert swept.trials[0]["steps"] == 4
+    assert swept.best is not None
+
+
+def sweep_with(*overrides: str) -> SweepResult:
+    def falling(ctx: TrainingContext) -> float:
+        loss = 1.0
+        for step in range(4):
+            loss = ctx.hyperparameters["lr"] + 1 / (step + 1)
+            ctx.tracker.log_metric("val_loss", loss, step=step)
+        return loss
+
+    return explr.tune([*BASIC[:-1], *overrides], falling, n_trials=3)
+
+
+def test_a_grid_ends_by_itself_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    sweep = [
+        *BASIC[:-1], "tuner/sampler=grid", "lr=range(0,3)", "width=choice(16,32)",
+        "tuner.study_name=s",
+    ]  # fmt: skip
+    explr.tune(sweep, plain, n_trials=4)
+    swept = explr.tune(sweep, plain, n_trials=100)
+    points = sorted((trial["params"]["lr"], trial["params"]["width"]) for trial in swept.trials)
+    assert points == [(lr, width) for lr in range(3) for width in (16, 32)]
+
+
+def test_a_grid_of_a_range_without_steps_is_refused() -> None:
+    with pytest.raises(ConfigError, match="tuner/sampler=grid needs"):
+        sweep_with("tuner/sampler=grid", "lr=interval(0,1)")
+
+
+def test_what_was_running_is_not_sampled_again() -> None:
+    swept = explr.tune(
+        [*BASIC[:-1], "hydra/launcher=explr_local", "lr=interval(0,1)", "tuner.n_jobs=4"],
+        plain,
+        n_trials=16,
+    )
+    assert len({trial["params"]["lr"] for trial in swept.trials}) == 16

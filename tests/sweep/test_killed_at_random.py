@@ -6,11 +6,12 @@ import os
 import random
 import sqlite3
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from sweeping import Workshop, runs, wait_until, workers_of
+from sweeping import PATIENCE_S, Workshop, runs, wait_until, workers_of
 
 from explr.tracking.journal import read_events
 
@@ -31,11 +32,11 @@ def test_nothing_is_lost_or_doubled(shop: Workshop, seed: int) -> None:
     for kills in range(40):
         begun = (shop.folder / "multirun" / "s" / "sweep.json").exists()
         controller = shop.start(shop.explr("resume", "multirun/s") if begun else command)
-        code = _kill(controller, rng, calm=kills > 6)
+        code = _kill(shop, controller, rng) if kills < 7 else controller.wait(PATIENCE_S)
         if code == 0:
             break
     assert code == 0, shop.log()
-    assert kills > 1, "nothing was killed"
+    assert kills > 2, "next to nothing was killed"
     assert shop.run(shop.explr("sync")).returncode == 0
 
     results = shop.results("multirun/s")
@@ -45,30 +46,40 @@ def test_nothing_is_lost_or_doubled(shop: Workshop, seed: int) -> None:
     _check_store(shop, shop.folder / "multirun" / "s")
 
 
-def _kill(controller: subprocess.Popen[str], rng: random.Random, calm: bool) -> int | None:
+def _kill(shop: Workshop, controller: subprocess.Popen[str], rng: random.Random) -> int | None:
     """Kill a worker, or the controller, at a random instant; the exit code if it came to its end.
 
     Args:
+        shop: where it runs.
         controller: the controller.
         rng: chooses.
-        calm: let it come to its end, so that the test ends too.
     """
-    try:
-        # From the composition of the config to the middle of the trials.
-        return controller.wait(120 if calm else rng.uniform(2, 8))
-    except subprocess.TimeoutExpired:
-        family = workers_of(controller.pid)
-    workers = [one for one in family if runs(one)]
-    if workers and rng.random() < 0.5:
-        rng.choice(workers).kill()  # the process that the others are forked from among them
-        try:
-            return controller.wait(rng.uniform(0.5, 5))
-        except subprocess.TimeoutExpired:
-            family = list({*family, *workers_of(controller.pid)})
+    if rng.random() < 0.3:
+        time.sleep(rng.uniform(0, 4))  # before the first trial, or soon after
+    else:
+        _wait_for_events(shop, controller, rng.randint(1, 12), rng)
+    family = workers_of(controller.pid)
+    if family and rng.random() < 0.5:
+        rng.choice(family).kill()  # the process that the others are forked from among them
+        _wait_for_events(shop, controller, rng.randint(1, 6), rng)
+        family = list({*family, *workers_of(controller.pid)})
+    if controller.poll() is not None:
+        return controller.returncode
     controller.kill()
     controller.wait()
     wait_until(lambda: not any(runs(one) for one in family))
     return None
+
+
+def _wait_for_events(
+    shop: Workshop, controller: subprocess.Popen[str], count: int, rng: random.Random
+) -> None:
+    """Wait until some more trials have begun or ended, and a little longer."""
+    before = shop.log().count("] trial ") if (shop.folder / "log").exists() else 0
+    wait_until(
+        lambda: controller.poll() is not None or shop.log().count("] trial ") >= before + count
+    )
+    time.sleep(rng.uniform(0, 0.2))
 
 
 def _check_store(shop: Workshop, folder: Path) -> None:

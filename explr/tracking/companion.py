@@ -7,6 +7,7 @@ process it follows is gone and nothing of the dead is left to ship.
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -56,6 +57,13 @@ class Order:
 
 
 _children: dict[str, subprocess.Popen[bytes]] = {}
+
+
+@atexit.register
+def _take_leave() -> None:
+    """Leave companions to finish by themselves, without Popen's complaint that nobody waits."""
+    for child in _children.values():
+        child.returncode = child.poll() or 0
 
 
 def ensure_companion(uri: str, *, serve: bool, port: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +46,12 @@ class LocalLauncher(Launcher):
         Returns:
             What came of each, in their order; a job whose process died has failed.
         """
-        import os
-
         from explr.launching.hydra_job import HydraJob, HydraTask
-        from explr.launching.lease import divide, visible_devices
         from explr.launching.pool import LocalPool
-        from explr.utils.gpu import nvidia_gpu_count
+        from explr.runner.leases import leases_for
 
         task = HydraTask(self._config, self._context, self._task)
-        device, budget_gb = self._gpu_settings()
-        setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-        devices = [] if device == "cpu" else visible_devices(setting, nvidia_gpu_count())
-        leases = divide(self._n_jobs, devices, budget_gb)
+        leases = leases_for(self._config, self._task, self._n_jobs)
         waiting = [
             HydraJob(initial_job_idx + i, list(overrides))
             for i, overrides in enumerate(job_overrides)
@@ -77,15 +71,6 @@ class LocalLauncher(Launcher):
                     leases.append(held.pop(answer.key))
                     returns[answer.key] = answer.value or _failed(answer.error)
         return [returns[number] for number in sorted(returns)]
-
-    def _gpu_settings(self) -> tuple[str, float]:
-        """Device and memory budget in GiB of explr's own trainings; other apps have none."""
-        from explr.tracking.callback import OWN_TASK
-
-        if not getattr(self._task, OWN_TASK, False):
-            return "auto", 0.0
-        budget_gb = OmegaConf.select(self._config, "gpu.memory_limit_gb")
-        return str(OmegaConf.select(self._config, "gpu.device")), float(budget_gb or 0.0)
 
 
 def _failed(error: BaseException | None) -> JobReturn:

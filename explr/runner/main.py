@@ -128,7 +128,7 @@ def _sweep(line: Sequence[str], args: Namespace) -> int:
     if not trials.folders:
         return 0  # they ran in other processes, which Hydra speaks for
     _tell(trials)
-    return trials.exit_code(strict=True)
+    return trials.exit_code()
 
 
 def _tell(trials: Trials) -> None:

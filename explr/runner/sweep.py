@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import ConfigError, SweepError
 from explr.launching.hydra_job import HydraJob, HydraTask
-from explr.launching.lease import Lease, divide, visible_devices
+from explr.launching.lease import Lease
 from explr.runner.any_launcher import LauncherExecutor, listening_host, make_ready
 from explr.runner.arguments import program
 from explr.runner.executors import InlineExecutor, LocalExecutor
+from explr.runner.leases import leases_for
 from explr.runner.overlay import FILE_OVERLAY, SCRIPT_SPACE
 from explr.runner.sweep_folder import SweepFolder, remembered_study
 from explr.runner.sweep_record import note_results, open_record, refuse_shared_store, sole_study
@@ -140,7 +140,6 @@ class OptunaSweep:
             try:
                 loop.run()
             except KeyboardInterrupt:
-                folder.write_results()
                 log.warning("interrupted; to go on: explr resume %s", folder.shown)
                 raise
             finally:
@@ -236,11 +235,10 @@ class OptunaSweep:
 
         target = self._config.hydra.launcher._target_
         if target == LOCAL:
-            leases = divide(settings.n_jobs, self._devices(), self._budget_gb())
             return LocalExecutor(
                 HydraTask(self._config, self._context, self._task),
                 job_of,
-                leases,
+                leases_for(self._config, self._task, settings.n_jobs),
                 channel,
                 self._preload(),
                 objectives,
@@ -277,20 +275,6 @@ class OptunaSweep:
         if lease is not None and lease.memory_gb:
             own["gpu.memory_limit_gb"] = lease.memory_gb
         return own
-
-    def _devices(self) -> list[str]:
-        if OmegaConf.select(self._config, "gpu.device") == "cpu":
-            return []
-        from explr.utils.gpu import nvidia_gpu_count
-
-        return visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
-
-    def _budget_gb(self) -> float:
-        from explr.utils.gpu import memory_budget_gb
-
-        if "gpu" not in self._config:
-            return 0.0  # another app's own affair
-        return memory_budget_gb(OmegaConf.select(self._config, "gpu.memory_limit_gb"))
 
     def _preload(self) -> list[str]:
         """The framework, and what else the launcher's config names."""

@@ -58,13 +58,9 @@ class Trials:
         """Whether trials ended, but none of them with a result."""
         return self.complete == 0 and bool(self.folders)
 
-    def exit_code(self, strict: bool) -> int:
-        """The exit code of the sweep.
-
-        Args:
-            strict: whether one failed trial is a failure of the whole; else all of them must.
-        """
-        if not self.failures or (not strict and len(self.failures) < len(self.folders)):
+    def exit_code(self) -> int:
+        """The exit code of the sweep, of which one failed trial is a failure."""
+        if not self.failures:
             return 0
         wrong_usage = all(isinstance(error, UsageError) for _, error in self.failures)
         return UsageError.exit_code if wrong_usage else 1

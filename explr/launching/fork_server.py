@@ -196,31 +196,27 @@ class ForkServer:
 
 def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
     """Run the job and write down what came of it; the exit code tells which of both."""
+    value, failure = None, None
     try:
-        outcome, code = run(argument), 0
+        value = run(argument)
     except BaseException as error:  # noqa: BLE001 - it is the job's answer
-        outcome, code = error, 1
+        failure = error
         if not isinstance(error, Exception):
             traceback.print_exc()
-    content, code = _pickled(outcome, code)
+    try:
+        content = cloudpickle.dumps((value, failure))
+        pickle.loads(content)  # many an exception pickles, and cannot be made again
+    except Exception as error:  # noqa: BLE001 - it is told
+        if failure is not None:
+            text = f"{type(failure).__name__}: {failure}"
+        else:
+            text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
+        failure = ExplrError(text)
+        content = pickle.dumps((None, failure))
     aside = file.with_suffix(".writing")
     aside.write_bytes(content)
     aside.replace(file)
-    return code
-
-
-def _pickled(outcome: Any, code: int) -> tuple[bytes, int]:
-    """The answer as the controller can read it, or an error that says why it cannot."""
-    try:
-        content = cloudpickle.dumps(outcome)
-        pickle.loads(content)  # many an exception pickles, and cannot be made again
-        return content, code
-    except Exception as error:  # noqa: BLE001 - it is told
-        if isinstance(outcome, BaseException):
-            text = f"{type(outcome).__name__}: {outcome}"
-        else:
-            text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
-        return pickle.dumps(ExplrError(text)), 1
+    return 0 if failure is None else 1
 
 
 def _nothing(argument: Any) -> None:

@@ -244,13 +244,11 @@ class LocalPool:
         file = self._answer_file(ended.key)
         try:
             # Written by our own job, for us alone, in a folder that nobody else can enter.
-            outcome = pickle.loads(file.read_bytes())
+            value, error = pickle.loads(file.read_bytes())
         except FileNotFoundError:
             return Answer(ended.key, error=WorkerDied(ended.code))
         os.unlink(file)
-        if ended.code != 0:
-            return Answer(ended.key, error=outcome)
-        return Answer(ended.key, outcome)
+        return Answer(ended.key, value, error)  # also of one that was killed on its way out
 
     def _replace_server(self) -> list[Answer]:
         """Start a new server after the old one was killed; its jobs are lost with it."""

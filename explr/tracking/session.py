@@ -8,7 +8,7 @@ import shlex
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from explr.tracking.journal import VERSION, Journal, uid_of
 from explr.tracking.position import Position, read_position
 from explr.tracking.processes import identity_of
 from explr.tracking.server import MLflowServer, autostart_allowed
-from explr.tracking.spool import Entry, enter, entries
+from explr.tracking.spool import Entry, enter, entries, strike_off
 
 __all__ = ["Destination", "Status", "TrackedRun", "closing_line", "open_run"]
 
@@ -165,9 +165,11 @@ def open_run(
     """
     folder = folder.resolve()
     earlier = journals_in(folder) if goes_on else []
+    me, host, uri = identity_of(), socket.gethostname(), destination.resolved_uri
     journal = Journal.create(folder)
+    entry = Entry(str(journal.path), uri, me.pid, me.started, host)
     try:
-        me = identity_of()
+        enter(entry)  # before its first event: one that is killed here is closed like any other
         journal.append(
             "start",
             v=VERSION,
@@ -177,7 +179,7 @@ def open_run(
             parent=str(parent) if parent else None,
             pid=me.pid,
             started=me.started,
-            host=socket.gethostname(),
+            host=host,
             last=[_within(folder, path) for path in last_files],
             after=earlier[-1].name if earlier else None,
             run=uid_of(earlier[0]) if earlier else journal.uid,
@@ -186,11 +188,11 @@ def open_run(
         run.tracker.log_params(params)
         for path in first_files:
             journal.append("artifact", f=_within(folder, path), d="")
-        uri = destination.resolved_uri
-        enter(Entry(str(journal.path), uri, me.pid, me.started, socket.gethostname()))
         run.keep_shipping()
     except BaseException:
         journal.discard()
+        with suppress(OSError):  # what stands in its way has been raised already
+            strike_off(entry)
         raise
     return run
 

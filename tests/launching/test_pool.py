@@ -19,6 +19,16 @@ from explr.launching.pool import Answer, LocalPool, WorkerDied
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
+class KillsWhenFlushed:
+    """Takes the place of the standard output that a job flushes on its way out."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def work(order: tuple[str, Any]) -> Any:
     """What the jobs of these tests do."""
     what, argument = order
@@ -44,6 +54,9 @@ def work(order: tuple[str, Any]) -> Any:
         process.start()
         process.join()
         return process.exitcode
+    if what == "answer and die":
+        sys.stdout = KillsWhenFlushed()  # type: ignore[assignment]
+        return argument
     if what == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         Path(argument).touch()
@@ -83,6 +96,10 @@ def test_a_killed_job_is_told_with_its_signal(pool: LocalPool) -> None:
     answer = ask(pool, "die", signal.SIGKILL)
     assert isinstance(answer.error, WorkerDied)
     assert str(answer.error) == "killed by signal 9"
+
+
+def test_a_job_that_is_killed_after_its_answer_has_answered(pool: LocalPool) -> None:
+    assert ask(pool, "answer and die", 0.5) == Answer(1, 0.5)
 
 
 def test_variables_are_set_in_the_job_alone(pool: LocalPool) -> None:

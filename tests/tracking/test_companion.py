@@ -44,11 +44,41 @@ for i in range(200):
 print("logged", flush=True)
 time.sleep(600)
 """
+KILLED_AT_ITS_BEGINNING = """
+import os, pathlib, sys
+from explr.tracking.destination import Destination
+from explr.tracking.session import open_run
+
+
+class Params(dict):
+    def items(self):
+        os.kill(os.getpid(), 9)
+
+
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True)
+open_run(folder, Destination(companion=False), experiment="digits", name=folder.name,
+         params=Params(lr=1), tags={}, goes_on=True)
+"""
 
 
 def write_and_die(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", WRITER, folder], check=False)
     assert done.returncode == -signal.SIGKILL
+
+
+def test_an_attempt_that_is_killed_as_it_begins_holds_up_no_other(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", KILLED_AT_ITS_BEGINNING, tmp_path / "run"]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    again = kit.begin(tmp_path / "run", goes_on=True)
+    again.tracker.log_metric("loss", 0.5, step=0)
+    again.close("FINISHED")
+    kit.ship()
+    assert not entries()
+    assert store.status() == "FINISHED"
+    assert store.rows(store.run(), "loss") == [(0, 0.5)]
 
 
 def test_the_run_of_a_killed_process_ends_killed(store: Any, kit: Any, tmp_path: Path) -> None:

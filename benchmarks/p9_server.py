@@ -36,6 +36,8 @@ from _timing import (
 from explr.tracking.loopback import answers, listen
 
 SERVER_STARTS = 3
+PAIRS = 9
+"""The fewest whose 95 % interval of the median does not reach from the least to the greatest."""
 
 
 def main() -> None:
@@ -54,6 +56,7 @@ def main() -> None:
             served, unserved = alternate(
                 partial(training, function, known, autostart="1"),
                 partial(training, function, known, autostart="0"),
+                PAIRS,
             )
             added = [own - other for own, other in zip(served, unserved, strict=True)]
             low, high = median_interval(added)

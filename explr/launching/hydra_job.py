@@ -1,8 +1,7 @@
 """One job of a Hydra sweep in the process at hand: the folder, the files, the callbacks, the task.
 
 What Hydra saves and calls for a job is saved and called. Where no config group is swept, the job's
-config is the sweep's own with the sampled values set, rather than composed anew, and the YAML is
-written by libyaml: together a tenth of the time.
+config is the sweep's own with the sampled values set, rather than composed anew.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import logging
 import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra._internal.execution_policy import execution_whitelist
+from hydra._internal.logging_config import configure_logging
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import (
@@ -31,14 +31,24 @@ from hydra.core.utils import (
 )
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf._utils import get_omega_conf_dumper
+from omegaconf.errors import OmegaConfBaseException
 
+from explr.launching.job_files import JobFiles
 
-class _FastDumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    """OmegaConf's way of quoting, with libyaml's speed."""
-
-
-_FastDumper.yaml_representers = get_omega_conf_dumper().yaml_representers.copy()
+_LOG = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(message)s"}},
+    "handlers": {
+        "file": {
+            "class": "logging.FileHandler",
+            "filename": os.devnull,
+            "delay": True,
+            "formatter": "plain",
+        }
+    },
+}
+"""A configuration of logging that changes nothing, since no logger has its handler."""
 
 
 @dataclass(frozen=True)
@@ -75,24 +85,29 @@ class HydraTask:
 
     def __post_init__(self) -> None:
         self._frozen = pickle.dumps(self.config)  # four times as fast as a deep copy
+        self._files = JobFiles()
 
     def adopt(self) -> None:
-        """Make Hydra in this process what it was in the controller's."""
+        """Make Hydra in this process what it was in the controller's, and fill its caches."""
         setup_globals()
         Singleton.set_state(self.state)
-        self._warm_up()
+        # What cannot be resolved without a job's own values is left to the job, which tells it.
+        with suppress(OmegaConfBaseException):
+            self._rehearse()
 
-    def _warm_up(self) -> None:
-        """Parse what every job parses, so that jobs find it in the parsers' caches."""
-        config = pickle.loads(self._frozen)
-        HydraConfig.instance().cfg = config
-        OmegaConf.set_readonly(config.hydra, None)
-        with read_write(config), open_dict(config):
-            config.hydra.job.num, config.hydra.job.id = 0, "0"
-            config.hydra.runtime.output_dir = "."
-        str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)
-        OmegaConf.to_container(config.hydra.job_logging, resolve=True)
-        yaml.dump(OmegaConf.to_container(config.hydra), Dumper=_FastDumper)
+    def warm_up(self) -> None:
+        """Touch, ahead of the job in a process of its own, the memory that every job writes to."""
+        pickle.dumps(self.config)
+        if OmegaConf.select(self.config, "hydra.job_logging.root") is not None:
+            configure_logging(deepcopy(_LOG), self.context.execution_whitelist)
+
+    def _rehearse(self) -> None:
+        """Do what every job does, on a config that is thrown away, and leave nothing behind."""
+        config = self.config_of(HydraJob(0, [], {}), own_process=False)
+        with _in_force(config), execution_whitelist(self.context.execution_whitelist, reset=True):
+            _, task_config = _settle(config)
+            OmegaConf.to_container(config.hydra.job_logging, resolve=True)
+            self._files.texts(config, task_config)
 
     def config_of(self, job: HydraJob, own_process: bool) -> DictConfig:
         """The config of a job; in a process of its own it may take the sweep's."""
@@ -125,26 +140,12 @@ class HydraTask:
             BaseException: what is no `Exception`, such as KeyboardInterrupt.
         """
         config = self.config_of(job, own_process)
-        with execution_whitelist(self.context.execution_whitelist, reset=True):
-            return _run(config, self.task, self.context)
+        with _in_force(config), execution_whitelist(self.context.execution_whitelist, reset=True):
+            return self._run(config)
 
-
-def _task_overrides(overrides: Sequence[str]) -> list[str]:
-    return [text for text in overrides if not text.lstrip("+~").startswith("hydra.")]
-
-
-def _run(config: DictConfig, task: TaskFunction, context: HydraContext) -> JobReturn:
-    result = JobReturn()
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().cfg = config  # type: ignore[assignment]  # what the names of folders refer to
-    try:
-        folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)).absolute()
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = str(folder)
-        with read_write(config.hydra.job.env_set):
-            OmegaConf.resolve(config.hydra.job.env_set)
-        OmegaConf.set_readonly(config.hydra, True)
-        task_config = _without_hydra(config)
+    def _run(self, config: DictConfig) -> JobReturn:
+        result = JobReturn()
+        folder, task_config = _settle(config)
         result.cfg, result.hydra_cfg = task_config, config
         result.overrides = list(config.hydra.overrides.task)
         result.task_name = JobRuntime.instance().get("name")
@@ -152,15 +153,49 @@ def _run(config: DictConfig, task: TaskFunction, context: HydraContext) -> JobRe
         with _working_directory(folder if config.hydra.job.chdir else None):
             result.working_dir = os.getcwd()
             configure_log(
-                config.hydra.job_logging, config.hydra.verbose, context.execution_whitelist
+                config.hydra.job_logging, config.hydra.verbose, self.context.execution_whitelist
             )
             if config.hydra.output_subdir is not None:
-                _save(config, task_config, folder / config.hydra.output_subdir)
+                saved = folder / config.hydra.output_subdir
+                saved.mkdir(parents=True, exist_ok=True)
+                for name, text in self._files.texts(config, task_config).items():
+                    (saved / name).write_text(text, encoding="utf-8")
             with env_override(config.hydra.job.env_set):
-                _call(config, task_config, task, context, result)
+                _call(config, task_config, self.task, self.context, result)
+        return result
+
+
+def _task_overrides(overrides: Sequence[str]) -> list[str]:
+    return [text for text in overrides if not text.lstrip("+~").startswith("hydra.")]
+
+
+@contextmanager
+def _in_force(config: DictConfig) -> Iterator[None]:
+    """Have the names of folders, and whatever else asks Hydra, refer to the config of a job."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    try:
+        yield
     finally:
         HydraConfig.instance().cfg = before
-    return result
+
+
+def _settle(config: DictConfig) -> tuple[Path, DictConfig]:
+    """Put what only the job tells into its config; its folder, and the config for the task."""
+    folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)).absolute()
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(folder)
+    with read_write(config.hydra.job.env_set):
+        OmegaConf.resolve(config.hydra.job.env_set)
+    OmegaConf.set_readonly(config.hydra, True)
+    return folder, _without_hydra(config)
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    assert isinstance(task, DictConfig)
+    OmegaConf.set_struct(task, OmegaConf.is_struct(config))
+    return task
 
 
 def _call(
@@ -184,33 +219,6 @@ def _call(
     finally:
         _flush_loggers()
         context.callbacks.on_job_end(config=config, job_return=result)
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    assert isinstance(task, DictConfig)
-    OmegaConf.set_struct(task, OmegaConf.is_struct(config))
-    return task
-
-
-def _save(config: DictConfig, task_config: DictConfig, folder: Path) -> None:
-    """Write the three files that Hydra writes for a job."""
-    folder.mkdir(parents=True, exist_ok=True)
-    hydra = OmegaConf.to_container(config.hydra, resolve=False, enum_to_str=True)
-    for name, content in (
-        ("config.yaml", OmegaConf.to_container(task_config, resolve=False, enum_to_str=True)),
-        ("hydra.yaml", {"hydra": hydra}),
-        ("overrides.yaml", list(config.hydra.overrides.task)),
-    ):
-        with (folder / name).open("w", encoding="utf-8") as file:
-            yaml.dump(
-                content,
-                file,
-                default_flow_style=False,
-                allow_unicode=True,
-                sort_keys=False,
-                Dumper=_FastDumper,
-            )
 
 
 @contextmanager

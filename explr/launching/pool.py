@@ -11,9 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 import cloudpickle
 
 from explr.core.errors import ExplrError
-from explr.launching.fork_server import Ended, SetUp, Signal, Start, Started, signal_session
+from explr.launching.child import signal_session
+from explr.launching.messages import Ended, SetUp, Signal, Start, Started
 
 GRACE_S = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -72,6 +73,7 @@ class LocalPool:
         run: called in the job's process with the job's argument; must pickle by cloudpickle.
         preload: modules to import before the first job is forked.
         prepare: called before the first job is forked, after the imports.
+        warm_up: called in each job's process ahead of its job; it leaves nothing behind.
 
     Raises:
         ExplrError: the process that jobs are forked from does not start, or `prepare` raised it.
@@ -82,21 +84,20 @@ class LocalPool:
         run: Callable[[Any], Any],
         preload: list[str],
         prepare: Callable[[], None] = lambda: None,
+        warm_up: Callable[[], None] = lambda: None,
     ) -> None:
-        self._run = run
-        self._prepare = prepare
+        self._set_up = SetUp(preload, prepare, warm_up, run)
         self._answers = tempfile.TemporaryDirectory(prefix="explr-")
-        self._preload = preload
         self._running: dict[int, float | None] = {}
         self._pids: dict[int, int] = {}
         self._lost: list[Answer] = []
         try:
-            self._connection, self._process = self._spawn(preload)
+            self._connection, self._process = self._spawn(self._set_up)
         except BaseException:
             self._answers.cleanup()
             raise
 
-    def _spawn(self, preload: list[str]) -> tuple[Connection, subprocess.Popen[bytes]]:
+    def _spawn(self, set_up: SetUp) -> tuple[Connection, subprocess.Popen[bytes]]:
         ours, theirs = socket.socketpair()
         process = subprocess.Popen(
             [sys.executable, "-m", "explr.launching", str(theirs.fileno())],
@@ -107,7 +108,7 @@ class LocalPool:
         theirs.close()
         connection = Connection(ours.detach())
         connection.send((sys.path, sys.argv))
-        connection.send_bytes(cloudpickle.dumps(SetUp(preload, self._prepare, self._run)))
+        connection.send_bytes(cloudpickle.dumps(set_up))
         try:
             answer = connection.recv()
         except (EOFError, OSError):
@@ -118,11 +119,11 @@ class LocalPool:
             connection.close()
             process.wait()
             raise answer
-        if answer and preload:
+        if answer and set_up.preload:
             # A module of the user's used the GPU when it was imported; no fork could use it then.
             connection.close()
             process.wait()
-            return self._spawn([])
+            return self._spawn(replace(set_up, preload=[]))
         return connection, process
 
     @property
@@ -157,15 +158,16 @@ class LocalPool:
             )
         )
 
-    def wait(self, timeout_s: float | None) -> list[Answer]:
+    def wait(self, timeout_s: float | None, wake: Connection | None = None) -> list[Answer]:
         """Wait for jobs to end.
 
         Args:
             timeout_s: how long at most; None waits for the first.
+            wake: ends the wait too, as soon as something can be read from it.
 
         Returns:
-            What became of those that ended; empty after the time-out. If the server was killed,
-            its jobs were too, and a new one takes its place.
+            What became of those that ended; empty after the time-out, or when woken. If the server
+            was killed, its jobs were too, and a new one takes its place.
 
         Raises:
             ExplrError: no new server starts.
@@ -182,9 +184,10 @@ class LocalPool:
             if deadline is not None:
                 left.append(deadline - now)
             pause = max(0.0, min(left)) if left else None
-            if self._connection.poll(pause):
+            ready = wait([self._connection, *([wake] if wake else [])], pause)
+            if self._connection in ready:
                 answers += self._receive()
-            elif deadline is not None and time.monotonic() >= deadline:
+            elif ready or (deadline is not None and time.monotonic() >= deadline):
                 break
         while self._connection.poll(0):
             answers += self._receive()
@@ -257,7 +260,7 @@ class LocalPool:
         for pid in self._pids.values():
             signal_session(pid, signal.SIGKILL)
         lost = [self._answer(Ended(key, code)) for key in list(self._running)]
-        self._connection, self._process = self._spawn(self._preload)
+        self._connection, self._process = self._spawn(self._set_up)
         return lost
 
     def _answer_file(self, key: int) -> Path:

@@ -58,7 +58,7 @@ class LocalLauncher(Launcher):
         ]
         returns: dict[int, JobReturn] = {}
         held: dict[int, Any] = {}
-        with LocalPool(task.run, self._preload, task.adopt) as pool:
+        with LocalPool(task.run, self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:
                 while waiting and leases:
                     job, lease = waiting.pop(0), leases.pop()

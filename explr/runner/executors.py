@@ -8,12 +8,16 @@ import os
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from explr.core.errors import ExplrError, TrialPruned
+from explr.core.config import ExplrConfig, MLflowConfig
+from explr.core.errors import ExplrError, TrialPruned, UsageError
+from explr.core.secrets import redacted_text
+from explr.frameworks.base import get_framework
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.lease import Lease
 from explr.launching.pool import LocalPool, WorkerDied
@@ -21,6 +25,9 @@ from explr.runner.call import user_traceback
 from explr.runner.checks import check_target
 from explr.runner.job import train_job
 from explr.runner.reporting import reporting_to
+from explr.tracking.callback import OWN_TASK
+from explr.tracking.processes import identity_of
+from explr.tracking.provenance import provenance_tags
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
 
@@ -63,6 +70,18 @@ class Prepare:
         self.task.adopt()
         if self.task.task is train_job:
             check_target(self.task.config)
+        if getattr(self.task.task, OWN_TASK, False):
+            # What is at fault without a trial's values is left to the trial, which tells it.
+            with suppress(UsageError):
+                self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Import and look up what every training would import and look up."""
+        config = ExplrConfig.from_composed(self.task.config)
+        get_framework(config.framework.name)
+        if isinstance(config.tracking, MLflowConfig):
+            provenance_tags()
+            identity_of()
 
 
 def unjudged(error: BaseException) -> Outcome:
@@ -105,7 +124,7 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
 def _failed(error: BaseException) -> Outcome:
     """What an exception means for its trial."""
     if isinstance(error, ExplrError):
-        return Outcome("FAIL", reason=str(error))
+        return Outcome("FAIL", reason=redacted_text(str(error)))
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         reason = f"out of memory: {error}".removesuffix(": ")
@@ -113,7 +132,7 @@ def _failed(error: BaseException) -> Outcome:
         reason = f"no space left at {error.filename or os.getcwd()}"
     own = user_traceback(error) or error.__traceback__
     detail = "".join(traceback.format_exception(type(error), error, own))
-    return Outcome("FAIL", reason=reason, detail=detail)
+    return Outcome("FAIL", reason=redacted_text(reason), detail=redacted_text(detail))
 
 
 class LocalExecutor:
@@ -145,7 +164,8 @@ class LocalExecutor:
         self._channel = channel
         self._output_of = output_of
         self._running: dict[int, tuple[Job, Lease]] = {}
-        self._pool = LocalPool(RunTrial(task, objectives), preload, Prepare(task))
+        run = RunTrial(task, objectives)
+        self._pool = LocalPool(run, preload, Prepare(task), task.warm_up)
 
     def start(self, job: Job) -> None:
         """See `Executor.start`."""

@@ -148,27 +148,70 @@ def test_a_job_that_ignores_the_first_signal_is_killed(pool: LocalPool, tmp_path
     assert isinstance(answer.error, WorkerDied)
 
 
+def test_the_process_of_a_job_is_there_before_its_job(pool: LocalPool) -> None:
+    waiting = spare(pool)
+    assert ask(pool, "pid").value == waiting
+    assert spare(pool) != waiting
+
+
+def test_a_process_that_dies_before_it_has_a_job_costs_no_job(pool: LocalPool) -> None:
+    waiting = spare(pool)
+    os.kill(waiting, signal.SIGKILL)
+    wait_until(lambda: not runs(waiting))
+    assert ask(pool, "echo", "still there") == Answer(1, "still there")
+
+
+def fails() -> None:
+    raise ValueError("too cold")
+
+
+def test_a_warm_up_that_fails_costs_no_job() -> None:
+    with LocalPool(work, [], warm_up=fails) as pool:
+        assert ask(pool, "echo", 1) == Answer(1, 1)
+
+
+def test_a_job_that_is_stopped_before_it_has_begun_is_stopped(tmp_path: Path) -> None:
+    warm, held = tmp_path / "warm", tmp_path / "held"
+    warm.touch()
+
+    def warm_up() -> None:
+        wait_until(lambda: not held.exists())
+        with warm.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    with LocalPool(work, [], warm_up=warm_up) as pool:
+        wait_until(lambda: str(spare(pool)) in warm.read_text().split())
+        held.touch()
+        pool.start(1, ("echo", "warm"))
+        pool.start(2, ("sleep", None))
+        pool.stop(2, 600)
+        assert pool.wait(60) == [Answer(1, "warm")]
+        held.unlink()
+        (answer,) = pool.wait(60)
+        assert isinstance(answer.error, KeyboardInterrupt)
+
+
 def test_killing_the_server_fails_its_jobs_and_a_new_one_takes_over() -> None:
     with LocalPool(work, []) as pool:
         pool.start(1, ("sleep", None))
-        server = pool._process.pid
-        wait_until(lambda: bool(psutil.Process(server).children()))
-        job = psutil.Process(server).children()[0].pid
-        os.kill(server, signal.SIGKILL)
+        server = psutil.Process(pool._process.pid)
+        wait_until(lambda: len(server.children()) == 2)  # the job, and the one that comes next
+        children = [process.pid for process in server.children()]
+        server.kill()
         (answer,) = pool.wait(60)
         assert isinstance(answer.error, WorkerDied)
-        wait_until(lambda: not runs(job))
+        wait_until(lambda: not any(runs(pid) for pid in children))
         assert ask(pool, "echo", "again").value == "again"
 
 
 def test_nothing_outlives_a_controller_that_was_killed(tmp_path: Path) -> None:
     script = tmp_path / "controller.py"
     script.write_text(
-        "import subprocess, sys, time\n"
+        "import os, subprocess, sys, time\n"
         "from explr.launching.pool import LocalPool\n"
         "def work(x):\n"
         "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "    print('ready', flush=True)\n"
+        "    os.write(1, b'ready\\n')\n"
         "    time.sleep(600)\n"
         "if __name__ == '__main__':\n"
         "    pool = LocalPool(work, [])\n"
@@ -178,12 +221,21 @@ def test_nothing_outlives_a_controller_that_was_killed(tmp_path: Path) -> None:
     controller = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE)
     assert controller.stdout is not None
     assert [controller.stdout.readline() for _ in range(2)] == [b"ready\n"] * 2
-    family = [process.pid for process in psutil.Process(controller.pid).children(recursive=True)]
-    assert len(family) == 5  # the server, two jobs, and a child of each
+    process = psutil.Process(controller.pid)
+    # The server, two jobs, a child of each, and the process of the job that comes next.
+    wait_until(lambda: len(process.children(recursive=True)) == 6)
+    family = [child.pid for child in process.children(recursive=True)]
     controller.kill()
     controller.wait()
     controller.stdout.close()
     wait_until(lambda: not any(runs(pid) for pid in family))
+
+
+def spare(pool: LocalPool) -> int:
+    """The process that waits for the next job of a pool in which no job runs."""
+    server = psutil.Process(pool._process.pid)
+    wait_until(lambda: len(server.children()) == 1)
+    return server.children()[0].pid
 
 
 def runs(pid: int) -> bool:

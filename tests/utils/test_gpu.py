@@ -7,29 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from simulated_driver import DRIVER_WITH_TWO_GPUS, build_driver
 
 from explr.utils.gpu import nvidia_gpu_count
 
 COUNT = "from explr.utils.gpu import nvidia_gpu_count; print(nvidia_gpu_count())"
-
-DRIVER_WITH_TWO_GPUS = """
-int nvmlInit_v2(void) { return 0; }
-int nvmlInitWithFlags(unsigned int flags) { return 0; }
-int nvmlShutdown(void) { return 0; }
-int nvmlDeviceGetCount_v2(unsigned int *count) { *count = 2; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {
-  *device = (void *)(unsigned long)(index + 1);
-  return 0;
-}
-typedef struct { unsigned long long total, free, used; } memory_t;
-int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory) {
-  memory->total = (device == (void *)1 ? 32ULL : 16ULL) << 30;
-  memory->free = memory->total;
-  memory->used = 0;
-  return 0;
-}
-const char *nvmlErrorString(int code) { return "error"; }
-"""
 
 DRIVER_MISMATCH = 18
 """NVML_ERROR_LIB_RM_VERSION_MISMATCH: the driver was updated, the machine not rebooted."""
@@ -39,20 +21,6 @@ DRIVER_MISMATCH = 18
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a driver library that knows two GPUs."""
     return build_driver(tmp_path_factory.mktemp("driver"), DRIVER_WITH_TWO_GPUS)
-
-
-def build_driver(folder: Path, source: str) -> Path:
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("gcc is not installed, which builds the driver library for this test")
-    (folder / "nvml.c").write_text(source)
-    name = "libnvidia-ml.so.1"
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", name, "nvml.c"],
-        cwd=folder,
-        check=True,
-    )
-    return folder
 
 
 def count_with(driver: Path, visible: str | None = None) -> int:

@@ -1,0 +1,139 @@
+"""The process of one job: forked ahead of it, and warm when it comes.
+
+A child touches the memory that every job writes to, which makes it the child's own, and then waits
+for its job on a pipe; so neither the fork nor that copying is in the job's way.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from explr.core.errors import ExplrError
+from explr.launching.messages import SetUp, Start
+from explr.utils.signals import end_with, interrupt
+
+
+class Child:
+    """The server's handle on a process that waits for a job, or has one.
+
+    Args:
+        set_up: how it warms up, and how it runs a job.
+        inherited: connection of the server's that it must not keep open.
+
+    Raises:
+        OSError: no memory or no process is left.
+    """
+
+    def __init__(self, set_up: SetUp, inherited: Connection) -> None:
+        server = os.getpid()
+        theirs, self._pipe = Pipe(duplex=False)
+        # What asks the child to end before its job has begun is kept until it has.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                self._pipe.close()
+                inherited.close()
+                _live(set_up, theirs, server)
+        except OSError:
+            self._pipe.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            theirs.close()
+
+    def take(self, job: Start) -> bool:
+        """Give it its job, the first and only one; whether it was there to take it."""
+        try:
+            self._pipe.send(job)
+        except BrokenPipeError:  # it was killed while it waited
+            return False
+        finally:
+            self._pipe.close()
+        return True
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, and all that it has started; it must not have been reaped."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:  # it was forked just now, and leads no session yet
+            os.kill(self.pid, number)
+
+
+def signal_session(pid: int, number: int) -> None:
+    """Send a signal to every process of a job, if any is left."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
+    """Wait for a job and be it, in the forked process; never returns."""
+    code = 1
+    try:
+        os.setsid()
+        end_with(server)
+        signal.signal(signal.SIGTERM, interrupt)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        with suppress(Exception):  # the job meets it again, where it can be told
+            set_up.warm_up()
+        job: Start = pipe.recv()
+        pipe.close()
+        os.environ.update(job.environment)
+        if job.output is not None:
+            _redirect(job.output)
+        code = _answer(set_up.run, pickle.loads(job.argument), Path(job.answer))
+    except EOFError:  # there is no job for it any more
+        code = 0
+    except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
+    """Run the job and write down what came of it; the exit code tells which of both."""
+    value, failure = None, None
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        value = run(argument)
+    except BaseException as error:  # noqa: BLE001 - it is the job's answer
+        failure = error
+        if not isinstance(error, Exception):
+            traceback.print_exc()
+    try:
+        content = cloudpickle.dumps((value, failure))
+        pickle.loads(content)  # many an exception pickles, and cannot be made again
+    except Exception as error:  # noqa: BLE001 - it is told
+        if failure is not None:
+            text = f"{type(failure).__name__}: {failure}"
+        else:
+            text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
+        failure = ExplrError(text)
+        content = pickle.dumps((None, failure))
+    aside = file.with_suffix(".writing")
+    aside.write_bytes(content)
+    aside.replace(file)
+    return 0 if failure is None else 1
+
+
+def _redirect(output: str) -> None:
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)

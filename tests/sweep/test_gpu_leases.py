@@ -1,0 +1,51 @@
+"""Which GPU each slot of a sweep is given, and how much of its memory; the driver is simulated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from simulated_driver import build_driver
+from sweeping import Workshop
+
+TRAINING = """\
+import json
+import os
+
+
+def train(ctx):
+    lease = os.environ.get("CUDA_VISIBLE_DEVICES"), ctx.config.gpu.memory_limit_gb
+    (ctx.output_dir / "lease.json").write_text(json.dumps(lease))
+    return 0.5
+"""
+
+
+@pytest.mark.slow  # imports PyTorch, to ask it which GPUs it can use
+@pytest.mark.parametrize(
+    ("n_jobs", "leases"),
+    [
+        (2, [("0", 14.4), ("1", 14.4)]),
+        (3, [("0", 14.4 / 2 - 0.5), ("1", 14.4), ("0", 14.4 / 2 - 0.5)]),
+    ],
+)
+def test_each_slot_has_its_gpu_and_its_part_of_the_memory(
+    shop: Workshop, tmp_path: Path, n_jobs: int, leases: list[tuple[str, float]]
+) -> None:
+    (shop.folder / "leasing.py").write_text(TRAINING)
+    driver = tmp_path / "driver"
+    driver.mkdir()
+    shop.environment["LD_LIBRARY_PATH"] = str(build_driver(driver))
+    done = shop.run(
+        shop.explr(
+            "train_model=leasing:train", "tracking=off", "tuner=optuna", "tuner.study_name=s",
+            "-m", "lr=interval(0,1)", f"tuner.n_jobs={n_jobs}", f"tuner.n_trials={n_jobs}",
+        )
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    given = [
+        json.loads((shop.folder / "multirun" / "s" / str(number) / "lease.json").read_text())
+        for number in range(n_jobs)
+    ]
+    assert [devices for devices, _ in given] == [devices for devices, _ in leases]
+    assert [gb for _, gb in given] == pytest.approx([gb for _, gb in leases])

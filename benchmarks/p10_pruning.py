@@ -23,14 +23,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from _pruners import pruner_option
 from _timing import HERE, verdict
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 
 from explr import TrainingContext
-from explr.tracking.client import NullTracker
+from explr.tracking.null import NullTracker
 from explr.tuning.search_space import parse
 from explr.tuning.study import Study
 
@@ -53,7 +52,7 @@ def main() -> None:
     spent: dict[str, list[float]] = {}
     for name in PRUNERS:
         # What Hyperband lets go on depends on its trials' numbers and the study's name: fixed.
-        spent[name] = [replay(seed, curves[str(seed)], pruner(name)) for seed in SEEDS]
+        spent[name] = [replay(seed, curves[str(seed)], pruner_option(name)) for seed in SEEDS]
     whole, alone = TRIALS * EPOCHS, median(spent.pop("none"))
     for name, epochs in spent.items():
         middle = median(epochs)
@@ -65,13 +64,6 @@ def main() -> None:
             f"target ≤ {AT_MOST:.2f}: {verdict(middle / whole <= AT_MOST)}",
             flush=True,
         )
-
-
-def pruner(name: str) -> BasePruner | None:
-    """What an option of `tuner/pruner` makes."""
-    node = OmegaConf.load(HERE.parent / "conf" / "tuner" / "pruner" / f"{name}.yaml")
-    made: BasePruner | None = instantiate(node, _execution_whitelist_=("optuna.*",)) or None
-    return made
 
 
 def replay(seed: int, curves: list[list[float]], pruner: BasePruner | None) -> float:

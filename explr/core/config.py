@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -15,6 +14,7 @@ from explr.core.validation import (
     device_faults,
     name_fault,
     number_faults,
+    objective_faults,
     plain,
     ranges_fault,
     seed_fault,
@@ -23,21 +23,34 @@ from explr.core.validation import (
 )
 
 
-class Direction(Enum):
-    """Whether the objective is better when it is small or when it is large."""
-
-    minimize = 1
-    maximize = 2
-
-
 @dataclass
 class ObjectiveConfig:
     """What a training is judged by."""
 
-    # name of the metric, as the training logs it
-    metric: str = "val_loss"
-    # minimize or maximize
-    direction: Direction = Direction.minimize
+    # name of the metric, as the training logs it; a list of names has several objectives
+    metric: str | list[str] = "val_loss"
+    # minimize or maximize; for a list of names a list, with one of them for each
+    direction: str | list[str] = "minimize"
+
+    @property
+    def metrics(self) -> list[str]:
+        """Name of each objective."""
+        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
+
+    @property
+    def directions(self) -> list[str]:
+        """Minimize or maximize, for each objective."""
+        return [self.direction] if isinstance(self.direction, str) else list(self.direction)
+
+    @property
+    def primary(self) -> str:
+        """Name of the first objective, which the best model is kept by."""
+        return self.metrics[0]
+
+    @property
+    def minimize(self) -> bool:
+        """Whether the first objective is better when it is small."""
+        return self.directions[0] == "minimize"
 
 
 @dataclass
@@ -58,7 +71,7 @@ class FrameworkConfig:
 class TunerConfig:
     """What chooses the hyperparameters of a sweep."""
 
-    # none (Hydra's own grid) or optuna
+    # none (Hydra's own grid), optuna or ray
     name: str = MISSING
 
 
@@ -93,6 +106,30 @@ class OptunaConfig(TunerConfig):
 
 
 @dataclass
+class RayClusterConfig:
+    """Which Ray runs a sweep, and what each trial gets of it."""
+
+    # address of a cluster that is there, as host:6379; null starts a Ray of the sweep's own
+    address: str | None = None
+    # CPUs that each trial takes
+    cpus_per_trial: float = 1.0
+    # GPUs that each trial takes, fractions too; null divides those there are among the trials
+    gpus_per_trial: float | None = None
+    # Ray's runtime environment for the trials, such as {pip: [some-package]}
+    runtime_env: dict[str, Any] = field(default_factory=dict)
+    # further arguments for ray.init
+    init: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RayConfig(OptunaConfig):
+    """A sweep with Ray Tune."""
+
+    # which Ray, and what each trial gets of it
+    ray: RayClusterConfig = field(default_factory=RayClusterConfig)
+
+
+@dataclass
 class TrackingConfig:
     """Where runs are recorded."""
 
@@ -112,6 +149,12 @@ class MLflowConfig(TrackingConfig):
     port: int = 5000
     # seconds that the end of a command waits for MLflow to catch up
     drain_timeout_s: float = 10.0
+    # record load and memory of the machine and its GPUs while a run goes on
+    system_metrics: bool = True
+    # seconds between two looks at the machine
+    system_metrics_interval_s: float = 10.0
+    # name under which the best model of the run or sweep is registered; null registers none
+    register: str | None = None
 
 
 @dataclass
@@ -130,6 +173,7 @@ SCHEMAS: dict[str, type] = {
     "framework": FrameworkConfig,
     "tuner": TunerConfig,
     "optuna": OptunaConfig,
+    "ray": RayConfig,
     "tracking": TrackingConfig,
     "mlflow": MLflowConfig,
     "gpu": GpuConfig,
@@ -208,6 +252,8 @@ class ExplrConfig:
             str(key): plain(node, str(key), faults) for key in node if key not in ROOT_KEYS
         }
         faults += number_faults(values)
+        if values["objective"] is not None:
+            faults += objective_faults(values["objective"].metrics, values["objective"].directions)
         if values["gpu"] is not None:
             faults += device_faults(values["gpu"].device)
         if faults:
@@ -221,7 +267,7 @@ def _groups(node: DictConfig) -> dict[str, type]:
     return {
         "objective": ObjectiveConfig,
         "framework": FrameworkConfig,
-        "tuner": OptunaConfig if tuner == "optuna" else TunerConfig,
+        "tuner": {"optuna": OptunaConfig, "ray": RayConfig}.get(str(tuner), TunerConfig),
         "tracking": MLflowConfig if backend == "mlflow" else TrackingConfig,
         "gpu": GpuConfig,
     }

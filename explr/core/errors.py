@@ -75,5 +75,9 @@ class TrackingError(ExplrError):
     """The run cannot be tracked as configured."""
 
 
+BY_TUNER = "by the tuner"
+"""How explr begins to say why a trial was pruned that the tuner asked to end."""
+
+
 class TrialPruned(Exception):
     """Raise it from `train_model` to end a trial early; what it reported is kept."""

@@ -24,6 +24,19 @@ def missing_dependency(package: str) -> MissingDependencyError:
     )
 
 
+def no_module(name: str, target: str) -> TargetError:
+    """The error for a module that does not exist."""
+    return TargetError(
+        f"train_model={target}: there is no module {name} "
+        f"in {Path.cwd()} or among the installed packages"
+    )
+
+
+def no_file(file: Path, target: str) -> TargetError:
+    """The error for a file that does not exist."""
+    return TargetError(f"train_model={target}: there is no file {file}")
+
+
 def import_module(name: str, target: str) -> ModuleType:
     """Import a module by its name.
 
@@ -42,10 +55,7 @@ def import_module(name: str, target: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise TargetError(
-                f"train_model={target}: there is no module {error.name} "
-                f"in {Path.cwd()} or among the installed packages"
-            ) from None
+            raise no_module(error.name, target) from None
         raise _import_error(error, target) from error
     except Exception as error:
         raise _import_error(error, target) from error
@@ -66,7 +76,7 @@ def import_file(path: Path, target: str) -> ModuleType:
     """
     file = path.expanduser().resolve()
     if not file.is_file():
-        raise TargetError(f"train_model={target}: there is no file {file}")
+        raise no_file(file, target)
     main = sys.modules.get("__main__")
     if main is not None and _is_file_of(main, file):
         return main  # the script that is running; a second import doubles it

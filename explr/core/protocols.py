@@ -62,6 +62,32 @@ class Tracker(Protocol):
         """Keep a text as a file."""
         ...
 
+    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
+        """Keep a mapping as YAML if the name ends so, else as JSON."""
+        ...
+
+    def log_table(self, data: Any, artifact_file: str) -> None:
+        """Keep a table as a `.json` file; a second one of that name is added at its end.
+
+        Raises:
+            TypeError, ValueError: it is no table, or the name has another ending.
+        """
+        ...
+
+    def log_image(
+        self,
+        image: Any,
+        artifact_file: str | None = None,
+        key: str | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Keep an image as a file, or as what `key` looked like at `step`.
+
+        Raises:
+            TypeError, ValueError: it is no image, or not one of `artifact_file` and `key` is given.
+        """
+        ...
+
     def mlflow_run(self) -> AbstractContextManager[Any]:
         """Wait until the run exists in MLflow, and make it the active one within the block.
 
@@ -142,7 +168,7 @@ class TrainingContext:
             TrialPruned: `should_prune` was true after the report before, and was not heeded.
         """
         (self.recorder or self.tracker).log_metrics(metrics, step=step)
-        objective = self.config.objective.metric if self.config else None
+        objective = self.config.objective.primary if self.config else None
         if objective in metrics:
             self.reporter.report(step, float(metrics[objective]))
 
@@ -191,9 +217,9 @@ class TrainingResult:
 
     Args:
         primary_metric: value of the objective.
-        primary_metric_name: its name, the same as `objective.metric`.
+        primary_metric_name: its name, the same as `objective.metric`, or the first of several.
         minimize: whether smaller is better, the same as `objective.direction`.
-        metrics: further metrics, recorded with the run.
+        metrics: further metrics, recorded with the run; further objectives are among them.
         best_model_path: where the best model was saved.
         epochs_completed: number of epochs that were trained.
     """

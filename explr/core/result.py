@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from explr.core.config import Direction, ObjectiveConfig
+from explr.core.config import ObjectiveConfig
 from explr.core.errors import ResultError
 from explr.core.protocols import TrainingResult
 
@@ -21,24 +21,42 @@ def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
 
     Raises:
         ResultError: it is neither, it is NaN, it speaks of another metric or direction, or one
-            of its further metrics is no number.
+            of its further metrics is no number or, as one of several objectives, is missing.
     """
-    minimize = objective.direction is Direction.minimize
     if isinstance(returned, TrainingResult):
-        _check_objective(returned, objective.metric, minimize)
+        _check_objective(returned, objective.primary, objective.minimize)
         result = returned
     else:
-        result = TrainingResult(returned, objective.metric, minimize)
-    value = _number(result.primary_metric, objective.metric)
-    if math.isnan(value):
-        raise ResultError(f"train_model returned NaN as {objective.metric}: the training diverged")
+        result = TrainingResult(returned, objective.primary, objective.minimize)
+    value = _number(result.primary_metric, objective.primary)
     path = result.best_model_path
-    return replace(
+    result = replace(
         result,
         primary_metric=value,
         metrics={str(name): _number(each, str(name)) for name, each in _items(result.metrics)},
         best_model_path=None if path is None else str(path),
     )
+    for name, each in objective_values(result, objective).items():
+        if math.isnan(each):
+            raise ResultError(f"train_model returned NaN as {name}: the training diverged")
+    return result
+
+
+def objective_values(result: TrainingResult, objective: ObjectiveConfig) -> dict[str, float]:
+    """The value of each objective, by its name.
+
+    Raises:
+        ResultError: one of several objectives is not among the result's metrics.
+    """
+    primary, *others = objective.metrics
+    missing = [name for name in others if name not in result.metrics]
+    if missing:
+        there = ", ".join(result.metrics) or "none"
+        raise ResultError(
+            f"the objectives are {', '.join(objective.metrics)}, but {', '.join(missing)} is "
+            f"missing: return a TrainingResult with it among its metrics (there are {there})"
+        )
+    return {primary: result.primary_metric} | {name: result.metrics[name] for name in others}
 
 
 def _items(metrics: Any) -> Iterable[tuple[Any, Any]]:

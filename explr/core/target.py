@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -116,19 +116,42 @@ def _bound(target: Mapping[str, Any]) -> Any:
 
 
 def _locate(target: str) -> Any:
-    path, colon, name = target.rpartition(":")
-    if colon and path.endswith(".py"):
-        return _attribute(import_file(Path(path), target), name, target)
-    if colon:
-        module = path
-    else:
-        module, _, name = target.rpartition(".")
-    if not module or not name or module.startswith("."):
+    place, name = split_target(target)
+    if place.endswith(".py"):
+        return _attribute(import_file(Path(place), target), name, target)
+    return _attribute(import_module(place, target), name, target)
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """The module or the `.py` file that a training function lies in, and its name there.
+
+    Raises:
+        TargetError: `target` has not both.
+    """
+    place, colon, name = target.rpartition(":")
+    if colon and place.endswith(".py"):
+        return place, name
+    if not colon:
+        place, _, name = target.rpartition(".")
+    if not place or not name or place.startswith("."):
         raise TargetError(
             f"train_model={target} names no function: write module:function, module.function "
             "or path/to/file.py:function"
         )
-    return _attribute(import_module(module, target), name, target)
+    return place, name
+
+
+def no_function(target: str, place: str, name: str, functions: Sequence[str]) -> TargetError:
+    """The error for a function that is not where it should be.
+
+    Args:
+        target: how the configuration names it.
+        place: the module or its file.
+        name: its name.
+        functions: what is there.
+    """
+    there = f"it has {', '.join(functions)}" if functions else "it has no functions"
+    return TargetError(f"train_model={target}: {place} has no {name} ({there})")
 
 
 def _attribute(module: ModuleType, name: str, target: str) -> Any:
@@ -140,6 +163,5 @@ def _attribute(module: ModuleType, name: str, target: str) -> Any:
             for key, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__
         ]
-        there = f"it has {', '.join(functions)}" if functions else "it has no functions"
         place = getattr(module, "__file__", None) or module.__name__
-        raise TargetError(f"train_model={target}: {place} has no {name} ({there})") from None
+        raise no_function(target, place, name, functions) from None

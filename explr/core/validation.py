@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -28,6 +28,7 @@ LEAST: Mapping[str, float] = {
     "tuner.max_failure_rate": 0,
     "tracking.port": 1,
     "tracking.drain_timeout_s": 0,
+    "tracking.system_metrics_interval_s": 0.1,
 }
 """The smallest value of each number that has one."""
 
@@ -129,6 +130,37 @@ def device_faults(device: str) -> list[str]:
     return [f"gpu.device must be auto, cpu, cuda or cuda:N, got {device!r}"]
 
 
+DIRECTIONS = ("minimize", "maximize")
+"""What can be done with an objective."""
+
+
+def objective_faults(metrics: Sequence[str], directions: Sequence[str]) -> list[str]:
+    """What is wrong with the objectives.
+
+    Args:
+        metrics: name of each.
+        directions: direction of each.
+    """
+    faults = [
+        f"objective.direction must be minimize or maximize, got {direction!r}"
+        for direction in directions
+        if direction not in DIRECTIONS
+    ]
+    faults += [
+        f"objective.metric names {name} {metrics.count(name)} times"
+        for name in dict.fromkeys(metrics)
+        if metrics.count(name) > 1
+    ]
+    if not metrics or not all(name.strip() for name in metrics):
+        faults.append(f"objective.metric must name a metric, got {list(metrics)}")
+    elif len(metrics) != len(directions):
+        faults.append(
+            f"objective.direction needs one direction for each metric: there are {len(metrics)} "
+            f"metrics ({', '.join(metrics)}) and {len(directions)} directions"
+        )
+    return faults
+
+
 def number_faults(groups: Mapping[str, Any]) -> list[str]:
     """Faults of numbers that their type alone does not exclude.
 
@@ -141,6 +173,9 @@ def number_faults(groups: Mapping[str, Any]) -> list[str]:
         value = getattr(groups[group], name, None)
         if value is not None and not value >= minimum:
             faults.append(f"{path} must be at least {minimum}, got {value}")
+    model = getattr(groups["tracking"], "register", None)
+    if model is not None and (not model.strip() or set("/:") & set(model)):
+        faults.append(f"tracking.register is the name of a model, without / and :, got {model!r}")
     port = getattr(groups["tracking"], "port", 0)
     if port > MAX_PORT:
         faults.append(f"tracking.port must be at most {MAX_PORT}, got {port}")

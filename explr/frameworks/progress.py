@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from explr.core.config import Direction, ObjectiveConfig
-from explr.core.errors import ResultError, TrialPruned
+from explr.core.config import ObjectiveConfig
+from explr.core.errors import BY_TUNER, ResultError, TrialPruned
 from explr.core.protocols import TrainingContext, TrainingResult
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class Progress:
     ) -> None:
         self.epochs = epochs
         self._ctx = ctx
-        self._objective = ctx.config.objective if ctx.config else ObjectiveConfig()
-        self._minimize = self._objective.direction is Direction.minimize
+        objective = ctx.config.objective if ctx.config else ObjectiveConfig()
+        self._metric, self._minimize = objective.primary, objective.minimize
         self._model = ctx.output_dir / model_name
         self._record = self._model.with_suffix(".json")
         self._best: dict[str, float] | None = None
@@ -72,7 +72,7 @@ class Progress:
         logger.info("%s", self._line(epoch, values))
         self._ctx.report(epoch, **values)
         if self._ctx.should_prune:
-            raise TrialPruned(f"pruned after epoch {epoch + 1}")
+            raise TrialPruned(f"{BY_TUNER}, after epoch {epoch + 1}")
 
     def result(self) -> TrainingResult:
         """The best epoch as a result.
@@ -83,7 +83,7 @@ class Progress:
         Raises:
             ResultError: no epoch had the metric of the objective.
         """
-        metric = self._objective.metric
+        metric = self._metric
         if self._best is None and metric not in self._seen:
             there = f"they have {', '.join(sorted(self._seen))}" if self._seen else "there are none"
             raise ResultError(f"the objective {metric} is not among the epochs' metrics: {there}")
@@ -98,12 +98,12 @@ class Progress:
         )
 
     def _is_best(self, values: Mapping[str, float]) -> bool:
-        value = values.get(self._objective.metric, math.nan)
+        value = values.get(self._metric, math.nan)
         if math.isnan(value):
             return False
-        if self._best is None or self._objective.metric not in self._best:
+        if self._best is None or self._metric not in self._best:
             return True
-        best = self._best[self._objective.metric]
+        best = self._best[self._metric]
         return value < best if self._minimize else value > best
 
     def _keep(

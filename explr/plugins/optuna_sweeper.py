@@ -35,7 +35,7 @@ class OptunaSweeper(Sweeper):
         enqueue: Any,
         params: Mapping[str, Any] | None,
     ) -> None:
-        from explr.runner.sweep import SweepSettings
+        from explr.runner.sweep_session import SweepSettings
         from explr.tuning.loop import Limits
 
         limits = Limits(n_trials, timeout_s, trial_timeout_s, retries, max_failure_rate, replicates)
@@ -58,7 +58,7 @@ class OptunaSweeper(Sweeper):
         from explr.runner.sweep import OptunaSweep
 
         self._task = task_function
-        self._sweep = OptunaSweep(self._settings, config, hydra_context, task_function)
+        self._sweep: OptunaSweep = OptunaSweep(self._settings, config, hydra_context, task_function)
 
     def sweep(self, arguments: list[str]) -> SweepResult:
         """Run the sweep.

@@ -22,6 +22,9 @@ CALLBACK = {
         "autostart": True,
         "port": 5000,
         "drain_timeout_s": 10.0,
+        "system_metrics": True,
+        "system_metrics_interval_s": 10.0,
+        "register": None,
     }
 }
 SWEEPER = {
@@ -38,8 +41,18 @@ SWEEPER = {
     "direction": "minimize",
     "enqueue": [],
     "sampler": {"_target_": "optuna.samplers.TPESampler"},
-    "pruner": {"_target_": "optuna.pruners.MedianPruner"},
+    "pruner": {"_target_": "explr.tuning.percentile.MedianPruner"},
     "params": None,
+}
+RAY_SWEEPER = SWEEPER | {
+    "_target_": "explr.plugins.ray_sweeper.RaySweeper",
+    "ray": {
+        "address": None,
+        "cpus_per_trial": 1.0,
+        "gpus_per_trial": None,
+        "runtime_env": {},
+        "init": {},
+    },
 }
 LAUNCHER = {
     "_target_": "explr.plugins.local_launcher.LocalLauncher",
@@ -73,6 +86,9 @@ ConfigStore.instance().store(
 )
 ConfigStore.instance().store(
     group="hydra/sweeper", name="explr_optuna", node=SWEEPER, provider="explr", replace=True
+)
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="explr_ray", node=RAY_SWEEPER, provider="explr", replace=True
 )
 ConfigStore.instance().store(
     group="hydra/launcher", name="explr_local", node=LAUNCHER, provider="explr", replace=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,24 +14,30 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.checkpoint import Checkpoints
-from explr.core.config import ROOT_KEYS, MLflowConfig
-from explr.core.errors import TrialPruned, UsageError
+from explr.core.config import ROOT_KEYS, MLflowConfig, ObjectiveConfig, TrackingConfig
+from explr.core.errors import BY_TUNER, TrialPruned, UsageError
 from explr.core.protocols import (
     Tracker,
     TrainFunction,
     TrainingContext,
     TrainingResult,
 )
-from explr.core.result import read_result
+from explr.core.result import objective_values, read_result
+from explr.core.secrets import remember
 from explr.runner.call import call_train_function, running_context
 from explr.runner.checks import Prepared, prepare
 from explr.runner.files import RESULT_FILE, make_folder, write_result
 from explr.runner.reporting import ReportingTracker, current_reporter, foreign_reporter
-from explr.tracking.client import NullTracker
-from explr.tracking.provenance import provenance_tags
+from explr.tracking.null import NullTracker
+from explr.tracking.provenance import provenance_of
 from explr.tracking.session import Destination, TrackedRun, closing_line, open_run
 from explr.tracking.sweeps import current
-from explr.utils.gpu import memory_budget_gb
+from explr.utils.machine import peak_memory
+from explr.utils.memory import memory_budget
+from explr.utils.redacted_logs import guard_logs
+from explr.utils.references import by_reference
+
+log = logging.getLogger("explr")
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,16 @@ class Outcome:
         folder: folder of the run.
         tracked: its record; None with `tracking=off`.
         duration_s: how long `train_model` took.
+        values: value of each objective, if it was not pruned.
+        reason: why it was.
     """
 
     result: TrainingResult | None
     folder: Path
     tracked: TrackedRun | None
     duration_s: float
+    values: tuple[float, ...] = ()
+    reason: str = ""
 
 
 def run(
@@ -75,7 +86,7 @@ def run(
     if outcome.tracked is not None:
         print(closing_line(outcome.tracked))
     if outcome.result is None:
-        raise TrialPruned("the training pruned itself")
+        raise TrialPruned(outcome.reason)
     return outcome.result
 
 
@@ -103,7 +114,7 @@ def report(step: int, **metrics: float) -> None:
         reporter = foreign_reporter()
         reporter.report(step, float(next(iter(metrics.values()))))
     if reporter.should_prune():
-        raise TrialPruned(f"pruned at step {step}")
+        raise TrialPruned(f"{BY_TUNER}, at step {step}")
 
 
 def run_training(
@@ -129,22 +140,25 @@ def run_training(
         UsageError: the configuration or the result is at fault.
         Exception: whatever `train_model` raised.
     """
+    guard_logs()
     prepared = prepare(cfg, train_model)
     config = prepared.config
+    params = by_reference(cfg, config.hyperparameters)
+    remember(config.hyperparameters)
     make_folder(folder)
     prepared.framework.configure(
         seed=config.seed,
         deterministic=config.framework.deterministic,
         threads=config.framework.threads,
         device=prepared.device,
-        memory_limit_gb=memory_budget_gb(config.gpu.memory_limit_gb),
+        memory_limit_gb=memory_budget(config.gpu.memory_limit_gb).gb,
     )
     begin = time.monotonic()
-    with _recorded(prepared, cfg, folder, first_files, last_files) as (tracker, tracked):
+    with _recorded(prepared, params, cfg, folder, first_files, last_files) as (tracker, tracked):
         reporter = current_reporter()
         context = TrainingContext(
             hyperparameters=config.hyperparameters,
-            tracker=ReportingTracker(tracker, reporter, config.objective.metric),
+            tracker=ReportingTracker(tracker, reporter, config.objective.primary),
             recorder=tracker,
             reporter=reporter,
             trial_id=tracked.journal.uid if tracked else folder.name,
@@ -159,8 +173,9 @@ def run_training(
         )
 
         def finish(state: str, result: TrainingResult | None, reason: str = "") -> Outcome:
-            outcome = Outcome(result, folder, tracked, time.monotonic() - begin)
-            write_result(outcome.folder, state, context, outcome.duration_s, result, reason)
+            values = tuple(objective_values(result, config.objective).values()) if result else ()
+            outcome = Outcome(result, folder, tracked, time.monotonic() - begin, values, reason)
+            write_result(folder, state, context, params, outcome.duration_s, result, reason)
             return outcome
 
         try:
@@ -168,20 +183,51 @@ def run_training(
             result = read_result(returned, config.objective)
             fresh = {n: v for n, v in result.metrics.items() if n not in tracker.metric_names}
             tracker.log_metrics(
-                {**fresh, "objective": result.primary_metric}, result.epochs_completed
+                {**fresh, **_objective_metrics(result, config.objective)}, result.epochs_completed
             )
         except TrialPruned as pruned:
             tracker.set_tag("explr.state", "PRUNED")
-            return finish("PRUNED", None, str(pruned))
+            return finish("PRUNED", None, _who_pruned(str(pruned), reporter.should_prune()))
         except Exception as error:
             finish("FAIL", None, f"{type(error).__name__}: {error}")
             raise
+        if tracked is not None and current() is None:
+            _register(tracked, config.tracking, result)
         return finish("COMPLETE", result)
+
+
+def _who_pruned(text: str, asked: bool) -> str:
+    """Whether the tuner asked a training to end, or it ended itself, and what it says."""
+    if text.startswith(BY_TUNER):
+        return text
+    who = BY_TUNER if asked else "by the training itself"
+    return f"{who}: {text}" if text else who
+
+
+def _objective_metrics(result: TrainingResult, objective: ObjectiveConfig) -> dict[str, float]:
+    """What the run is compared by: `objective`, and with several of them one more for each."""
+    values = objective_values(result, objective)
+    each = {f"objective/{name}": value for name, value in values.items()} if len(values) > 1 else {}
+    return {"objective": result.primary_metric, **each}
+
+
+def _register(tracked: TrackedRun, tracking: TrackingConfig, result: TrainingResult) -> None:
+    """Have the best model registered, if that is wanted; of a sweep's models only one is."""
+    name = tracking.register if isinstance(tracking, MLflowConfig) else None
+    if name is None:
+        return
+    if result.best_model_path is None or not Path(result.best_model_path).exists():
+        where = result.best_model_path or "best_model_path"
+        log.warning("nothing is registered as %s: there is no model at %s", name, where)
+        return
+    about = f"{result.primary_metric_name} {result.primary_metric:.6g}"
+    tracked.register(name, Path(result.best_model_path), about)
 
 
 @contextmanager
 def _recorded(
     prepared: Prepared,
+    params: Mapping[str, Any],
     cfg: DictConfig,
     folder: Path,
     first_files: tuple[Path, ...],
@@ -193,7 +239,11 @@ def _recorded(
         yield NullTracker(), None
         return
     destination = Destination(
-        tracking.uri, tracking.autostart, tracking.port, tracking.drain_timeout_s
+        tracking.uri,
+        tracking.autostart,
+        tracking.port,
+        tracking.drain_timeout_s,
+        look_s=tracking.system_metrics_interval_s if tracking.system_metrics else 0.0,
     )
     sweep = current()
     run = open_run(
@@ -201,8 +251,8 @@ def _recorded(
         destination.beside(sweep),
         experiment=prepared.config.experiment_name,
         name=folder.name,
-        params=_params(prepared, cfg),
-        tags={**provenance_tags(), "explr.kind": "trial" if sweep else "run"},
+        params=_params(prepared, params, cfg),
+        tags={**provenance_of(sweep), "explr.kind": "trial" if sweep else "run"},
         parent=sweep.journal if sweep else None,
         first_files=first_files,
         last_files=(*last_files, folder / RESULT_FILE),
@@ -210,6 +260,7 @@ def _recorded(
     )
     try:
         yield run.tracker, run
+        run.tracker.log_metrics(peak_memory())
     except Exception:
         run.close("FAILED")
         raise
@@ -219,7 +270,7 @@ def _recorded(
     run.close("FINISHED")
 
 
-def _params(prepared: Prepared, cfg: DictConfig) -> dict[str, Any]:
+def _params(prepared: Prepared, params: Mapping[str, Any], cfg: DictConfig) -> dict[str, Any]:
     """Hyperparameters as they are used, and the rest as it was written."""
     rest = OmegaConf.to_container(
         OmegaConf.masked_copy(cfg, [key for key in ROOT_KEYS - {"hydra"} if key in cfg]),
@@ -227,7 +278,7 @@ def _params(prepared: Prepared, cfg: DictConfig) -> dict[str, Any]:
     )
     assert isinstance(rest, dict)
     return {
-        **prepared.config.hyperparameters,
+        **params,
         **{str(key): value for key, value in rest.items()},
         "train_model": prepared.train_model_name,
         "device": prepared.device,

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.core.config import ExplrConfig
 from explr.core.errors import UsageError
+from explr.core.target_source import check_source
 from explr.runner.app import compose_with, hydra_app
 from explr.runner.arguments import values_of
 from explr.runner.checks import check_settings, prepare
@@ -41,6 +42,8 @@ def check_first_job(
     check: Callable[[DictConfig], Any],
     config_dir: str | None = None,
     config_name: str | None = None,
+    *,
+    by_name: bool = True,
 ) -> bool:
     """Like `check_sweep`, for a sweep from Python.
 
@@ -49,6 +52,7 @@ def check_first_job(
         check: checks the config of the first trial.
         config_dir: a folder of configs that comes after the packaged ones.
         config_name: name of the primary config; None takes explr's own.
+        by_name: the config names the training function; else it was given as such.
     """
     with hydra_app(config_dir) as app:
         whole = compose_with(app, overrides, config_name, multirun=True)
@@ -73,7 +77,9 @@ def check_first_job(
             if launcher.endswith(".BasicLauncher"):
                 check(first)
             elif launcher.endswith(".LocalLauncher"):
-                check_settings(first)  # the process that jobs are forked from imports the function
+                check_settings(first)
+                if by_name:  # the process that jobs are forked from imports it
+                    check_source(first.train_model)
             else:  # other machines may have devices and modules that this one lacks
                 ExplrConfig.from_composed(first)
     return tuned

@@ -17,18 +17,19 @@ from explr.runner.faults import report_fault
 from explr.runner.trials import gathered
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.session import closing_line
+from explr.utils.saved_config import hide_secrets, saved_files
 
 log = logging.getLogger("explr")
 
 
-def train_job(cfg: DictConfig) -> float | None:
+def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Train once, as Hydra's mode says.
 
     Args:
         cfg: the composed config, without Hydra's own part.
 
     Returns:
-        The value of the objective; None if a single run pruned itself.
+        The value of the objective, or of each of several; None if a single run pruned itself.
 
     Raises:
         SystemExit: a single run failed; what went wrong has been printed.
@@ -42,14 +43,16 @@ def train_job(cfg: DictConfig) -> float | None:
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         raise SystemExit(report_fault(error)) from None  # Hydra would add lines of its own
     _tell(outcome)
-    return outcome.result.primary_metric if outcome.result else None
+    return outcome.values[0] if outcome.result else None
 
 
 # Hydra's callback leaves the recording to the training itself.
 setattr(train_job, OWN_TASK, True)
 
 
-def run_trial(cfg: DictConfig, train_model: TrainFunction | None = None) -> float:
+def run_trial(
+    cfg: DictConfig, train_model: TrainFunction | None = None
+) -> float | tuple[float, ...]:
     """Train once as a trial of a sweep.
 
     Args:
@@ -57,7 +60,8 @@ def run_trial(cfg: DictConfig, train_model: TrainFunction | None = None) -> floa
         train_model: a function to use in place of the one that the config names.
 
     Returns:
-        The value of the objective; NaN if there is none and the sweep is to go on.
+        The value of the objective, or of each of several; NaN if there is none and the sweep is
+        to go on.
 
     Raises:
         TrialPruned, Exception: there is none, and the sweep's controller is another process.
@@ -75,14 +79,14 @@ def run_trial(cfg: DictConfig, train_model: TrainFunction | None = None) -> floa
         return math.nan
     if outcome.result is None:
         if trials is None:
-            raise TrialPruned("the training pruned itself")
+            raise TrialPruned(outcome.reason)
         trials.pruned += 1
         print(f"Pruned after {outcome.duration_s:.1f} s")
         return math.nan
     if trials is not None:
         trials.complete += 1
     print(_result_line(outcome))
-    return outcome.result.primary_metric
+    return outcome.values if len(outcome.values) > 1 else outcome.result.primary_metric
 
 
 def _folder() -> Path:
@@ -91,6 +95,8 @@ def _folder() -> Path:
 
 def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> Outcome:
     hydra, folder = HydraConfig.get(), _folder()
+    if hydra.output_subdir:
+        hide_secrets(*saved_files(folder / hydra.output_subdir))
     return run_training(
         _anchored(cfg, Path(hydra.runtime.cwd)) if hydra.job.chdir else cfg,
         folder,

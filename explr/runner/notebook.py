@@ -22,6 +22,7 @@ from explr.runner.diagnosis import diagnose
 from explr.runner.files import read_result_file
 from explr.runner.first_job import check_first_job
 from explr.runner.job import run_trial
+from explr.runner.sweep_logging import shown_logging
 from explr.runner.trials import gathering
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.base import SweepResult
@@ -84,7 +85,7 @@ def tune(
     check = partial(prepare, train_model=train_model)
     with execution_whitelist(TRUSTED):
         try:
-            tuned = check_first_job(given, check)
+            tuned = check_first_job(given, check, by_name=train_model is None)
         except (HydraException, OmegaConfBaseException) as error:
             raise diagnose(error, [*given, "-m"], check) from None
         with hydra_app() as app:
@@ -96,7 +97,8 @@ def tune(
                 with_log_configuration=False,
             )
             if tuned:
-                result = sweep()
+                with shown_logging():
+                    result = sweep()
                 assert isinstance(result, SweepResult)
                 return result
             with gathering() as trials:

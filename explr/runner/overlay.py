@@ -7,13 +7,15 @@ takes them from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from explr.core.config import ROOT_KEYS
+from explr.core.errors import UsageError
+from explr.core.secrets import masked, masked_keys
 from explr.runner.arguments import saved_overrides, saved_run
 from explr.tuning.search_space import literal
 
@@ -52,19 +54,28 @@ def file_overlay() -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
-def restore(folder: str) -> None:
+def restore(folder: str, again: Sequence[str] = ()) -> None:
     """Bring back what a run was made of, for its rerun.
 
     Args:
         folder: the run's folder.
+        again: overrides of the rerun itself.
 
     Raises:
-        UsageError: there is no run in `folder`.
+        UsageError: there is no run in `folder`, or it was given a secret that is not given again.
     """
     overrides = saved_overrides(folder)
     saved = OmegaConf.load(saved_run(folder) / "config.yaml")
     config = OmegaConf.to_container(saved, resolve=False)
     assert isinstance(config, dict)
+    laid_over = {SCRIPT_SPACE, FILE_OVERLAY}.intersection(overrides)
+    hidden = [*masked(overrides), *(masked_keys(config) if laid_over else ())]
+    given = {text.lstrip("+").partition("=")[0] for text in again}
+    if lacking := [key for key in dict.fromkeys(hidden) if key not in given]:
+        raise UsageError(
+            f"the run in {folder} was given secrets, which explr does not write down: give them "
+            f"again, as in {lacking[0]}=…, or from the environment ({', '.join(lacking)})"
+        )
     if SCRIPT_SPACE in overrides:
         store_script_space({str(k): v for k, v in config.items() if k not in ROOT_KEYS})
     if FILE_OVERLAY in overrides:

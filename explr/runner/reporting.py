@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from explr.core.errors import TrialPruned
+from explr.core.errors import BY_TUNER, TrialPruned
 from explr.core.protocols import NullReporter, Reporter, Tracker
 from explr.tuning.channel import VARIABLE, ChannelReporter
 
@@ -34,7 +34,7 @@ class DirectReporter:
             TrialPruned: the answer to an earlier report was to end, and the training went on.
         """
         if self._prune:
-            raise TrialPruned("the tuner has asked this trial to end")
+            raise TrialPruned(f"{BY_TUNER}, which had asked for it before")
         self._prune = self._report(self._key, int(step), float(value))
 
     def should_prune(self) -> bool:
@@ -135,6 +135,24 @@ class ReportingTracker:
         """See `Tracker.log_text`."""
         self.inner.log_text(text, name)
 
+    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
+        """See `Tracker.log_dict`."""
+        self.inner.log_dict(dictionary, artifact_file)
+
+    def log_table(self, data: Any, artifact_file: str) -> None:
+        """See `Tracker.log_table`."""
+        self.inner.log_table(data, artifact_file)
+
+    def log_image(
+        self,
+        image: Any,
+        artifact_file: str | None = None,
+        key: str | None = None,
+        step: int | None = None,
+    ) -> None:
+        """See `Tracker.log_image`."""
+        self.inner.log_image(image, artifact_file, key, step)
+
     def mlflow_run(self) -> AbstractContextManager[Any]:
         """See `Tracker.mlflow_run`."""
         return self.inner.mlflow_run()
@@ -144,4 +162,4 @@ class ReportingTracker:
         self._reporter.report(self._count if step is None else step, float(value))
         self._count += 1
         if self._reporter.should_prune():
-            raise TrialPruned("the tuner ends this trial")
+            raise TrialPruned(BY_TUNER)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from explr.core.errors import UsageError
+from explr.core.secrets import masked
 from explr.runner.sweep_folder import COMMAND_FILE
 from explr.tuning.search_space import quoted
 
@@ -31,6 +32,13 @@ def resume(folder: Path | None) -> NoReturn:
         raise UsageError(
             f"the sweep in {folder} was begun from Python: run it again with "
             f"tuner.study_name={command['study']}"
+        )
+    if hidden := masked(command["argv"]):
+        raise UsageError(
+            f"the sweep in {folder} was given secrets, which explr does not write down "
+            f"({', '.join(hidden)}): give its command again, with tuner.study_name="
+            f"{command['study']}; one that comes from the environment, as in "
+            f"{hidden[0]}='${{oc.env:NAME}}', need not be given again"
         )
     os.chdir(command["cwd"])
     where = f"hydra.sweep.dir={quoted(str(folder))}"

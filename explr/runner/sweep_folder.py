@@ -8,25 +8,26 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from omegaconf._utils import get_omega_conf_dumper
 
+from explr.core.secrets import redacted
 from explr.runner.arguments import program
-from explr.runner.files import read_result_file
+from explr.runner.sweep_results import results_of
 from explr.tuning.base import Job, Outcome
 from explr.tuning.storage import cannot_write
-from explr.tuning.study import ATTEMPTS, REASON, Study
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+from explr.tuning.study import Study
 
 log = logging.getLogger("explr.sweep")
 
 COMMAND_FILE = "sweep.json"
 RESULTS_FILE = "results.json"
 BEST_FILE = "optimization_results.yaml"
+
+SHOWN = 10
+"""Trials of a Pareto front that the closing lines name."""
 
 
 class SweepFolder:
@@ -65,7 +66,7 @@ class SweepFolder:
             command: dict[str, Any] = {"study": self._study.name, "cwd": str(Path.cwd())}
             if set(arguments) <= set(sys.argv):
                 command["argv"] = sys.orig_argv[1:]
-            _write(file, json.dumps(command, indent=2) + "\n")
+            _write(file, json.dumps(redacted(command), indent=2) + "\n")
 
     @property
     def fruitless(self) -> bool:
@@ -76,6 +77,11 @@ class SweepFolder:
         """Folder of a job."""
         trial = self.path / str(job.trial)
         return trial / str(job.replicate) if job.replicates > 1 else trial
+
+    def job_folders(self) -> list[Path]:
+        """Folder of each trial, or of the first of its replicates, which stands for it."""
+        trials = [self.path / str(frozen.number) for frozen in self._study.frozen()]
+        return [trial / "0" if self._replicates > 1 else trial for trial in trials]
 
     def output_of(self, job: Job) -> Path:
         """File for what a job prints."""
@@ -96,29 +102,16 @@ class SweepFolder:
             folder.mkdir(parents=True, exist_ok=True)
             _write(folder / "traceback.txt", outcome.detail)
 
-    def results(self) -> dict[str, Any]:
-        """What came out so far."""
-        trials = [self._row(frozen) for frozen in self._study.frozen()]
-        front = [trials[number] for number in self._study.front()] if _any_complete(trials) else []
-        directions = self._study.directions
-        return {
-            "study": self._study.name,
-            "direction": directions[0] if len(directions) == 1 else directions,
-            "command": _command(),
-            "n_trials": len(trials),
-            "best": front[0] if front and len(directions) == 1 else None,
-            **({"front": front} if len(directions) > 1 else {}),
-            "trials": trials,
-        }
-
     def write_results(self) -> dict[str, Any]:
         """Write `results.json`, and the best parameters in Hydra's own format.
 
         Returns:
             The content of `results.json`.
         """
-        results = self.results()
-        _write(self.path / RESULTS_FILE, json.dumps(results, indent=2, default=str) + "\n")
+        results = results_of(self._study, self.path, self._value)
+        _write(
+            self.path / RESULTS_FILE, json.dumps(redacted(results), indent=2, default=str) + "\n"
+        )
         if len(self._study.directions) > 1:
             solutions = [
                 {"params": trial["params"], "values": trial["value"]} for trial in results["front"]
@@ -129,7 +122,7 @@ class SweepFolder:
             content = {"name": "optuna", "best_params": best["params"], "best_value": best["value"]}
         else:
             return results
-        _write(self.path / BEST_FILE, _yaml(content))
+        _write(self.path / BEST_FILE, _yaml(redacted(content)))
         return results
 
     def tell(self, results: dict[str, Any], retrain: list[str]) -> None:
@@ -147,29 +140,14 @@ class SweepFolder:
             values = " ".join(f"{name}={_short(value)}" for name, value in best["params"].items())
             log.info("best: trial %d with %.6g: %s", best["number"], best["value"], values)
             log.info("to train it again: %s %s", program(), shlex.join(retrain))
-        for trial in results.get("front", ()):
-            log.info("on the front: trial %d with %s", trial["number"], trial["value"])
+        front = results.get("front", [])
+        for trial in front[:SHOWN]:
+            values = " ".join(f"{value:.6g}" for value in trial["value"])
+            params = " ".join(f"{name}={_short(value)}" for name, value in trial["params"].items())
+            log.info("on the front: trial %d with %s: %s", trial["number"], values, params)
+        if len(front) > SHOWN:
+            log.info("on the front: %d more", len(front) - SHOWN)
         log.info("results: %s", self.shown / RESULTS_FILE)
-
-    def _row(self, frozen: FrozenTrial) -> dict[str, Any]:
-        folder = self.path / str(frozen.number)
-        written = read_result_file(folder) if folder.is_dir() else None
-        values = frozen.values
-        if values is None and frozen.state.name == "PRUNED" and frozen.intermediate_values:
-            values = [frozen.intermediate_values[max(frozen.intermediate_values)]]
-        duration = frozen.duration.total_seconds() if frozen.duration else None
-        return {
-            "number": frozen.number,
-            "state": frozen.state.name,
-            "params": {name: self._value(name, v) for name, v in frozen.params.items()},
-            "value": values if values is None or len(values) > 1 else values[0],
-            "steps": len(frozen.intermediate_values),
-            "duration_s": duration,
-            "dir": str(folder),
-            "run_id": _run_id(folder),
-            "attempts": frozen.user_attrs.get(ATTEMPTS, 1),
-            "reason": _reason(frozen, written["reason"] if written else ""),
-        }
 
 
 def remembered_study(folder: Path) -> str | None:
@@ -179,32 +157,6 @@ def remembered_study(folder: Path) -> str | None:
     except FileNotFoundError:
         return None
     return str(name) if name is not None else None
-
-
-def _command() -> str:
-    """The command that runs, as one would type it."""
-    return f"{program()} {shlex.join(sys.argv[1:])}"
-
-
-def _reason(frozen: FrozenTrial, written: str) -> str:
-    """Why a trial ended early: a pruned training says it best itself."""
-    if frozen.state.name == "PRUNED" and written:
-        return written
-    return str(frozen.user_attrs.get(REASON, written))
-
-
-def _any_complete(trials: list[dict[str, Any]]) -> bool:
-    return any(trial["state"] == "COMPLETE" for trial in trials)
-
-
-def _run_id(folder: Path) -> str | None:
-    """Id of the trial's run in MLflow, where that is known by now."""
-    # With replicates, the run of the first stands for the trial.
-    found = sorted(folder.glob("journal-*.position")) or sorted(folder.glob("0/journal-*.position"))
-    for position in found:
-        if run_id := json.loads(position.read_text()).get("run_id"):
-            return str(run_id)
-    return None
 
 
 def _name(job: Job) -> str:

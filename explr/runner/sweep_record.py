@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,18 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import ConfigError
+from explr.tracking.attempts import journals_in
 from explr.tracking.callback import MLflowCallback
 from explr.tracking.destination import Destination, absolute_uri
 from explr.tracking.home import explr_home
+from explr.tracking.position import Position, read_position
 from explr.tracking.session import TrackedRun
 from explr.tuning.lock import sole_controller
 
 VARIABLE = "MLFLOW_TRACKING_URI"
+
+POLL_S = 0.02
+"""Seconds between two looks at what MLflow has."""
 
 STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")
 
@@ -83,12 +90,50 @@ def open_record(context: HydraContext, config: DictConfig) -> TrackedRun | None:
     return None
 
 
+def note_failure(record: TrackedRun | None, error: Exception) -> None:
+    """Record why a sweep failed."""
+    if record is not None:
+        record.tracker.set_tag("explr.reason", str(error).rstrip().rpartition("\n")[2])
+
+
+def await_run_ids(record: TrackedRun | None, folders: Iterable[Path]) -> None:
+    """Wait until each trial has its run in MLflow, `drain_timeout_s` at most.
+
+    The end of a sweep waits for these runs in any case; it is left what remains of the time.
+
+    Args:
+        record: the sweep's own run.
+        folders: folders of trainings that were recorded.
+    """
+    if record is None:
+        return
+    deadline = time.monotonic() + record.destination.drain_timeout_s
+    begun = [journals[0] for folder in folders if (journals := journals_in(folder))]
+    if _lacking(begun):
+        record.keep_shipping()
+    while (lacking := _lacking(begun)) and time.monotonic() < deadline:
+        if all(position.stuck for position in lacking):
+            break  # it is not there, or refuses them
+        time.sleep(POLL_S)
+    left = max(0.0, deadline - time.monotonic())
+    record.destination = replace(record.destination, drain_timeout_s=left)
+
+
+def _lacking(journals: list[Path]) -> list[Position]:
+    """Where those journals stand whose run is not in MLflow yet."""
+    positions = [read_position(journal) for journal in journals]
+    return [position for position in positions if not position.run_id]
+
+
 def note_results(record: TrackedRun | None, results: Mapping[str, Any]) -> None:
     """Record how many trials came to which end, and the best of them."""
     if record is None:
         return
     states = Counter(trial["state"] for trial in results["trials"])
     record.tracker.log_metrics({f"trials/{state.lower()}": states[state] for state in STATES})
+    if results.get("front"):
+        numbers = ",".join(str(trial["number"]) for trial in results["front"])
+        record.tracker.set_tag("explr.front", numbers)
     best = results["best"]
     if best is not None:
         record.tracker.log_metrics({"best_value": best["value"]})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from explr.core.errors import ExplrError, UsageError
 from explr.runner.faults import keep_in_log_file, report_fault
+from explr.tracking.sweeps import judged_by
 
 HYDRA_OPTUNA_LOG = "hydra_plugins.hydra_optuna_sweeper._impl"
 """Where Hydra's sweeper warns of each trial without a value, which has been told already."""
@@ -80,8 +81,10 @@ def gathering() -> Iterator[Trials]:
     before, _here = _here, Trials()
     log = logging.getLogger(HYDRA_OPTUNA_LOG)
     log.addFilter(_no_warning)
+    here = _here
     try:
-        yield _here
+        with judged_by(lambda: 0 < len(here.folders) == len(here.failures)):
+            yield here
     finally:
         _here = before
         log.removeFilter(_no_warning)

@@ -24,7 +24,7 @@ from multiprocessing.connection import (
 from pathlib import Path
 from typing import Any
 
-from explr.core.errors import ExplrError, TrialPruned
+from explr.core.errors import BY_TUNER, ExplrError, TrialPruned
 
 VARIABLE = "EXPLR_CHANNEL"
 """Environment variable that carries the address, the key and the job to a trial."""
@@ -142,7 +142,7 @@ class ChannelReporter:
             ExplrError: the controller is gone or refuses the report.
         """
         if self._prune:
-            raise TrialPruned("the tuner has asked this trial to end")
+            raise TrialPruned(f"{BY_TUNER}, which had asked for it before")
         message = {"job": self._job, "step": int(step), "value": float(value)}
         try:
             if self._connection is None:

@@ -1,23 +1,24 @@
 """Ask, start, wait for the first, tell, ask again: no slot waits for another.
 
 The loop knows trials and their jobs; what runs a job is an `Executor`, what chooses its values a
-`Study`. A trial with replicates is one whose mean is told when all of them are done.
+`Study`. A trial with replicates is told when all of them are done.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from explr.core.errors import ExplrError, SweepError
+from explr.core.errors import ExplrError
 from explr.tuning.base import Executor, Job, Outcome
+from explr.tuning.failures import Failures
 from explr.tuning.study import SpaceOf, Study
+from explr.tuning.under_way import UnderWay
 
 log = logging.getLogger("explr.sweep")
 
@@ -47,25 +48,11 @@ class Limits:
     replicates: int = 1
 
 
-@dataclass
-class _Trial:
-    """A trial that is under way."""
-
-    number: int
-    params: dict[str, Any]
-    values: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    reports: dict[int, dict[int, float]] = field(default_factory=dict)
-    prune: bool = False
-    ended: bool = False
-    deaths: int = 0
-
-
 class SweepLoop:
     """Runs the trials of a sweep.
 
     Args:
         study: chooses values and keeps what came out.
-        executor: runs the jobs.
         space_of: the ranges that are active once some parameters are chosen.
         limits: when the sweep ends.
         on_start: called with each job that starts.
@@ -75,35 +62,40 @@ class SweepLoop:
     def __init__(
         self,
         study: Study,
-        executor: Executor,
         space_of: SpaceOf,
         limits: Limits,
         on_start: Callable[[Job], None] = lambda job: None,
         on_end: Callable[[Job, Outcome], None] = lambda job, outcome: None,
     ) -> None:
         self._study = study
-        self._executor = executor
         self._space_of = space_of
         self._limits = limits
         self._on_start = on_start
         self._on_end = on_end
         self._queue: deque[Job] = deque()
-        self._trials: dict[int, _Trial] = {}
+        self._trials: dict[int, UnderWay] = {}
         self._running: dict[Job, float] = {}
         self._timed_out: set[Job] = set()
         self._stopped: set[int] = set()
-        self._verdict: SweepError | None = None
+        self._failures = Failures(limits.max_failure_rate)
         self._begun = 0
-        self._told = self._failed = 0
-        self.first_failure: Outcome | None = None
 
-    def run(self) -> None:
+    @property
+    def first_failure(self) -> Outcome | None:
+        """How the first trial that failed did so."""
+        return self._failures.first
+
+    def run(self, executor: Executor) -> None:
         """Run until nothing is left to do.
+
+        Args:
+            executor: runs the jobs.
 
         Raises:
             KeyboardInterrupt: the sweep was interrupted; unfinished trials stay unfinished.
             SweepError: more trials failed than `max_failure_rate` bears.
         """
+        self._executor = executor
         begin = time.monotonic()
         for number, params in self._study.unfinished(self._space_of):
             self._line_up(number, params)
@@ -120,8 +112,8 @@ class SweepLoop:
                     return
                 for job, outcome in self._executor.wait(self._patience()):
                     self._end(job, outcome)
-                if self._verdict is not None:
-                    raise self._verdict
+                if (error := self._failures.too_many()) is not None:
+                    raise error
                 self._stop_overdue()
         except BaseException:
             self._stop_all()
@@ -143,27 +135,21 @@ class SweepLoop:
         trial = self._trials.get(number)
         if trial is None or key in self._stopped:
             raise ExplrError(f"trial {number} is to end")
-        if self._limits.replicates == 1:
-            return self._study.report(number, step, value)
-        there = trial.reports.setdefault(step, {})
-        there[replicate] = value
-        if len(there) == self._limits.replicates:
-            trial.prune = self._study.report(number, step, statistics.fmean(there.values()))
-        return trial.prune
+        return trial.report(replicate, step, value, self._study.report)
 
     def _next(self, out_of_time: bool) -> bool:
         """Make sure that a job is lined up, if one is left."""
-        if not self._queue and self._begun < self._limits.n_trials and not out_of_time:
+        through = self._begun >= self._limits.n_trials or self._study.stopped
+        if not self._queue and not through and not out_of_time:
             number, params = self._study.ask(self._space_of)
             self._begun += 1
             self._line_up(number, params)
         return bool(self._queue)
 
     def _line_up(self, number: int, params: dict[str, Any]) -> None:
-        self._trials[number] = _Trial(number, params)
+        trial = self._trials[number] = UnderWay(number, params, self._limits.replicates)
         attempt = self._study.begin_attempt(number)
-        for replicate in range(self._limits.replicates):
-            self._queue.append(Job(number, replicate, self._limits.replicates, attempt, params))
+        self._queue += [trial.job(replicate, attempt) for replicate in range(trial.replicates)]
 
     def _start(self, job: Job) -> None:
         self._running[job] = time.monotonic()
@@ -200,23 +186,20 @@ class SweepLoop:
         if job in self._timed_out:
             self._timed_out.discard(job)
             outcome = Outcome("FAIL", reason=f"timeout after {self._limits.trial_timeout_s:g} s")
-        elif outcome.died and trial.deaths < self._limits.retries and not trial.ended:
+        elif outcome.died and trial.deaths < self._limits.retries and not trial.told:
             trial.deaths += 1
             log.warning("trial %d: %s, trying again", job.trial, outcome.reason)
             attempt = self._study.begin_attempt(job.trial)
-            self._queue.appendleft(
-                Job(job.trial, job.replicate, job.replicates, attempt, job.params)
-            )
+            self._queue.appendleft(trial.job(job.replicate, attempt))
             return
         self._on_end(job, outcome)
-        if trial.ended:
+        if trial.told:
             self._forget(trial)
             return
         if outcome.state == "COMPLETE":
-            trial.values[job.replicate] = outcome.values
-            if len(trial.values) == self._limits.replicates:
-                means = [statistics.fmean(v) for v in zip(*trial.values.values(), strict=True)]
-                self._tell(trial, Outcome("COMPLETE", tuple(means)))
+            values = trial.complete(job.replicate, outcome.values)
+            if values is not None:
+                self._tell(trial, Outcome("COMPLETE", values))
         else:
             self._queue = deque(other for other in self._queue if other.trial != job.trial)
             for other in self._running:
@@ -224,22 +207,13 @@ class SweepLoop:
                     self._stop(other)
             self._tell(trial, outcome)
 
-    def _tell(self, trial: _Trial, outcome: Outcome) -> None:
-        trial.ended = True
-        if outcome.state == "FAIL" and self.first_failure is None:
-            self.first_failure = outcome
+    def _tell(self, trial: UnderWay, outcome: Outcome) -> None:
+        trial.told = True
+        self._failures.count(outcome)
         self._study.tell(trial.number, outcome.state, outcome.values, outcome.reason)
-        self._told += 1
-        self._failed += outcome.state == "FAIL"
         self._forget(trial)
-        rate = self._failed / self._told
-        if self._told >= 5 and rate > self._limits.max_failure_rate:
-            self._verdict = SweepError(
-                f"{self._failed} of {self._told} trials failed, more than "
-                f"tuner.max_failure_rate={self._limits.max_failure_rate:g} allows"
-            )
 
-    def _forget(self, trial: _Trial) -> None:
+    def _forget(self, trial: UnderWay) -> None:
         if not any(job.trial == trial.number for job in self._running):
             self._trials.pop(trial.number, None)
 

@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explr.core.errors import ExplrError
+from explr.core.errors import ConfigError, ExplrError
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.storages import BaseStorage
     from optuna.storages.journal import BaseJournalBackend
 
@@ -23,6 +25,42 @@ LOCK_TIMEOUT_S = 120.0
 
 STUDY_FILE = "study.journal"
 """Name of the study in the sweep's folder."""
+
+
+def open_study(folder: Path, name: str, directions: Sequence[str], url: str | None) -> Study:
+    """Open the study of a sweep, whose lock the caller holds, or begin it.
+
+    Args:
+        folder: folder of the sweep.
+        name: name of the study.
+        directions: `minimize` or `maximize` for each objective.
+        url: Optuna storage URL; None keeps a journal in `folder`.
+
+    Raises:
+        ConfigError: the study was begun with other directions.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = open_storage(folder, url)
+    if url is None:  # a sweep's own journal holds one study, whatever it is called
+        name = next(iter(optuna.get_all_study_names(storage)), name)
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        pruner=optuna.pruners.NopPruner(),
+        directions=list(directions),  # type: ignore[arg-type]
+        load_if_exists=True,
+    )
+    begun = [direction.name.lower() for direction in study.directions]
+    if begun != list(directions):
+        raise ConfigError(
+            [
+                f"the study {name} was begun with objective.direction={','.join(begun)}, not "
+                f"{','.join(directions)}: name another study with tuner.study_name"
+            ]
+        )
+    return study
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explr.core.errors import ConfigError
 from explr.tuning.base import State
+from explr.tuning.completed import keep, note_complete
 from explr.tuning.search_space import SearchSpace
-from explr.tuning.storage import open_storage
+from explr.tuning.storage import open_study
+from explr.tuning.study_checks import check_ranges, encoded_configurations
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
 
-ATTEMPTS, REASON, FIXED = "explr.attempts", "explr.reason", "explr.fixed"
-"""User attributes of a trial: starts, why it failed, parameters that a range did not sample."""
+ATTEMPTS, REASON, PARAMS = "explr.attempts", "explr.reason", "explr.params"
+"""User attributes of a trial: starts, why it failed, parameters that were changed as it ran."""
 
 SpaceOf = Callable[[Mapping[str, Any]], SearchSpace]
 """The ranges that are active once the given parameters are chosen."""
@@ -45,30 +47,13 @@ class Study:
         directions: Sequence[str],
         storage: str | None = None,
     ) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._lock = threading.RLock()
-        self._storage = open_storage(folder, storage)
-        if storage is None:  # a sweep's own journal holds one study, whatever it is called
-            name = next(iter(optuna.get_all_study_names(self._storage)), name)
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=self._storage,
-            pruner=optuna.pruners.NopPruner(),
-            directions=list(directions),  # type: ignore[arg-type]
-            load_if_exists=True,
-        )
-        begun = [direction.name.lower() for direction in self._study.directions]
-        if begun != list(directions):
-            raise ConfigError(
-                [
-                    f"the study {name} was begun with objective.direction={','.join(begun)}, not "
-                    f"{','.join(directions)}: name another study with tuner.study_name"
-                ]
-            )
+        self._study = open_study(folder, name, directions, storage)
+        keep(self._study)
         self._trials: dict[int, Trial] = {}
+        self._reports: dict[int, dict[int, float]] = {}
         self._attempts: dict[int, int] = {}
+        self._waiting = self._count("WAITING")
 
     def use(self, sampler: BaseSampler | None, pruner: BasePruner | None) -> None:
         """Choose values and prune with these from now on; None keeps what is in use."""
@@ -80,6 +65,11 @@ class Study:
         """How many trials there can be: a grid ends, other samplers do not."""
         known = sum("fixed_params" in trial.system_attrs for trial in self.frozen())
         return float(getattr(self._study.sampler, "size", math.inf)) + known
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the sampler, or the pruner, has ended the study."""
+        return self._study._stop_flag
 
     @property
     def name(self) -> str:
@@ -99,21 +89,7 @@ class Study:
         Raises:
             ConfigError: naming each parameter that changed its kind or its choices.
         """
-        from optuna.distributions import check_distribution_compatibility
-
-        faults = []
-        for name, before in self._last_distributions().items():
-            now = space.distributions.get(name)
-            try:
-                if now is not None:
-                    check_distribution_compatibility(before, now)
-            except ValueError:
-                faults.append(
-                    f"{name} was searched in {before} before, and is now in {now}: keep the kind "
-                    "of range and the choices, or name another study with tuner.study_name"
-                )
-        if faults:
-            raise ConfigError(faults)
+        check_ranges(self.frozen(), space)
 
     def enqueue(self, configurations: Sequence[Mapping[str, Any]], space: SearchSpace) -> None:
         """Have known configurations tried first; those of a study that goes on are not repeated.
@@ -125,32 +101,38 @@ class Study:
         Raises:
             ConfigError: naming each value that the ranges do not allow.
         """
-        encoded = [{k: space.encode(k, v) for k, v in values.items()} for values in configurations]
-        faults = [
-            f"tuner.enqueue: {name}={values[name]} {fault}"
-            for values, codes in zip(configurations, encoded, strict=True)
-            for name, code in codes.items()
-            if (fault := space.fault(name, code))
-        ]
-        if faults:
-            raise ConfigError(faults)
         with self._lock:
-            for codes in encoded:
+            for codes in encoded_configurations(configurations, space):
                 self._study.enqueue_trial(codes, skip_if_exists=True)
+            self._waiting = self._count("WAITING")
 
-    def ask(self, space_of: SpaceOf) -> tuple[int, dict[str, Any]]:
+    @property
+    def waiting(self) -> bool:
+        """Whether a known configuration is yet to be tried."""
+        return self._waiting > 0
+
+    def ask(
+        self, space_of: SpaceOf, given: Mapping[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         """Begin a trial.
 
         Args:
             space_of: the ranges that are active given what was sampled so far; asked again until
                 it brings nothing new, so that one choice may bring further ranges.
+            given: values by parameter that somebody else has chosen; None has the sampler choose.
 
         Returns:
             The trial's number and the values of its parameters.
         """
-        with self._lock:
-            trial = self._study.ask()
+        with self._optimizing():
+            if given is not None:
+                space = space_of(given)
+                codes = {name: space.encode(name, value) for name, value in given.items()}
+                self._study.enqueue_trial(codes)
+                self._waiting += 1
+            trial = self._begin()
             self._trials[trial.number] = trial
+            self._reports[trial.number] = {}
             return trial.number, _sampled(trial, space_of)
 
     def report(self, number: int, step: int, value: float) -> bool:
@@ -161,13 +143,11 @@ class Study:
         """
         if len(self.directions) > 1:
             return False
-        with self._lock:
-            trial = self._trials[number]
-            if step in self._storage.get_trial(trial._trial_id).intermediate_values:
-                return bool(
-                    trial.should_prune()
-                )  # told before, by the attempt that was interrupted
-            trial.report(value, step)
+        with self._optimizing():
+            trial, told = self._trials[number], self._reports[number]
+            if step not in told:  # else the attempt that was interrupted told it
+                trial.report(value, step)
+                told[step] = value
             return bool(trial.should_prune())
 
     def tell(
@@ -176,16 +156,22 @@ class Study:
         """End a trial; a pruned one keeps the last value that it reported."""
         from optuna.trial import TrialState
 
-        with self._lock:
-            trial = self._trials.pop(number)
+        with self._optimizing():
+            trial, reports = self._trials.pop(number), self._reports.pop(number)
             if reason:
                 trial.set_user_attr(REASON, reason)
             if state == "PRUNED":
                 self._study.tell(trial, state=TrialState.PRUNED)
             elif state == "COMPLETE":
                 self._study.tell(trial, list(values))
+                note_complete(self._study, reports)
             else:
                 self._study.tell(trial, state=TrialState.FAIL)
+
+    def note_params(self, number: int, params: Mapping[str, Any]) -> None:
+        """Note that a trial goes on with other parameters than it began with."""
+        with self._lock:
+            self._trials[number].set_user_attr(PARAMS, dict(params))
 
     def begin_attempt(self, number: int) -> int:
         """Count a start of a trial; how often it was started before."""
@@ -201,23 +187,20 @@ class Study:
         """Trials that a controller before this one began and did not end, taken over."""
         import optuna
 
-        with self._lock:
+        with self._optimizing():
             running = self._study.get_trials(
                 deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)
             )
             for frozen in running:
                 self._trials[frozen.number] = optuna.Trial(self._study, frozen._trial_id)
+                self._reports[frozen.number] = dict(frozen.intermediate_values)
                 self._attempts[frozen.number] = frozen.user_attrs.get(ATTEMPTS, 1)
             # A controller may have been killed between two parameters of the same trial.
             return [(t.number, _sampled(self._trials[t.number], space_of)) for t in running]
 
     def count(self) -> int:
         """Trials that were begun and are not merely waiting."""
-        import optuna
-
-        waiting = optuna.trial.TrialState.WAITING
-        with self._lock:
-            return sum(t.state is not waiting for t in self._study.get_trials(deepcopy=False))
+        return len(self.frozen()) - self._count("WAITING")
 
     def frozen(self) -> list[FrozenTrial]:
         """Every trial, as Optuna holds it."""
@@ -229,11 +212,33 @@ class Study:
         with self._lock:
             return [trial.number for trial in self._study.best_trials]
 
-    def _last_distributions(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for trial in self._study.get_trials(deepcopy=False):
-            found |= trial.distributions
-        return found
+    def _begin(self) -> Trial:
+        """A new trial, or one that waits.
+
+        Optuna's own `ask` looks for one that waits among all of them.
+        """
+        import optuna
+
+        if self._waiting:
+            self._waiting -= 1
+            return self._study.ask()
+        self._study._thread_local.cached_all_trials = None  # as `ask` does
+        return optuna.Trial(
+            self._study, self._study._storage.create_new_trial(self._study._study_id)
+        )
+
+    @contextmanager
+    def _optimizing(self) -> Iterator[None]:
+        """Hold the lock; a sampler may end the study meanwhile, as in Optuna's own loop."""
+        with self._lock:
+            self._study._thread_local.in_optimize_loop = True
+            try:
+                yield
+            finally:
+                self._study._thread_local.in_optimize_loop = False
+
+    def _count(self, state: State) -> int:
+        return sum(trial.state.name == state for trial in self.frozen())
 
 
 def _sampled(trial: Trial, space_of: SpaceOf) -> dict[str, Any]:

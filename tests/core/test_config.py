@@ -8,7 +8,6 @@ from omegaconf import OmegaConf
 import explr
 from explr.core.config import (
     SCHEMAS,
-    Direction,
     ExplrConfig,
     MLflowConfig,
     OptunaConfig,
@@ -37,7 +36,12 @@ PROBLEMS = [
     ("gpu", {"memory_limit_gb": float("nan")}, "gpu.memory_limit_gb must be at least 0, got nan"),
     ("gpu", {"device": "tpu"}, "gpu.device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
     ("gpu", {"device": "cuda:"}, "gpu.device must be auto, cpu, cuda or cuda:N, got 'cuda:'"),
-    ("objective", {"direction": "up"}, "objective.direction: Invalid value 'up', expected one of"),
+    ("objective", {"direction": "up"}, "objective.direction must be minimize or maximize, got"),
+    ("objective", {"metric": ["a", "a"], "direction": ["minimize"] * 2}, "names a 2 times"),
+    ("objective", {"metric": ["a", "b"]}, "there are 2 metrics (a, b) and 1 directions"),
+    ("objective", {"metric": []}, "objective.metric must name a metric"),
+    ("objective", {"metric": ["a", ""], "direction": ["minimize"] * 2}, "must name a metric"),
+    ("objective", {"metric": {"a": 1}}, "objective.metric: "),
     ("framework", {"name": "pytorch", "example": "m:f", "threads": 0}, "framework.threads must"),
     ("tracking", {"backend": "mlflow", "port": 0}, "tracking.port must be at least 1"),
     ("tracking", {"backend": "mlflow", "port": 70000}, "tracking.port must be at most 65535"),
@@ -61,7 +65,7 @@ def test_types_and_hyperparameters() -> None:
     assert config.hyperparameters == {
         "lr": 1e-3, "batch_size": 64, "width": 32, "epochs": 20, "new": 3,
     }  # fmt: skip
-    assert config.objective.direction is Direction.minimize
+    assert config.objective.direction == "minimize"
     assert config.train_model == "explr.examples.pytorch_example:train_model"
     assert config.seed is None
     assert type(config.tracking) is TrackingConfig

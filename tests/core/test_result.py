@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from explr.core.config import Direction, ObjectiveConfig
+from explr.core.config import ObjectiveConfig
 from explr.core.errors import ResultError
 from explr.core.protocols import TrainingResult
-from explr.core.result import read_result
+from explr.core.result import objective_values, read_result
 
 LOSS = ObjectiveConfig()
-ACCURACY = ObjectiveConfig("val_accuracy", Direction.maximize)
+ACCURACY = ObjectiveConfig("val_accuracy", "maximize")
 
 
 @pytest.mark.parametrize("returned", [0.5, np.float32(0.5), np.array(0.5)])
@@ -24,6 +24,21 @@ def test_a_bare_number_takes_the_objective_s_name(returned: Any) -> None:
 
 def test_an_integer_is_a_number() -> None:
     assert read_result(1, LOSS).primary_metric == 1.0
+
+
+def test_the_further_objectives_are_among_the_metrics() -> None:
+    both = ObjectiveConfig(["val_loss", "latency"], ["minimize", "minimize"])
+    result = read_result(TrainingResult(0.5, metrics={"latency": 2, "f1": 1}), both)
+    assert objective_values(result, both) == {"val_loss": 0.5, "latency": 2.0}
+    for returned, words in (
+        (0.5, "the objectives are val_loss, latency, but latency is missing: return a"),
+        (TrainingResult(0.5, metrics={"f1": 1}), "(there are f1)"),
+        (TrainingResult(0.5, metrics={"latency": float("nan")}), "returned NaN as latency"),
+        (TrainingResult(0.5, "latency"), "but the objective is val_loss"),
+    ):
+        with pytest.raises(ResultError) as caught:
+            read_result(returned, both)
+        assert words in str(caught.value)
 
 
 def test_infinity_is_a_value() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from explr.core.checkpoint import Checkpoints
-from explr.core.config import Direction, ExplrConfig
+from explr.core.config import ExplrConfig
 from explr.core.protocols import TrainingContext
 from explr.frameworks.base import get_framework
 
@@ -68,7 +68,7 @@ def config(metric: str, direction: str) -> ExplrConfig:
         "experiment_name": "test",
         "seed": None,
         "train_model": "module:function",
-        "objective": {"metric": metric, "direction": Direction[direction]},
+        "objective": {"metric": metric, "direction": direction},
         "framework": {"name": "pytorch", "example": "module:function"},
         "tuner": {"name": "none"},
         "tracking": {"backend": "off"},

@@ -133,7 +133,7 @@ def test_a_pruned_training(explr, project: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "Pruned after" in done.stdout
     content = json.loads((project / "out" / "result.json").read_text())
-    assert (content["state"], content["reason"]) == ("PRUNED", "no good")
+    assert (content["state"], content["reason"]) == ("PRUNED", "by the training itself: no good")
 
 
 def test_a_tuner_without_m_says_so_and_trains_once(explr, project: Path) -> None:

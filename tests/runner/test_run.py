@@ -132,7 +132,9 @@ def test_a_pruned_training(tmp_path: Path) -> None:
     with pytest.raises(TrialPruned):
         explr.run(explr.compose(OFF), pruning, "out")
     content = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert (content["state"], content["reason"], content["value"]) == ("PRUNED", "hopeless", None)
+    assert (content["state"], content["reason"], content["value"]) == (
+        "PRUNED", "by the training itself: hopeless", None,
+    )  # fmt: skip
 
 
 def test_a_failing_training_raises_its_own_error(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import signal
 import time
 from pathlib import Path
 
-from explr import TrialPruned
+from explr import TrainingResult, TrialPruned
 
 
 def plain(ctx):
@@ -37,6 +37,22 @@ def epochs(ctx):
         ctx.tracker.log_metric("val_loss", ctx.hyperparameters["lr"] + 1 / (epoch + 1), step=epoch)
         ctx.save_checkpoint({"epoch": epoch}, step=epoch)
     return float(ctx.hyperparameters["lr"])
+
+
+def two_objectives(ctx):
+    lr = ctx.hyperparameters["lr"]
+    ctx.report(0, val_loss=1.0)
+    ctx.tracker.log_metric("latency", 9.0, step=0)
+    (ctx.output_dir / f"seed-{ctx.seed}").touch()
+    return TrainingResult(lr, metrics={"latency": 1 - lr})
+
+
+def heeds(ctx):
+    for epoch in range(6):
+        ctx.report(epoch, val_loss=ctx.trial_number + 1 / (epoch + 1))
+        if ctx.should_prune:
+            raise TrialPruned
+    return float(ctx.trial_number)
 
 
 def waits(ctx):

@@ -28,8 +28,9 @@ def test_03_a_killed_controller_takes_its_workers_along_and_is_gone_on_with(
     shop: Workshop,
 ) -> None:
     controller = hold(shop)
+    # Two trials, the process of the next one, and what they are forked from.
+    wait_until(lambda: len(workers_of(controller.pid)) == 4)
     family = workers_of(controller.pid)
-    assert len(family) == 3  # two trials, and what they are forked from
     controller.kill()
     controller.wait()
     wait_until(lambda: not any(runs(one) for one in family))

@@ -96,7 +96,7 @@ def test_02_a_worker_that_somebody_ends_is_tried_again(sweep: Sweep) -> None:
 def test_04_a_trial_that_prunes_itself_is_pruned(sweep: Sweep) -> None:
     trial = sweep.trial("prunes")
     assert (trial["state"], trial["value"], trial["steps"]) == ("PRUNED", 0.75, 1)
-    assert trial["reason"] == "hopeless"
+    assert trial["reason"] == "by the training itself: hopeless"
     assert sweep.status("prunes") == "FINISHED"
 
 

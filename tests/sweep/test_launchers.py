@@ -127,12 +127,13 @@ def test_several_objectives(shop: Workshop) -> None:
         "lr=interval(0,1)", "several=true", "hydra.sweeper.n_trials=4",
         "hydra.sweeper.direction=[minimize,minimize]",
     )  # fmt: skip
-    refused = shop.run(command)
+    refused = shop.run([*command, "+hydra.sweeper.pruner.n_startup_trials=1"])
     assert refused.returncode == 1
     assert "pruning needs one objective" in refused.stderr
     assert "hydra.sweeper.pruner=null" in refused.stderr.splitlines()[-1]
-    done = shop.run([*command, "hydra.sweeper.pruner=null"])
+    done = shop.run(command)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the default pruner is left out") == 1
     results = shop.results()
     assert results["direction"] == ["minimize", "minimize"]
     assert results["best"] is None

@@ -31,8 +31,6 @@ def test_results_of_a_tracked_sweep(shop: Workshop) -> None:
     )  # fmt: skip
     done = shop.run(command)
     assert done.returncode == 0, done.stderr
-    again = shop.run(shop.explr("resume", "--last"))  # by now every run has its id
-    assert again.returncode == 0
     folder = shop.folder / "multirun" / "s"
     results = shop.results("multirun/s")
     assert [*results] == TOP

@@ -1,0 +1,195 @@
+"""Secrets, and how what explr writes does without them.
+
+A value is a secret if its key says so (`db.password`, `HF_TOKEN`, `api_key`), if it stands between
+`://` and `@` of an address, or if an environment variable with such a name holds it. A reference,
+`${oc.env:NAME}`, is no secret: it stays as it is written, so that a rerun finds the value again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+MASK = "***"
+"""What stands where a secret stood."""
+
+SHORTEST = 6
+"""Characters from which on a value is looked for in texts; a shorter one is in many words."""
+
+_ANYWHERE = re.compile(r"passw(?:or)?ds?|pwd|passphrase|secrets?|credentials?|apikey")
+_KEYS = re.compile(r"api|access|private|auth|encryption|signing|ssh|account")
+_TOKENS = re.compile(r"token|authorization|bearer|cookie")
+_VOCABULARY = re.compile(
+    r"pad|[be]os|unk|mask|cls|sep|special|start|end|max|min|num|n|per|new|next"
+)
+"""Words before `token` that make it a word of a language model, which is no secret."""
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+# Hydra puts backslashes before what its grammar would take for something else.
+_REFERENCE = re.compile(r"\$\\?\{.*\}", re.DOTALL)
+_DEFAULT = re.compile(r"(\boc\.env\\?:\s*\w+\s*,)(?!\s*(?:null\s*\\?\}|\$\\?\{|\\?\}))[^{}\\]*")
+_OVERRIDE = re.compile(r"([+~]{0,2}[\w./@:$-]+=)(.*)", re.DOTALL)
+_USER_INFO = re.compile(
+    r"""(?P<scheme>\b[a-zA-Z][\w+.-]*\\?://)"""
+    r"""[^\s"'<>/@:]*(?::(?!\d{1,5}/)(?P<password>[^\s"'<>@]*))?@"""
+)
+_VALUE = (
+    r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\\?\{[^{}\s]*\}|(?:[^\s,;&|{}\[\]()'"\\]|\\.)+)"""
+)
+_PAIR = re.compile(
+    rf"""(?P<start>(?P<key>[\w.-]*\w)=|(?:(?<=[{{,])\s*|['"])(?P<name>[\w.-]*\w)['"]?\s*:\s*)"""
+    rf"""(?P<value>{_VALUE})"""
+)
+
+_known: set[str] = set()
+
+
+@lru_cache(maxsize=4096)
+def is_secret(key: str) -> bool:
+    """Whether a key, dotted or not, names a secret, or something below one."""
+    return any(_names_secret(part) for part in re.split(r"[./@:]", key))
+
+
+def remember(values: Any) -> None:
+    """Have the secrets of a mapping recognised wherever they turn up, in whatever text.
+
+    Args:
+        values: a mapping, nested or not; values under keys of secrets are remembered.
+    """
+    _collect(values, False)
+
+
+def remember_environment() -> None:
+    """Have the secrets among the environment variables recognised in every text."""
+    for name, value in os.environ.items():
+        if name != "PWD" and not os.path.exists(value):  # where a secret lies is none
+            remember({name: value})
+
+
+def remember_arguments(arguments: Iterable[str]) -> None:
+    """Have the secrets of a command line recognised in every text."""
+    for text in arguments:
+        if (override := _OVERRIDE.fullmatch(text)) is not None:
+            remember({override[1].strip("+~="): override[2].strip("'\"")})
+
+
+def redacted(value: Any, key: str = "") -> Any:
+    """A value as it may be written down.
+
+    Args:
+        value: plain data: mappings, sequences, texts, numbers.
+        key: the key that it stands under.
+
+    Returns:
+        The same shape, with `MASK` for secrets.
+    """
+    if isinstance(value, Mapping):
+        below = f"{key}." if key and is_secret(key) else ""
+        return {k: redacted(v, f"{below}{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted(item, key) for item in value]
+    if value is None or isinstance(value, bool) or value in ("", "???"):
+        return value
+    if key and is_secret(key):
+        return _without_value(value)
+    return redacted_argument(value) if isinstance(value, str) else value
+
+
+def redacted_argument(text: str) -> str:
+    """An argument of a command line, or any text, as it may be written down."""
+    if (override := _OVERRIDE.fullmatch(text)) is not None:
+        name, value = override.groups()
+        if is_secret(name.strip("+~=")):
+            return f"{name}{_without_value(value)}" if value else text
+    return redacted_text(text)
+
+
+def redacted_arguments(arguments: Iterable[str]) -> list[str]:
+    """A command line as it may be written down."""
+    return [redacted_argument(text) for text in arguments]
+
+
+def redacted_text(text: str) -> str:
+    """A text as it may be written down: a message, a traceback, a file."""
+    if "://" in text:
+        text = _USER_INFO.sub(rf"\g<scheme>{MASK}@", text)
+    if "=" in text or ":" in text:
+        text = _PAIR.sub(_pair, text)
+    for secret in sorted(_known, key=len, reverse=True):
+        if secret in text:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def without_user_info(address: str) -> str:
+    """An address without the user and the password in it."""
+    return _USER_INFO.sub(r"\g<scheme>", address)
+
+
+def masked(arguments: Sequence[str]) -> list[str]:
+    """The names of the overrides among `arguments` whose values were not written down."""
+    found = [override for text in arguments if (override := _OVERRIDE.fullmatch(text)) is not None]
+    names = [override[1].strip("+~=") for override in found if MASK in override[2]]
+    return list(dict.fromkeys(names))
+
+
+def masked_keys(values: Mapping[Any, Any], prefix: str = "") -> list[str]:
+    """The dotted keys of a nested mapping whose values were not written down."""
+    found: list[str] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            found += masked_keys(value, f"{name}.")
+        elif isinstance(value, str) and MASK in value:
+            found.append(name)
+    return found
+
+
+def _names_secret(part: str) -> bool:
+    words = [word.lower() for word in _WORDS.findall(part)]
+    if not words or words[-1] in ("file", "path", "name", "env"):  # tells where it is
+        return False
+    before, last = words[-2] if len(words) > 1 else "", words[-1]
+    return (
+        any(_ANYWHERE.fullmatch(word) for word in words)
+        or bool(last in ("key", "keys") and _KEYS.fullmatch(before))
+        or bool(_TOKENS.fullmatch(last) and not _VOCABULARY.fullmatch(before))
+    )
+
+
+def _without_value(value: Any) -> str:
+    """What is written in place of a secret: a reference to it may stay."""
+    text = str(value).strip("'\"")
+    if _REFERENCE.fullmatch(text):
+        return _DEFAULT.sub(rf"\1{MASK}", str(value))
+    return MASK
+
+
+def _pair(found: re.Match[str]) -> str:
+    value = found["value"]
+    if not is_secret(found["key"] or found["name"]) or value in ("null", "None", "???"):
+        return found[0]
+    quote = value[0] if value[0] in "'\"" else ""
+    return f"{found['start']}{quote}{_without_value(value.strip(quote or None))}{quote}"
+
+
+def _collect(value: Any, secret: bool) -> None:
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            _collect(below, secret or is_secret(str(key)))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _collect(item, secret)
+    elif secret and value is not None and not isinstance(value, bool):
+        _keep(str(value))
+    elif isinstance(value, str) and "://" in value:
+        for found in _USER_INFO.finditer(value):
+            _keep(found["password"] or "")
+
+
+def _keep(secret: str) -> None:
+    if len(secret) >= SHORTEST and MASK not in secret and not _REFERENCE.fullmatch(secret):
+        _known.add(secret)

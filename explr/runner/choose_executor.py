@@ -1,0 +1,132 @@
+"""Which executor runs the jobs of a sweep: `hydra.launcher` decides."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from explr.launching.hydra_job import HydraTask
+from explr.runner.any_launcher import LauncherExecutor, listening_host, make_ready
+from explr.runner.executors import InlineExecutor, JobOf, LocalExecutor
+from explr.runner.leases import leases_for
+from explr.tracking.callback import OWN_TASK
+from explr.tuning.base import Executor, Job
+from explr.tuning.channel import ChannelServer, Report
+
+log = logging.getLogger("explr.sweep")
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+LOCAL = "explr.plugins.local_launcher.LocalLauncher"
+
+
+@dataclass(frozen=True)
+class Launching:
+    """How the jobs of a sweep are launched.
+
+    Args:
+        config: composed config of the sweep.
+        context: Hydra's context.
+        task: the app's task function.
+        n_jobs: jobs at the same time.
+        objectives: number of values that a job must return.
+    """
+
+    config: DictConfig
+    context: HydraContext
+    task: TaskFunction
+    n_jobs: int
+    objectives: int
+
+    @contextmanager
+    def executor(
+        self, job_of: JobOf, report: Report, output_of: Callable[[Job], Path | None]
+    ) -> Iterator[Executor]:
+        """What runs the jobs, and the channel that they report through.
+
+        Args:
+            job_of: turns a trial's job into Hydra's.
+            report: takes their reports.
+            output_of: file for what a job prints, where it has a process of its own.
+        """
+        channel = ChannelServer(report, self._listening_host())
+        try:
+            executor = self._made(job_of, report, output_of, channel)
+            try:
+                yield executor
+            finally:
+                executor.close()
+        finally:
+            channel.close()
+
+    def warn_of_timeouts(self) -> None:
+        """Say so where a limit on the time of a trial is not kept."""
+        if self._target == BASIC:
+            log.warning("tuner.trial_timeout_s has no effect with hydra/launcher=basic")
+        elif self._target != LOCAL:
+            log.warning(
+                "with this launcher a trial that exceeds tuner.trial_timeout_s ends with its next "
+                "report, and not before"
+            )
+
+    @property
+    def _target(self) -> str:
+        return str(self.config.hydra.launcher._target_)
+
+    def _listening_host(self) -> str | None:
+        if self._target in (LOCAL, BASIC):
+            return None
+        return listening_host(self.config.hydra.launcher)
+
+    def _made(
+        self,
+        job_of: JobOf,
+        report: Report,
+        output_of: Callable[[Job], Path | None],
+        channel: ChannelServer,
+    ) -> Executor:
+        if self._target == LOCAL:
+            return LocalExecutor(
+                HydraTask(self.config, self.context, self.task),
+                job_of,
+                leases_for(self.config, self.task, self.n_jobs),
+                channel,
+                preload(self.config, self.task),
+                self.objectives,
+                output_of,
+            )
+        if self._target == BASIC:
+            if self.n_jobs > 1:
+                log.warning("hydra/launcher=basic runs one trial at a time")
+            task = HydraTask(self.config, self.context, self.task)
+            return InlineExecutor(task, job_of, report, self.objectives)
+
+        def launcher() -> Any:
+            return Plugins.instance().instantiate_launcher(
+                config=self.config, hydra_context=self.context, task_function=self.task
+            )
+
+        slots = make_ready(self.config.hydra.launcher, self.n_jobs)
+        return LauncherExecutor(launcher, job_of, slots, channel, self.objectives)
+
+
+def preload(config: DictConfig, task: TaskFunction) -> list[str]:
+    """Modules to import before the first job: the framework, and what the launcher's config names.
+
+    Args:
+        config: composed config of the sweep.
+        task: the app's task function.
+    """
+    modules = list(OmegaConf.select(config, "hydra.launcher.preload") or [])
+    if getattr(task, OWN_TASK, False):
+        from explr.frameworks.base import get_framework
+
+        modules.append(get_framework(config.framework.name).package)
+    return modules

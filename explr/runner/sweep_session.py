@@ -1,0 +1,163 @@
+"""What is open while a sweep runs, whichever tuner searches: its lock, study, folder and record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from explr.runner.retrain import retrain_overrides
+from explr.runner.sweep_folder import SweepFolder, remembered_study
+from explr.runner.sweep_logging import steady_logging
+from explr.runner.sweep_record import (
+    await_run_ids,
+    note_failure,
+    note_results,
+    open_record,
+    refuse_shared_store,
+    sole_study,
+)
+from explr.runner.sweep_space import SweepSpace
+from explr.runner.termination import terminable
+from explr.tuning.base import Outcome, SweepResult
+from explr.tuning.failures import after_first
+from explr.tuning.lock import sole_controller
+from explr.tuning.loop import Limits
+from explr.tuning.study import Study
+
+log = logging.getLogger("explr.sweep")
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """How a sweep searches; the fields of its sweeper's config.
+
+    Args:
+        limits: when the sweep ends.
+        n_jobs: trials at the same time.
+        directions: `minimize` or `maximize` for each objective.
+        study_name: name of the study; None takes the name of the sweep's folder.
+        storage: Optuna storage URL; None keeps a journal in the sweep's folder.
+        sampler: what chooses the values, as a `_target_`.
+        pruner: what ends trials early, as a `_target_`; empty never does.
+        enqueue: known configurations to try first.
+        params: ranges by parameter, in Hydra's sweep grammar.
+    """
+
+    limits: Limits
+    n_jobs: int
+    directions: tuple[str, ...]
+    study_name: str | None
+    storage: str | None
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
+    enqueue: list[dict[str, Any]] = field(default_factory=list)
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def open_sweep(
+    settings: SweepSettings,
+    config: DictConfig,
+    context: HydraContext,
+    space: SweepSpace,
+    arguments: list[str],
+) -> Iterator[SweepSession]:
+    """Take hold of a sweep's folder and of its study.
+
+    Args:
+        settings: how it searches.
+        config: composed config of the sweep.
+        context: Hydra's context.
+        space: its ranges.
+        arguments: the overrides of the command line.
+
+    Raises:
+        UsageError: another controller runs this sweep.
+        ConfigError: it was begun with other ranges or directions.
+    """
+    refuse_shared_store(settings.storage, config)
+    path = Path(config.hydra.sweep.dir).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(steady_logging())
+        stack.enter_context(terminable())
+        stack.enter_context(sole_controller(path))
+        study = Study(path, study_name(settings, path), settings.directions, settings.storage)
+        if settings.storage is not None:  # other folders may search in it too
+            stack.enter_context(sole_study(settings.storage, study.name))
+        study.check_space(space.every)
+        study.enqueue(settings.enqueue, space.every)
+        folder = SweepFolder(path, study, settings.limits.replicates, space.value)
+        folder.remember_command(arguments)
+        yield SweepSession(config, context, space, study, folder)
+
+
+@dataclass
+class SweepSession:
+    """A sweep whose folder and study this process holds.
+
+    Args:
+        config: composed config of the sweep.
+        context: Hydra's context.
+        space: its ranges.
+        study: its study.
+        folder: its folder.
+    """
+
+    config: DictConfig
+    context: HydraContext
+    space: SweepSpace
+    study: Study
+    folder: SweepFolder
+    _results: dict[str, Any] = field(default_factory=dict, init=False)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record the sweep while the block runs, and write its results however that ends.
+
+        Raises:
+            TrackingError: it cannot be recorded.
+        """
+        record = open_record(self.context, self.config)
+        try:
+            yield
+        except Exception as error:
+            note_failure(record, error)
+            await_run_ids(record, self.folder.job_folders())
+            raise
+        except KeyboardInterrupt:
+            log.warning("interrupted; to go on: explr resume %s", self.folder.shown)
+            raise
+        else:
+            await_run_ids(record, self.folder.job_folders())
+        finally:
+            self._results = self.folder.write_results()
+            note_results(record, self._results)
+
+    def conclude(self, first_failure: Outcome | None) -> SweepResult:
+        """Say what came out of a sweep that came to its end.
+
+        Args:
+            first_failure: how the first trial that failed did so.
+
+        Raises:
+            SweepError: every trial failed.
+        """
+        results = self._results
+        best = results["best"]
+        self.folder.tell(results, retrain_overrides(self.space, best) if best else [])
+        if first_failure is not None and self.folder.fruitless:
+            raise after_first(first_failure, "every trial failed")
+        return SweepResult(self.folder.path, results["trials"], best, results.get("front", []))
+
+
+def study_name(settings: SweepSettings, path: Path) -> str:
+    """Name of the study in a sweep's folder."""
+    return remembered_study(path) or settings.study_name or path.name

@@ -1,0 +1,93 @@
+"""Optuna's percentile and median pruners, at a cost that does not grow with the study.
+
+They decide as Optuna's own do, from values that are kept in order rather than gathered from all
+trials at each report. In a study that is not explr's they are Optuna's own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from optuna import pruners
+from optuna.study import StudyDirection
+
+from explr.tuning.completed import completed_of
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+class PercentilePruner(pruners.PercentilePruner):
+    """Ends a trial whose best value is not among the best `percentile` at the same step.
+
+    Args:
+        percentile: part of the trials that goes on, in percent.
+        n_startup_trials: trials that run to their end before any is pruned.
+        n_warmup_steps: steps that every trial gets.
+        interval_steps: steps between two looks at a trial, from the warm-up on.
+        n_min_trials: trials that must have reported a step before it is looked at.
+    """
+
+    def __init__(
+        self,
+        percentile: float,
+        n_startup_trials: int = 5,
+        n_warmup_steps: int = 0,
+        interval_steps: int = 1,
+        *,
+        n_min_trials: int = 1,
+    ) -> None:
+        super().__init__(
+            percentile, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials
+        )
+        self._percent = percentile
+        self._startup = max(1, n_startup_trials)
+        self._warmup = n_warmup_steps
+        self._interval = interval_steps
+        self._enough = n_min_trials
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether the trial should end."""
+        completed = completed_of(study)
+        if completed is None:
+            return super().prune(study, trial)
+        step = trial.last_step
+        if step is None or completed.count < self._startup or step < self._warmup:
+            return False
+        since = step - (step - self._warmup) % self._interval
+        if any(since <= other != step for other in trial.intermediate_values):
+            return False  # looked at before, in the same interval
+        numbers = [value for value in trial.intermediate_values.values() if not math.isnan(value)]
+        if not numbers:
+            return True
+        there = completed.at(step)
+        if there.count < self._enough:
+            return False
+        if study.direction is StudyDirection.MAXIMIZE:
+            return max(numbers) < there.percentile(100 - self._percent)
+        return min(numbers) > there.percentile(self._percent)
+
+
+class MedianPruner(PercentilePruner):
+    """Ends a trial whose best value is worse than the median at the same step.
+
+    Args:
+        n_startup_trials: trials that run to their end before any is pruned.
+        n_warmup_steps: steps that every trial gets.
+        interval_steps: steps between two looks at a trial, from the warm-up on.
+        n_min_trials: trials that must have reported a step before it is looked at.
+    """
+
+    def __init__(
+        self,
+        n_startup_trials: int = 5,
+        n_warmup_steps: int = 0,
+        interval_steps: int = 1,
+        *,
+        n_min_trials: int = 1,
+    ) -> None:
+        super().__init__(
+            50.0, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials
+        )

@@ -1,0 +1,96 @@
+import pytest
+
+from explr.core.secrets import (
+    MASK,
+    is_secret,
+    masked,
+    redacted,
+    redacted_argument,
+    redacted_text,
+    remember,
+    without_user_info,
+)
+
+SECRETS = """
+    password db.password DB_PASSWORD pwd db_pwd passphrase secret secrets.a AWS_SECRET_ACCESS_KEY
+    token hf_token HF_TOKEN accessToken api_key apiKey OPENAI_API_KEY private_key credentials.user
+    credential Authorization client_secret_2
+"""
+PLAIN = """
+    lr max_tokens n_tokens pad_token eos_token mask_token tokenizer token_dim tokens key keys
+    monkey keyboard compass secretary password_file AWS_ACCESS_KEY_ID num_keys
+"""
+
+
+@pytest.mark.parametrize("key", SECRETS.split())
+def test_keys_of_secrets(key: str) -> None:
+    assert is_secret(key)
+
+
+@pytest.mark.parametrize("key", PLAIN.split())
+def test_keys_of_hyperparameters(key: str) -> None:
+    assert not is_secret(key)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("lr=0.1", "lr=0.1"),
+        ("db.password=hunter2", "db.password=***"),
+        ("+api.token='with blanks, and commas'", "+api.token=***"),
+        ("++token=a,b", "++token=***"),
+        ("db={user:me,password:hunter2,port:3}", "db={user:me,password:***,port:3}"),
+        ("lr=1,db.password=hunter2,n=3", "lr=1,db.password=***,n=3"),
+        ("password=${oc.env:X}", "password=${oc.env:X}"),
+        ("password='${oc.env:X}'", "password='${oc.env:X}'"),
+        ("password=${oc.env:X,null}", "password=${oc.env:X,null}"),
+        ("password=${oc.env:X,hunter2}", "password=${oc.env:X,***}"),
+        ("uri=postgresql://me:hunter2@host/db", "uri=postgresql://***@host/db"),
+        ("https://me:hun/ter?2@host:5/x", "https://***@host:5/x"),
+        ("db=postgresql\\://me\\:hunter2@host/db", "db=postgresql\\://***@host/db"),
+        ("password=$\\{oc.env\\:X\\}", "password=$\\{oc.env\\:X\\}"),
+        ("https://token@host", "https://***@host"),
+        ("http://host:5000/#/a@b", "http://host:5000/#/a@b"),
+    ],
+)
+def test_arguments(given: str, written: str) -> None:
+    assert redacted_argument(given) == written
+    assert redacted_argument(written) == written
+
+
+def test_nested_settings_keep_their_shape() -> None:
+    given = {
+        "lr": 0.1,
+        "db": {"password": "hunter2", "pin": None, "hosts": ["a", "https://me:x@b"]},
+        "credentials": {"user": "me", "numbers": [1, 2]},
+        "use_secret": True,
+        "overrides": ["+token=hunter2", "lr=1"],
+    }
+    assert redacted(given) == {
+        "lr": 0.1,
+        "db": {"password": MASK, "pin": None, "hosts": ["a", "https://***@b"]},
+        "credentials": {"user": MASK, "numbers": [MASK, MASK]},
+        "use_secret": True,
+        "overrides": ["+token=***", "lr=1"],
+    }
+
+
+def test_a_remembered_secret_is_found_in_any_text() -> None:
+    remember({"db": {"password": "open sesame 17"}, "pwd": "on", "lr": "a learning rate"})
+    assert redacted_text("ValueError: 'open sesame 17' is on, a learning rate") == (
+        f"ValueError: '{MASK}' is on, a learning rate"
+    )
+
+
+def test_a_text_keeps_what_is_no_secret() -> None:
+    text = "KeyError: 'password' at lr: 0.1, a=b, https://host/x and {'token': None}"
+    assert redacted_text(text) == text
+
+
+def test_what_was_hidden_can_be_named() -> None:
+    assert masked(["a=1", "+db.password=***", "uri=http://***@h"]) == ["db.password", "uri"]
+
+
+def test_addresses_without_users() -> None:
+    assert without_user_info("http://me:pw@host:5/x") == "http://host:5/x"
+    assert without_user_info("sqlite:////a/b.db") == "sqlite:////a/b.db"

@@ -1,0 +1,162 @@
+"""How a sweep ends, and what it says of that."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sweeping import Workshop
+
+import explr
+from explr import TrainingContext
+from explr.core.errors import SweepError
+
+
+@pytest.fixture
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def statuses(shop: Workshop) -> dict[str, str]:
+    """Status of each run in MLflow's store, by its name."""
+    with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
+        found = dict(store.execute("select name, status from runs").fetchall())
+    store.close()
+    return found
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_sampler_that_is_through_ends_the_sweep(shop: Workshop, n_jobs: int) -> None:
+    command = shop.optuna(
+        "plain", "lr=range(0,6)", "width=choice(16,32)", "tuner.n_trials=100",
+        "tuner.sampler._target_=optuna.samplers.BruteForceSampler", f"tuner.n_jobs={n_jobs}",
+    )  # fmt: skip
+    done = shop.run(command)
+    assert done.returncode == 0, done.stderr
+    trials = shop.results("multirun/s")["trials"]
+    points = {(trial["params"]["lr"], trial["params"]["width"]) for trial in trials}
+    assert len(points) == 12
+    assert len(trials) < 12 + n_jobs
+    assert {trial["state"] for trial in trials} == {"COMPLETE"}
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_too_many_failures_are_told_with_the_first_of_them() -> None:
+    def boom(ctx: TrainingContext) -> float:
+        if ctx.trial_number < 2:
+            return 1.0
+        raise ValueError(f"no luck in {ctx.trial_number}")
+
+    with pytest.raises(SweepError) as caught:
+        explr.tune(
+            [
+                "tracking=off", "tuner=optuna", "hydra/launcher=basic", "lr=interval(0,1)",
+                "tuner.max_failure_rate=0.5",
+            ],
+            boom,
+            n_trials=50,
+        )  # fmt: skip
+    lines = str(caught.value).splitlines()
+    assert 'raise ValueError(f"no luck in {ctx.trial_number}")' in str(caught.value)
+    assert lines[-2] == "ValueError: no luck in 2"
+    assert lines[-1] == (
+        "3 of 5 trials failed, more than tuner.max_failure_rate=0.5 allows, the first with this"
+    )
+
+
+def test_it_is_told_who_ended_a_trial(shop: Workshop) -> None:
+    done = shop.run(
+        shop.optuna(
+            "heeds", "lr=interval(0,1)", "tuner.n_trials=3", "tuner.pruner.n_startup_trials=1",
+            "tuner.pruner.n_warmup_steps=0",
+        )
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [trial["reason"] for trial in shop.results("multirun/s")["trials"]] == [
+        "", "by the tuner", "by the tuner",
+    ]  # fmt: skip
+    assert "trial 1 PRUNED: by the tuner\n" in done.stdout
+    for training, reason in (
+        ("prunes", "by the training itself: hopeless"),
+        ("epochs", "by the tuner"),  # by what it logs
+    ):
+        shop.run(
+            shop.optuna(
+                training, "lr=interval(1,3)", "tuner.enqueue=[{lr: 1}, {lr: 2}]",
+                "hydra/launcher=basic", "tuner.pruner.n_startup_trials=1", "tuner.n_trials=2",
+                "tuner.pruner.n_warmup_steps=0", f"hydra.sweep.dir={training}",
+            )
+        )  # fmt: skip
+        assert shop.results(training)["trials"][1]["reason"] == reason
+
+
+def test_all_lines_of_a_sweep_look_alike(shop: Workshop) -> None:
+    for launcher in ("basic", "explr_local"):
+        done = shop.run(
+            shop.optuna(
+                "plain", "lr=interval(0,1)", "tuner.n_trials=2", f"hydra/launcher={launcher}",
+                f"hydra.sweep.dir={launcher}",
+            )
+        )  # fmt: skip
+        lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+        assert len(lines) == 8, done.stdout
+        assert {line.partition("][")[2].partition("]")[0] for line in lines} == {"explr"}
+        log = shop.folder / launcher / "0" / "explr.log"
+        assert "trial 0" not in log.read_text()
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_sweep_from_python_shows_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    def plain(ctx: TrainingContext) -> float:
+        return 1.0
+
+    explr.tune(["tracking=off", "tuner=optuna", "lr=interval(0,1)"], plain, n_trials=1)
+    out = capsys.readouterr().out
+    assert "[explr] trial 0 COMPLETE: 1" in out
+    assert out.count("trial 0 COMPLETE") == 1
+
+
+def test_a_limit_that_cannot_be_kept_is_named_once(shop: Workshop) -> None:
+    command = shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=2")
+    limit = "tuner.trial_timeout_s=60"
+    words = "tuner.trial_timeout_s has no effect with hydra/launcher=basic"
+    assert shop.run([*command, limit, "hydra/launcher=basic"]).stdout.count(words) == 1
+    assert "tuner.trial_timeout_s" not in shop.run([*command, "hydra.sweep.dir=a", limit]).stdout
+
+
+def test_a_training_that_is_not_there_leaves_nothing(shop: Workshop) -> None:
+    for target in ("trainings:missing", "nowhere:f", "nowhere.py:f"):
+        done = shop.run(
+            shop.explr(f"train_model={target}", "tuner=optuna", "-m", "lr=interval(0,1)")
+        )
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"train_model={target}: ")
+    assert not (shop.folder / "multirun").exists()
+    assert not Path(shop.environment["EXPLR_HOME"]).exists()
+
+
+def test_a_sweep_that_fails_says_why_in_mlflow(shop: Workshop) -> None:
+    (shop.folder / "broken.py").write_text("import nowhere\n\n\ndef f(ctx):\n    return 1.0\n")
+    done = shop.run(
+        shop.explr("train_model=broken:f", "tuner=optuna", "-m", "lr=interval(0,1)",
+                   "tuner.study_name=s", "tracking.drain_timeout_s=60")
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("train_model=broken:f cannot be imported: No module named 'nowhere'")
+    assert statuses(shop) == {"s": "FAILED"}
+    with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
+        (reason,) = store.execute("select value from tags where key = 'explr.reason'").fetchone()
+    store.close()
+    assert reason == line
+
+
+@pytest.mark.parametrize(("training", "status"), [("boom", "FAILED"), ("prunes", "FINISHED")])
+def test_the_run_of_a_grid_without_a_result(shop: Workshop, training: str, status: str) -> None:
+    shop.run(
+        shop.explr(f"train_model=trainings:{training}", "-m", "lr=1,2", "hydra.sweep.dir=out",
+                   "tracking.drain_timeout_s=60")
+    )  # fmt: skip
+    assert statuses(shop) == {"out": status, "0": status, "1": status}

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from explr.tuning.base import BaseTuner, SweepResult
     from explr.tuning.optuna_tuner import OptunaTuner
+    from explr.tuning.ray_tuner import RayTuneTuner
     from explr.tuning.search_space import SearchSpaceBuilder
 
 _HOMES = {
     "BaseTuner": "explr.tuning.base",
     "OptunaTuner": "explr.tuning.optuna_tuner",
+    "RayTuneTuner": "explr.tuning.ray_tuner",
     "SearchSpaceBuilder": "explr.tuning.search_space",
     "SweepResult": "explr.tuning.base",
 }
 
-__all__ = ["BaseTuner", "OptunaTuner", "SearchSpaceBuilder", "SweepResult"]
+__all__ = ["BaseTuner", "OptunaTuner", "RayTuneTuner", "SearchSpaceBuilder", "SweepResult"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,12 +17,14 @@ class OptunaTuner(BaseTuner):
         n_trials: trials in all.
         n_jobs: trials at the same time.
         sampler: an option of the group `tuner/sampler`.
-        pruner: an option of the group `tuner/pruner`.
+        pruner: an option of the group `tuner/pruner`; None takes the default.
         study_name: the same name goes on with the study; None begins a new one.
         settings: further settings by dotted key, such as `{"tracking.autostart": False}`; those of
             `tuner` under their bare names, such as `{"retries": 0}`.
         overrides: whatever else is to be set, in Hydra's grammar, such as `["tracking=off"]`.
     """
+
+    tuner = "optuna"
 
     def __init__(
         self,
@@ -30,7 +32,7 @@ class OptunaTuner(BaseTuner):
         n_jobs: int = 1,
         *,
         sampler: str = "tpe",
-        pruner: str = "median",
+        pruner: str | None = None,
         study_name: str | None = None,
         settings: Mapping[str, Any] | None = None,
         overrides: Sequence[str] = (),
@@ -39,9 +41,9 @@ class OptunaTuner(BaseTuner):
         if study_name is not None:
             named["study_name"] = study_name
         self._overrides = [
-            "tuner=optuna",
+            f"tuner={self.tuner}",
             f"tuner/sampler={sampler}",
-            f"tuner/pruner={pruner}",
+            *([f"tuner/pruner={pruner}"] if pruner else []),
             *(f"{_key(name)}={literal(value)}" for name, value in named.items()),
             *overrides,
         ]

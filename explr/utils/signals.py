@@ -1,10 +1,15 @@
-"""SIGTERM taken as Ctrl-C, by the process that asked for it and by none that it forks."""
+"""SIGTERM taken as Ctrl-C by the process that asked for it; a process that ends with its parent."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+"""From `linux/prctl.h`: the signal that a process gets when its parent ends."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -18,6 +23,18 @@ def interrupt(number: int, frame: FrameType | None) -> None:
         Terminated: always.
     """
     raise Terminated
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, however that ends.
+
+    Args:
+        parent: the parent's process id, known from before it could end.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that was said
+        os._exit(1)
 
 
 def _forget_in_child() -> None:

@@ -1,0 +1,159 @@
+"""Ray itself: one of the sweep's own on this machine, or a cluster that is there already."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from explr.core.errors import MissingDependencyError, UsageError
+
+log = logging.getLogger("explr.sweep")
+
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Shared memory of a Ray of our own: what passes through it is the config, once."""
+
+LEFT_BEHIND = ["multirun", "outputs", ".git", ".venv", "mlruns", "__pycache__"]
+"""What of the working directory is not sent to a cluster."""
+
+VARIABLES = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+"""How Ray Tune is to behave: it moves no working directory, and explr does the talking."""
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """The node `tuner.ray`.
+
+    Args:
+        address: of a cluster that is there; None starts a Ray of the sweep's own.
+        cpus_per_trial: CPUs that each trial takes.
+        gpus_per_trial: GPUs that each trial takes, fractions too; None divides those there are.
+        runtime_env: Ray's runtime environment of the trials.
+        init: further arguments for `ray.init`.
+    """
+
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float | None = None
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    init: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def ray_cluster(settings: RaySettings, n_jobs: int) -> Iterator[Any]:
+    """Have a Ray to run on; one that was started for this is ended again.
+
+    Args:
+        settings: which Ray.
+        n_jobs: trials at the same time.
+
+    Yields:
+        The module `ray`.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        UsageError: the cluster cannot be reached.
+    """
+    try:
+        import ray
+        import ray.tune
+    except ImportError:
+        raise MissingDependencyError(
+            "tuner=ray needs Ray Tune: pip install 'explr-train[ray]'"
+        ) from None
+    with _environment({**VARIABLES, "TUNE_MAX_PENDING_TRIALS_PG": str(n_jobs)}):
+        if ray.is_initialized():
+            log.info("Ray: the one that this process has joined already")
+            yield ray
+            return
+        _init(ray, settings, n_jobs)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def gpus_per_trial(settings: RaySettings, n_jobs: int, gpus: float) -> float:
+    """GPUs of each trial: what was asked for, else an equal part of those there are.
+
+    Args:
+        settings: what was asked for.
+        n_jobs: trials at the same time.
+        gpus: GPUs of the cluster.
+    """
+    if settings.gpus_per_trial is not None:
+        return settings.gpus_per_trial
+    if gpus >= n_jobs:
+        return 1.0
+    return 1 / math.ceil(n_jobs / gpus) if gpus else 0.0
+
+
+def _init(ray: Any, settings: RaySettings, n_jobs: int) -> None:
+    address = settings.address
+    if address is not None and address.startswith("ray://"):
+        raise UsageError(
+            f"tuner.ray.address={address}: a sweep runs on a machine of the cluster itself; give "
+            "the address of its head node, as host:6379, or auto"
+        )
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    runtime_env: dict[str, Any] = dict(settings.runtime_env)
+    if address is None:
+        # Named, since a stray RAY_ADDRESS would have Ray join whatever that names.
+        quiet |= {
+            "address": "local",
+            "num_cpus": max(1, math.ceil(n_jobs * settings.cpus_per_trial)),
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+    else:
+        quiet["address"] = address
+        variables = {**VARIABLES, **_tracking(), **runtime_env.get("env_vars", {})}
+        runtime_env["env_vars"] = variables
+        runtime_env.setdefault("working_dir", os.getcwd())
+        runtime_env.setdefault("excludes", LEFT_BEHIND)
+    if runtime_env:
+        quiet["runtime_env"] = runtime_env
+    try:
+        context = ray.init(**{**quiet, **settings.init})
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"the cluster at {address}" if address else "Ray"
+        raise UsageError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None
+    logs = Path(context.address_info["session_dir"], "logs")
+    if address is None:
+        log.info("Ray: one of its own on this machine, logs in %s", logs)
+    else:
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        log.info("Ray: the cluster at %s with %d nodes, logs in %s", address, nodes, logs)
+
+
+def _tracking() -> dict[str, str]:
+    """Where MLflow is, for workers on other machines."""
+    name = "MLFLOW_TRACKING_URI"
+    return {name: os.environ[name]} if name in os.environ else {}
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables for as long as the block runs; one that the user has set stays."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update({name: text for name, text in variables.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)

@@ -1,0 +1,209 @@
+"""One sweep with Ray Tune: the same study, jobs and results, with Ray to run and to schedule."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from explr.core.errors import UsageError
+from explr.launching.hydra_job import HydraTask
+from explr.launching.lease import divide
+from explr.runner.choose_executor import preload
+from explr.runner.ray_cluster import RaySettings, gpus_per_trial, ray_cluster
+from explr.runner.ray_slot import Work
+from explr.runner.sweep import OptunaSweep
+from explr.runner.sweep_jobs import SweepJobs
+from explr.runner.sweep_session import SweepSession, SweepSettings, open_sweep
+from explr.runner.sweep_space import SweepSpace
+from explr.tracking.callback import OWN_TASK
+from explr.tuning.base import SweepResult
+from explr.tuning.failures import Failures
+from explr.utils.memory import memory_budget
+
+if TYPE_CHECKING:
+    from explr.tuning.ray_native import NativeSearch
+    from explr.tuning.ray_search import Watch
+
+FOLDER = "ray"
+"""Folder of Ray Tune's own files within the sweep's."""
+
+MODES = {"minimize": "min", "maximize": "max"}
+"""Directions in Ray's words."""
+
+
+class RaySweep(OptunaSweep):
+    """A sweep with Ray Tune that is about to run.
+
+    Args:
+        settings: how it searches.
+        ray: which Ray, and what each trial gets of it.
+        config: composed config of the sweep.
+        context: Hydra's context.
+        task: the app's task function.
+    """
+
+    def __init__(
+        self,
+        settings: SweepSettings,
+        ray: RaySettings,
+        config: DictConfig,
+        context: HydraContext,
+        task: TaskFunction,
+    ) -> None:
+        super().__init__(settings, config, context, task)
+        self._ray = ray
+        self._scheduler: Any = None
+        self._suggest: NativeSearch | None = None
+
+    def run(self, arguments: list[str]) -> SweepResult:
+        """See `OptunaSweep.run`."""
+        settings, space = self._settings, self.space(arguments)
+        with open_sweep(settings, self._config, self._context, space, arguments) as sweep:
+            self._equip(sweep.study, space)
+            with ray_cluster(self._ray, settings.n_jobs) as ray, sweep.recorded():
+                failures = self._fit(ray, sweep)
+            return sweep.conclude(failures.first)
+
+    def _pruner(self, node: Mapping[str, Any], space: SweepSpace) -> Any:
+        """Ray schedules by itself where it can."""
+        from explr.tuning.ray_schedulers import rays_own
+
+        self._scheduler = rays_own(node, space.every) if node else None
+        return super()._pruner(node, space) if self._scheduler is None else None
+
+    def _sampler(self, space: SweepSpace, begun: int) -> Any:
+        """A search algorithm of Ray's chooses in place of the study's sampler."""
+        from explr.tuning.ray_native import NativeSearch, is_native
+
+        node = self._settings.sampler
+        if not is_native(node):
+            return super()._sampler(space, begun)
+        self._suggest = NativeSearch(node, space.every, self._settings.directions)
+        return None
+
+    def _fit(self, ray: Any, sweep: SweepSession) -> Failures:
+        """Have Ray Tune run the trials that are left; the count of those that failed."""
+        from explr.runner.ray_trainable import TrialTrainable
+        from explr.tuning.ray_schedulers import StudyScheduler, is_population
+        from explr.tuning.ray_search import StudySearch, Watch, announce
+
+        settings, study = self._settings, sweep.study
+        limits = replace(settings.limits, n_trials=min(settings.limits.n_trials, study.size))
+        population = is_population(self._scheduler)
+        # Before the search takes over what was left unfinished.
+        ended = frozenset(t.number for t in study.frozen() if t.state.is_finished())
+        search = StudySearch(
+            study,
+            sweep.space.active,
+            limits,
+            live=int(limits.n_trials) if population else settings.n_jobs,
+            suggest=self._suggest,
+            on_start=sweep.folder.started,
+            on_end=sweep.folder.ended,
+        )
+        watch = Watch(search)
+        announce(watch)
+        scheduler = self._scheduler
+        if scheduler is None and settings.pruner:
+            scheduler = StudyScheduler(search)
+        gpus = gpus_per_trial(self._ray, settings.n_jobs, ray.cluster_resources().get("GPU", 0.0))
+        trainable = ray.tune.with_resources(
+            ray.tune.with_parameters(
+                TrialTrainable, work=self._work(sweep, gpus), ended=ended, prunes=not population
+            ),
+            {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
+        )
+        tuner = self._tuner(ray.tune, sweep.folder.path / FOLDER, trainable, scheduler, watch)
+        try:
+            tuner.fit()
+        except Exception:
+            if search.verdict is None:
+                raise
+        if search.verdict is not None:
+            raise search.verdict
+        return search.failures
+
+    def _work(self, sweep: SweepSession, gpus: float) -> Work:
+        limits = self._settings.limits
+        own = bool(getattr(self._task, OWN_TASK, False))
+        budget_gb = memory_budget(self._config.gpu.memory_limit_gb).gb if own and gpus else 0.0
+        (lease, *_) = divide(math.floor(1 / gpus) if 0 < gpus < 1 else 1, ["0"], budget_gb)
+        on_cpu = own and self._config.gpu.device == "cpu"
+        work = Work(
+            task=HydraTask(self._config, self._context, self._task),
+            job_of=partial(SweepJobs(self._config, sweep.space), lease=lease),
+            folder=sweep.folder.path,
+            preload=preload(self._config, self._task),
+            objectives=len(self._settings.directions),
+            replicates=limits.replicates,
+            retries=limits.retries,
+            trial_timeout_s=limits.trial_timeout_s,
+            environment={"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {},
+        )
+        _check_pickles(work)
+        return work
+
+    def _tuner(self, tune: Any, folder: Path, trainable: Any, scheduler: Any, watch: Watch) -> Any:
+        """Ray's tuner: the one that was interrupted in this folder, or a new one."""
+        from explr.tuning.ray_search import METRIC
+
+        if any(folder.glob("experiment_state-*.json")):
+            tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True)
+            # What is asked for now counts, not what was asked for when the sweep began.
+            tuner._local_tuner._tune_config.scheduler = scheduler
+            return tuner
+        settings = self._settings
+        return tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                metric=METRIC,
+                mode=MODES[settings.directions[0]],
+                search_alg=watch.search,
+                scheduler=scheduler,
+                reuse_actors=True,
+                trial_name_creator=_number,
+                trial_dirname_creator=_number,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(folder.parent),
+                name=folder.name,
+                stop=watch,
+                callbacks=[watch],
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=settings.limits.retries),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+
+
+def _number(trial: Any) -> str:
+    """What Ray calls a trial."""
+    return str(trial.trial_id)
+
+
+def _check_pickles(work: Work) -> None:
+    """Make sure that the trials can travel to Ray's processes.
+
+    Raises:
+        UsageError: naming what cannot.
+    """
+    try:
+        cloudpickle.dumps(work)
+    except Exception as error:
+        from ray.util import inspect_serializability
+
+        with open(os.devnull, "w") as nowhere:
+            _, found = inspect_serializability(work.task.task, print_file=nowhere)
+        names = ", ".join(sorted(f"{one.name} in {one.parent}" for one in found)) or str(error)
+        raise UsageError(
+            f"the training function cannot be sent to other processes: {names} cannot be pickled"
+        ) from None

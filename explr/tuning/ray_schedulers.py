@@ -1,0 +1,138 @@
+"""The pruners of `tuner/pruner` as Ray Tune's schedulers.
+
+Successive halving, Hyperband and the median rule are Ray's own; any other pruner of Optuna's is
+asked at each report, as it is without Ray.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from explr.core.errors import ConfigError
+from explr.tuning.ray_domains import ray_domains, within
+from explr.tuning.ray_search import STEP, StudySearch
+from explr.tuning.search_space import SearchSpace
+
+NATIVE = "ray.tune.schedulers."
+"""How the `_target_` of a scheduler of Ray's begins."""
+
+MAX_STEPS = 3**15
+"""Steps after which Ray's halving would end a trial; none reaches it."""
+
+
+class StudyScheduler(FIFOScheduler):
+    """Ends a trial when the pruner of the study says so.
+
+    Args:
+        search: the search that keeps the study.
+    """
+
+    def __init__(self, search: StudySearch) -> None:
+        super().__init__()
+        self._search = search
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """See `TrialScheduler.on_trial_result`."""
+        prune = self._search.report(trial.trial_id, result)
+        return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
+
+
+def is_rays(node: Mapping[str, Any]) -> bool:
+    """Whether a pruner's node names a scheduler of Ray's."""
+    return str(node.get("_target_", "")).startswith(NATIVE)
+
+
+def is_population(scheduler: Any) -> bool:
+    """Whether a scheduler trains all trials side by side, instead of ending the bad ones."""
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    return isinstance(scheduler, PopulationBasedTraining)
+
+
+def rays_own(node: Mapping[str, Any], space: SearchSpace) -> Any:
+    """The scheduler of Ray's that a pruner's node stands for; None if Ray has none for it.
+
+    Args:
+        node: the pruner, as a `_target_` and its arguments.
+        space: the ranges.
+
+    Raises:
+        ConfigError: the scheduler cannot be made of these arguments.
+    """
+    from ray.tune import schedulers
+
+    target = str(node.get("_target_", ""))
+    given = {key: value for key, value in node.items() if key != "_target_"}
+    try:
+        if is_rays(node):
+            return _native(getattr(schedulers, target.removeprefix(NATIVE)), given, space)
+        if target == "optuna.pruners.SuccessiveHalvingPruner":
+            return _halving(given, brackets=1)
+        if target == "optuna.pruners.HyperbandPruner":
+            return _halving(given, _brackets(given))
+        if target.rpartition(".")[2] == "MedianPruner":
+            return schedulers.MedianStoppingRule(
+                time_attr=STEP,
+                grace_period=given.get("n_warmup_steps", 0),
+                min_samples_required=max(1, given.get("n_startup_trials", 5)),
+                min_time_slice=math.inf,  # no trial is paused in favour of one that waits
+            )
+    except (TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise ConfigError([f"tuner.pruner: {target}: {error}"]) from None
+    return None
+
+
+def _halving(given: Mapping[str, Any], brackets: int) -> Any:
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    least = given.get("min_resource", 1)
+    return AsyncHyperBandScheduler(
+        time_attr=STEP,
+        max_t=MAX_STEPS,
+        grace_period=1 if least == "auto" else least,
+        reduction_factor=given.get("reduction_factor", 3),
+        brackets=brackets,
+    )
+
+
+def _brackets(given: Mapping[str, Any]) -> int:
+    """Rounds of halving from eager to patient, as many as Hyperband makes (Li et al., 2018)."""
+    most, least = given.get("max_resource", "auto"), given.get("min_resource", 1)
+    if not isinstance(most, int):
+        return 3
+    return int(math.log(most / least, given.get("reduction_factor", 3))) + 1
+
+
+def _native(kind: Any, given: dict[str, Any], space: SearchSpace) -> Any:
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    if issubclass(kind, PopulationBasedTraining):
+        domains = ray_domains(space)
+        given.setdefault("hyperparam_mutations", {"params": _mutations(domains)})
+        given.setdefault("custom_explore_fn", _Within(space))
+    given.setdefault("time_attr", STEP)
+    return kind(**given)
+
+
+def _mutations(domains: Mapping[str, Any]) -> dict[str, Any]:
+    """Choices as lists, among which Ray moves to a neighbour; it would multiply a domain."""
+    from ray.tune.search.sample import Categorical
+
+    return {
+        name: list(domain.categories) if isinstance(domain, Categorical) else domain
+        for name, domain in domains.items()
+    }
+
+
+class _Within:
+    """Brings what population based training has changed back into the ranges."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
+        return {**config, "params": within(self._space, config["params"])}

@@ -163,8 +163,8 @@ class GpuConfig:
 
     # auto, cpu, cuda, or cuda:N
     device: str = "auto"
-    # GPU memory in GiB for all that runs at once; 0 sets no limit; null takes 24, and on a smaller
-    # card nine tenths of it
+    # GPU memory in GiB for all that runs at once; 0 sets no limit; null takes EXPLR_GPU_MEMORY_GB,
+    # your own default, or 24, and on a smaller card nine tenths of it
     memory_limit_gb: float | None = None
 
 

@@ -124,6 +124,11 @@ def redacted_text(text: str) -> str:
     return text
 
 
+def holds_remembered(text: str) -> bool:
+    """Whether a secret that was remembered stands in a text."""
+    return any(secret in text for secret in _known)
+
+
 def without_user_info(address: str) -> str:
     """An address without the user and the password in it."""
     return _USER_INFO.sub(r"\g<scheme>", address)

@@ -103,4 +103,7 @@ def saved_overrides(folder: str) -> list[str]:
     Raises:
         UsageError: there is no run in `folder`.
     """
-    return [str(line) for line in OmegaConf.load(saved_run(folder) / "overrides.yaml")]
+    saved = OmegaConf.load(saved_run(folder) / "overrides.yaml")
+    lines = OmegaConf.to_container(saved, resolve=False)
+    assert isinstance(lines, list)
+    return [str(line) for line in lines]

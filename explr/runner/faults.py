@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 import traceback
+from types import TracebackType
 
 import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.errors import ExplrError, UsageError
+from explr.core.secrets import redacted_text
 from explr.runner.call import user_traceback
 
 FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -36,19 +38,24 @@ def report_fault(error: Exception) -> int:
     sys.stdout.flush()  # so that what came before stands before
     keep_in_log_file(error)
     if FULL_TRACEBACK:
-        traceback.print_exception(error)
+        _print_traceback(error, error.__traceback__)
     elif (own := user_traceback(error)) is not None and not isinstance(error, UsageError):
-        traceback.print_exception(type(error), error, own)
+        _print_traceback(error, own)
         return 1
     elif isinstance(error, ExplrError):
-        print(error, file=sys.stderr)
+        print(redacted_text(str(error)), file=sys.stderr)
     elif (text := usage_text(error)) is not None:
-        print(text, file=sys.stderr)
+        print(redacted_text(text), file=sys.stderr)
     else:
-        traceback.print_exception(error)
+        _print_traceback(error, error.__traceback__)
     if isinstance(error, ExplrError):
         return error.exit_code
     return 1 if usage_text(error) is None else UsageError.exit_code
+
+
+def _print_traceback(error: Exception, own: TracebackType | None) -> None:
+    lines = traceback.format_exception(type(error), error, own)
+    print(redacted_text("".join(lines)), end="", file=sys.stderr)
 
 
 def usage_text(error: Exception) -> str | None:

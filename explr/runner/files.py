@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from explr.core.errors import UsageError
 from explr.core.protocols import TrainingContext, TrainingResult
+from explr.core.secrets import redacted
 
 RESULT_FILE = "result.json"
 """Name of the file that tells how a training ended."""
@@ -53,6 +55,7 @@ def write_result(
     folder: Path,
     state: str,
     context: TrainingContext,
+    params: Mapping[str, Any],
     duration_s: float,
     result: TrainingResult | None,
     reason: str,
@@ -63,6 +66,7 @@ def write_result(
         folder: folder of the run.
         state: COMPLETE, PRUNED or FAIL, as Optuna calls them.
         context: what the training was given.
+        params: its hyperparameters, as they may be written down.
         duration_s: how long it took.
         result: what it achieved, if it came to its end.
         reason: why it did not.
@@ -70,7 +74,7 @@ def write_result(
     content: dict[str, Any] = {
         "state": state,
         "number": context.trial_number,
-        "params": context.hyperparameters,
+        "params": params,
         "value": result.primary_metric if result else None,
         "result": asdict(result) if result else None,
         "seed": context.seed,
@@ -80,7 +84,7 @@ def write_result(
         "run": context.trial_id,
     }
     aside = folder / f".{RESULT_FILE}"
-    aside.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    aside.write_text(json.dumps(redacted(content), indent=2, default=str) + "\n")
     aside.replace(folder / RESULT_FILE)
 
 

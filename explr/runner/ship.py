@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from explr.core.secrets import without_user_info
 from explr.tracking.companion import LOG_FILE, Order, follow
-from explr.tracking.destination import Destination
+from explr.tracking.destination import Destination, with_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal import first_event
 from explr.tracking.position import read_position
@@ -36,8 +40,9 @@ def sync_journals(folder: Path | None) -> int:
         return 0
     click.echo(f"Shipping {_runs(len(before))} …")
     _log_to_file()
-    for uri in dict.fromkeys(entry.uri for entry in before):
-        follow(Order(uri))
+    with _progress(before) as told:
+        for uri in dict.fromkeys(entry.uri for entry in before):
+            follow(Order(with_user_info(uri)), told)
     left = {entry.uid for entry in _waiting(folder)}
     code = 0
     shipped = 0
@@ -56,6 +61,25 @@ def sync_journals(folder: Path | None) -> int:
     return code
 
 
+@contextmanager
+def _progress(waiting: Sequence[Entry]) -> Iterator[Callable[[], None]]:
+    """A bar in the terminal, if it is one; what is yielded moves it on."""
+    if not sys.stdout.isatty():
+        yield lambda: None
+        return
+    journals = [Path(entry.journal) for entry in waiting]
+    sizes = {journal: journal.stat().st_size for journal in journals if journal.exists()}
+    with click.progressbar(length=max(sum(sizes.values()), 1), label="in MLflow") as bar:
+
+        def told() -> None:
+            done = sum(min(read_position(path).offset, size) for path, size in sizes.items())
+            bar.update(done - bar.pos)
+
+        told()
+        yield told
+        told()
+
+
 def _waiting(folder: Path | None) -> list[Entry]:
     root = folder.resolve() if folder else None
     return [e for e in entries() if root is None or Path(e.journal).is_relative_to(root)]
@@ -71,7 +95,7 @@ def _reason(entry: Entry) -> str:
 def _enter_strays(folder: Path) -> None:
     """Put journals on the list that are not: those copied from another machine, for one."""
     known = {entry.uid: entry for entry in entries()}
-    uri = Destination(os.environ.get("MLFLOW_TRACKING_URI")).resolved_uri
+    uri = without_user_info(Destination(os.environ.get("MLFLOW_TRACKING_URI")).resolved_uri)
     found = []
     for journal in folder.resolve().rglob("journal-*.jsonl"):
         start = first_event(journal)

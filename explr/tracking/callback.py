@@ -22,9 +22,14 @@ from hydra.experimental.callback import Callback
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from explr.tracking.provenance import provenance_tags
+from explr.tracking.attempts import journals_in
+from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
+from explr.tracking.registry import describe
 from explr.tracking.session import Destination, Status, TrackedRun, closing_line, open_run
-from explr.tracking.sweeps import Sweep, announce
+from explr.tracking.sweeps import Sweep, announce, has_failed
+from explr.utils.best import best_trial
+from explr.utils.redacted_logs import guard_logs
+from explr.utils.saved_config import hide_secrets, saved_files
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,9 @@ class MLflowCallback(Callback):
         autostart: start an MLflow server for the local store.
         port: first port to try for it.
         drain_timeout_s: how long the end of a command waits for MLflow to catch up.
+        system_metrics: record load and memory of the machine while a run goes on.
+        system_metrics_interval_s: seconds between two looks at the machine.
+        register: name under which the best model of a sweep is registered; None registers none.
     """
 
     def __init__(
@@ -53,9 +61,15 @@ class MLflowCallback(Callback):
         autostart: bool = True,
         port: int = 5000,
         drain_timeout_s: float = 10.0,
+        system_metrics: bool = True,
+        system_metrics_interval_s: float = 10.0,
+        register: str | None = None,
     ) -> None:
+        guard_logs()
         self._experiment = experiment_name
-        self._destination = Destination(uri, autostart, port, drain_timeout_s)
+        look_s = system_metrics_interval_s if system_metrics else 0.0
+        self._destination = Destination(uri, autostart, port, drain_timeout_s, look_s=look_s)
+        self._register = register
         self._sweep: Sweep | None = None
         self._parent: TrackedRun | None = None
         self._job: TrackedRun | None = None
@@ -81,17 +95,19 @@ class MLflowCallback(Callback):
         """
         folder = Path(config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        constant = constant_tags()
         self._parent = open_run(
             folder,
             self._destination,
             experiment=self._experiment,
             name=folder.name,
             params=_params(config),
-            tags={**provenance_tags(), "explr.kind": "sweep"},
+            tags={**provenance_tags(constant), "explr.kind": "sweep"},
             last_files=_results_of(folder),
             goes_on=keeps_folders,
         )
-        self._sweep = Sweep(self._parent.journal.path, socket.gethostname(), keeps_folders)
+        journal = self._parent.journal.path
+        self._sweep = Sweep(journal, socket.gethostname(), keeps_folders, constant)
         return self._parent
 
     def on_job_start(
@@ -100,19 +116,23 @@ class MLflowCallback(Callback):
         """Tell the job of its sweep; open its run unless it does so itself."""
         announce(self._sweep)
         self._job = None
+        if self._sweep is not None:
+            hide_secrets(self._sweep.journal.parent / "multirun.yaml")
         if self._parent is not None:
             self._parent.keep_shipping()
         if getattr(task_function, OWN_TASK, False):
             return
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
+        if hydra.output_subdir:
+            hide_secrets(*saved_files(folder / hydra.output_subdir))
         self._job = open_run(
             folder,
             self._destination.beside(self._sweep),
             experiment=self._experiment,
             name=folder.name,
             params=_params(config),
-            tags={**provenance_tags(), "explr.kind": "trial" if self._sweep else "run"},
+            tags={**provenance_of(self._sweep), "explr.kind": "trial" if self._sweep else "run"},
             parent=self._sweep.journal if self._sweep else None,
             first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
             last_files=(folder / f"{hydra.job.name}.log",),
@@ -145,8 +165,29 @@ class MLflowCallback(Callback):
         """Close the sweep's run, give MLflow the time to catch up, and tell where it is."""
         if self._parent is not None:
             # Hydra calls this in a `finally`: what ended the sweep is the exception in flight.
-            self._parent.close(_status(sys.exception()))
+            status = _status(sys.exception())
+            if self._register is not None and status == "FINISHED":
+                register_best(self._parent, self._register)
+            self._parent.close("FAILED" if status == "FINISHED" and has_failed() else status)
             _tell(self._parent)
+
+
+def register_best(sweep: TrackedRun, name: str) -> None:
+    """Have the model of a sweep's best trial registered; tell if there is none.
+
+    Args:
+        sweep: the run of the sweep.
+        name: name of the registered model.
+
+    Raises:
+        UsageError: the model is not where the training said, or the name cannot be used.
+    """
+    best = best_trial(sweep.journal.path.parent)
+    runs = journals_in(best.folder) if best is not None else []
+    if best is None or best.model is None or not best.model.exists() or not runs:
+        log.warning("nothing is registered as %s: the best trial has saved no model", name)
+        return
+    sweep.register(name, best.model, describe(best), runs[-1])
 
 
 def _tell(run: TrackedRun) -> None:
@@ -162,7 +203,8 @@ def _status(error: object) -> Status:
 
 
 def _results_of(folder: Path) -> tuple[Path, ...]:
-    names = ("multirun.yaml", "optimization_results.yaml", "sweep.json", "results.json")
+    results = ("results.json", "optimization_results.yaml", "report.html")
+    names = ("multirun.yaml", "sweep.json", *results)
     return tuple(folder / name for name in names)
 
 

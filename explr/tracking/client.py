@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.copies import Copies, existing
+from explr.core.secrets import redacted
+from explr.tracking.copies import Copies
 from explr.tracking.journal import Journal, now_ms
+from explr.tracking.media import (
+    check_place,
+    check_table_name,
+    dictionary_text,
+    image_of,
+    preview,
+    stepped_name,
+    table_text,
+)
 from explr.tracking.names import MAX_PARAM, MAX_TAG, legal_name
 from explr.tracking.params import flatten
 from explr.tracking.values import number, whole_step
@@ -46,6 +57,7 @@ class ExplrTracker:
         self._copies = Copies(folder)
         self._open_mlflow_run = open_mlflow_run
         self._names: set[str] = set()
+        self._tables: list[str] = []
         self._metric_names: set[str] = set()
         self._not_finite: set[str] = set()
 
@@ -80,7 +92,7 @@ class ExplrTracker:
             TypeError: a value cannot be read as a number, or `step` is not whole.
             TrackingError: the disk is full, or the run's folder was deleted.
         """
-        values = {str(name): number(name, value) for name, value in metrics.items()}
+        values = {str(name): number(name, value, step) for name, value in metrics.items()}
         at = whole_step(step)
         if self._recorded and at is not None:
             values = {n: v for n, v in values.items() if (n, at) not in self._recorded}
@@ -100,7 +112,7 @@ class ExplrTracker:
 
         A value longer than MLflow takes is kept whole as a file, `params/NAME.txt`.
         """
-        values = {str(name): str(value) for name, value in flatten(params).items()}
+        values = {str(name): str(value) for name, value in flatten(redacted(params)).items()}
         self._journal.append("params", p=values)
         for name, value in values.items():
             self._tell_name("parameter", name)
@@ -112,7 +124,7 @@ class ExplrTracker:
 
         A value longer than MLflow takes is kept whole as a file, `tags/NAME.txt`.
         """
-        text = str(value)
+        text = str(redacted(value, str(name)))
         self._journal.append("tags", g={str(name): text})
         self._tell_name("tag", str(name))
         if len(text) > MAX_TAG:
@@ -159,6 +171,73 @@ class ExplrTracker:
         """
         self._log_copy(self._copies.write(text, name))
 
+    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
+        """Keep a mapping as a file: YAML if its name ends so, else JSON.
+
+        Args:
+            dictionary: nested mappings and lists of plain values; others become text.
+            artifact_file: file name among the run's artifacts.
+
+        Raises:
+            ValueError: `artifact_file` lies outside the run's artifacts.
+            TrackingError: it cannot be written.
+        """
+        self.log_text(dictionary_text(dictionary, artifact_file), artifact_file)
+
+    def log_table(self, data: Any, artifact_file: str) -> None:
+        """Keep a table, which MLflow compares between runs; rows of a second call are added.
+
+        Args:
+            data: a mapping of equally long columns, a mapping of single values, or a DataFrame.
+            artifact_file: file name among the run's artifacts, ending in `.json`.
+
+        Raises:
+            TypeError: it is no table.
+            ValueError: the columns are not equally long, or the name has another ending.
+            TrackingError: it cannot be written.
+        """
+        check_table_name(artifact_file)
+        copy = self._copies.place(artifact_file)
+        before = copy.read_text(encoding="utf-8") if copy.exists() else None
+        self.log_text(table_text(data, before), artifact_file)
+        if artifact_file not in self._tables:
+            self._tables.append(artifact_file)
+            listed = [{"path": path, "type": "table"} for path in self._tables]
+            self.set_tag("mlflow.loggedArtifacts", json.dumps(listed))
+
+    def log_image(
+        self,
+        image: Any,
+        artifact_file: str | None = None,
+        key: str | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Keep an image: as a file, or as what `key` looked like at `step`.
+
+        Args:
+            image: an image of Pillow's, or an array of shape (height, width) or
+                (height, width, 1, 3 or 4), of 0 to 255, or of 0.0 to 1.0.
+            artifact_file: file name among the run's artifacts; its ending chooses the format.
+            key: what it shows; MLflow's page has a slider over the steps of a key.
+            step: epoch or batch; None stands for 0.
+
+        Raises:
+            TypeError: it is no image, or not one of `artifact_file` and `key` is given.
+            ValueError: its shape or values are no image's, or the name lies outside.
+            MissingDependencyError: Pillow is not installed.
+            TrackingError: it cannot be written.
+        """
+        check_place(artifact_file, key)
+        picture = image_of(image)
+        if artifact_file is not None:
+            self._keep_image(picture, artifact_file)
+            return
+        assert key is not None
+        name = stepped_name(key, whole_step(step) or 0, now_ms())
+        self._keep_image(picture, f"{name}.png")
+        self._keep_image(preview(picture), f"{name}+compressed.webp")
+        self.set_tag("mlflow.loggedImages", True)
+
     def mlflow_run(self) -> AbstractContextManager[Any]:
         """Wait until the run exists in MLflow, and make it the active one within the block.
 
@@ -176,58 +255,21 @@ class ExplrTracker:
         if (legal := legal_name(name)) != name:
             log.warning("MLflow has no %s named %r: there it is called %s", kind, name, legal)
 
+    def _keep_image(self, picture: Any, name: str) -> None:
+        copy = self._copies.place(name)
+        try:
+            picture.save(copy)
+        except OSError as error:
+            raise TrackingError(f"cannot write {copy}: {error.strerror or error}") from error
+        self._log_copy(copy)
+
     def _log_copy(self, copy: Path) -> None:
         self._journal.append(
             "artifact", f=self._copies.within_run(copy), d=self._copies.folder_of(copy)
         )
 
 
-class NullTracker:
-    """Records nothing: what `tracking=off` gives to a training."""
-
-    @property
-    def metric_names(self) -> AbstractSet[str]:
-        """None."""
-        return frozenset()
-
-    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Check the value and forget it."""
-        self.log_metrics({name: value}, step)
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Check the values and forget them."""
-        whole_step(step)
-        for name, value in metrics.items():
-            number(name, value)
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def set_tag(self, name: str, value: Any) -> None:
-        """Do nothing."""
-
-    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
-        """Check that there is something at `path`."""
-        existing(path)
-
-    def log_figure(self, figure: Any, name: str) -> None:
-        """Do nothing."""
-
-    def log_text(self, text: str, name: str) -> None:
-        """Do nothing."""
-
-    @contextmanager
-    def mlflow_run(self) -> Iterator[Any]:
-        """Refuse, since there is no run.
-
-        Raises:
-            TrackingError: always.
-        """
-        raise TrackingError("ctx.tracker.mlflow_run() needs a tracked run: set tracking=mlflow")
-        yield
-
-
 if TYPE_CHECKING:
 
-    def _conforms(tracker: ExplrTracker, nothing: NullTracker) -> tuple[Tracker, Tracker]:
-        return tracker, nothing
+    def _conforms(tracker: ExplrTracker) -> Tracker:
+        return tracker

@@ -16,17 +16,21 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from explr.core.errors import TrackingError
-from explr.tracking.home import explr_home
+from explr.core.secrets import without_user_info
+from explr.tracking.home import explr_home, rotated_log
 from explr.tracking.liveness import Liveness
+from explr.tracking.observer import Observer
 from explr.tracking.position import read_position
 from explr.tracking.processes import ProcessIdentity, identity_of, is_alive
 from explr.tracking.shipping import PATIENCE_S, POLL_S, Shipping
 from explr.utils.priority import stand_back
+from explr.utils.redacted_logs import guard_logs
 
 LOG_FILE = "mirror.log"
 """Where companions write what happens to them, in EXPLR_HOME."""
@@ -82,7 +86,7 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
     me = identity_of()
     order = Order(uri, me.pid, me.started, serve, port)
     try:
-        with (explr_home() / LOG_FILE).open("ab") as output:
+        with rotated_log(explr_home() / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
                 # -P: a file in EXPLR_HOME is no module.
                 [sys.executable, "-P", "-m", "explr.tracking.companion"],
@@ -108,12 +112,20 @@ def has_companion(uri: str) -> bool:
     return child is not None and child.poll() is None
 
 
-def follow(order: Order) -> None:
-    """Stand by for the lock of the store, then ship until nothing is left to do."""
+def follow(order: Order, told: Callable[[], None] = lambda: None) -> None:
+    """Stand by for the lock of the store, then ship until nothing is left to do.
+
+    Args:
+        order: what to do.
+        told: called whenever something may have been shipped.
+    """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(explr_home() / f"mirror-{zlib.crc32(order.uri.encode()):08x}.lock", timeout=0)
+    store = zlib.crc32(without_user_info(order.uri).encode())
+    lock = FileLock(explr_home() / f"mirror-{store:08x}.lock", timeout=0)
     bystander = _Bystander(order)
+    if order.followed is not None:
+        Observer(order.followed, order.uri).start()
     while True:
         try:
             lock.acquire()
@@ -121,10 +133,11 @@ def follow(order: Order) -> None:
             if not bystander.is_needed():
                 return
             time.sleep(POLL_S)
+            told()
             continue
         try:
             port = order.port if order.serve else None
-            Shipping(order.uri, order.followed, port).run()
+            Shipping(order.uri, order.followed, port).run(told)
         finally:
             lock.release()
         return
@@ -171,6 +184,7 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format=f"[%(asctime)s][{os.getpid()}][%(levelname)s] %(message)s"
     )
+    guard_logs()
     follow(Order(**json.load(sys.stdin)))
 
 

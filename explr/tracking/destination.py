@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from explr.core.secrets import without_user_info
 from explr.tracking.home import is_local_store, local_store_uri
 from explr.tracking.sweeps import Sweep
 
@@ -19,6 +21,7 @@ class Destination:
         port: first port to try for it.
         drain_timeout_s: how long the end of a command waits for MLflow to catch up.
         companion: start a process that ships from this machine.
+        look_s: seconds between two looks of that process at the machine; 0 for none.
     """
 
     uri: str | None = None
@@ -26,6 +29,7 @@ class Destination:
     port: int = 5000
     drain_timeout_s: float = 10.0
     companion: bool = True
+    look_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.uri:
@@ -40,6 +44,16 @@ class Destination:
     def resolved_uri(self) -> str:
         """The tracking URI, whichever way it was given."""
         return self.uri or local_store_uri()
+
+
+def with_user_info(uri: str) -> str:
+    """A tracking URI as the environment has it, with user and password, if it is that one.
+
+    Args:
+        uri: tracking URI without them, as it was written down.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return given if without_user_info(given) == uri else uri
 
 
 def absolute_uri(uri: str, folder: Path) -> str:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from explr.core.errors import TrackingError
 
+MAX_LOG_BYTES = 5_000_000
+"""Length from which on a log file is put aside by the next process that opens it."""
+
 
 def explr_home() -> Path:
     """The user's folder: `EXPLR_HOME`, else `explr` in the platform's user data folder.
@@ -51,6 +54,20 @@ def prepare_home(folder: Path) -> Path:
             "set EXPLR_HOME to a folder that can be written"
         )
     return home
+
+
+def rotated_log(path: Path) -> Path:
+    """A log file to append to, after its older part was put aside if it had grown long.
+
+    Args:
+        path: the file; what is older lies at the same name with `.1` at its end.
+    """
+    try:
+        if path.stat().st_size > MAX_LOG_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
+    except FileNotFoundError:
+        pass  # it is new, or another process has just put it aside
+    return path
 
 
 def local_store_uri(home: Path | None = None) -> str:

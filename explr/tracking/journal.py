@@ -37,7 +37,7 @@ class Journal:
     """Appends events to one file.
 
     Events carry `k` (kind), `t` (milliseconds since the epoch) and what their kind needs:
-    `start`, `metrics`, `params`, `tags`, `artifact`, `end`.
+    `start`, `metrics`, `params`, `tags`, `artifact`, `register`, `end`.
 
     Args:
         path: the file; its folder must exist.
@@ -150,6 +150,17 @@ def first_event(path: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     return first.event if first is not None and first.event.get("k") == "start" else None
+
+
+def has_ended(path: Path) -> bool:
+    """Whether the last event of a journal is its `end`; so it is where there is no journal."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - 200, 0))
+            last = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+    except OSError:
+        return True
+    return b'"k":"end"' in last
 
 
 def is_being_written(path: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from explr.core.errors import TrackingError
 from explr.tracking.journal import VERSION, first_event, read_events, uid_of
 from explr.tracking.names import MAX_TAG, legal_name, short_value
+from explr.tracking.observer import is_awaited, observed_file
 from explr.tracking.position import read_position, write_position
 from explr.tracking.rows import BATCH_METRICS, Rows
 from explr.tracking.store import RUN_TAG, find_or_create_experiment, find_run
@@ -42,7 +43,10 @@ class Mirror:
         self._position = read_position(journal)
         if self._position.offset > journal.stat().st_size:
             self._position.offset = 0
-        self._exhausted_at = -1
+        self._exhausted_at = (-1, -1)
+        self._observed: Path | None = None
+        self._awaits = False
+        self._has_parent = False
         self._uploads = Uploads(client, self._position)
         self._rows = Rows(client, self._position.run_id)
 
@@ -66,15 +70,16 @@ class Mirror:
             MlflowException, OSError: MLflow cannot take it now; call again later.
             TrackingError: MLflow cannot take it until somebody changes something there.
         """
-        size = self._journal.stat().st_size
+        size = (self._journal.stat().st_size, self._observed_size())
         if size == self._exhausted_at and not self._position.owed:
             return False
+        self._awaits = False
         before = self._position.offset
         uploaded = self._uploads.retry()
         events: list[dict[str, Any]] = []
         rows, end = 0, before
         for event, after in read_events(self._journal, before):
-            if event.get("k") in ("start", "artifact", "end"):
+            if event.get("k") in ("start", "artifact", "register", "end"):
                 self._send(events, end)
                 events, rows = [], 0
                 if not self._apply(event):
@@ -90,10 +95,11 @@ class Mirror:
             if end - before > SHARE_BYTES:
                 break
         self._send(events, end)
-        if uploaded or self._is_complete():
+        observed = self._ship_observed()
+        if uploaded or observed or self._is_complete():
             self._save(self._position.offset)
-        moved = uploaded or self._position.offset > before
-        if not moved and self.run_id:
+        moved = uploaded or observed or self._position.offset > before
+        if not moved and self.run_id and not self._awaits:
             self._exhausted_at = size
         return moved
 
@@ -144,9 +150,42 @@ class Mirror:
             return self._start(event)
         if event["k"] == "artifact":
             self._uploads.upload(self._journal.parent / event["f"], event["d"])
+        elif event["k"] == "register":
+            model, run = (str(self._journal.parent / event[key]) for key in ("model", "run"))
+            self._uploads.register(model, event["name"], run, event["about"])
         else:
+            self._awaits = is_awaited(self._journal, first_event(self._journal) or {})
+            if self._awaits:
+                return False
+            self._ship_observed()
             self._finish(event["status"], event["t"])
         return True
+
+    def _ship_observed(self) -> bool:
+        """Ship what the companion of the training wrote down beside the journal."""
+        if not self.run_id or self._observed_size() <= self._position.observed:
+            return False
+        assert self._observed is not None
+        events: list[dict[str, Any]] = []
+        end = self._position.observed
+        for event, after in read_events(self._observed, end):
+            if event["k"] == "artifact":
+                self._uploads.upload(self._journal.parent / event["f"], event["d"])
+            else:
+                events.append(event)
+            end = after
+        self._rows.send(events)
+        moved = end > self._position.observed
+        self._position.observed = end
+        return moved
+
+    def _observed_size(self) -> int:
+        """Bytes of what was observed; only a run with a companion of its own is."""
+        if self._observed is None:
+            if (first_event(self._journal) or {}).get("observe") is None:
+                return 0
+            self._observed = observed_file(self._journal)
+        return self._observed.stat().st_size if self._observed.exists() else 0
 
     def _start(self, event: dict[str, Any]) -> bool:
         if event["v"] > VERSION:
@@ -159,6 +198,7 @@ class Mirror:
         run = find_run(self._client, [experiment_id], uid)
         if run is not None and event.get("after"):
             self._client.update_run(run.info.run_id, status="RUNNING")
+        is_new = run is None
         if run is None:
             tags = {legal_name(k): short_value(v, MAX_TAG) for k, v in event["g"].items()}
             tags[RUN_TAG] = uid
@@ -168,7 +208,8 @@ class Mirror:
             run = self._client.create_run(experiment_id, event["t"], tags, name)
         self._position.run_id = run.info.run_id
         self._position.experiment_id = experiment_id
-        self._rows = Rows(self._client, self.run_id)
+        self._rows = Rows(self._client, self.run_id, is_new)
+        self._has_parent = bool(is_new and parent)
         return True
 
     def _earlier_attempt_is_open(self, event: dict[str, Any]) -> bool:
@@ -198,9 +239,10 @@ class Mirror:
             path = self._journal.parent / name
             if path.exists():
                 self._uploads.upload(path, "")
-        tags = self._client.get_run(self.run_id).data.tags
-        if PARENT_TAG not in tags and (parent := self._parent_run_id(start)):
-            # It ran on another machine, and was there before its sweep was.
-            self._client.set_tag(self.run_id, PARENT_TAG, parent)
+        if start.get("parent") and not self._has_parent:
+            tags = self._client.get_run(self.run_id).data.tags
+            if PARENT_TAG not in tags and (parent := self._parent_run_id(start)):
+                # It ran on another machine, and was there before its sweep was.
+                self._client.set_tag(self.run_id, PARENT_TAG, parent)
         self._client.set_terminated(self.run_id, status, end_ms)
         self._position.ended = True

@@ -19,10 +19,12 @@ class Position:
         run_id: the run in MLflow, "" before it exists.
         experiment_id: its experiment in MLflow, "" before it exists.
         ended: MLflow has the run's final status.
-        owed: artifacts that could not be uploaded yet, as path and folder.
+        owed: artifacts that could not be uploaded yet, as path and folder, and models that could
+            not be registered, as path, name, journal of their run, and description.
         done: MLflow has all of it.
         error: why the last attempt to ship failed, "" if it did not.
         stuck: it will fail again until somebody changes something.
+        observed: bytes that were shipped of what the companion observed.
     """
 
     offset: int = 0
@@ -33,6 +35,7 @@ class Position:
     done: bool = False
     error: str = ""
     stuck: bool = False
+    observed: int = 0
 
 
 def read_position(journal: Path) -> Position:

@@ -8,35 +8,55 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from explr.core.secrets import redacted_arguments
+from explr.tracking.sweeps import Sweep
 
 PACKAGES = ("explr-train", "torch", "tensorflow", "tensorflow-cpu", "keras", "numpy")
 """Packages whose versions a run records, by distribution."""
 
 
-def provenance_tags() -> dict[str, str]:
-    """Tags for commit, command, host, user and versions; in MLflow's names where it has one."""
+def provenance_of(sweep: Sweep | None) -> dict[str, str]:
+    """Tags of a run that comes from here, as a job of `sweep` if there is one."""
+    return provenance_tags(sweep.tags if sweep is not None and sweep.tags else None)
+
+
+def constant_tags() -> dict[str, str]:
+    """Tags for commit and versions, which all jobs of a sweep have in common."""
+    commit = _commit(_working_directory())
+    return {**_versions(), **({"mlflow.source.git.commit": commit} if commit else {})}
+
+
+def provenance_tags(constant: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Tags for commit, command, host, user and versions; in MLflow's names where it has one.
+
+    Args:
+        constant: what `constant_tags` returned in the sweep's controller; None asks here.
+    """
     program, *arguments = sys.argv or [""]
-    try:
-        folder = os.getcwd()
-    except FileNotFoundError:  # somebody deleted it
-        folder = ""
     tags = {
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": program,
-        "explr.command": shlex.join([Path(program).name, *arguments]),
-        "explr.cwd": folder,
+        "explr.command": shlex.join([Path(program).name, *redacted_arguments(arguments)]),
+        "explr.cwd": _working_directory(),
         "explr.host": socket.gethostname(),
         "explr.python": platform.python_version(),
-        **_versions(),
+        **(constant_tags() if constant is None else constant),
     }
     if user := os.environ.get("USER") or os.environ.get("LOGNAME"):
         tags["mlflow.user"] = user
-    if commit := _commit(folder):
-        tags["mlflow.source.git.commit"] = commit
     return tags
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # somebody deleted it
+        return ""
 
 
 @cache

@@ -31,12 +31,13 @@ class Rows:
     Args:
         client: MLflow's client for the store.
         run_id: the run in MLflow.
+        is_new: it was just created, and has no parameters yet.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, is_new: bool = False) -> None:
         self._client = client
         self._run_id = run_id
-        self._params: dict[str, str] | None = None
+        self._params: dict[str, str] | None = {} if is_new else None
 
     def send(self, events: Sequence[dict[str, Any]]) -> None:
         """Send the rows of some events.

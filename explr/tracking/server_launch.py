@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from explr.tracking.home import artifact_root
+from explr.tracking.home import artifact_root, rotated_log
 from explr.tracking.loopback import HOST, listen, past_proxies
 from explr.tracking.processes import identity_of
 from explr.tracking.server_record import MARK, ServerRecord, ServerState
@@ -34,7 +34,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
         TrackingError: there is no free port.
     """
     mark = secrets.token_hex(16)
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(rotated_log(log_path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # MLflow would take its port seconds later, when another process may have it. So it is
         # given a socket that listens already, as its standard input, which it hands down.

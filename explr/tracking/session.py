@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from explr.core.errors import TrackingError
+from explr.core.errors import TrackingError, UsageError
+from explr.core.secrets import redacted, redacted_text, without_user_info
 from explr.tracking.attempts import journals_in, recorded_steps
 from explr.tracking.client import ExplrTracker
 from explr.tracking.companion import LOG_FILE, ensure_companion, has_companion
@@ -22,6 +23,7 @@ from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.journal import VERSION, Journal, uid_of
 from explr.tracking.position import Position, read_position
 from explr.tracking.processes import identity_of
+from explr.tracking.registry import name_fault
 from explr.tracking.server import MLflowServer, autostart_allowed
 from explr.tracking.spool import Entry, enter, entries, strike_off
 
@@ -80,6 +82,28 @@ class TrackedRun:
         finally:
             self.journal.close()
 
+    def register(self, name: str, model: Path, about: str, run: Path | None = None) -> None:
+        """Have a model registered in MLflow, with the alias `best`.
+
+        Args:
+            name: name of the registered model.
+            model: a file or folder.
+            about: a line for its description.
+            run: journal of the run that it came from; None takes this run.
+
+        Raises:
+            UsageError: there is nothing at `model`, or the name cannot be used.
+            TrackingError: the journal cannot be written.
+        """
+        if fault := name_fault(name):
+            raise UsageError(fault)
+        if not model.exists():
+            raise UsageError(f"{model} is to be registered as {name}, and is not there")
+        folder = self.journal.path.parent
+        paths = {"model": model, "run": run or self.journal.path}
+        places = {key: _within(folder, path) for key, path in paths.items()}
+        self.journal.append("register", name=name, about=redacted_text(about), **places)
+
     def keep_shipping(self) -> None:
         """Make sure that a process ships: the one that was started may have been killed.
 
@@ -123,7 +147,7 @@ class TrackedRun:
             return None
         path = f"#/experiments/{position.experiment_id}/runs/{position.run_id}"
         if uri.startswith(("http://", "https://")):
-            return f"{uri.rstrip('/')}/{path}"
+            return f"{without_user_info(uri).rstrip('/')}/{path}"
         state = MLflowServer(uri).state() if is_local_store(uri) else None
         return f"{state.url}/{path}" if state else None
 
@@ -167,7 +191,7 @@ def open_run(
     earlier = journals_in(folder) if goes_on else []
     me, host, uri = identity_of(), socket.gethostname(), destination.resolved_uri
     journal = Journal.create(folder)
-    entry = Entry(str(journal.path), uri, me.pid, me.started, host)
+    entry = Entry(str(journal.path), without_user_info(uri), me.pid, me.started, host)
     try:
         enter(entry)  # before its first event: one that is killed here is closed like any other
         journal.append(
@@ -175,7 +199,7 @@ def open_run(
             v=VERSION,
             experiment=experiment,
             name=name,
-            g=dict(tags),
+            g=redacted(tags),
             parent=str(parent) if parent else None,
             pid=me.pid,
             started=me.started,
@@ -183,6 +207,7 @@ def open_run(
             last=[_within(folder, path) for path in last_files],
             after=earlier[-1].name if earlier else None,
             run=uid_of(earlier[0]) if earlier else journal.uid,
+            observe=destination.look_s if destination.companion else None,
         )
         run = TrackedRun(journal, destination, recorded_steps(earlier))
         run.tracker.log_params(params)
@@ -217,7 +242,8 @@ def _closing_line(run: TrackedRun, wait: bool) -> str:
     if not run.journal.path.exists():
         return f"MLflow lacks the end of this run: {run.journal.path} was deleted while it went on"
     if not waiting:
-        where = run.address or f"run {run.position.run_id} in {run.destination.resolved_uri}"
+        store = without_user_info(run.destination.resolved_uri)
+        where = run.address or f"run {run.position.run_id} in {store}"
         return f"MLflow: {where}"
     runs = "1 run" if len(waiting) == 1 else f"{len(waiting)} runs"
     reasons = [read_position(Path(entry.journal)).error for entry in waiting]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from explr.core.errors import ExplrError, TrackingError
 from explr.tracking.delay import Delay
 from explr.tracking.home import is_local_store
-from explr.tracking.journal import first_event, now_ms, read_events
+from explr.tracking.journal import first_event, has_ended, now_ms, read_events
 from explr.tracking.liveness import Liveness
 from explr.tracking.position import read_position, write_position
 from explr.tracking.processes import ProcessIdentity, is_alive
@@ -54,14 +54,23 @@ class Shipping:
         self._mirrors: dict[str, Mirror] = {}
         self._told = ""
 
-    def run(self) -> None:
-        """Ship until the followed process is gone and nothing of the dead is left or moves."""
+    def run(self, told: Callable[[], None] = lambda: None) -> None:
+        """Ship until the followed process is gone and nothing of the dead is left or moves.
+
+        Args:
+            told: called whenever something was shipped.
+        """
         moved_at = time.monotonic()
         while True:
             busy_s = time.process_time()
             alive = self._followed is not None and is_alive(self._followed)
+            begun = time.monotonic()
             if self._round():
                 moved_at = time.monotonic()
+                told()
+                if alive and not self._is_awaited():
+                    # Nobody waits for it yet: half of the time, so that trainings lose less.
+                    time.sleep(min(moved_at - begun, LONGEST_POLL_S))
                 continue
             if self._followed is None:
                 return
@@ -74,6 +83,10 @@ class Shipping:
             # Looking after thousands of runs must not take a core from the trainings.
             busy_s = time.process_time() - busy_s
             time.sleep(min(max(POLL_S, 5 * busy_s), LONGEST_POLL_S))
+
+    def _is_awaited(self) -> bool:
+        """Whether a run has ended, and somebody may wait for MLflow to have it."""
+        return any(has_ended(Path(entry.journal)) for entry in entries(self._uri))
 
     def _round(self) -> bool:
         """Ship a share of every journal: whether anything moved."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from explr.core.errors import TrackingError
+from explr.core.secrets import without_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal import uid_of
 from explr.tracking.position import replace_file
@@ -29,7 +30,7 @@ class Entry:
 
     Args:
         journal: absolute path of the journal.
-        uri: tracking URI that it goes to.
+        uri: tracking URI that it goes to, without user and password.
         pid: process that writes it.
         started: start time of that process, in seconds since the epoch.
         host: machine that this process runs on.
@@ -74,7 +75,8 @@ def entries(uri: str | None = None) -> list[Entry]:
     Args:
         uri: only those that go to this tracking URI.
     """
-    return [entry for entry in _list(_pending()) if uri in (None, entry.uri)]
+    wanted = None if uri is None else without_user_info(uri)
+    return [entry for entry in _list(_pending()) if wanted in (None, entry.uri)]
 
 
 def is_of_this_host(entry: Entry) -> bool:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, chdir, closing
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
+from explr.core.secrets import redacted_text
 from explr.tracking.home import artifact_root, explr_home, is_local_store
 from explr.tracking.names import MAX_TAG, folder_name, short_value
 
@@ -34,7 +35,9 @@ def connect(uri: str) -> MlflowClient:
         _check_file(uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    # A request whose reply was lost may have made a run. MLflow would send it again and make
+    # another one; who ships looks the run up by its tag before that.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     from mlflow import MlflowClient
 
     with ExitStack() as stack:
@@ -62,6 +65,7 @@ def _check_file(uri: str) -> None:
 
 def out_of_reach(uri: str, error: BaseException) -> str:
     """Why a store could not be used, in one line."""
+    uri = redacted_text(uri)
     cause: BaseException | None = error
     while cause is not None:
         reason = getattr(cause, "reason", None)  # where urllib3 keeps it
@@ -75,7 +79,7 @@ def out_of_reach(uri: str, error: BaseException) -> str:
 
 def one_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return redacted_text(next(iter(str(error).splitlines()), "")) or type(error).__name__
 
 
 def find_or_create_experiment(client: MlflowClient, name: str, uri: str) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.tracking.delay import Delay
-from explr.tracking.position import Position
+from explr.tracking.position import Position, read_position
+from explr.tracking.registry import register
+from explr.tracking.store import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +41,13 @@ class Uploads:
             path: what to upload.
             folder: folder among the run's artifacts, "" for the topmost one.
         """
-        item = [str(path), folder]
+        self._do([str(path), folder])
+
+    def register(self, model: str, name: str, run: str, about: str) -> None:
+        """Register a model now, or as soon as it can be done; see `registry.register`."""
+        self._do([model, name, run, about])
+
+    def _do(self, item: list[str]) -> None:
         if item in self._position.owed:
             return
         if self._position.owed or not self._attempt(item):
@@ -59,11 +67,14 @@ class Uploads:
         return moved
 
     def _attempt(self, item: list[str]) -> bool:
-        path, folder = item
+        path, *rest = item
+        if len(rest) > 1 and not read_position(Path(rest[1])).run_id:
+            self.error = f"{path} is not registered: MLflow does not have its run yet"
+            return False  # its turn comes as soon as that has been shipped
         try:
-            self._send(Path(path), folder)
+            self._send(Path(path), rest)
         except Exception as error:  # noqa: BLE001 - every store raises its own; kept as `error`
-            self.error = f"{path} is not uploaded: {str(error) or type(error).__name__}"
+            self.error = f"{path} is not uploaded: {one_line(error)}"
             log.warning("run %s: %s", self._position.run_id, self.error)
             self._delay.lengthen()
             return False
@@ -71,8 +82,13 @@ class Uploads:
         self._delay.clear()
         return True
 
-    def _send(self, path: Path, folder: str) -> None:
+    def _send(self, path: Path, rest: list[str]) -> None:
         run_id = self._position.run_id
+        if len(rest) > 1:
+            name, run, about = rest
+            register(self._client, name, path, Path(run), about)
+            return
+        (folder,) = rest
         if not os.access(path, os.R_OK):
             log.warning("%s is gone: it is missing among the artifacts of run %s", path, run_id)
         elif path.is_dir():

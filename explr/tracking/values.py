@@ -9,12 +9,13 @@ MAX_STEP = 2**63 - 1
 """The largest step that databases hold."""
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: Any, step: Any = None) -> float:
     """The value of a metric.
 
     Args:
         name: name of the metric.
         value: a number, or an array or tensor of no dimensions.
+        step: the step that it belongs to, for the sentence that refuses it.
 
     Raises:
         TypeError: it is none of these.
@@ -22,12 +23,12 @@ def number(name: str, value: Any) -> float:
     if type(value) is float:
         return value
     if isinstance(value, (str, bytes, bytearray)):
-        raise _no_number(name, value)
+        raise _no_number(name, value, step)
     detach = getattr(value, "detach", None)  # PyTorch warns of a value that still has its graph
     try:
         return float(value if detach is None else detach())
     except (TypeError, ValueError, OverflowError):
-        raise _no_number(name, value) from None
+        raise _no_number(name, value, step) from None
 
 
 def whole_step(step: Any) -> int | None:
@@ -50,5 +51,8 @@ def whole_step(step: Any) -> int | None:
     return whole
 
 
-def _no_number(name: str, value: Any) -> TypeError:
-    return TypeError(f"metric {name} must be a number, got {type(value).__name__} {value!r:.80}")
+def _no_number(name: str, value: Any, step: Any) -> TypeError:
+    at = "" if step is None else f" at step {step}"
+    return TypeError(
+        f"metric {name} must be a number, got {type(value).__name__} {value!r:.80}{at}"
+    )

@@ -68,7 +68,7 @@ def test_a_foreign_app_is_mirrored(store: Any, app: Path) -> None:
     assert run.data.metrics == {"objective": 2.0}
     sizes = store.artifacts(run)
     files = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "app.log"}
-    assert set(sizes) == files
+    assert set(sizes) == files | {"origin/requirements.txt"}
     assert store.client.get_experiment(run.info.experiment_id).name == "app"
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from explr.core.errors import TrackingError
-from explr.tracking.client import ExplrTracker, NullTracker
+from explr.tracking.client import ExplrTracker
 from explr.tracking.journal import Journal, read_events
+from explr.tracking.null import NullTracker
 
 Events = Callable[[str], list[dict[str, Any]]]
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from explr.core.errors import TrackingError
-from explr.tracking.home import artifact_root, explr_home, is_local_store, local_store_uri
+from explr.tracking.home import (
+    MAX_LOG_BYTES,
+    artifact_root,
+    explr_home,
+    is_local_store,
+    local_store_uri,
+    rotated_log,
+)
 
 
 @pytest.fixture
@@ -121,3 +128,14 @@ def test_imports_nothing_heavy():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_long_log_is_put_aside(tmp_path: Path) -> None:
+    log = tmp_path / "mirror.log"
+    assert rotated_log(log) == log
+    log.write_bytes(b"new")
+    assert rotated_log(log).read_bytes() == b"new"
+    with log.open("r+b") as file:
+        file.truncate(MAX_LOG_BYTES + 1)
+    assert not rotated_log(log).exists()
+    assert (tmp_path / "mirror.log.1").stat().st_size == MAX_LOG_BYTES + 1

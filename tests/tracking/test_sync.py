@@ -1,6 +1,10 @@
+import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +191,25 @@ def test_a_reason_is_kept_until_it_is_gone(store: Any, kit: Any, tmp_path: Path)
     store.client.restore_experiment(experiment)
     assert sync_journals(None) == 0
     assert read_position(run.journal.path).error == ""
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_how_far_it_is(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    for step in range(26_000):
+        run.tracker.log_metric("loss", step, step=step)
+    run.close("FINISHED")
+    here, there = pty.openpty()
+    with subprocess.Popen([sys.executable, "-m", "explr", "sync"], stdout=there) as process:
+        os.close(there)
+        shown = b""
+        with suppress(OSError):  # what Linux says when the terminal's other side is closed
+            while part := os.read(here, 4096):
+                shown += part
+        os.close(here)
+    assert process.returncode == 0
+    percentages = [int(found) for found in re.findall(rb"(\d+)%", shown)]
+    assert percentages == sorted(percentages)
+    assert percentages[-1] == 100
+    assert len(set(percentages)) > 2
+    assert b"1 run shipped, 0 left." in shown

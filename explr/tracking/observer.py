@@ -1,0 +1,149 @@
+"""What a companion sees of the runs of the process that it follows.
+
+It writes that into a file of its own beside a run's journal, in the same format, so that the
+training waits for none of it and no line of the training's is ever at risk.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from explr.core.errors import ExplrError
+from explr.tracking.journal import Journal, first_event, has_ended, now_ms, read_events, uid_of
+from explr.tracking.origin import (
+    DIFF_FILE,
+    LOCK_FILE,
+    changes_since_commit,
+    installed_packages,
+    origin_tags,
+)
+from explr.tracking.processes import ProcessIdentity, is_alive
+from explr.tracking.spool import Entry, entries, is_of_this_host
+from explr.utils.machine import Machine
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2
+AWAITED_MS = 30_000
+"""How long after the beginning of a run MLflow's end of it waits for what it was made from."""
+
+
+def observed_file(journal: Path) -> Path:
+    """Where the observations of a run lie."""
+    return journal.with_name(f"observed-{uid_of(journal)}.jsonl")
+
+
+def is_awaited(journal: Path, start: dict[str, Any]) -> bool:
+    """Whether somebody is about to write down what a run was made from.
+
+    Args:
+        journal: journal of the run.
+        start: its first event.
+    """
+    if start.get("observe") is None or now_ms() - start["t"] > AWAITED_MS:
+        return False
+    try:
+        return all(event["k"] != "tags" for event, _ in read_events(observed_file(journal)))
+    except FileNotFoundError:
+        return True
+
+
+@dataclass
+class _Observed:
+    """A run that is being looked after."""
+
+    journal: Path
+    notes: Journal
+    interval_s: float
+    due: float
+    step: int = 0
+
+
+@dataclass
+class Observer:
+    """Looks after the runs of one process.
+
+    Args:
+        followed: the process.
+        uri: tracking URI that its runs go to.
+    """
+
+    followed: ProcessIdentity
+    uri: str
+    _machine: Machine | None = field(default=None, init=False)
+    _known: dict[str, _Observed | None] = field(default_factory=dict, init=False)
+
+    def start(self) -> None:
+        """Look from now on, in a thread that ends with this process."""
+        threading.Thread(target=self._watch, name="observer", daemon=True).start()
+
+    def _watch(self) -> None:
+        # In this thread: what psutil tells of a load is the thread's own, since its last look.
+        self._machine = Machine(self.followed.pid)
+        while is_alive(self.followed):
+            self.look()
+            time.sleep(POLL_S)
+        self.look()
+
+    def look(self) -> None:
+        """Take notice of new runs, and of the machine for those whose time it is."""
+        for entry in entries(self.uri):
+            mine = entry.pid == self.followed.pid and is_of_this_host(entry)
+            if mine and entry.uid not in self._known:
+                with suppress(OSError, ExplrError):  # its folder is gone, or the disk is full
+                    self._take_up(entry)
+        readings: dict[str, float] = {}
+        now = time.monotonic()
+        for uid, run in self._known.items():
+            if run is None or now < run.due:
+                continue
+            run.due = now + run.interval_s
+            if has_ended(run.journal):
+                self._known[uid] = None
+                run.notes.close()
+                continue
+            assert self._machine is not None
+            readings = readings or self._machine.look()
+            with suppress(ExplrError):
+                run.step += 1
+                run.notes.append("metrics", s=run.step, m=readings)
+
+    def _take_up(self, entry: Entry) -> None:
+        journal = Path(entry.journal)
+        start = first_event(journal)
+        if start is None:
+            return  # it is just being begun
+        self._known[entry.uid] = None
+        interval_s = start.get("observe")
+        if interval_s is None:
+            return
+        before = observed_file(journal).exists()  # by a companion that was killed
+        steps = 0
+        if before:
+            steps = sum(event["k"] == "metrics" for event, _ in read_events(observed_file(journal)))
+        notes = Journal(observed_file(journal))
+        if not before or is_awaited(journal, start):
+            _note_origin(journal.parent, Path(start["g"].get("explr.cwd") or "."), notes)
+        if interval_s > 0:
+            due = time.monotonic() + interval_s
+            self._known[entry.uid] = _Observed(journal, notes, interval_s, due, steps)
+
+
+def _note_origin(folder: Path, cwd: Path, notes: Journal) -> None:
+    """Write down what a run was made from; the tags come last, and tell that it is all there."""
+    files = folder / "origin"
+    files.mkdir(exist_ok=True)
+    for name, text in (
+        (LOCK_FILE, installed_packages()),
+        (DIFF_FILE, changes_since_commit(cwd)),
+    ):
+        if text:
+            (files / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+            notes.append("artifact", f=f"origin/{name}", d="origin")
+    notes.append("tags", g=origin_tags(cwd))

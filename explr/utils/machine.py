@@ -1,0 +1,158 @@
+"""What the machine does and has: its load, its memory, its GPUs, in MLflow's names for them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MEGABYTE = 1e6
+"""MLflow's megabyte, in bytes."""
+
+
+@dataclass
+class Machine:
+    """Looks at the machine, and at one process with all that it started.
+
+    Args:
+        pid: the process.
+    """
+
+    pid: int
+    _network: tuple[int, int] = field(default=(0, 0), init=False)
+
+    def __post_init__(self) -> None:
+        import psutil
+
+        psutil.cpu_percent()  # the first look at a load tells nothing
+        self._network = _network()
+
+    def look(self) -> dict[str, float]:
+        """Readings by the names that MLflow shows among its system metrics."""
+        import psutil
+
+        memory, disk = psutil.virtual_memory(), psutil.disk_usage(os.sep)
+        received, sent = _network()
+        found = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "system_memory_usage_megabytes": memory.used / MEGABYTE,
+            "system_memory_usage_percentage": memory.used / memory.total * 100,
+            "process_memory_usage_megabytes": _resident(self.pid) / MEGABYTE,
+            "disk_usage_percentage": disk.percent,
+            "disk_usage_megabytes": disk.used / MEGABYTE,
+            "disk_available_megabytes": disk.free / MEGABYTE,
+            "network_receive_megabytes": (received - self._network[0]) / MEGABYTE,
+            "network_transmit_megabytes": (sent - self._network[1]) / MEGABYTE,
+            **gpu_readings(),
+        }
+        return {f"system/{name}": round(value, 1) for name, value in found.items()}
+
+
+def peak_memory() -> dict[str, float]:
+    """The most memory that this process took so far, on the host and on its GPU."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {"system/peak_memory_megabytes": kilobytes * 1024 / MEGABYTE}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        found["system/gpu_peak_memory_megabytes"] = torch.cuda.max_memory_reserved() / MEGABYTE
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and tensorflow.config.list_logical_devices("GPU"):
+        peak = tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
+        found["system/gpu_peak_memory_megabytes"] = peak / MEGABYTE
+    return {name: round(value, 1) for name, value in found.items()}
+
+
+def gpu_tags() -> dict[str, str]:
+    """Names of the GPUs and version of their driver; empty without one."""
+
+    def read(nvml: Any, handles: list[Any]) -> dict[str, str]:
+        names = ", ".join(str(nvml.nvmlDeviceGetName(handle)) for handle in handles)
+        return {"explr.gpu": names, "explr.driver": str(nvml.nvmlSystemGetDriverVersion())}
+
+    return _with_gpus(read) or {}
+
+
+def gpu_readings() -> dict[str, float]:
+    """Load, memory and power of each GPU by the driver; empty without one."""
+
+    def read(nvml: Any, handles: list[Any]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for index, handle in enumerate(handles):
+            for measure in (_gpu_memory, _gpu_load, _gpu_power):
+                try:
+                    values = measure(nvml, handle)
+                except nvml.NVMLError:
+                    continue  # not every card tells everything
+                found |= {f"gpu_{index}_{name}": value for name, value in values.items()}
+        return found
+
+    return _with_gpus(read) or {}
+
+
+def _gpu_memory(nvml: Any, handle: Any) -> dict[str, float]:
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    return {
+        "memory_usage_percentage": memory.used / memory.total * 100,
+        "memory_usage_megabytes": memory.used / MEGABYTE,
+    }
+
+
+def _gpu_load(nvml: Any, handle: Any) -> dict[str, float]:
+    return {"utilization_percentage": float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)}
+
+
+def _gpu_power(nvml: Any, handle: Any) -> dict[str, float]:
+    milliwatts = nvml.nvmlDeviceGetPowerUsage(handle)
+    limit = nvml.nvmlDeviceGetEnforcedPowerLimit(handle)
+    return {
+        "power_usage_watts": milliwatts / 1000,
+        "power_usage_percentage": milliwatts / limit * 100,
+    }
+
+
+def _with_gpus(read: Callable[[Any, list[Any]], T]) -> T | None:
+    """What `read` makes of NVML and the handles of all GPUs; None where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+        return read(pynvml, handles) if handles else None
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _network() -> tuple[int, int]:
+    import psutil
+
+    counters = psutil.net_io_counters()
+    return (counters.bytes_recv, counters.bytes_sent) if counters else (0, 0)
+
+
+def _resident(pid: int) -> int:
+    """Bytes in memory of a process and of all that it started."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:
+            continue  # it has ended meanwhile
+    return total

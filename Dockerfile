@@ -1,33 +1,77 @@
-# explr for NVIDIA drivers from 570 on. The PyTorch wheel brings CUDA and cuDNN along, so the
-# smallest of the CUDA images is enough.
-FROM nvidia/cuda:12.8.1-base-ubuntu24.04
+# explr in a container.
+#
+#   docker build --target torch --tag explr .                  NVIDIA drivers from 570 on
+#   docker build --target tensorflow --tag explr:tensorflow .
+#   docker build --target cpu --build-arg BASE=ubuntu:24.04 --tag explr:cpu .
+#
+# The PyTorch wheels bring CUDA and cuDNN along, so the smallest of the CUDA images is enough. It is
+# that of CUDA 12.8, the first for RTX 50 cards (sm_120) and the last that driver 570 runs.
+ARG BASE=nvidia/cuda:12.8.1-base-ubuntu24.04
 
-# A C compiler and Python's headers are what torch.compile needs at run time.
+FROM ${BASE} AS base
+# A C compiler and Python's headers are what torch.compile needs at run time. Ubuntu keeps no old
+# versions that could be named here.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        ca-certificates gcc libc6-dev python3.12 python3.12-dev python3.12-venv \
+        ca-certificates gcc libc6-dev python3.12 python3.12-dev \
     && rm -rf /var/lib/apt/lists/*
 
-WORKDIR /opt/explr
-RUN python3.12 -m venv .venv
-ENV PATH=/opt/explr/.venv/bin:$PATH
+FROM base AS build
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3.12-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+RUN python3.12 -m venv /opt/explr
+ENV PATH=/opt/explr/bin:$PATH
 
-COPY pyproject.toml README.md LICENSE constraints-common.txt constraints-cu128.txt ./
+FROM build AS wheel
+COPY pyproject.toml README.md LICENSE ./
 COPY conf conf
 COPY examples examples
 COPY explr explr
-RUN pip install --no-cache-dir --constraint constraints-cu128.txt '.[torch]'
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
+# What explr needs comes first: a change of its code installs nothing else anew.
+FROM build AS build-torch
+COPY docker/requirements-torch.txt requirements.txt
+RUN pip install --no-cache-dir --no-deps --requirement requirements.txt
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-cache-dir --no-deps /wheels/*.whl
+
+FROM build AS build-tensorflow
+COPY docker/requirements-tensorflow.txt requirements.txt
+RUN pip install --no-cache-dir --no-deps --requirement requirements.txt
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-cache-dir --no-deps /wheels/*.whl
+
+FROM build AS build-cpu
+COPY docker/requirements-cpu.txt requirements.txt
+RUN pip install --no-cache-dir --no-deps --requirement requirements.txt
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-cache-dir --no-deps /wheels/*.whl
+
+FROM base AS runtime
 # Named volumes mounted on these folders take over their owner.
-RUN useradd --uid 10001 --create-home explr \
+RUN groupadd --gid 10001 explr \
+    && useradd --uid 10001 --gid 10001 --create-home explr \
     && install --directory --owner explr --group explr --mode 0700 \
         /var/lib/explr /work /work/outputs /work/multirun
-USER explr
-WORKDIR /work
-
 # Runs and their journals are kept in the volumes; no MLflow server is started in here, where no
 # browser could reach it. MLFLOW_TRACKING_URI names one outside.
-ENV EXPLR_HOME=/var/lib/explr \
+ENV PATH=/opt/explr/bin:$PATH \
+    EXPLR_HOME=/var/lib/explr \
     EXPLR_AUTOSTART=0
-
+USER 10001:10001
+WORKDIR /work
 ENTRYPOINT ["explr"]
+
+FROM runtime AS tensorflow
+COPY --from=build-tensorflow /opt/explr /opt/explr
+
+FROM runtime AS cpu
+COPY --from=build-cpu /opt/explr /opt/explr
+
+FROM runtime AS torch
+COPY --from=build-torch /opt/explr /opt/explr

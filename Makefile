@@ -55,7 +55,7 @@ mlflow: $(VENV)/.run  ## make sure that the MLflow server runs, print its addres
 	@$(BIN)/explr mlflow-ui
 
 docker:  ## build the container image explr
-	docker build --tag explr .
+	docker build --target torch --tag explr .
 
 clean:  ## remove .venv, caches and builds; outputs/ and multirun/ stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

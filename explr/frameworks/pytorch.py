@@ -10,10 +10,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from explr.core.checkpoint import Serializer
-from explr.core.errors import CheckpointError, DeviceError
+from explr.core.errors import CheckpointError
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.device import choose_device, cuda_index
 from explr.frameworks.progress import Progress
+from explr.utils.memory import CONFIG_KEY, hold_to
+from explr.utils.memory_limits import limit_torch
 from explr.utils.on_import import apply_on_import
 from explr.utils.seed import seed_everything
 
@@ -83,6 +85,7 @@ class PyTorch:
         """
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        hold_to(memory_limit_gb)
         settings = partial(_apply, deterministic, threads, device, memory_limit_gb)
         apply_on_import("framework", {self.package: settings})
         seed_everything(seed)
@@ -182,13 +185,6 @@ def _set_up_gpu(torch: ModuleType, index: int | None, memory_limit_gb: float) ->
     elif index != current:
         _in_force.callback(torch.cuda.set_device, current)
         torch.cuda.set_device(index)
-    if memory_limit_gb == 0:
-        return
-    total_gb = torch.cuda.get_device_properties(index).total_memory / 2**30
-    if memory_limit_gb > total_gb:
-        raise DeviceError(
-            f"gpu.memory_limit_gb={memory_limit_gb:g} is more than the {total_gb:.1f} GiB of "
-            f"cuda:{index}: lower it, or set no limit with gpu.memory_limit_gb=0"
-        )
-    _in_force.callback(torch.cuda.set_per_process_memory_fraction, 1.0, index)
-    torch.cuda.set_per_process_memory_fraction(memory_limit_gb / total_gb, index)
+    if memory_limit_gb:
+        limit_torch(torch, index, memory_limit_gb, CONFIG_KEY)
+        _in_force.callback(limit_torch, torch, index, 0, CONFIG_KEY)

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from explr.core.checkpoint import Serializer
-from explr.core.errors import CheckpointError, DeviceError
+from explr.core.errors import CheckpointError
 from explr.frameworks.device import choose_device, cuda_index, device_missing
+from explr.utils.memory import CONFIG_KEY, hold_to
+from explr.utils.memory_limits import limit_tensorflow, tensorflow_started
 from explr.utils.on_import import apply_on_import
 from explr.utils.seed import seed_everything
 
@@ -90,6 +91,7 @@ class TensorFlow:
         Deterministic mode cannot be switched off again in a process. With a device of `cpu` GPUs
         are hidden from TensorFlow; with `cuda:N` all but this one.
         """
+        hold_to(memory_limit_gb)
         settings = partial(_apply, deterministic, threads, device, memory_limit_gb)
         apply_on_import("framework", {self.package: settings})
         seed_everything(seed)
@@ -114,9 +116,9 @@ def _apply(
     try:
         config.set_visible_devices(visible, "GPU")
     except RuntimeError:
-        raise _too_late(f"gpu.device={device}") from None
+        raise tensorflow_started(f"gpu.device={device}") from None
     for gpu in visible:
-        _set_memory(config, gpu, memory_limit_gb)
+        limit_tensorflow(config, gpu, memory_limit_gb, CONFIG_KEY)
     _set_threads(config, threads)
     if deterministic:
         config.experimental.enable_op_determinism()
@@ -131,20 +133,6 @@ def _visible(gpus: list[Any], device: str) -> list[Any]:
     return gpus if index is None else [gpus[index]]
 
 
-def _set_memory(config: Any, gpu: Any, limit_gb: float) -> None:
-    """Limit the memory of a GPU, or let it grow with the need where there is no limit."""
-    try:
-        if limit_gb == 0:
-            config.experimental.set_memory_growth(gpu, True)
-            return
-        if config.experimental.get_memory_growth(gpu):  # the two exclude each other
-            config.experimental.set_memory_growth(gpu, False)
-        limit = config.LogicalDeviceConfiguration(memory_limit=round(limit_gb * 1024))
-        config.set_logical_device_configuration(gpu, [limit])
-    except (RuntimeError, ValueError):  # ValueError: growth after a limit
-        raise _too_late(f"gpu.memory_limit_gb={limit_gb:g}") from None
-
-
 def _set_threads(config: Any, threads: int | None) -> None:
     global _threads_in_force
     if threads is None and _threads_in_force is None:
@@ -153,16 +141,9 @@ def _set_threads(config: Any, threads: int | None) -> None:
         config.threading.set_intra_op_parallelism_threads(threads or 0)
     except RuntimeError:
         if threads is not None:
-            raise _too_late(f"framework.threads={threads}") from None
+            raise tensorflow_started(f"framework.threads={threads}") from None
         logger.warning(
             "TensorFlow keeps its %s CPU threads until this process ends", _threads_in_force
         )
         return
     _threads_in_force = threads
-
-
-def _too_late(setting: str) -> DeviceError:
-    return DeviceError(
-        f"{setting} cannot be set, because TensorFlow has already started with another setting "
-        f"in this process (pid {os.getpid()}): train in a fresh one"
-    )

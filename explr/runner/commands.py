@@ -10,6 +10,7 @@ import click
 
 from explr.core.errors import ExplrError
 from explr.runner.faults import INTERRUPTED, report_fault
+from explr.utils.redacted_logs import guard_logs
 
 
 class Commands(click.Group):
@@ -38,6 +39,7 @@ def run_subcommand(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    guard_logs()
     try:
         code = commands.main(list(arguments), prog_name="explr", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -115,6 +117,50 @@ def resume(folder: Path | None, last: bool) -> None:
     go_on(folder)
 
 
+@commands.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write a recipe.")
+@click.option("--register", metavar="NAME", help="Register its model in MLflow.")
+def best(folder: Path, out: Path | None, register: str | None) -> None:
+    """Print the best trial of the sweep in FOLDER, and the command that trains it again.
+
+    A recipe is an option of the group `experiment`: as conf/experiment/NAME.yaml it is run by
+    `explr experiment=NAME`.
+    """
+    from explr.runner.best import show_best
+
+    show_best(folder, out, register)
+
+
+@commands.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="In place of FOLDER/report.html."
+)
+@click.option(
+    "--png", metavar="FILE", type=click.Path(path_type=Path), help="A picture too; needs Chromium."
+)
+def report(folder: Path, out: Path | None, png: Path | None) -> None:
+    """Show what the sweep in FOLDER has found so far, as one page that needs no network."""
+    from explr.results.report import show_report
+
+    show_report(folder, out, png)
+
+
+@commands.command("compare")
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--png", metavar="FILE", type=click.Path(path_type=Path), help="Draw their curves.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def compare_runs(runs: tuple[str, ...], png: Path | None, as_json: bool) -> None:
+    """Show RUNS side by side: parameters in which they differ, and the last value of each metric.
+
+    A run is named by its folder or that of a trial, by its id in MLflow, or as best:SWEEP_DIR.
+    """
+    from explr.results.compare import compare
+
+    compare(runs, png, as_json)
+
+
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.option(
     "--samples", type=click.IntRange(1), default=5, show_default=True, help="Trials to sample."
@@ -125,6 +171,25 @@ def plan(samples: int, overrides: tuple[str, ...]) -> None:
     from explr.runner.plan import show_plan
 
     sys.exit(show_plan(overrides, samples))
+
+
+@commands.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to try; 0 takes any.",
+)
+def dashboard(folder: Path, port: int) -> None:
+    """Serve optuna-dashboard for the sweep in FOLDER on this machine, until Ctrl-C.
+
+    It follows a sweep that is running, and changes nothing in its folder.
+    """
+    from explr.results.dashboard import serve_dashboard
+
+    serve_dashboard(folder, port)
 
 
 @commands.command("mlflow-ui")
@@ -150,3 +215,45 @@ def sync(folder: Path | None) -> None:
     from explr.runner.ship import sync_journals
 
     sys.exit(sync_journals(folder))
+
+
+@commands.command("gpu-info")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def gpu_info(as_json: bool) -> None:
+    """Show the NVIDIA driver and what it tells of its GPUs."""
+    from explr.runner.gpu_info import show_gpus
+
+    show_gpus(as_json)
+
+
+@commands.command()
+@click.option("--show", is_flag=True, help="The budget, and who uses the GPUs (the default).")
+@click.option(
+    "--limit",
+    metavar="GIB",
+    help="Keep a default of your own: 0 for no limit, `default` to go back to explr's.",
+)
+def memory(show: bool, limit: str | None) -> None:
+    """Show the GPU memory that trainings keep to and where this is set, or set your own default.
+
+    The setting gpu.memory_limit_gb and the variable EXPLR_GPU_MEMORY_GB go before it.
+    """
+    from explr.runner.gpu_info import keep_memory_limit, show_memory
+
+    if limit is not None:
+        keep_memory_limit(limit)
+    if show or limit is None:
+        show_memory()
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def verify(as_json: bool, overrides: tuple[str, ...]) -> None:
+    """Check the driver, the frameworks, MLflow, Ray and the folders, for what OVERRIDES would run.
+
+    Each check passes, warns or fails, with what was seen and what to do about it.
+    """
+    from explr.runner.verify import verify_installation
+
+    sys.exit(verify_installation(overrides, as_json))

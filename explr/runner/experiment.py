@@ -32,6 +32,7 @@ from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
 from explr.tracking.session import Destination, TrackedRun, closing_line, open_run
 from explr.tracking.sweeps import current
+from explr.tracking.values import number
 from explr.utils.machine import peak_memory
 from explr.utils.memory import memory_budget
 from explr.utils.redacted_logs import guard_logs
@@ -102,6 +103,7 @@ def report(step: int, **metrics: float) -> None:
 
     Raises:
         TrialPruned: the tuner ends this trial.
+        TypeError: a value cannot be read as a number.
         UsageError: no metric was given.
     """
     if not metrics:
@@ -112,7 +114,8 @@ def report(step: int, **metrics: float) -> None:
         reporter = context.reporter
     else:
         reporter = foreign_reporter()
-        reporter.report(step, float(next(iter(metrics.values()))))
+        name, value = next(iter(metrics.items()))
+        reporter.report(step, number(name, value, step))
     if reporter.should_prune():
         raise TrialPruned(f"{BY_TUNER}, at step {step}")
 

@@ -21,8 +21,15 @@ COMMANDS = """\
   explr tune CONFIG.yaml --train-fn M:F   search the ranges of one
   explr plan [-m] [KEY=VALUE …]           compose and check what would run, run nothing
   explr resume DIR | --last               go on with an interrupted sweep
+  explr best DIR                          print a sweep's best trial, register its model
+  explr report DIR                        show what a sweep has found, as one page
+  explr compare RUN RUN…                  show runs side by side: folders, MLflow ids, best:DIR
+  explr dashboard DIR                     serve optuna-dashboard on a sweep's study
   explr mlflow-ui                         start MLflow's server if need be, print its address
   explr sync                              ship what has not reached MLflow
+  explr gpu-info                          show the GPUs and their driver
+  explr memory [--limit GIB]              show the GPU memory budget, set your own default
+  explr verify [KEY=VALUE …]              check driver, frameworks, MLflow, Ray, folders
   explr SUBCOMMAND --help                 options of a subcommand
 """
 
@@ -50,7 +57,7 @@ def show_help(args: Namespace, program: str) -> int:
 def _usage(program: str) -> str:
     lines = {
         f"{program} [KEY=VALUE …]": "train once",
-        f"{program} -m [KEY=VALUE …]": "sweep; with tuner=optuna ranges are searched",
+        f"{program} -m [KEY=VALUE …]": "sweep; with tuner=optuna or tuner=ray ranges are searched",
     }
     hydra = {f"{program} --hydra-help": "Hydra's own flags (--cfg, --info, tab completion, …)"}
     width = max(38, *map(len, (*lines, *hydra)))
@@ -67,7 +74,7 @@ def _groups(app: Hydra, cfg: DictConfig) -> Iterator[str]:
     yield "Config groups (GROUP=OPTION, the chosen option is marked *):"
     choices = cfg.hydra.runtime.choices
     for group in sorted(app.list_all_config_groups()):
-        if group.startswith(("hydra", "explr/")):
+        if group.partition("/")[0] in ("hydra", "explr"):
             continue
         yield f"  {group}"
         for option in sorted(app.config_loader.get_group_options(group)):

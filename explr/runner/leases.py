@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from explr.launching.lease import Lease, divide, visible_devices
 from explr.tracking.callback import OWN_TASK
-from explr.utils.gpu import memory_budget_gb, nvidia_gpu_count
+from explr.utils.gpu import nvidia_gpu_count
+from explr.utils.memory import memory_budget
 
 
 def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Lease]:
@@ -25,5 +26,5 @@ def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Leas
     devices: list[str] = []
     if not (own and config.gpu.device == "cpu"):
         devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
-    budget_gb = memory_budget_gb(config.gpu.memory_limit_gb) if own else 0.0
+    budget_gb = memory_budget(config.gpu.memory_limit_gb).gb if own else 0.0
     return divide(n_jobs, devices, budget_gb)

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import hydra
 from omegaconf import DictConfig
 
+from explr.core.secrets import remember_arguments
 from explr.plugins.search_path import CONFIG_TREE
 from explr.runner.app import CONFIG_NAME, TRUSTED
 from explr.runner.arguments import parse_arguments, program, version_line
 from explr.runner.faults import INTERRUPTED, report_fault
 from explr.runner.overlay import SCRIPT_SPACE, restore, store_script_space
 from explr.runner.trials import Trials, gathering
+from explr.utils.redacted_logs import guard_logs
 from explr.utils.signals import interrupt
 
 if TYPE_CHECKING:
@@ -71,6 +73,8 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     """
     make_importable(Path.cwd())
     line = [*defaults, *arguments]
+    guard_logs()
+    remember_arguments(line)
     try:
         with _interruptible(), _errors_passed_on():
             if "--version" in arguments:
@@ -80,9 +84,13 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             if args.help:
                 from explr.runner.help import show_help
 
-                return show_help(args, program())
+                try:
+                    return show_help(args, program())
+                except BrokenPipeError:  # `explr --help | head` has read enough
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    return 0
             if args.experimental_rerun is not None:
-                restore(args.experimental_rerun)
+                restore(args.experimental_rerun, args.overrides)
                 line = list(arguments)
             sweeps = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
             return (_sweep if sweeps else _start)(line, args)

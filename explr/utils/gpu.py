@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import os
 
-DEFAULT_MEMORY_GB = 24.0
-"""What explr takes of a card that it shares with a desktop: 24 GiB of an RTX 5090's 32."""
-CARD_SHARE = 0.9
-"""Part of a smaller card that it takes at most."""
-
 
 def nvidia_gpu_count() -> int:
     """How many NVIDIA GPUs this process may use.
@@ -20,27 +15,11 @@ def nvidia_gpu_count() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in {"", "-1"}:
         return 0
-    present = len(_memory_gb())
+    present = len(gpu_memory_gb())
     return present if visible is None else _let_through(visible, present)
 
 
-def memory_budget_gb(configured: float | None) -> float:
-    """GPU memory that explr keeps to.
-
-    Args:
-        configured: the limit in GiB that a configuration sets, 0 for none; None takes the default.
-
-    Returns:
-        GiB; 0 for no limit. The default is `DEFAULT_MEMORY_GB`, and on a smaller card nine tenths
-        of it.
-    """
-    if configured is not None:
-        return configured
-    known = [memory_gb for memory_gb in _memory_gb() if memory_gb is not None]
-    return min([DEFAULT_MEMORY_GB, *(CARD_SHARE * memory_gb for memory_gb in known)])
-
-
-def _memory_gb() -> list[float | None]:
+def gpu_memory_gb() -> list[float | None]:
     """Memory of each GPU in GiB, by the driver, None where it does not say; empty without one."""
     import pynvml
 

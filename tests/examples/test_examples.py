@@ -200,3 +200,27 @@ def test_skeletons_are_short_and_train(name: str, tmp_path: Path) -> None:
     result = resolve_target(f"explr.examples.{name}_skeleton:train_model")(ctx)
     assert result.primary_metric == tracker.rows[-1][1]["val_loss"] < tracker.rows[0][1]["val_loss"]
     assert result.epochs_completed == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_runs_of_a_skeleton_end_alike_to_the_last_bit(name: str, tmp_path: Path) -> None:
+    ends = []
+    for attempt in ("one", "other"):
+        folder = tmp_path / attempt
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "explr", f"framework={name}", "gpu=cpu", "tracking=off",
+                f"train_model=explr.examples.{name}_skeleton:train_model", "seed=3", "epochs=2",
+                f"hydra.run.dir={folder}",
+            ],
+            env={**os.environ, "PYTHONHASHSEED": "random"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        result = json.loads((folder / "result.json").read_text())["result"]
+        ends.append((result["primary_metric"], result["metrics"]))
+    assert ends[0] == ends[1]

@@ -115,6 +115,9 @@ class CudaOfTwoCards:
     def get_device_properties(self, index: int) -> SimpleNamespace:
         return SimpleNamespace(total_memory=32 * 2**30)
 
+    def memory_reserved(self, index: int) -> int:
+        return 0
+
     def set_per_process_memory_fraction(self, fraction: float, index: int) -> None:
         self.fractions[index] = fraction
 

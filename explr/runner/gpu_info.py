@@ -1,0 +1,140 @@
+"""`explr gpu-info` and `explr memory`: the GPUs, who uses them, and the memory budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from explr.utils.memory import SETTING, check_limit, memory_budget
+from explr.utils.nvml import Driver, Gpu, GpuProcess, read_driver
+from explr.utils.settings import write_setting
+
+UNKNOWN = "unknown"
+
+
+def show_gpus(as_json: bool) -> None:
+    """Print what the driver tells of its GPUs; that there is no driver is an answer too.
+
+    Args:
+        as_json: for programs, with null for what is unknown.
+    """
+    driver = read_driver()
+    if as_json:
+        click.echo(json.dumps(_plain(driver), indent=1))
+        return
+    click.echo(driver.state)
+    if driver.gpus:
+        _print_table("GPU", driver.gpus, _FIELDS)
+        _print_processes(driver.gpus)
+    elif driver.fault is None:
+        click.echo("it has no GPU")
+
+
+def show_memory() -> None:
+    """Print the memory budget in force and where it comes from, and who uses the GPUs.
+
+    Raises:
+        UsageError: a limit that somebody has set cannot be kept to.
+    """
+    click.echo(f"budget: {memory_budget()}")
+    driver = read_driver()
+    if not driver.gpus:
+        click.echo(driver.state if driver.fault else f"{driver.state}: it has no GPU")
+        return
+    _print_table("GPU", driver.gpus, _MEMORY_FIELDS)
+    _print_processes(driver.gpus)
+
+
+def keep_memory_limit(limit: str) -> None:
+    """Keep the user's own default.
+
+    Args:
+        limit: GiB, 0 for no limit, or `default` to go back to explr's.
+
+    Raises:
+        UsageError: it is no such thing, or above the card, or cannot be kept.
+    """
+    kept = None if limit == "default" else check_limit(limit, "--limit")
+    path = write_setting(SETTING, kept)
+    click.echo(f"kept in {path}")
+    click.echo(f"budget: {memory_budget()}")
+
+
+def _plain(driver: Driver) -> dict[str, Any]:
+    content = asdict(driver)
+    content["state"] = driver.state
+    content["cuda"] = _version(driver.cuda)
+    for gpu, each in zip(driver.gpus, content["gpus"], strict=True):
+        each["compute_capability"] = _version(gpu.compute_capability)
+    return content
+
+
+def _version(numbers: tuple[int, int] | None) -> str | None:
+    return None if numbers is None else "{}.{}".format(*numbers)
+
+
+def _amount(value: float | None, unit: str, digits: int = 1) -> str:
+    return UNKNOWN if value is None else f"{value:.{digits}f} {unit}"
+
+
+def _power(gpu: Gpu) -> str:
+    limit = "" if gpu.power_limit_w is None else f" of {gpu.power_limit_w:.0f} W"
+    return f"{_amount(gpu.power_w, 'W', 0)}{limit}"
+
+
+def _mig(gpu: Gpu) -> str:
+    return {None: UNKNOWN, True: "on", False: "off"}[gpu.mig]
+
+
+_MEMORY_FIELDS: dict[str, Callable[[Gpu], str]] = {
+    "name": lambda gpu: gpu.name or UNKNOWN,
+    "memory": lambda gpu: _amount(gpu.memory_total_gb, "GiB"),
+    "used": lambda gpu: _amount(gpu.memory_used_gb, "GiB"),
+    "free": lambda gpu: _amount(gpu.memory_free_gb, "GiB"),
+}
+_FIELDS: dict[str, Callable[[Gpu], str]] = {
+    **_MEMORY_FIELDS,
+    "utilization": lambda gpu: _amount(gpu.utilization_percent, "%", 0),
+    "temperature": lambda gpu: _amount(gpu.temperature_c, "°C", 0),
+    "power": _power,
+    "compute capability": lambda gpu: _version(gpu.compute_capability) or UNKNOWN,
+    "architecture": lambda gpu: gpu.architecture or UNKNOWN,
+    "MIG": _mig,
+    "UUID": lambda gpu: gpu.uuid or UNKNOWN,
+}
+"""What is shown of a GPU, a row each."""
+
+
+def _print_table(title: str, gpus: Sequence[Gpu], fields: dict[str, Callable[[Gpu], str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title, *(str(gpu.index) for gpu in gpus))
+    for name, field in fields.items():
+        table.add_row(name, *map(field, gpus))
+    Console().print(table)
+
+
+def _print_processes(gpus: Sequence[Gpu]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    untold = [str(gpu.index) for gpu in gpus if gpu.processes is None]
+    used = [(gpu, process) for gpu in gpus for process in gpu.processes or ()]
+    if used:
+        table = Table("GPU", "pid", "process", "memory")
+        for gpu, process in used:
+            table.add_row(str(gpu.index), *_process(process))
+        Console().print(table)
+    elif not untold:
+        click.echo("no process uses a GPU")
+    if untold:
+        click.echo(f"who uses GPU {', '.join(untold)} is unknown")
+
+
+def _process(process: GpuProcess) -> tuple[str, str, str]:
+    return str(process.pid), process.name or UNKNOWN, _amount(process.memory_gb, "GiB")

@@ -1,0 +1,176 @@
+"""`explr verify`: tells what is wrong with an installation before a night is lost on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from explr.core.config import ExplrConfig
+from explr.core.errors import ExplrError, UsageError
+from explr.core.secrets import without_user_info
+from explr.launching.lease import CONTEXT_GB, divide, visible_devices
+from explr.runner.app import compose_with, hydra_app
+from explr.runner.arguments import parse_arguments
+from explr.runner.diagnosis import diagnose
+from explr.runner.faults import report_fault
+from explr.tracking.destination import Destination
+from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.loopback import past_proxies
+from explr.tracking.server import MLflowServer
+from explr.utils.gpu import nvidia_gpu_count
+from explr.utils.memory import memory_budget
+from explr.utils.nvml import Driver, read_driver
+from explr.utils.verify import Check, Probe, passed, probe
+from explr.utils.verify_driver import binding_check, budget_checks, driver_checks, share_check
+from explr.utils.verify_machine import compiler_check, folder_check, ray_check, shared_memory_check
+from explr.utils.verify_mlflow import CALL, server_checks
+from explr.utils.verify_tensorflow import tensorflow_checks
+from explr.utils.verify_torch import torch_checks
+
+COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
+
+PROBES = {
+    "torch": "explr.utils.verify_torch",
+    "tensorflow": "explr.utils.verify_tensorflow",
+    "ray": "explr.utils.verify_machine",
+}
+"""Packages that are imported in processes of their own, and what looks at them there."""
+
+
+def verify_installation(arguments: Sequence[str], as_json: bool) -> int:
+    """Check all that a training needs, and print what was found.
+
+    Args:
+        arguments: settings of what is to run, as on the command line of a training.
+        as_json: for programs.
+
+    Returns:
+        The exit code: 1 if a check failed, 2 if the settings are at fault.
+    """
+    try:
+        args = parse_arguments(arguments)
+        with hydra_app(args.config_dir) as app:
+            cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
+            checks = find(cfg)
+    except ExplrError as error:
+        return report_fault(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        return report_fault(diagnose(error, arguments))
+    count = dict.fromkeys(COLOURS, 0) | Counter(check.status for check in checks)
+    if as_json:
+        click.echo(json.dumps({**count, "checks": [asdict(check) for check in checks]}, indent=1))
+    else:
+        for check in checks:
+            _print(check)
+        click.echo(f"{count['pass']} passed, {count['warn']} warned, {count['fail']} failed")
+    return 1 if count["fail"] else 0
+
+
+def find(cfg: DictConfig) -> list[Check]:
+    """All checks, for what a config would run.
+
+    Args:
+        cfg: the composed config.
+
+    Raises:
+        UsageError: it is at fault.
+    """
+    config = ExplrConfig.from_composed(cfg)
+    uri = _server(cfg)
+    with ThreadPoolExecutor() as pool:  # which waits for processes
+        looking = {
+            name: pool.submit(probe, module)
+            for name, module in PROBES.items()
+            if importlib.util.find_spec(name) is not None
+        }
+        asking = None if uri is None else pool.submit(_ask_server, uri)
+        driver, usable = read_driver(), nvidia_gpu_count()
+        first = [
+            *driver_checks(driver),
+            binding_check(),
+            *budget_checks(driver, config.gpu.memory_limit_gb),
+            *_shares(config, driver, usable),
+        ]
+        last = [
+            shared_memory_check(),
+            compiler_check(),
+            folder_check("outputs", Path("outputs")),
+            folder_check("multirun", Path("multirun")),
+            folder_check("EXPLR_HOME", explr_home()),
+        ]
+        found = {name: _told(looking.get(name)) for name in PROBES}
+        name = config.framework.name
+        return [
+            *first,
+            *torch_checks(found["torch"], driver, usable, name == "pytorch"),
+            *tensorflow_checks(found["tensorflow"], driver, usable, name == "tensorflow"),
+            *_mlflow(cfg, uri, _told(asking)),
+            ray_check(found["ray"], config.tuner.name == "ray"),
+            *last,
+        ]
+
+
+def _ask_server(uri: str) -> Probe:
+    return probe("explr.utils.verify_mlflow", uri, environment=past_proxies(os.environ))
+
+
+def _told(future: Future[Probe] | None) -> Probe | None:
+    return None if future is None else future.result()
+
+
+def _shares(config: ExplrConfig, driver: Driver, usable: int) -> list[Check]:
+    """Trials at once against the budget, as the sweep would share it out."""
+    trials = int(getattr(config.tuner, "n_jobs", 1))
+    devices: list[str] = []
+    if config.gpu.device != "cpu":
+        devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), usable)
+    try:
+        budget = memory_budget(config.gpu.memory_limit_gb)
+    except UsageError:
+        return []  # which the check of the budget tells
+    leases = divide(trials, devices, budget.gb)
+    return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(devices))]
+
+
+def _server(cfg: DictConfig) -> str | None:
+    """Address of the server that runs are sent to or shown by, if there is one to ask."""
+    if cfg.tracking.backend != "mlflow":
+        return None
+    uri = Destination(cfg.tracking.uri).resolved_uri
+    if is_local_store(uri):
+        state = MLflowServer(uri).state()
+        return None if state is None else state.url
+    return uri if uri.startswith(("http://", "https://")) else None
+
+
+def _mlflow(cfg: DictConfig, uri: str | None, found: Probe | None) -> list[Check]:
+    if uri is not None and found is not None:
+        return server_checks(found, uri)
+    if cfg.tracking.backend != "mlflow":
+        return [passed(CALL, "tracking is off")]
+    store = without_user_info(Destination(cfg.tracking.uri).resolved_uri)
+    return [passed(CALL, f"there is no server to ask: runs go to {store} directly")]
+
+
+def _print(check: Check) -> None:
+    mark = click.style(f"{check.status:<4}", fg=COLOURS[check.status])
+    columns = max(60, shutil.get_terminal_size((100, 24)).columns)
+    indent = " " * 6
+    seen = textwrap.wrap(f"{check.name}: {check.seen}", columns - 6)
+    remedy = textwrap.wrap(check.remedy, columns - 8) if check.remedy else []
+    click.echo(f"{mark}  " + f"\n{indent}".join(seen))
+    for line in remedy:
+        click.echo(f"{indent}  {line}")

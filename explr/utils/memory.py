@@ -1,0 +1,183 @@
+"""How much GPU memory explr keeps to: the one place that decides it, and knows who said so."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from explr.core.errors import DeviceError, UsageError
+from explr.utils.gpu import gpu_memory_gb
+from explr.utils.memory_limits import limit_tensorflow, limit_torch
+from explr.utils.on_import import apply_on_import
+from explr.utils.settings import read_settings, settings_path
+
+log = logging.getLogger("explr")
+
+DEFAULT_MEMORY_GB = 24.0
+"""What explr takes of a card that it shares with a desktop: 24 GiB of an RTX 5090's 32."""
+CARD_SHARE = 0.9
+"""Part of a smaller card that it takes at most."""
+
+VARIABLE = "EXPLR_GPU_MEMORY_GB"
+CONFIG_KEY = "gpu.memory_limit_gb"
+SETTING = "gpu_memory_gb"
+"""Name of the user's own default in the settings file."""
+
+_configured_gb: float | None = None
+"""What the configuration of a training in this process sets; None outside of one."""
+
+
+@dataclass(frozen=True)
+class MemoryBudget:
+    """GPU memory that all that runs at once keeps to.
+
+    Args:
+        gb: GiB of each GPU; 0 for no limit.
+        source: where this comes from.
+    """
+
+    gb: float
+    source: str
+
+    def __str__(self) -> str:
+        amount = f"{self.gb:g} GiB" if self.gb else "no limit"
+        return f"{amount} ({self.source})"
+
+
+def memory_budget(configured: float | None = None) -> MemoryBudget:
+    """The memory budget in force.
+
+    The configuration goes before `EXPLR_GPU_MEMORY_GB`, that before the user's own default, and
+    that before explr's: `DEFAULT_MEMORY_GB`, and of a smaller card nine tenths.
+
+    Args:
+        configured: GiB that a configuration sets, 0 for none; None leaves it open.
+
+    Raises:
+        UsageError: a limit is no number or negative.
+        DeviceError: a limit is above the memory of every GPU.
+    """
+    if configured is not None:
+        return _checked(configured, CONFIG_KEY, "the configuration")
+    text = os.environ.get(VARIABLE, "").strip()
+    if text:
+        return _checked(text, VARIABLE, "the environment")
+    own = read_settings().get(SETTING)
+    if own is not None:
+        return _checked(own, SETTING, f"your default in {settings_path()}")
+    cards = _known_cards()
+    smallest = min(cards, default=math.inf) * CARD_SHARE
+    if smallest < DEFAULT_MEMORY_GB:
+        return MemoryBudget(round(smallest, 2), f"{CARD_SHARE:.0%} of the smallest card")
+    return MemoryBudget(DEFAULT_MEMORY_GB, "explr's default")
+
+
+def check_limit(value: Any, name: str) -> float:
+    """A limit in GiB that can be kept to on this machine.
+
+    Args:
+        value: what was given for it.
+        name: what the person calls it.
+
+    Raises:
+        UsageError: it is no number or negative.
+        DeviceError: it is above the memory of every GPU.
+    """
+    try:
+        limit_gb = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        limit_gb = math.nan
+    if not (math.isfinite(limit_gb) and limit_gb >= 0):
+        raise UsageError(
+            f"{name} must be a number of GiB, at least 0 (which sets no limit), got {value!r}"
+        )
+    cards = _known_cards() if limit_gb else []
+    if cards and limit_gb > max(cards):
+        raise DeviceError(
+            f"{name}={limit_gb:g} is more than the {max(cards):.1f} GiB of the largest GPU here: "
+            "lower it, or set 0 for no limit"
+        )
+    return limit_gb
+
+
+def limit_gpu_memory(max_memory_gb: float | None = None) -> float:
+    """Limit the GPU memory of this process, for PyTorch and for TensorFlow.
+
+    Each is limited at once if it is imported, and otherwise when it is. PyTorch starts CUDA for
+    this, so call it in the process that trains and not where processes are forked from. Within a
+    training of explr's the configuration has set a limit already, in a sweep the trial's share:
+    a lower one may be set here, a higher one is not, with a warning.
+
+    The limit holds for the framework's allocator on each visible GPU; the CUDA context, about half
+    a GiB, comes on top. It is kept by this process alone, and isolates nothing.
+
+    Args:
+        max_memory_gb: GiB of each GPU, 0 for no limit. None takes what is in force: in a training
+            its own limit, else `EXPLR_GPU_MEMORY_GB`, the default that `explr memory --limit` has
+            kept, or 24, and of a smaller card nine tenths.
+
+    Returns:
+        The limit that was set, in GiB; 0 for none.
+
+    Raises:
+        UsageError: the limit is no number or negative.
+        DeviceError: it is above the card's memory, or comes too late: the framework has taken more
+            already, or has started with another limit. Where the framework is not imported yet,
+            its `import` raises this.
+    """
+    if max_memory_gb is None:
+        limit_gb = memory_budget().gb if _configured_gb is None else _configured_gb
+    else:
+        limit_gb = check_limit(max_memory_gb, "max_memory_gb")
+    if _configured_gb and (limit_gb == 0 or limit_gb > _configured_gb):
+        wanted = f"{limit_gb:g} GiB" if limit_gb else "no limit"
+        log.warning(
+            "the GPU memory limit stays at %g GiB, which the configuration sets for this training: "
+            "%s was asked for",
+            _configured_gb,
+            wanted,
+        )
+        limit_gb = _configured_gb
+    apply_on_import(
+        "gpu memory",
+        {
+            "torch": partial(_limit_torch, limit_gb),
+            "tensorflow": partial(_limit_tensorflow, limit_gb),
+        },
+    )
+    return limit_gb
+
+
+def hold_to(limit_gb: float) -> None:
+    """Let later calls of `limit_gpu_memory` in this process know what a training was given.
+
+    Args:
+        limit_gb: GiB that its configuration sets; 0 for no limit.
+    """
+    global _configured_gb
+    _configured_gb = limit_gb
+    apply_on_import("gpu memory", {})
+
+
+def _checked(value: Any, name: str, source: str) -> MemoryBudget:
+    return MemoryBudget(check_limit(value, name), f"{name}, {source}")
+
+
+def _known_cards() -> list[float]:
+    """Memory of each GPU that tells it, in GiB."""
+    return [memory_gb for memory_gb in gpu_memory_gb() if memory_gb is not None]
+
+
+def _limit_torch(limit_gb: float, torch: ModuleType) -> None:
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        limit_torch(torch, index, limit_gb, "max_memory_gb")
+
+
+def _limit_tensorflow(limit_gb: float, tensorflow: ModuleType) -> None:
+    for gpu in tensorflow.config.get_visible_devices("GPU"):
+        limit_tensorflow(tensorflow.config, gpu, limit_gb, "max_memory_gb")

@@ -1,0 +1,194 @@
+"""The NVIDIA driver and its GPUs, as NVML tells of them.
+
+Any field may be one that a card does not support: it is None then, and shown as unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+GIB = 2**30
+"""Bytes."""
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process that uses a GPU.
+
+    Args:
+        pid: its number, as the host counts; within a container it means nothing.
+        name: name of its program, None where this cannot be seen.
+        memory_gb: GiB of the GPU that it holds, None if unknown.
+    """
+
+    pid: int
+    name: str | None
+    memory_gb: float | None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU; None stands for what the card or the driver does not tell.
+
+    Args:
+        index: its number, as the driver counts.
+        name: what NVIDIA calls it.
+        uuid: names it for good, also in `CUDA_VISIBLE_DEVICES`.
+        memory_total_gb: its memory in GiB.
+        memory_used_gb: GiB that are taken, by whomever.
+        memory_free_gb: GiB that are free.
+        utilization_percent: part of the last moment in which it was busy.
+        temperature_c: degrees Celsius.
+        power_w: watts that it draws.
+        power_limit_w: watts that it may draw.
+        compute_capability: major and minor number, as (12, 0).
+        mig: whether it is cut into instances.
+        processes: who uses it, None if unknown.
+    """
+
+    index: int
+    name: str | None = None
+    uuid: str | None = None
+    memory_total_gb: float | None = None
+    memory_used_gb: float | None = None
+    memory_free_gb: float | None = None
+    utilization_percent: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    compute_capability: tuple[int, int] | None = None
+    mig: bool | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+
+    @property
+    def architecture(self) -> str | None:
+        """What compilers call its compute capability, as sm_120."""
+        if self.compute_capability is None:
+            return None
+        return "sm_{}{}".format(*self.compute_capability)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The NVIDIA driver.
+
+    Args:
+        fault: why it cannot be used, as NVML says it; None if it can.
+        missing: whether there is none at all.
+        mismatched: whether its library and its kernel module are of different versions.
+        version: its version, as 570.195.03.
+        cuda: the newest CUDA that it runs, as (12, 8).
+        gpus: its GPUs.
+    """
+
+    fault: str | None = None
+    missing: bool = False
+    mismatched: bool = False
+    version: str | None = None
+    cuda: tuple[int, int] | None = None
+    gpus: tuple[Gpu, ...] = field(default=())
+
+    @property
+    def state(self) -> str:
+        """What a person is told of it, in a sentence without a full stop."""
+        if self.missing:
+            return "there is no NVIDIA driver on this machine"
+        if self.mismatched:
+            return "the NVIDIA driver was updated and the machine has not been rebooted since"
+        if self.fault is not None:
+            return f"the NVIDIA driver cannot be used: {self.fault}"
+        cuda = "unknown" if self.cuda is None else "{}.{}".format(*self.cuda)
+        return f"NVIDIA driver {self.version or 'unknown'}, CUDA {cuda}"
+
+
+def read_driver() -> Driver:
+    """Ask NVML for the driver and all that it knows of its GPUs; never raises for want of one."""
+    import pynvml as nvml
+
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return Driver(
+            fault=str(error),
+            missing=isinstance(error, nvml.NVMLError_LibraryNotFound),
+            mismatched=isinstance(error, nvml.NVMLError_LibRmVersionMismatch),
+        )
+    try:
+        ask = _Asker(nvml.NVMLError)
+        cuda = ask(lambda: int(nvml.nvmlSystemGetCudaDriverVersion()))
+        return Driver(
+            version=ask(lambda: str(nvml.nvmlSystemGetDriverVersion())),
+            cuda=None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
+            gpus=tuple(_read_gpu(nvml, ask, i) for i in range(nvml.nvmlDeviceGetCount())),
+        )
+    except nvml.NVMLError as error:
+        return Driver(fault=str(error))
+    finally:
+        nvml.nvmlShutdown()
+
+
+@dataclass(frozen=True)
+class _Asker:
+    """Asks one thing at a time: a card that does not tell it has all other answers."""
+
+    error: type[Exception]
+
+    def __call__(self, question: Callable[[], T]) -> T | None:
+        try:
+            return question()
+        except self.error:
+            return None
+
+
+def _read_gpu(nvml: Any, ask: _Asker, index: int) -> Gpu:
+    handle = ask(lambda: nvml.nvmlDeviceGetHandleByIndex(index))
+    if handle is None:
+        return Gpu(index)
+    memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    return Gpu(
+        index=index,
+        name=ask(lambda: str(nvml.nvmlDeviceGetName(handle))),
+        uuid=ask(lambda: str(nvml.nvmlDeviceGetUUID(handle))),
+        memory_total_gb=None if memory is None else memory.total / GIB,
+        memory_used_gb=None if memory is None else memory.used / GIB,
+        memory_free_gb=None if memory is None else memory.free / GIB,
+        utilization_percent=ask(lambda: int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)),
+        temperature_c=ask(
+            lambda: int(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        ),
+        power_w=ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
+        power_limit_w=ask(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
+        compute_capability=ask(lambda: _pair(nvml.nvmlDeviceGetCudaComputeCapability(handle))),
+        mig=ask(lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0])),
+        processes=_processes(nvml, ask, handle),
+    )
+
+
+def _pair(numbers: Any) -> tuple[int, int]:
+    major, minor = numbers
+    return int(major), int(minor)
+
+
+def _processes(nvml: Any, ask: _Asker, handle: Any) -> tuple[GpuProcess, ...] | None:
+    computing = ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+    drawing = ask(lambda: nvml.nvmlDeviceGetGraphicsRunningProcesses(handle))
+    if computing is None and drawing is None:
+        return None
+    found = {each.pid: each.usedGpuMemory for each in [*(drawing or ()), *(computing or ())]}
+    return tuple(
+        GpuProcess(pid, _name_of(pid), None if used is None else used / GIB)
+        for pid, used in sorted(found.items())
+    )
+
+
+def _name_of(pid: int) -> str | None:
+    import psutil
+
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
+        return None

@@ -1,0 +1,69 @@
+"""What a user has settled for all projects, in a file of their own.
+
+It lies in `EXPLR_HOME` where that is set, else in the platform's folder for settings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from explr.core.errors import UsageError
+
+FILE = "settings.json"
+
+
+def settings_path() -> Path:
+    """Where the settings are kept, whether or not there are any."""
+    home = os.environ.get("EXPLR_HOME")
+    if home:
+        return Path(os.path.abspath(Path(home).expanduser())) / FILE
+    import platformdirs
+
+    return platformdirs.user_config_path("explr") / FILE
+
+
+def read_settings() -> dict[str, Any]:
+    """The settings by name; empty where there is no file.
+
+    Raises:
+        UsageError: the file cannot be read as settings.
+    """
+    path = settings_path()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the settings in {path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"the settings in {path} cannot be read: they are no JSON object")
+    return content
+
+
+def write_setting(name: str, value: Any) -> Path:
+    """Keep a setting; the others stay.
+
+    Args:
+        name: its name.
+        value: what JSON can hold; None takes the setting away.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: the file cannot be read or written.
+    """
+    settings = {**read_settings(), name: value}
+    kept = {key: each for key, each in settings.items() if each is not None}
+    path = settings_path()
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise UsageError(f"the settings cannot be kept in {path}: {error.strerror}") from None
+    return path

@@ -24,6 +24,7 @@ ALLOWED = {
     "tuning": {"core", "utils", "tuning"},
     "launching": {"core", "utils", "launching"},
     "frameworks": {"core", "utils", "frameworks"},
+    "results": {"core", "utils", "tracking", "tuning", "results"},
 }
 """Rooms that each room may import; those that are not named wire the others."""
 

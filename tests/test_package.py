@@ -115,7 +115,8 @@ def test_the_wheel_holds_the_data(wheel: Path) -> None:
     assert names >= DATA
     for path in (SOURCE / "conf").rglob("*.yaml"):
         assert f"explr/conf/{path.relative_to(SOURCE / 'conf')}" in names
-    for path in (SOURCE / "explr").rglob("*.py"):
+    sources = (SOURCE / "explr").rglob
+    for path in [*sources("*.py"), *sources("*.template")]:
         assert f"explr/{path.relative_to(SOURCE / 'explr')}" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"explr", "explr_train"}
 

@@ -192,6 +192,25 @@ def dashboard(folder: Path, port: int) -> None:
     serve_dashboard(folder, port)
 
 
+@commands.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--framework",
+    type=click.Choice(["numpy", "pytorch"]),
+    default="numpy",
+    show_default=True,
+    help="What its training is written in.",
+)
+def init(folder: Path, framework: str) -> None:
+    """Begin a project in FOLDER: a training, its search space, an experiment and a test.
+
+    All of it runs at once, without a download. Nothing is written over.
+    """
+    from explr.runner.init import init_project
+
+    init_project(folder, framework)
+
+
 @commands.command("mlflow-ui")
 @click.option(
     "--port",

@@ -17,6 +17,7 @@ from explr.core.config import ROOT_KEYS
 from explr.runner.app import compose_with, hydra_app
 
 COMMANDS = """\
+  explr init [DIR]                        begin a project that runs at once
   explr run CONFIG.yaml --train-fn M:F    train once from a plain YAML file
   explr tune CONFIG.yaml --train-fn M:F   search the ranges of one
   explr plan [-m] [KEY=VALUE …]           compose and check what would run, run nothing

@@ -1,0 +1,139 @@
+"""`explr compare`: in what runs differ, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from explr.core.errors import UsageError
+from explr.results.run_view import Curve, RunView, differing, read_run
+from explr.results.svg import number
+
+MISSING = "-"
+
+
+def compare(names: Sequence[str], png: Path | None, as_json: bool) -> None:
+    """Print runs side by side.
+
+    Args:
+        names: folders of runs or trials, `best:` and the folder of a sweep, or ids in MLflow.
+        png: file for a picture of their curves; None draws none.
+        as_json: print JSON, for programs.
+
+    Raises:
+        UsageError: there is no such run, or the picture cannot be drawn or written.
+        TrackingError: MLflow does not answer.
+    """
+    runs = [read_run(name, png is not None) for name in names]
+    if as_json:
+        click.echo(json.dumps(_content(runs), indent=2))
+    else:
+        _print(runs)
+    if png is not None:
+        draw(runs, png)
+        click.echo(f"picture: {png}", err=as_json)
+
+
+def _content(runs: Sequence[RunView]) -> dict[str, Any]:
+    return {
+        "differing": differing(runs),
+        "runs": [
+            {
+                "name": run.name,
+                "state": run.state,
+                "params": run.params,
+                # JSON has no number for what is none.
+                "metrics": {k: v if math.isfinite(v) else None for k, v in run.metrics.items()},
+            }
+            for run in runs
+        ],
+    }
+
+
+def _print(runs: Sequence[RunView]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    table.add_column("", overflow="fold")
+    for run in runs:
+        table.add_column(Text(run.name), justify="right", overflow="fold")
+    table.add_row("state", *(run.state or MISSING for run in runs), end_section=True)
+    differ = differing(runs)
+    for name in differ:
+        table.add_row(
+            Text(name),
+            *(Text(_short(run.params.get(name, MISSING))) for run in runs),
+            end_section=name == differ[-1],
+        )
+    for name in dict.fromkeys(name for run in runs for name in run.metrics):
+        values = [run.metrics.get(name) for run in runs]
+        shown = [MISSING if value is None else number(value) for value in values]
+        table.add_row(Text(name), *shown)
+    Console().print(table)
+    if not differ:
+        click.echo("all parameters are the same")
+
+
+def draw(runs: Sequence[RunView], png: Path) -> None:
+    """Draw the curves of runs, a field for each metric.
+
+    Args:
+        runs: the runs.
+        png: the file to write; matplotlib takes the format from its ending.
+
+    Raises:
+        UsageError: there is nothing to draw, or the file cannot be written.
+    """
+    curves = [pair for run in runs for pair in run.curves.items()]
+    names = list(dict.fromkeys(name for name, curve in curves if len(curve) > 1))
+    if not names:
+        raise UsageError("there are no curves to draw: no metric has values at several steps")
+    from matplotlib.figure import Figure  # MLflow brings it along
+
+    rows = math.ceil(len(names) / 2)
+    figure = Figure(figsize=(12, 3.6 * rows), layout="constrained")
+    fields = figure.subplots(rows, 2, squeeze=False).flat
+    for at, field in enumerate(fields):
+        if at >= len(names):
+            field.set_visible(False)
+            continue
+        for place, run in enumerate(runs):
+            curve: Curve = run.curves.get(names[at], [])
+            field.plot(
+                [step for step, _ in curve],
+                [value for _, value in curve],
+                color=f"C{place}",
+                marker="." if len(curve) < 30 else None,
+                label=_plain(f"{place + 1}: {run.name}"),
+            )
+        field.set_title(names[at], parse_math=False)
+        field.set_xlabel("step")
+        field.grid(alpha=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center")
+    try:
+        figure.savefig(png, dpi=110)
+    except OSError as error:
+        raise UsageError(f"{png} cannot be written: {error.strerror or error}") from None
+    except ValueError as error:  # an ending that it does not know
+        raise UsageError(f"{png} cannot be written: {error}") from None
+
+
+def _short(text: str) -> str:
+    """A parameter's value as people read it; programs get all its digits."""
+    try:
+        return number(float(text)) if "." in text else text
+    except ValueError:
+        return text
+
+
+def _plain(text: str) -> str:
+    """A text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")

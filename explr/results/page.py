@@ -1,0 +1,185 @@
+"""The report of a sweep as one page: no script, nothing from elsewhere, all names escaped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from html import escape
+
+from explr.results.param_charts import Searched, contour, importance_chart, parallel, slices
+from explr.results.svg import number
+from explr.results.sweep_view import SweepView, TrialView
+from explr.results.trial_charts import (
+    COLOURS,
+    SHOWN,
+    history,
+    intermediate,
+    pareto,
+    plain,
+    timeline,
+)
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#111827;background:#fff;max-width:1080px;
+margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .3rem}
+h3{font-size:1rem;margin:1rem 0 .2rem}p{margin:.2rem 0;color:#4b5563}
+code,pre{font:13px/1.45 ui-monospace,monospace;background:#f3f4f6;border-radius:4px}
+code{padding:.1rem .3rem}pre{padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}
+svg{max-width:100%;height:auto}.pair{display:flex;flex-wrap:wrap;gap:8px}
+.label{font:11px system-ui,sans-serif;fill:#374151;paint-order:stroke;stroke:#fff;stroke-width:3px}
+.title{font:12px system-ui,sans-serif;fill:#111827}
+.grid{stroke:#e5e7eb}.axis{stroke:#6b7280}.bar{stroke:#fff;stroke-width:.5}
+.trial{stroke-opacity:.75;stroke-width:1.3}circle{stroke:#fff;stroke-width:.6}
+.scroll{overflow:auto;max-height:70vh}table{border-collapse:collapse;font-size:13px}
+th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #e5e7eb;white-space:nowrap}
+th{position:sticky;top:0;background:#f9fafb}td.text{text-align:left;white-space:normal}
+tr.best{background:#d1fae5}.state{font-weight:600}
+"""
+
+HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
+<title>{title}</title><style>{style}</style></head><body>
+"""
+
+
+def render(sweep: SweepView) -> str:
+    """The whole page, as HTML."""
+    title = f"Sweep {sweep.study.study_name}"
+    parts = [HEAD.format(title=escape(title), style=STYLE), f"<h1>{escape(title)}</h1>"]
+    parts += _summary(sweep)
+    if len(sweep.metrics) > 1:
+        said = "Trials of the front, which no other beats in all objectives, are green."
+        parts += _section("Pareto front", said, pareto(sweep), _NONE_COMPLETE)
+    parts += _section("Optimization history", "", history(sweep), _NONE_COMPLETE)
+    parts += _section(
+        "Intermediate values",
+        "A line is a trial; those that were pruned are orange and end in a dot.",
+        intermediate(sweep),
+        "No trial has reported a value on its way.",
+    )
+    for objective, metric in enumerate(sweep.metrics):
+        if len(sweep.metrics) > 1:
+            parts.append(f"<h2>Hyperparameters and {escape(metric)}</h2>")
+        parts += _hyperparameters(Searched(sweep, objective))
+    parts += _section("Timeline", "", timeline(sweep), "No trial has begun.", also=_legend(sweep))
+    parts += _table(sweep)
+    parts += _origin(sweep)
+    parts.append("</body></html>\n")
+    return "".join(parts)
+
+
+_NONE_COMPLETE = "No trial is complete whose value can be drawn."
+
+
+def _summary(sweep: SweepView) -> Iterator[str]:
+    states = Counter(trial.state for trial in sweep.trials)
+    counts = ", ".join(f"{count} {state.lower()}" for state, count in states.most_common())
+    goals = ", ".join(
+        f"{metric} {'minimized' if less else 'maximized'}"
+        for metric, less in zip(sweep.metrics, sweep.minimize, strict=True)
+    )
+    made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    yield f"<p>{len(sweep.trials)} trials"
+    yield f": {counts}. " if counts else ". "
+    yield f"{escape(goals)}. As of {made}.</p>"
+    if len(sweep.trials) > SHOWN:
+        yield f"<p>Charts draw the newest {SHOWN} trials; the table has all.</p>"
+    if len(sweep.best) == 1 and len(sweep.metrics) == 1:
+        (best,) = (trial for trial in sweep.trials if trial.number in sweep.best)
+        params = " ".join(f"{name}={plain(value)}" for name, value in best.params.items())
+        yield f"<p>Best: trial {best.number} with {escape(sweep.metrics[0])} "
+        yield f"{number(best.values[0])}: <code>{escape(params)}</code></p>"
+
+
+def _hyperparameters(searched: Searched) -> Iterator[str]:
+    too_few = "It takes two trials with different values, and parameters that all trials have."
+    yield from _section(
+        "Importance of hyperparameters",
+        "How much the values of the best trials differ from those of all (PED-ANOVA), as shares.",
+        importance_chart(searched),
+        too_few,
+    )
+    yield from _section(
+        "Parallel coordinates",
+        "A line is a trial; the better it is among the others, the lighter.",
+        parallel(searched),
+        _NONE_COMPLETE,
+    )
+    yield from _section("Slices", "", slices(searched), _NONE_COMPLETE)
+    yield from _section(
+        "The two that matter most",
+        "Dots are trials; what lies between them is a guess from those around it. "
+        "The lighter, the better.",
+        contour(searched),
+        "It takes three trials, and two parameters that all trials have.",
+    )
+
+
+def _section(
+    title: str, about: str, charts: Iterable[str], otherwise: str, also: str = ""
+) -> Iterator[str]:
+    """A heading and its charts; a sentence in place of them if there are none."""
+    drawn = list(charts)
+    yield f"<h2>{escape(title)}</h2>"
+    if not drawn:
+        yield f"<p>{otherwise}</p>"
+        return
+    yield f"<p>{about}</p>{also}" if about else also
+    yield f'<div class="pair">{"".join(drawn)}</div>'
+
+
+def _legend(sweep: SweepView) -> str:
+    states = dict.fromkeys(trial.state for trial in sweep.trials)
+    named = (f'<span style="color:{COLOURS[state]}">■</span> {state}' for state in states)
+    return f"<p>{' &nbsp; '.join(named)}</p>"
+
+
+def _table(sweep: SweepView) -> Iterator[str]:
+    names = list(dict.fromkeys(name for trial in sweep.trials for name in trial.params))
+    heads = ["trial", "state", *sweep.metrics, *names, "duration [s]", "steps", "attempts"]
+    yield '<h2>Trials</h2><div class="scroll"><table><thead><tr>'
+    yield "".join(f"<th>{escape(head)}</th>" for head in [*heads, "MLflow run", "reason"])
+    yield "</tr></thead><tbody>"
+    for trial in sweep.trials:
+        kind = ' class="best"' if trial.number in sweep.best else ""
+        yield f"<tr{kind}>{''.join(_cells(sweep, trial, names))}</tr>"
+    yield "</tbody></table></div>"
+
+
+def _cells(sweep: SweepView, trial: TrialView, names: list[str]) -> Iterator[str]:
+    yield f"<td>{trial.number}</td>"
+    yield f'<td class="state" style="color:{COLOURS[trial.state]}">{trial.state}</td>'
+    for index in range(len(sweep.metrics)):
+        known = index < len(trial.values)
+        yield f"<td>{number(trial.values[index]) if known else ''}</td>"
+    for name in names:
+        yield f"<td>{escape(plain(trial.params[name])) if name in trial.params else ''}</td>"
+    duration = trial.frozen.duration
+    yield f"<td>{f'{duration.total_seconds():.1f}' if duration else ''}</td>"
+    yield f"<td>{len(trial.frozen.intermediate_values)}</td><td>{trial.attempts}</td>"
+    shown = f"<code>{escape(trial.run_id[:8])}</code>" if trial.run_id else ""
+    if trial.address:
+        shown = f'<a href="{escape(trial.address)}">{shown}</a>'
+    yield f'<td>{shown}</td><td class="text">{escape(trial.reason)}</td>'
+
+
+def _origin(sweep: SweepView) -> Iterator[str]:
+    yield "<h2>Command</h2>"
+    if sweep.command:
+        yield f"<pre>{escape(sweep.command)}</pre>"
+    else:
+        yield "<p>It was begun from Python.</p>"
+    yield "<h2>Environment</h2>"
+    if not sweep.environment:
+        yield "<p>The sweep was not tracked, which is what records it.</p>"
+        return
+    yield "<table><tbody>"
+    for name, value in sorted(sweep.environment.items()):
+        yield f'<tr><td class="text">{escape(name)}</td>'
+        yield f'<td class="text">{escape(value)}</td></tr>'
+    yield "</tbody></table>"

@@ -1,0 +1,175 @@
+"""Charts of hyperparameters: which of them mattered, and which of their values were good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from explr.core.secrets import is_secret
+from explr.results.importance import importances
+from explr.results.svg import Axis, Plot, label, ramp, svg
+from explr.results.sweep_view import SweepView, TrialView
+from explr.results.trial_charts import COLOURS, SHOWN, about, finite
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+CELLS = 48
+"""Cells along each axis of a contour."""
+
+LEVELS = 10
+"""Colours of a contour."""
+
+
+class Searched:
+    """The trials of a sweep that came to their end, by what was searched.
+
+    Args:
+        sweep: the sweep.
+        objective: which of its objectives is looked at.
+    """
+
+    def __init__(self, sweep: SweepView, objective: int) -> None:
+        self.sweep = sweep
+        self.metric = sweep.metrics[objective]
+        self.minimize = sweep.minimize[objective]
+        self.trials = finite(sweep.complete, objective)[-SHOWN:]
+        self.values = [trial.values[objective] for trial in self.trials]
+        self._ranges: dict[str, BaseDistribution] = {}
+        for trial in self.trials:
+            ranges = trial.frozen.distributions
+            self._ranges.update({k: v for k, v in ranges.items() if not is_secret(k)})
+
+    @property
+    def names(self) -> list[str]:
+        """Parameters, those first that matter most."""
+        known = self.importances
+        return [*known, *(name for name in self._ranges if name not in known)]
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """The share of each parameter in what makes a trial good, the largest first."""
+        losses = [value if self.minimize else -value for value in self.values]
+        return importances([trial.frozen.params for trial in self.trials], losses, self._ranges)
+
+    def axis(self, name: str) -> Axis:
+        """The axis of a parameter."""
+        held = [t.frozen.params[name] for t in self.trials if name in t.frozen.params]
+        if not hasattr(self._ranges[name], "low"):
+            return Axis(name, choices=tuple(dict.fromkeys(map(str, held))))
+        return Axis.of(name, held, bool(getattr(self._ranges[name], "log", False)))
+
+    def value(self, trial: TrialView, name: str) -> Any:
+        """Where a trial lies on the axis of a parameter; None if it has none."""
+        held = trial.frozen.params.get(name)
+        numeric = hasattr(self._ranges[name], "low")
+        return held if numeric or name not in trial.frozen.params else str(held)
+
+    def colours(self) -> list[str]:
+        """For each trial a colour, the lighter the better it is among the others."""
+        order = sorted(range(len(self.values)), key=self.values.__getitem__)
+        rank = {index: place for place, index in enumerate(order)}
+        last = max(len(order) - 1, 1)
+        parts = (rank[index] / last for index in range(len(order)))
+        return [ramp(1 - part if self.minimize else part) for part in parts]
+
+
+def importance_chart(searched: Searched) -> Iterator[str]:
+    """How much each parameter mattered."""
+    found = searched.importances
+    if not found:
+        return
+    names = tuple(reversed(found))
+    plot = Plot(Axis("share", 0, 1), Axis("", choices=names), height=60 + 26 * len(names), left=190)
+    for name, share in found.items():
+        plot.bar((0, share), name, COLOURS["COMPLETE"], f"{name}: {share:.1%}")
+    yield plot.render()
+
+
+def parallel(searched: Searched) -> Iterator[str]:
+    """Each trial as a line through its values; the better, the lighter, and drawn above."""
+    names = searched.names
+    if not names or not searched.trials:
+        return
+    axes = [Axis.of(searched.metric, searched.values), *map(searched.axis, names)]
+    width, top, tall = max(860, 130 * len(axes)), 34, 260
+    gap = (width - 140) / (len(axes) - 1)
+    lines: list[tuple[float, str]] = []
+    for trial, value, colour in zip(
+        searched.trials, searched.values, searched.colours(), strict=True
+    ):
+        held = [value, *(searched.value(trial, name) for name in names)]
+        places = [
+            None if one is None else f"{70 + gap * i:.1f} {top + tall * (1 - axis.at(one)):.1f}"
+            for i, (axis, one) in enumerate(zip(axes, held, strict=True))
+        ]
+        path = "".join(f"M{a}L{b}" for a, b in pairwise(places) if a and b)
+        mark = f'<path d="{path}" stroke="{colour}" fill="none" class="trial"/>'
+        lines.append((-value if searched.minimize else value, mark))
+    parts = [mark for _, mark in sorted(lines, key=lambda line: line[0])]
+    for i, axis in enumerate(axes):
+        x = round(70 + gap * i, 1)
+        parts.append(f'<path d="M{x} {top}V{top + tall}" class="axis"/>')
+        parts.append(label(x, 16, axis.title))
+        for part, text in axis.ticks(5):
+            parts.append(label(x - 5, round(top + tall * (1 - part) + 4, 1), text, "end"))
+    yield svg(width, top + tall + 16, parts)
+
+
+def slices(searched: Searched) -> Iterator[str]:
+    """The value of each trial over each parameter."""
+    for name in searched.names:
+        value_axis = Axis.of(searched.metric, searched.values)
+        plot = Plot(searched.axis(name), value_axis, width=420, height=260)
+        for trial, value in zip(searched.trials, searched.values, strict=True):
+            place = searched.value(trial, name)
+            if place is not None:
+                plot.dot((place, value), COLOURS["COMPLETE"], about(searched.sweep, trial), 3)
+        yield plot.render()
+
+
+def contour(searched: Searched) -> Iterator[str]:
+    """The landscape over the two parameters that matter most, between the trials a guess."""
+    found = list(searched.importances)[:2]
+    if len(found) < 2 or len(searched.trials) < 3:
+        return
+    axes = [searched.axis(name) for name in found]
+    plot = Plot(axes[0], axes[1], width=640, height=440)
+    held = [tuple(searched.value(trial, name) for name in found) for trial in searched.trials]
+    colours = searched.colours()
+    points = [tuple(axis.at(one) for axis, one in zip(axes, p, strict=True)) for p in held]
+    plot.under(_landscape(plot, points, searched))
+    for trial, point, colour in zip(searched.trials, held, colours, strict=True):
+        plot.dot(point, colour, about(searched.sweep, trial), 4)
+    yield plot.render()
+
+
+def _landscape(plot: Plot, points: Sequence[tuple[float, ...]], searched: Searched) -> str:
+    """Cells coloured by the ranks of the trials around them, weighted by their distance."""
+    import numpy as np
+
+    order = np.argsort(np.argsort(searched.values))
+    good = order / max(len(order) - 1, 1)
+    good = 1 - good if searched.minimize else good
+    centres = (np.arange(CELLS) + 0.5) / CELLS
+    x, y = np.meshgrid(centres, centres)
+    at = np.array(points)
+    squared = (x[..., None] - at[:, 0]) ** 2 + (y[..., None] - at[:, 1]) ** 2
+    weights = 1 / (squared + 1e-4) ** 1.5
+    level = np.round((weights * good).sum(-1) / weights.sum(-1) * LEVELS) / LEVELS
+    across = (plot.width - plot.left - plot.right) / CELLS
+    down = (plot.height - plot.top - plot.bottom) / CELLS
+    cells = []
+    for row in range(CELLS):
+        start = 0
+        for end in range(1, CELLS + 1):  # neighbours of one colour are one rectangle
+            if end == CELLS or level[row, end] != level[row, start]:
+                left, top = plot.left + across * start, plot.top + down * (CELLS - 1 - row)
+                cells.append(
+                    f'<rect x="{left:.1f}" y="{top:.1f}" width="{across * (end - start) + 0.4:.1f}"'
+                    f' height="{down + 0.4:.1f}" fill="{ramp(float(level[row, start]))}"/>'
+                )
+                start = end
+    return f'<g opacity="0.75">{"".join(cells)}</g>'

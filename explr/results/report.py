@@ -1,0 +1,67 @@
+"""`explr report`: what a sweep has found, as one page and as a picture."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from explr.core.errors import UsageError
+from explr.core.secrets import redacted_text
+from explr.results.page import render
+from explr.results.picture import take_picture
+from explr.results.sweep_view import read_sweep
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+REPORT = "report.html"
+"""Name of the report in a sweep's folder."""
+
+
+def write_report(folder: Path, out: Path | None = None, study: Study | None = None) -> Path:
+    """Write the report of a sweep.
+
+    Args:
+        folder: folder of the sweep, which another process may be running.
+        out: file to write; None writes `report.html` in the folder.
+        study: the study of the sweep; None reads it.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: there is no study, or the file cannot be written.
+    """
+    page = redacted_text(render(read_sweep(folder, study)))
+    out = out or folder / REPORT
+    aside = out.with_name(f".{out.name}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(page, encoding="utf-8", errors="replace")
+        aside.replace(out)
+    except OSError as error:
+        with suppress(OSError):  # what stands in its way has a name already
+            aside.unlink(missing_ok=True)
+        raise UsageError(f"{out} cannot be written: {error.strerror or error}") from None
+    return out
+
+
+def show_report(folder: Path, out: Path | None, png: Path | None) -> None:
+    """Write the report of a sweep, and say where it is.
+
+    Args:
+        folder: folder of the sweep.
+        out: file to write; None writes `report.html` in the folder.
+        png: file for a picture of the page; None takes none.
+
+    Raises:
+        UsageError: there is no study, no browser for the picture, or a file cannot be written.
+    """
+    page = write_report(folder, out)
+    click.echo(f"report: {page}")
+    if png is not None:
+        take_picture(page, png)
+        click.echo(f"picture: {png}")

@@ -1,0 +1,188 @@
+"""All that is known of a run, from its folder or from MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from explr.core.errors import TrackingError, UsageError
+from explr.core.secrets import redacted, redacted_text
+from explr.tracking.attempts import journals_in
+from explr.tracking.destination import Destination
+from explr.tracking.journal import read_events
+from explr.tracking.names import legal_name
+from explr.tracking.params import flatten
+from explr.tracking.store import connect, out_of_reach
+from explr.utils.best import RESULT, RESULTS, best_trial
+
+BEST = "best:"
+"""What stands before the folder of a sweep whose best trial is meant."""
+
+NOT_OF_THE_TRAINING = ("tuner.", "tracking.", "search_space.", "system/", "explr.")
+"""How names begin that say how a run was looked for and recorded, not what it was."""
+
+Curve = list[tuple[int, float]]
+"""Values of a metric by step."""
+
+
+@dataclass
+class RunView:
+    """A run.
+
+    Args:
+        name: what the user called it.
+        state: how it ended, in explr's or MLflow's words; "" where that is not known.
+        params: its parameters, flat.
+        metrics: the last value of each metric.
+        curves: for each metric that has steps, its values.
+    """
+
+    name: str
+    state: str = ""
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+
+
+def read_run(name: str, with_curves: bool) -> RunView:
+    """Find and read a run.
+
+    Args:
+        name: folder of a run or of a trial, `best:` and the folder of a sweep, or an id in MLflow.
+        with_curves: its curves are wanted, which costs a request each with MLflow.
+
+    Raises:
+        UsageError: there is no such run.
+        TrackingError: MLflow does not answer.
+    """
+    if name.startswith(BEST):
+        sweep = Path(name.removeprefix(BEST))
+        best = best_trial(sweep) if sweep.is_dir() else None
+        if best is None:
+            raise UsageError(
+                f"{name}: no trial below {sweep} is complete, or several objectives rule it out"
+            )
+        run = _of_folder(best.folder)
+        run.name = f"{name} (trial {best.number})"
+    elif Path(name).is_dir():
+        run = _of_folder(Path(name))
+        run.name = name
+    elif re.fullmatch(r"[0-9a-f]{32}", name):
+        run = _of_mlflow(name, with_curves)
+    else:
+        raise UsageError(
+            f"{name} is no run: name a folder, {BEST}SWEEP_DIR, or an id in MLflow, which has 32 "
+            "hexadecimal digits"
+        )
+    run.params = _of_the_training(run.params)
+    run.metrics = _of_the_training(run.metrics)
+    run.curves = _of_the_training(run.curves)
+    return run
+
+
+def _of_folder(folder: Path) -> RunView:
+    if (folder / RESULTS).exists():
+        raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
+    # With replicates, the first stands for the trial.
+    place = folder if journals_in(folder) or (folder / RESULT).exists() else folder / "0"
+    run = RunView("", params=_saved_config(place))
+    begun = False
+    for journal in journals_in(place):
+        for event, _ in read_events(journal):
+            begun = True
+            _take_in(run, event)
+    if (place / RESULT).exists():
+        begun = True
+        _take_result(run, json.loads((place / RESULT).read_text(encoding="utf-8")))
+    if not begun:
+        raise UsageError(f"{folder} is no run: it has neither a journal nor a {RESULT}")
+    run.curves = {name: sorted(curve) for name, curve in run.curves.items()}
+    return run
+
+
+def _saved_config(folder: Path) -> dict[str, str]:
+    """The config that Hydra saved with a run, flat; what was not tracked has no other."""
+    file = folder / ".hydra" / "config.yaml"
+    if not file.exists():
+        return {}
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    assert isinstance(content, dict)
+    named = {str(key): value for key, value in content.items()}
+    return {name: str(value) for name, value in flatten(redacted(named)).items()}
+
+
+def _take_in(run: RunView, event: Mapping[str, Any]) -> None:
+    kind = event["k"]
+    if kind == "start":
+        run.state = "RUNNING"
+        if event["after"] is None:  # another run in the same folder, not another attempt
+            run.metrics, run.curves = {}, {}
+    elif kind == "params":
+        run.params |= event["p"]
+    elif kind == "metrics":
+        for name, value in event["m"].items():
+            run.metrics[name] = float(value)
+            if event["s"] is not None:
+                run.curves.setdefault(name, []).append((event["s"], float(value)))
+    elif kind == "end":
+        run.state = event["status"]
+
+
+def _take_result(run: RunView, content: Mapping[str, Any]) -> None:
+    run.state = content["state"]
+    params = {**flatten(content["params"]), "device": content["device"]}
+    run.params |= {name: str(value) for name, value in params.items()}
+    result = content["result"]
+    if result is not None:
+        run.metrics |= result["metrics"]
+        run.metrics[result["primary_metric_name"]] = result["primary_metric"]
+
+
+def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
+    uri = Destination(os.environ.get("MLFLOW_TRACKING_URI")).resolved_uri
+    try:
+        client = connect(uri)
+        found = client.get_run(run_id)
+        curves: dict[str, Curve] = {}
+        for name in found.data.metrics if with_curves else ():
+            if not name.startswith(NOT_OF_THE_TRAINING):
+                points = client.get_metric_history(run_id, name)
+                curves[name] = sorted((point.step, point.value) for point in points)
+    except TrackingError:
+        raise
+    except Exception as error:  # databases and MLflow raise their own
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+            raise UsageError(f"there is no run {run_id} in {redacted_text(uri)}") from error
+        raise TrackingError(
+            f"the run {run_id} cannot be read: {out_of_reach(uri, error)}"
+        ) from error
+    return RunView(
+        f"{found.info.run_name} ({run_id[:8]})",
+        found.info.status,
+        dict(found.data.params),
+        dict(found.data.metrics),
+        curves,
+    )
+
+
+def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Under the names that MLflow has, without those of the tuner and of the tracking."""
+    return {
+        legal_name(name): value
+        for name, value in values.items()
+        if not name.startswith(NOT_OF_THE_TRAINING)
+    }
+
+
+def differing(runs: Iterable[RunView]) -> list[str]:
+    """Parameters that not all runs have the same value of, in the order of the runs."""
+    runs = list(runs)
+    names = dict.fromkeys(name for run in runs for name in run.params)
+    return [name for name in names if len({run.params.get(name) for run in runs}) > 1]

@@ -1,0 +1,158 @@
+"""Charts of trials: how the search went, what they reported, when they ran, what they traded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import accumulate, combinations, pairwise
+
+from explr.results.svg import Axis, Plot, number
+from explr.results.sweep_view import SweepView, TrialView
+
+COLOURS = {
+    "COMPLETE": "#2563eb",
+    "PRUNED": "#f59e0b",
+    "FAIL": "#dc2626",
+    "RUNNING": "#6b7280",
+    "WAITING": "#d1d5db",
+}
+"""A colour for each state."""
+
+BEST = "#059669"
+
+SHOWN = 1000
+"""Trials that a chart draws at most, the newest of them; the table has all."""
+
+UNITS = (("h", 3600), ("min", 60), ("s", 1))
+
+WIDE = 100.0
+"""From what ratio of the largest to the smallest value on an axis is logarithmic."""
+
+
+def history(sweep: SweepView) -> Iterator[str]:
+    """The value of each trial, and the best so far."""
+    for index, metric in enumerate(sweep.metrics):
+        trials = finite(sweep.complete, index)[-SHOWN:]
+        if not trials:
+            continue
+        values = [trial.values[index] for trial in trials]
+        x = Axis.of("trial", [trial.number for trial in trials])
+        plot = Plot(x, value_axis(metric, values))
+        if len(sweep.metrics) == 1:
+            so_far = list(accumulate(values, min if sweep.minimize[index] else max))
+            steps = list(zip((trial.number for trial in trials), so_far, strict=True))
+            corners = [
+                point
+                for before, after in pairwise(steps)
+                for point in (before, (after[0], before[1]))
+            ]
+            plot.line([*corners, steps[-1]], BEST, "best so far", 2)
+        for trial, value in zip(trials, values, strict=True):
+            best = trial.number in sweep.best
+            colour = BEST if best else COLOURS["COMPLETE"]
+            plot.dot((trial.number, value), colour, about(sweep, trial), 6 if best else 4)
+        yield plot.render()
+
+
+def intermediate(sweep: SweepView) -> Iterator[str]:
+    """What each trial reported, step by step."""
+    reported = {
+        trial.number: [(s, v) for s, v in sorted(steps.items()) if math.isfinite(v)]
+        for trial in sweep.trials[-SHOWN:]
+        if (steps := trial.frozen.intermediate_values)
+    }
+    points = [point for curve in reported.values() for point in curve]
+    if not points:
+        return
+    x = Axis.of("step", [step for step, _ in points])
+    plot = Plot(x, value_axis(sweep.metrics[0], [value for _, value in points]))
+    # What matters more is drawn over the rest.
+    for trial in sorted(sweep.trials, key=lambda t: (t.number in sweep.best, t.is_complete)):
+        if curve := reported.get(trial.number):
+            best = trial.number in sweep.best
+            colour = BEST if best else COLOURS[trial.state]
+            plot.line(curve, colour, about(sweep, trial), 3 if best else 1.2)
+            if trial.state == "PRUNED" or len(curve) == 1:
+                plot.dot(curve[-1], colour, about(sweep, trial), 3)
+    yield plot.render()
+
+
+def pareto(sweep: SweepView) -> Iterator[str]:
+    """Each pair of objectives; the trials of the front stand out."""
+    if not sweep.complete:
+        return
+    for first, second in combinations(range(len(sweep.metrics)), 2):
+        trials = [t for t in finite(sweep.complete, first) if math.isfinite(t.values[second])]
+        if not trials:
+            continue
+        x, y = (
+            value_axis(sweep.metrics[i], [trial.values[i] for trial in trials])
+            for i in (first, second)
+        )
+        plot = Plot(x, y, height=400)
+        oldest = trials[-SHOWN:][0].number
+        trials = [t for t in trials if t.number in sweep.best or t.number >= oldest]
+        if len(sweep.metrics) == 2:
+            front = {(t.values[0], t.values[1]) for t in trials if t.number in sweep.best}
+            plot.line(sorted(front), BEST, "Pareto front", 2)
+        for trial in sorted(trials, key=lambda t: t.number in sweep.best):
+            best = trial.number in sweep.best
+            point = (trial.values[first], trial.values[second])
+            colour = BEST if best else COLOURS["COMPLETE"]
+            plot.dot(point, colour, about(sweep, trial), 6 if best else 4)
+        yield plot.render()
+
+
+def timeline(sweep: SweepView) -> Iterator[str]:
+    """When each trial ran; a row is a slot, filled anew as soon as it is free."""
+    now = datetime.now()
+    spans = sorted(
+        (begun.timestamp(), (trial.frozen.datetime_complete or now).timestamp(), trial.number)
+        for trial in sweep.trials[-SHOWN:]
+        if (begun := trial.frozen.datetime_start) is not None
+    )
+    if not spans:
+        return
+    free_at: list[float] = []
+    slots: list[int] = []
+    for start, end, _ in spans:
+        slot = next((i for i, free in enumerate(free_at) if free <= start), len(free_at))
+        free_at[slot : slot + 1] = [end]
+        slots.append(slot)
+    zero, span_s = spans[0][0], max(free_at) - spans[0][0]
+    unit, unit_s = next(each for each in UNITS if span_s >= 3 * each[1] or each[1] == 1)
+    x = Axis.of(f"time since the start [{unit}]", [0, span_s / unit_s])
+    names = tuple(f"slot {slot}" for slot in reversed(range(len(free_at))))
+    plot = Plot(x, Axis("", choices=names), height=60 + 24 * len(names))
+    for (start, end, number_of), slot in zip(spans, slots, strict=True):
+        trial = sweep.trials[number_of]
+        ends = ((start - zero) / unit_s, (end - zero) / unit_s)
+        plot.bar(ends, f"slot {slot}", COLOURS[trial.state], about(sweep, trial))
+    yield plot.render()
+
+
+def about(sweep: SweepView, trial: TrialView) -> str:
+    """What the tooltip of a trial says."""
+    values = [
+        f"{metric} {number(value)}"
+        for metric, value in zip(sweep.metrics, trial.values, strict=False)
+    ]
+    params = [f"{name}={plain(value)}" for name, value in trial.params.items()]
+    return "\n".join([f"trial {trial.number} {trial.state}", *values, *params])
+
+
+def plain(value: object) -> str:
+    """The value of a parameter as people read it."""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def finite(trials: Sequence[TrialView], index: int) -> list[TrialView]:
+    """The trials whose value of an objective can be drawn."""
+    return [trial for trial in trials if math.isfinite(trial.values[index])]
+
+
+def value_axis(title: str, values: Sequence[float]) -> Axis:
+    """An axis for values of an objective, logarithmic where they lie far apart."""
+    low, high = min(values), max(values)
+    return Axis.of(title, values, log=low > 0 and high / low >= WIDE)

@@ -21,6 +21,7 @@ from explr.core.config import (
     MLflowConfig,
     ObjectiveConfig,
     OptunaConfig,
+    RayClusterConfig,
     TrackingConfig,
     TunerConfig,
 )
@@ -35,6 +36,7 @@ GROUPS = {
     "objective": (ObjectiveConfig,),
     "framework": (FrameworkConfig,),
     "tuner": (TunerConfig, OptunaConfig),
+    "tuner.ray": (RayClusterConfig,),
     "tracking": (TrackingConfig, MLflowConfig),
     "gpu": (GpuConfig,),
 }
@@ -84,7 +86,7 @@ def meanings_of(schema: type) -> dict[str, str]:
 
 def schema_rows() -> Iterator[str]:
     """The row that the page must hold for each key of the schema."""
-    composed = explr.compose(["tuner=optuna"])
+    composed = explr.compose(["tuner=ray"])
     for group, schemas in GROUPS.items():
         seen: set[str] = set()
         for schema in schemas:
@@ -99,7 +101,9 @@ def schema_rows() -> Iterator[str]:
 
 
 def options() -> list[Path]:
-    return sorted(path for path in CONF.rglob("*.yaml") if path.parent != CONF)
+    """Every option of the groups that a command line chooses from."""
+    inner = (CONF, CONF / "explr")
+    return sorted(path for path in CONF.rglob("*.yaml") if path.parent not in inner)
 
 
 def described(path: Path) -> tuple[str, str]:

@@ -73,7 +73,7 @@ def check_first_job(
         with _hydra_config(whole):
             check_folder(Path(whole.hydra.sweep.dir))
         with _hydra_config(first):
-            launcher = str(first.hydra.launcher._target_)
+            launcher = _launcher(whole)
             if launcher.endswith(".BasicLauncher"):
                 check(first)
             elif launcher.endswith(".LocalLauncher"):
@@ -83,6 +83,13 @@ def check_first_job(
             else:  # other machines may have devices and modules that this one lacks
                 ExplrConfig.from_composed(first)
     return tuned
+
+
+def _launcher(cfg: DictConfig) -> str:
+    """What launches the jobs; on a Ray of its own, a sweep's start as the local launcher's do."""
+    if cfg.tuner.name != "ray":
+        return str(cfg.hydra.launcher._target_)
+    return "" if cfg.tuner.ray.address else ".LocalLauncher"
 
 
 def _params(cfg: DictConfig) -> dict[Any, Any]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from explr.core.errors import MissingDependencyError, UsageError
+from explr.core.errors import ConfigError, MissingDependencyError, UsageError
+from explr.core.secrets import without_user_info
+from explr.runner.ray_guard import guarded
+from explr.tracking.home import is_local_store
 
 log = logging.getLogger("explr.sweep")
 
@@ -20,6 +25,11 @@ OBJECT_STORE_BYTES = 200 * 2**20
 
 LEFT_BEHIND = ["multirun", "outputs", ".git", ".venv", "mlruns", "__pycache__"]
 """What of the working directory is not sent to a cluster."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Hosts of a server that only this machine reaches."""
+
+TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 VARIABLES = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -52,6 +62,16 @@ class RaySettings:
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     init: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        given = {"cpus": self.cpus_per_trial, "gpus": self.gpus_per_trial or 0.0}
+        faults = [
+            f"tuner.ray.{name}_per_trial={number:g} is negative"
+            for name, number in given.items()
+            if number < 0
+        ]
+        if faults:
+            raise ConfigError(faults)
+
 
 @contextmanager
 def ray_cluster(settings: RaySettings, n_jobs: int) -> Iterator[Any]:
@@ -82,9 +102,23 @@ def ray_cluster(settings: RaySettings, n_jobs: int) -> Iterator[Any]:
             return
         _init(ray, settings, n_jobs)
         try:
-            yield ray
+            with guarded() if settings.address is None else nullcontext():
+                yield ray
         finally:
             ray.shutdown()
+
+
+def tracking_variables(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What of this process's environment says where runs are recorded.
+
+    Args:
+        nodes: nodes of the cluster, as `ray.nodes` has them; a folder of this machine's is left
+            out if there are others.
+    """
+    found = {k: v for k, v in os.environ.items() if k.startswith("EXPLR_") or k == TRACKING_URI}
+    if _other_machines(nodes):
+        found.pop("EXPLR_HOME", None)
+    return found
 
 
 def gpus_per_trial(settings: RaySettings, n_jobs: int, gpus: float) -> float:
@@ -94,12 +128,44 @@ def gpus_per_trial(settings: RaySettings, n_jobs: int, gpus: float) -> float:
         settings: what was asked for.
         n_jobs: trials at the same time.
         gpus: GPUs of the cluster.
+
+    Raises:
+        UsageError: more was asked for than there is; a cluster that was there may yet grow.
     """
     if settings.gpus_per_trial is not None:
+        if settings.address is None and settings.gpus_per_trial > gpus:
+            raise UsageError(
+                f"tuner.ray.gpus_per_trial={settings.gpus_per_trial:g}, but Ray finds {gpus:g} GPUs"
+            )
         return settings.gpus_per_trial
     if gpus >= n_jobs:
         return 1.0
     return 1 / math.ceil(n_jobs / gpus) if gpus else 0.0
+
+
+def warn_of_local_store(nodes: Sequence[Mapping[str, Any]], uri: str | None) -> None:
+    """Say so if trials may run where what they record cannot reach MLflow.
+
+    Args:
+        nodes: nodes of the cluster, as `ray.nodes` has them.
+        uri: tracking URI of the trials; None if they are not tracked.
+    """
+    others = _other_machines(nodes)
+    if others and uri is not None and _is_of_one_machine(uri):
+        log.warning(
+            "MLflow is at %s, which trials on %s cannot reach: set tracking.uri or "
+            "MLFLOW_TRACKING_URI to a server that they can",
+            without_user_info(uri),
+            ", ".join(sorted(others)),
+        )
+
+
+def _other_machines(nodes: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {node["NodeManagerHostname"] for node in nodes if node["Alive"]} - {socket.gethostname()}
+
+
+def _is_of_one_machine(uri: str) -> bool:
+    return is_local_store(uri) or urlsplit(uri).hostname in LOOPBACK or uri.startswith("file:")
 
 
 def _init(ray: Any, settings: RaySettings, n_jobs: int) -> None:
@@ -121,8 +187,7 @@ def _init(ray: Any, settings: RaySettings, n_jobs: int) -> None:
         }
     else:
         quiet["address"] = address
-        variables = {**VARIABLES, **_tracking(), **runtime_env.get("env_vars", {})}
-        runtime_env["env_vars"] = variables
+        runtime_env["env_vars"] = {**VARIABLES, **runtime_env.get("env_vars", {})}
         runtime_env.setdefault("working_dir", os.getcwd())
         runtime_env.setdefault("excludes", LEFT_BEHIND)
     if runtime_env:
@@ -138,12 +203,6 @@ def _init(ray: Any, settings: RaySettings, n_jobs: int) -> None:
     else:
         nodes = sum(node["Alive"] for node in ray.nodes())
         log.info("Ray: the cluster at %s with %d nodes, logs in %s", address, nodes, logs)
-
-
-def _tracking() -> dict[str, str]:
-    """Where MLflow is, for workers on other machines."""
-    name = "MLFLOW_TRACKING_URI"
-    return {name: os.environ[name]} if name in os.environ else {}
 
 
 @contextmanager

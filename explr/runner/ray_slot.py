@@ -109,7 +109,7 @@ class Slot:
         self._timed_out = False
         self._deaths: tuple[str, ...] = ()
         self._values: list[tuple[float, ...]] = []
-        self._seen: dict[int, list[float]] = {}
+        self._seen: dict[int, dict[int, float]] = {}
         self._channel = ChannelServer(self._take)
         try:
             self._pool = LocalPool(
@@ -220,11 +220,11 @@ class Slot:
         job, answers = self._job, self._answers
         if job is None or job.key != key:
             raise ExplrError("this trial is to end")
-        seen = self._seen.setdefault(step, [])
-        seen.append(value)
+        seen = self._seen.setdefault(step, {})
+        seen[job.replicate] = value
         if len(seen) < self._work.replicates:
             return False
-        self._reports.put(Report(step, statistics.fmean(seen), self._deaths))
+        self._reports.put(Report(step, statistics.fmean(seen.values()), self._deaths))
         self._wake.send_bytes(b".")
         return answers.get()
 
@@ -258,4 +258,3 @@ class Slot:
         if answer.value.state == "RUNNING":  # somebody else ended its process
             return replace(answer.value, state="FAIL", died=True)
         return answer.value
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,19 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from explr.core.errors import UsageError
+from explr.core.errors import ConfigError, UsageError
 from explr.launching.hydra_job import HydraTask
 from explr.launching.lease import divide
 from explr.runner.choose_executor import preload
-from explr.runner.ray_cluster import RaySettings, gpus_per_trial, ray_cluster
+from explr.runner.ray_cluster import (
+    RaySettings,
+    gpus_per_trial,
+    ray_cluster,
+    tracking_variables,
+    warn_of_local_store,
+)
 from explr.runner.ray_slot import Work
 from explr.runner.sweep import OptunaSweep
 from explr.runner.sweep_jobs import SweepJobs
 from explr.runner.sweep_session import SweepSession, SweepSettings, open_sweep
 from explr.runner.sweep_space import SweepSpace
-from explr.tracking.callback import OWN_TASK
+from explr.tracking.callback import OWN_TASK, MLflowCallback
+from explr.tracking.destination import Destination
 from explr.tuning.base import SweepResult
 from explr.tuning.failures import Failures
 from explr.utils.memory import memory_budget
@@ -35,6 +43,9 @@ if TYPE_CHECKING:
 
 FOLDER = "ray"
 """Folder of Ray Tune's own files within the sweep's."""
+
+KEPT_CHECKPOINTS = 3
+"""Copies of a trial's checkpoints that Ray keeps, with schedulers that pause trials."""
 
 MODES = {"minimize": "min", "maximize": "max"}
 """Directions in Ray's words."""
@@ -70,14 +81,26 @@ class RaySweep(OptunaSweep):
         with open_sweep(settings, self._config, self._context, space, arguments) as sweep:
             self._equip(sweep.study, space)
             with ray_cluster(self._ray, settings.n_jobs) as ray, sweep.recorded():
+                warn_of_local_store(ray.nodes(), self._store())
                 failures = self._fit(ray, sweep)
             return sweep.conclude(failures.first)
 
+    def _store(self) -> str | None:
+        """Tracking URI of the trials; None where nothing is tracked."""
+        for node in (OmegaConf.select(self._config, "hydra.callbacks") or {}).values():
+            if str(node.get("_target_", "")).endswith(f".{MLflowCallback.__name__}"):
+                return Destination(node.get("uri")).resolved_uri
+        return None
+
     def _pruner(self, node: Mapping[str, Any], space: SweepSpace) -> Any:
         """Ray schedules by itself where it can."""
-        from explr.tuning.ray_schedulers import rays_own
+        from explr.tuning.ray_schedulers import is_population, rays_own
 
         self._scheduler = rays_own(node, space.every) if node else None
+        if is_population(self._scheduler) and self._settings.limits.replicates > 1:
+            raise ConfigError(
+                ["tuner/pruner=pbt changes parameters within a training: set tuner.replicates=1"]
+            )
         return super()._pruner(node, space) if self._scheduler is None else None
 
     def _sampler(self, space: SweepSpace, begun: int) -> Any:
@@ -108,6 +131,7 @@ class RaySweep(OptunaSweep):
             live=int(limits.n_trials) if population else settings.n_jobs,
             suggest=self._suggest,
             on_start=sweep.folder.started,
+            on_change=sweep.folder.changed,
             on_end=sweep.folder.ended,
         )
         watch = Watch(search)
@@ -118,7 +142,12 @@ class RaySweep(OptunaSweep):
         gpus = gpus_per_trial(self._ray, settings.n_jobs, ray.cluster_resources().get("GPU", 0.0))
         trainable = ray.tune.with_resources(
             ray.tune.with_parameters(
-                TrialTrainable, work=self._work(sweep, gpus), ended=ended, prunes=not population
+                TrialTrainable,
+                cwd=os.getcwd(),
+                path=sys.path,
+                work=_pickled(self._work(sweep, gpus, tracking_variables(ray.nodes()))),
+                ended=ended,
+                prunes=not population,
             ),
             {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
         )
@@ -132,13 +161,13 @@ class RaySweep(OptunaSweep):
             raise search.verdict
         return search.failures
 
-    def _work(self, sweep: SweepSession, gpus: float) -> Work:
+    def _work(self, sweep: SweepSession, gpus: float, variables: Mapping[str, str]) -> Work:
         limits = self._settings.limits
         own = bool(getattr(self._task, OWN_TASK, False))
         budget_gb = memory_budget(self._config.gpu.memory_limit_gb).gb if own and gpus else 0.0
         (lease, *_) = divide(math.floor(1 / gpus) if 0 < gpus < 1 else 1, ["0"], budget_gb)
         on_cpu = own and self._config.gpu.device == "cpu"
-        work = Work(
+        return Work(
             task=HydraTask(self._config, self._context, self._task),
             job_of=partial(SweepJobs(self._config, sweep.space), lease=lease),
             folder=sweep.folder.path,
@@ -147,10 +176,8 @@ class RaySweep(OptunaSweep):
             replicates=limits.replicates,
             retries=limits.retries,
             trial_timeout_s=limits.trial_timeout_s,
-            environment={"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {},
+            environment={**variables, **({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})},
         )
-        _check_pickles(work)
-        return work
 
     def _tuner(self, tune: Any, folder: Path, trainable: Any, scheduler: Any, watch: Watch) -> Any:
         """Ray's tuner: the one that was interrupted in this folder, or a new one."""
@@ -180,7 +207,10 @@ class RaySweep(OptunaSweep):
                 callbacks=[watch],
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=settings.limits.retries),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                # Enough for a trial that is copied while the next one is being saved.
+                checkpoint_config=tune.CheckpointConfig(
+                    num_to_keep=KEPT_CHECKPOINTS, checkpoint_at_end=False
+                ),
             ),
         )
 
@@ -190,20 +220,32 @@ def _number(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def _check_pickles(work: Work) -> None:
-    """Make sure that the trials can travel to Ray's processes.
+def _pickled(work: Work) -> bytes:
+    """What the trials are made of, as it travels to Ray's processes.
 
     Raises:
         UsageError: naming what cannot.
     """
     try:
-        cloudpickle.dumps(work)
-    except Exception as error:
+        return bytes(cloudpickle.dumps(work))
+    except Exception as error:  # noqa: BLE001 - any object may refuse in a way of its own
         from ray.util import inspect_serializability
 
         with open(os.devnull, "w") as nowhere:
-            _, found = inspect_serializability(work.task.task, print_file=nowhere)
-        names = ", ".join(sorted(f"{one.name} in {one.parent}" for one in found)) or str(error)
+            _, found = inspect_serializability(_users_own(work.task.task), print_file=nowhere)
+        names = ", ".join(sorted({_name_of(one) for one in found})) or str(error)
         raise UsageError(
             f"the training function cannot be sent to other processes: {names} cannot be pickled"
         ) from None
+
+
+def _users_own(task: Any) -> Any:
+    """The function of the user's within a task, if it was given as such."""
+    return getattr(task, "keywords", {}).get("train_model") or task
+
+
+def _name_of(failure: Any) -> str:
+    """The variable that cannot be pickled, and what holds it; Ray names it anew since 2.60."""
+    path = getattr(failure, "path", None)
+    name = path[-1] if path else failure.name
+    return f"{name} in {getattr(failure.parent, '__qualname__', failure.parent)}"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
+import cloudpickle
 from ray.tune import Trainable
 
 from explr.core.errors import ExplrError
@@ -22,21 +25,37 @@ class TrialTrainable(Trainable):
     """Runs the trials that Ray gives to one actor."""
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], work: Work, ended: frozenset[int], prunes: bool
+        self,
+        config: dict[str, Any],
+        cwd: str,
+        path: list[str],
+        work: bytes,
+        ended: frozenset[int],
+        prunes: bool,
     ) -> None:
         """Take in the first trial.
 
         Args:
             config: parameters of the trial.
-            work: what all trials are made of.
+            cwd: working directory of the sweep, which is the trials' too where it exists.
+            path: where the sweep's own process looks for modules.
+            work: what all trials are made of, a `Work`, pickled by ourselves.
             ended: trials that had ended before Ray's last snapshot knew of it.
             prunes: a trial that Ray ends is pruned; otherwise it is to go on elsewhere.
         """
         end_with(os.getppid())  # Ray's own process, which ends with the sweep that started it
-        self._work, self._ended, self._prunes = work, ended, prunes
+        self._ended, self._prunes = ended, prunes
         self._slot: Slot | None = None
         self._last_step = -1
         self._begun = False
+        self._refused: str | None = None
+        if Path(cwd).is_dir():  # else Ray has unpacked the sweep's modules where this runs
+            os.chdir(cwd)
+        sys.path += [folder for folder in path if folder not in sys.path]
+        try:
+            self._work: Work = cloudpickle.loads(work)
+        except ImportError as error:
+            self._refused = f"the training function cannot be imported on {gethostname()}: {error}"
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take in the next trial: each has a process of its own, so that nothing is left over."""
@@ -48,6 +67,8 @@ class TrialTrainable(Trainable):
         """Let the trial go on until its next report, or its end."""
         if self._number in self._ended:
             return {"done": True}
+        if self._refused is not None:
+            return {"done": True, "refused": self._refused}
         try:
             if self._slot is None:
                 self._slot = Slot(self._work)
@@ -75,11 +96,21 @@ class TrialTrainable(Trainable):
         return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Copy the training's own checkpoints, for another trial to go on from."""
-        if self._slot is not None and self._slot.busy:
-            source = self._slot.folder / CHECKPOINTS
-            if source.is_dir():
-                shutil.copytree(source, Path(checkpoint_dir, CHECKPOINTS), dirs_exist_ok=True)
+        """Copy the training's own checkpoints, for another trial to go on from.
+
+        A training that saves none is refused at its next step: it would begin anew each time.
+        """
+        if self._slot is None or not self._slot.busy:
+            return
+        source = self._slot.folder / CHECKPOINTS
+        if source.is_dir() and any(source.iterdir()):
+            shutil.copytree(source, Path(checkpoint_dir, CHECKPOINTS), dirs_exist_ok=True)
+        else:
+            self._refused = (
+                "this pruner has trials go on from checkpoints, but the training had saved none by "
+                f"step {self._last_step}: call ctx.save_checkpoint in it, or choose another "
+                "tuner/pruner"
+            )
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Put another trial's checkpoints in place of this one's own."""

@@ -6,7 +6,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,12 @@ class SweepFolder:
 
     def started(self, job: Job) -> None:
         """Say that a job starts."""
-        values = " ".join(f"{name}={_short(value)}" for name, value in job.params.items())
         again = f" (attempt {job.attempt + 1})" if job.attempt else ""
-        log.info("trial %s starts%s: %s", _name(job), again, values)
+        log.info("trial %s starts%s: %s", _name(job), again, _values(job.params))
+
+    def changed(self, job: Job) -> None:
+        """Say that a job goes on with other parameters, as population based training has it."""
+        log.info("trial %s goes on with %s", _name(job), _values(job.params))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Say how a job ended; keep the traceback of one that failed."""
@@ -137,13 +140,13 @@ class SweepFolder:
         log.info("%d trials: %s", len(states), counts)
         best = results["best"]
         if best is not None:
-            values = " ".join(f"{name}={_short(value)}" for name, value in best["params"].items())
+            values = _values(best["params"])
             log.info("best: trial %d with %.6g: %s", best["number"], best["value"], values)
             log.info("to train it again: %s %s", program(), shlex.join(retrain))
         front = results.get("front", [])
         for trial in front[:SHOWN]:
             values = " ".join(f"{value:.6g}" for value in trial["value"])
-            params = " ".join(f"{name}={_short(value)}" for name, value in trial["params"].items())
+            params = _values(trial["params"])
             log.info("on the front: trial %d with %s: %s", trial["number"], values, params)
         if len(front) > SHOWN:
             log.info("on the front: %d more", len(front) - SHOWN)
@@ -161,6 +164,10 @@ def remembered_study(folder: Path) -> str | None:
 
 def _name(job: Job) -> str:
     return f"{job.trial}.{job.replicate}" if job.replicates > 1 else str(job.trial)
+
+
+def _values(params: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_short(value)}" for name, value in params.items())
 
 
 def _short(value: Any) -> str:

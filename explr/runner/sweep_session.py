@@ -12,6 +12,8 @@ from typing import Any
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from explr.core.errors import ExplrError
+from explr.results.report import REPORT, write_report
 from explr.runner.retrain import retrain_overrides
 from explr.runner.sweep_folder import SweepFolder, remembered_study
 from explr.runner.sweep_logging import steady_logging
@@ -140,6 +142,7 @@ class SweepSession:
         finally:
             self._results = self.folder.write_results()
             note_results(record, self._results)
+            self._report()
 
     def conclude(self, first_failure: Outcome | None) -> SweepResult:
         """Say what came out of a sweep that came to its end.
@@ -156,6 +159,17 @@ class SweepSession:
         if first_failure is not None and self.folder.fruitless:
             raise after_first(first_failure, "every trial failed")
         return SweepResult(self.folder.path, results["trials"], best, results.get("front", []))
+
+    def _report(self) -> None:
+        """Write the report; what the sweep has found is there without it."""
+        try:
+            write_report(self.folder.path, study=self.study.held)
+        except ExplrError as error:
+            log.error("there is no report: %s", error)
+        except Exception:
+            log.exception("the report of %s is not written", self.folder.shown)
+        else:
+            log.info("report: %s", self.folder.shown / REPORT)
 
 
 def study_name(settings: SweepSettings, path: Path) -> str:

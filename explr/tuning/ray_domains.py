@@ -1,4 +1,4 @@
-"""Ranges as Ray Tune's domains, for Ray's own search algorithms and for population based training."""
+"""Ranges as Ray Tune's domains, for its own search algorithms and population based training."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def _domain(space: SearchSpace, name: str) -> Any:
     elif range_.step is None:
         return tune.loguniform(range_.low, range_.high) if range_.log else _uniform(range_)
     count = round((range_.high - range_.low) / range_.step) + 1
-    return tune.choice([range_.low + i * range_.step for i in range(count)])
+    # The last one may exceed the range by a rounding error.
+    return tune.choice([min(range_.low + i * range_.step, range_.high) for i in range(count)])
 
 
 def _uniform(range_: Any) -> Any:
@@ -65,5 +66,6 @@ def _nearest(space: SearchSpace, name: str, value: Any) -> Any:
         return value
     value = min(max(value, range_.low), range_.high)
     if range_.step:
-        value = range_.low + round((value - range_.low) / range_.step) * range_.step
+        count = round((value - range_.low) / range_.step)
+        value = min(range_.low + count * range_.step, range_.high)
     return type(range_.low)(value)

@@ -32,7 +32,7 @@ class StudyScheduler(FIFOScheduler):
     """
 
     def __init__(self, search: StudySearch) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._search = search
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -79,7 +79,8 @@ def rays_own(node: Mapping[str, Any], space: SearchSpace) -> Any:
                 time_attr=STEP,
                 grace_period=given.get("n_warmup_steps", 0),
                 min_samples_required=max(1, given.get("n_startup_trials", 5)),
-                min_time_slice=math.inf,  # no trial is paused in favour of one that waits
+                # No trial is paused in favour of one that waits.
+                min_time_slice=math.inf,  # type: ignore[arg-type]
             )
     except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise ConfigError([f"tuner.pruner: {target}: {error}"]) from None

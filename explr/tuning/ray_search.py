@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from ray.tune.callback import Callback
+from ray.tune.experiment import Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
 from ray.tune.stopper import Stopper
@@ -26,9 +27,6 @@ from explr.tuning.base import Job, Outcome
 from explr.tuning.failures import Failures
 from explr.tuning.loop import Limits
 from explr.tuning.study import SpaceOf, Study
-
-if TYPE_CHECKING:
-    from ray.tune.experiment import Trial
 
 log = logging.getLogger("explr.sweep")
 
@@ -134,7 +132,8 @@ class StudySearch(SearchAlgorithm):
 
     def take_over(self, trials: list[Trial]) -> None:
         """Take note of trials that Ray has restored; the study's others follow them."""
-        restored = {int(trial.trial_id): trial for trial in trials if not trial.is_finished()}
+        ended = (Trial.TERMINATED, Trial.ERROR)
+        restored = {int(trial.trial_id): trial for trial in trials if trial.status not in ended}
         for number, params in list(self._left):
             if number in restored:
                 trial = restored[number]
@@ -147,10 +146,10 @@ class StudySearch(SearchAlgorithm):
             return None
         begun = self._next()
         if begun is None:
-            self.set_finished()
+            self.set_finished()  # type: ignore[no-untyped-call]
             return None
         number, params = begun
-        trial = _create_trial_from_spec(
+        trial: Trial = _create_trial_from_spec(
             {**self._spec, "config": {"params": params}},
             _make_parser(),
             evaluated_params=params,
@@ -253,7 +252,6 @@ class StudySearch(SearchAlgorithm):
             result["reason"],
             detail=result["detail"],
         )
-
 
     def _note_deaths(self, open_: _Open, result: Mapping[str, Any]) -> None:
         """Count the attempts that the slot has made since it last said so."""

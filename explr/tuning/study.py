@@ -16,6 +16,7 @@ from explr.tuning.storage import open_study
 from explr.tuning.study_checks import check_ranges, encoded_configurations
 
 if TYPE_CHECKING:
+    from optuna import Study as OptunaStudy
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
@@ -75,6 +76,11 @@ class Study:
     def name(self) -> str:
         """Name of the study."""
         return self._study.study_name
+
+    @property
+    def held(self) -> OptunaStudy:
+        """The study as Optuna holds it, to be looked at."""
+        return self._study
 
     @property
     def directions(self) -> list[str]:

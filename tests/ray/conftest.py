@@ -1,0 +1,45 @@
+"""One Ray for all tests that run in this process, and a workshop for those that run commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "sweep"))
+
+pytest.importorskip("ray.tune")
+
+from sweeping import Workshop
+
+
+@pytest.fixture(scope="package")
+def own_ray() -> Iterator[None]:
+    """A Ray that this process has joined, which its sweeps then use."""
+    import ray
+
+    ray.init(
+        address="local", num_cpus=6, include_dashboard=False, log_to_driver=False,
+        logging_level=logging.ERROR, object_store_memory=200 * 2**20,
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the test in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Workshop]:
+    """Runs sweeps in `tmp_path`."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    shop = Workshop(folder, {"EXPLR_HOME": str(tmp_path / "home")})
+    yield shop
+    shop.close()

@@ -1,0 +1,129 @@
+"""A cluster of two nodes that is there already: joined, used, and left as it was."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweeping import Workshop, wait_until
+
+pytestmark = pytest.mark.slow
+
+MORE = """
+
+def says_where(ctx):
+    start = ctx.load_checkpoint()
+    (ctx.output_dir / f"node-{os.environ['RAY_RAYLET_PID']}").touch()
+    for epoch in range(start[0] + 1 if start else 0, 4):
+        while epoch == 2 and not Path(ctx.output_dir.parent, "go").exists():
+            time.sleep(0.02)
+        ctx.report(epoch, val_loss=1.0)
+        ctx.save_checkpoint({"epoch": epoch}, step=epoch)
+    return float(ctx.hyperparameters["lr"])
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head and one more node, with room for two trials each."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "object_store_memory": 100 * 2**20},
+    )
+    yield cluster
+    cluster.shutdown()
+
+
+def nodes_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*/node-*")}
+
+
+def test_trials_run_on_both_nodes_and_go_on_when_one_is_killed(
+    shop: Workshop, cluster: Any
+) -> None:
+    with (shop.folder / "trainings.py").open("a") as file:
+        file.write(MORE)
+    other = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
+    cluster.wait_for_nodes()
+    sweep = shop.folder / "multirun" / "s"
+    driver = shop.start(
+        shop.explr(
+            "train_model=trainings:says_where", "tracking=off", "tuner=ray", "tuner/pruner=none",
+            f"tuner.ray.address={cluster.address}", "tuner.study_name=s", "-m", "lr=interval(0,1)",
+            "tuner.n_trials=6", "tuner.n_jobs=4",
+        )
+    )  # fmt: skip
+    wait_until(lambda: len(list(sweep.glob("*/checkpoints/*"))) >= 8 or driver.poll() is not None)
+    assert len(nodes_of(sweep)) == 2, shop.log()
+    cluster.remove_node(other, allow_graceful=False)
+    (sweep / "go").touch()
+    assert driver.wait(120) == 0, shop.log()
+    assert f"Ray: the cluster at {cluster.address} with 2 nodes" in shop.log()
+    trials = shop.results("multirun/s")["trials"]
+    assert [trial["state"] for trial in trials] == ["COMPLETE"] * 6
+    assert sorted({trial["attempts"] for trial in trials}) == [1, 2]
+    assert [trial["steps"] for trial in trials] == [4] * 6
+    assert cluster.head_node.live_processes()  # not ours to end
+
+
+def test_the_launcher_of_optunas_sweeps_on_the_cluster(shop: Workshop, cluster: Any) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    known = ",".join(f"{{lr: {lr}}}" for lr in (0.01, 0.02, 0.9))
+    done = shop.run(
+        [
+            *shop.app("lr=interval(0,1)", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1",
+                      f"hydra.sweeper.enqueue=[{known}]",
+                      "+hydra.sweeper.pruner.n_startup_trials=2",
+                      "+hydra.sweeper.pruner.n_warmup_steps=1"),
+            "hydra/launcher=ray", f"+hydra.launcher.ray.init.address='{cluster.address}'",
+        ]
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    assert shop.states() == ["COMPLETE", "COMPLETE", "PRUNED"]  # its reports reached the sweep
+    assert cluster.head_node.live_processes()
+
+
+def test_an_address_of_a_client_is_refused(shop: Workshop) -> None:
+    done = shop.run(
+        shop.explr(
+            "train_model=trainings:plain", "tracking=off", "tuner=ray", "-m", "lr=interval(0,1)",
+            "tuner.ray.address='ray://127.0.0.1:10001'", "tuner.n_trials=1",
+        )
+    )  # fmt: skip
+    assert done.returncode == 2, done
+    (line,) = done.stderr.splitlines()
+    assert "a sweep runs on a machine of the cluster itself" in line
+
+
+def test_what_other_machines_cannot_record_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    from socket import gethostname
+
+    from explr.runner.ray_cluster import tracking_variables, warn_of_local_store
+
+    here = {"NodeManagerHostname": gethostname(), "Alive": True}
+    there = {"NodeManagerHostname": "gpu-box-2", "Alive": True}
+    gone = {"NodeManagerHostname": "gpu-box-3", "Alive": False}
+    with caplog.at_level(logging.WARNING):
+        warn_of_local_store([here, gone], "sqlite:////home/me/mlflow.db")
+        warn_of_local_store([here, there], None)
+        warn_of_local_store([here, there], "https://mlflow.example.org")
+        assert caplog.messages == []
+        for uri in (
+            "sqlite:////home/me/mlflow.db",
+            "http://127.0.0.1:5000",
+            "file:///home/me/runs",
+        ):
+            warn_of_local_store([here, there, gone], uri)
+    assert caplog.messages == [
+        f"MLflow is at {uri}, which trials on gpu-box-2 cannot reach: set tracking.uri or "
+        "MLFLOW_TRACKING_URI to a server that they can"
+        for uri in ("sqlite:////home/me/mlflow.db", "http://127.0.0.1:5000", "file:///home/me/runs")
+    ]
+    assert tracking_variables([here])["EXPLR_HOME"] == os.environ["EXPLR_HOME"]
+    assert "EXPLR_HOME" not in tracking_variables([here, there])

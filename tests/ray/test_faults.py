@@ -1,0 +1,322 @@
+"""What can happen to a sweep on Ray and its trials; named after the rows of the faults."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sweeping import Workshop, runs, wait_until, workers_of
+
+pytestmark = pytest.mark.slow
+
+NAMES = [
+    "killed_in_an_epoch", "always_killed", "actor_killed", "exits", "prunes", "nan", "none",
+    "string", "too_many", "reports_none", "reports_nan", "no_gpu_memory", "no_host_memory",
+    "unpicklable", "data_loader",
+]  # fmt: skip
+
+MORE = f"""
+
+def actor_killed(ctx):
+    start = ctx.load_checkpoint()
+    if start is None:
+        ctx.report(0, val_loss=3.0)
+        ctx.save_checkpoint({{"epoch": 0}}, step=0)
+        actor = os.getppid()
+        while "ray::" not in Path(f"/proc/{{actor}}/cmdline").read_text():
+            status = Path(f"/proc/{{actor}}/status").read_text()
+            actor = int(status.partition("PPid:")[2].split()[0])
+        os.kill(actor, signal.SIGKILL)
+        time.sleep(600)
+    return float(start[0])
+
+
+def reports_none(ctx):
+    ctx.report(3, val_loss=None)
+
+
+def reports_nan(ctx):
+    ctx.report(3, val_loss=float("nan"))
+
+
+def closed(lock):
+    def train(ctx):
+        with lock:
+            return 1.0
+    return train
+
+
+import threading
+holds_a_lock = closed(threading.Lock())
+FAULTS = [{", ".join(NAMES)}]
+"""
+
+
+def ray_sweep(shop: Workshop, training: str, *arguments: str, tracking: str = "off") -> list[str]:
+    """A sweep on Ray, its study called `s`."""
+    return shop.explr(
+        f"train_model=trainings:{training}", f"tracking={tracking}", "tuner=ray",
+        "tuner/sampler=random", "tuner/pruner=none", "tuner.study_name=s", "-m",
+        "lr=interval(0,1)", *arguments,
+    )  # fmt: skip
+
+
+def workshop(folder: Path) -> Workshop:
+    shop = Workshop(folder, {"EXPLR_HOME": str(folder / "home")})
+    with (folder / "trainings.py").open("a") as file:
+        file.write(MORE)
+    return shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Workshop]:
+    shop = workshop(tmp_path)
+    yield shop
+    shop.close()
+
+
+def of_ray(shop: Workshop) -> list[psutil.Process]:
+    """Every process of Ray's, and of trials, that was started in the workshop's folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(shop.folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return [one for one in found if "companion" not in " ".join(line_of(one))]
+
+
+def line_of(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
+
+
+class Sweep:
+    """One sweep in which each trial has a fault of its own, done."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self.shop = shop
+        self.done = shop.run(
+            ray_sweep(
+                shop, "faulty", f"tuner.n_trials={len(NAMES)}", "tuner.n_jobs=2", "gpu=cpu",
+                "tuner.retries=2", tracking="mlflow",
+            ),
+            RAY_ADDRESS="192.0.2.1:6379",
+        )  # fmt: skip
+        assert (shop.folder / "multirun" / "s" / "results.json").exists(), self.done
+        self.trials = shop.results("multirun/s")["trials"]
+        shop.run(shop.explr("sync"))
+
+    def trial(self, name: str) -> dict[str, Any]:
+        trial = self.trials[NAMES.index(name)]
+        assert isinstance(trial, dict)
+        return trial
+
+    def runs(self) -> dict[str, str]:
+        """How MLflow says that the run of each trial ended."""
+        with sqlite3.connect(Path(self.shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
+            found = store.execute(
+                "select name, status from runs where run_uuid in (select run_uuid from tags "
+                "where key = 'explr.kind' and value = 'trial')"
+            ).fetchall()
+        store.close()
+        assert len(found) == len(NAMES)  # one each
+        return {NAMES[int(name)]: str(status) for name, status in found}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
+    shop = workshop(tmp_path_factory.mktemp("faults"))
+    yield Sweep(shop)
+    shop.close()
+
+
+def test_24_a_stray_address_is_no_cluster_to_join(sweep: Sweep) -> None:
+    assert sweep.done.returncode == 0, sweep.done
+    assert "Ray: one of its own on this machine, logs in /tmp/ray/session_" in sweep.done.stdout
+    assert len(sweep.trials) == len(NAMES)
+
+
+def test_no_process_of_rays_is_left(sweep: Sweep) -> None:
+    wait_until(lambda: of_ray(sweep.shop) == [])
+
+
+def test_the_terminal_is_explrs(sweep: Sweep) -> None:
+    assert "Traceback" not in sweep.done.stderr
+    lines = sweep.done.stdout.splitlines()
+    # Of an actor that was killed Ray tells by itself.
+    assert [line for line in lines if "][explr" not in line and "(raylet)" not in line] == []
+
+
+def test_02_a_worker_killed_in_an_epoch_goes_on_from_its_checkpoint(sweep: Sweep) -> None:
+    trial = sweep.trial("killed_in_an_epoch")
+    assert (trial["state"], trial["value"], trial["attempts"]) == ("COMPLETE", 0.25, 2)
+    epochs = Path(trial["dir"], "epochs").read_text().split()
+    assert epochs == ["0", "1", "2", "2", "3"]
+    assert "trial 0: killed by signal 9, tried again" in sweep.done.stdout
+    assert sweep.runs()["killed_in_an_epoch"] == "FINISHED"
+
+
+def test_02_a_worker_that_always_dies_is_given_up(sweep: Sweep) -> None:
+    trial = sweep.trial("always_killed")
+    assert (trial["state"], trial["attempts"]) == ("FAIL", 3)
+    assert trial["reason"] == "killed by signal 9"
+    assert sweep.runs()["always_killed"] == "KILLED"
+
+
+def test_23_a_killed_actor_costs_no_trial(sweep: Sweep) -> None:
+    trial = sweep.trial("actor_killed")
+    assert (trial["state"], trial["value"], trial["attempts"]) == ("COMPLETE", 0, 2)
+    assert sweep.runs()["actor_killed"] == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nan", "NaN"),
+        ("none", "None"),
+        ("string", "'0.5'"),
+        ("too_many", "list"),
+        ("reports_none", "metric val_loss must be a number, got NoneType None at step 3"),
+        ("reports_nan", "the objective is NaN at step 3"),
+        ("no_gpu_memory", "out of memory"),
+        ("no_host_memory", "out of memory"),
+        ("unpicklable", "Odd: odd"),
+        ("exits", "the training called exit(3)"),
+    ],
+)
+def test_05_15_25_26_what_cannot_go_well_fails_with_the_reason(
+    sweep: Sweep, name: str, words: str
+) -> None:
+    trial = sweep.trial(name)
+    assert (trial["state"], trial["attempts"], trial["value"]) == ("FAIL", 1, None)
+    assert words in trial["reason"]
+    assert sweep.runs()[name] == ("KILLED" if name == "exits" else "FAILED")
+
+
+def test_04_a_trial_that_prunes_itself_is_pruned(sweep: Sweep) -> None:
+    trial = sweep.trial("prunes")
+    assert (trial["state"], trial["value"], trial["steps"]) == ("PRUNED", 0.75, 1)
+    assert trial["reason"] == "by the training itself: hopeless"
+    assert sweep.runs()["prunes"] == "FINISHED"
+
+
+def test_16_data_loaders_may_have_workers(sweep: Sweep) -> None:
+    assert (sweep.trial("data_loader")["state"], sweep.trial("data_loader")["value"]) == (
+        "COMPLETE", 28,
+    )  # fmt: skip
+
+
+def test_06_every_trial_fails(shop: Workshop) -> None:
+    done = shop.run(ray_sweep(shop, "boom", "tuner.n_trials=2"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "every trial failed, the first with this"
+    assert done.stderr.count("Traceback") == 1
+    assert shop.states("multirun/s") == ["FAIL"] * 2
+
+
+def test_22_what_cannot_be_pickled_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    import explr
+    from explr.core.errors import UsageError
+
+    monkeypatch.chdir(tmp_path)
+    my_lock = threading.Lock()
+
+    def train(ctx: explr.TrainingContext) -> float:
+        with my_lock:
+            return 1.0
+
+    with pytest.raises(UsageError, match=r"cannot be sent to other processes: my_lock in .*train"):
+        explr.tune(["tuner=ray", "tracking=off", "lr=interval(0,1)"], train, n_trials=1)
+
+
+def test_a_training_that_is_not_there(shop: Workshop) -> None:
+    done = shop.run(ray_sweep(shop, "no_such", "tuner.n_trials=2"))
+    assert done.returncode == 2
+    assert "no_such" in done.stderr
+    assert "Traceback" not in done.stderr
+    wait_until(lambda: of_ray(shop) == [])
+
+
+def test_03_a_killed_driver_takes_its_workers_along_and_is_gone_on_with(shop: Workshop) -> None:
+    command = ray_sweep(
+        shop, "waits", "tuner.n_trials=4", "tuner.n_jobs=2", tracking="mlflow"
+    )  # fmt: skip
+    driver = shop.start(command)
+    wait_until(lambda: len([*shop.folder.rglob("started-*")]) == 2)
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: of_ray(shop) == [])
+    (shop.folder / "go").touch()
+    done = shop.run(shop.explr("resume", "--last"))
+    assert done.returncode == 0, done
+    trials = shop.results("multirun/s")["trials"]
+    assert [trial["state"] for trial in trials] == ["COMPLETE"] * 4
+    assert [trial["attempts"] for trial in trials] == [2, 2, 1, 1]
+    assert len({trial["params"]["lr"] for trial in trials}) == 4
+    assert len({trial["dir"] for trial in trials}) == 4
+    again = shop.run(shop.explr("resume", "multirun/s"))
+    assert again.returncode == 0, again
+    assert " starts" not in again.stdout
+    shop.run(shop.explr("sync"))
+    with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
+        status = [row[0] for row in store.execute("select status from runs")]
+        counts = store.execute(
+            "select count(*) from metrics where key = 'objective' group by run_uuid"
+        ).fetchall()
+    store.close()
+    assert status == ["FINISHED"] * 5  # the sweep's and one for each trial
+    assert counts == [(1,)] * 4
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+def test_17_ctrl_c(shop: Workshop, times: int) -> None:
+    training = "waits" if times == 1 else "hangs"
+    driver = shop.start(ray_sweep(shop, training, "tuner.n_trials=4", "tuner.n_jobs=2"))
+    wait_until(lambda: shop.log().count(" starts") == 2)
+    if times == 1:
+        wait_until(lambda: len([*shop.folder.rglob("started-*")]) == 2)
+    family = workers_of(driver.pid)
+    for _ in range(times):
+        driver.send_signal(signal.SIGINT)
+    assert driver.wait(60) == 130
+    wait_until(lambda: not any(runs(one) for one in family))
+    wait_until(lambda: of_ray(shop) == [])
+    if times == 1:
+        assert "to go on: explr resume multirun/s" in shop.log()
+    assert "Traceback" not in shop.log()
+    assert shop.states("multirun/s") == ["RUNNING"] * 2
+
+
+def test_27_an_error_in_a_callback_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk that fills up is the sweep's end, and is not Ray's to swallow."""
+    import explr
+    from explr.core.errors import ExplrError
+    from explr.runner.sweep_folder import SweepFolder
+
+    def full(*arguments: object) -> None:
+        raise ExplrError("no space left at /somewhere")
+
+    def train(ctx: explr.TrainingContext) -> float:
+        return 1.0
+
+    monkeypatch.chdir(tmp_path)
+    hooks: dict[str, Callable[..., None]] = {"started": full}
+    for name, hook in hooks.items():
+        monkeypatch.setattr(SweepFolder, name, hook)
+    with pytest.raises(ExplrError, match="no space left at /somewhere"):
+        explr.tune(["tuner=ray", "tracking=off", "lr=interval(0,1)"], train, n_trials=2)
+    assert os.listdir(tmp_path / "multirun")

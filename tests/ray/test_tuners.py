@@ -1,0 +1,220 @@
+"""What every tuner promises, whichever runs the trials: one suite for all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import explr
+from explr import TrainingContext, TrainingResult, TrialPruned
+from explr.core.errors import ConfigError, SweepError
+from explr.tuning import OptunaTuner, RayTuneTuner, SearchSpaceBuilder
+from explr.tuning.base import SweepResult
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray", "elsewhere")]
+
+AWKWARD = [None, "null", True, 1, 1.5, "it's", 'say "so"', "a,b", "{z}", "k=v", [1, None], "${lr}"]
+
+Tune = Callable[..., SweepResult]
+
+
+@pytest.fixture(params=[OptunaTuner, RayTuneTuner], ids=["optuna", "ray"])
+def tune(request: pytest.FixtureRequest) -> Tune:
+    """Searches with one of the tuners: `tune(train_model, search_space, n_trials, …)`."""
+
+    def search(
+        train_model: Any,
+        space: dict[str, Any],
+        n_trials: int = 4,
+        n_jobs: int = 1,
+        overrides: tuple[str, ...] = (),
+        **options: Any,
+    ) -> SweepResult:
+        options = {"sampler": "random", "pruner": "none", **options}
+        overrides = ("tracking=off", *overrides)
+        tuner = request.param(n_trials, n_jobs, overrides=overrides, **options)
+        found = tuner.optimize(train_model, space)
+        assert isinstance(found, SweepResult)
+        return found
+
+    return search
+
+
+def plain(ctx: TrainingContext) -> float:
+    return float(ctx.hyperparameters["lr"])
+
+
+def kept(ctx: TrainingContext) -> float:
+    (ctx.output_dir / "seen").write_text(repr(ctx.hyperparameters))
+    return 1.0
+
+
+def test_a_sweep_and_how_it_goes_on(tune: Tune, tmp_path: Path) -> None:
+    ranges = (
+        SearchSpaceBuilder()
+        .interval("lr", 1e-4, 1e-1, log=True)
+        .integer("width", 2, 5)
+        .choice("word", AWKWARD)
+        .build()
+    )
+    settings = {"study_name": "s", "enqueue": [{"lr": 0.01, "word": AWKWARD[0]}, {"width": 5}]}
+    swept = tune(kept, {**ranges, "epochs": 7}, 5, 2, settings=settings)
+    assert [trial["number"] for trial in swept.trials] == [*range(5)]
+    assert {trial["state"] for trial in swept.trials} == {"COMPLETE"}
+    assert swept.folder == tmp_path / "multirun" / "s"
+    assert (swept.trials[0]["params"]["lr"], swept.trials[0]["params"]["word"]) == (0.01, None)
+    assert swept.trials[1]["params"]["width"] == 5
+    for trial in swept.trials:
+        seen = eval(Path(trial["dir"], "seen").read_text())
+        assert {name: seen[name] for name in trial["params"]} == trial["params"]
+        assert seen["epochs"] == 7
+        assert 1e-4 <= seen["lr"] <= 1e-1
+        assert seen["width"] in range(2, 6)
+        assert seen["word"] in AWKWARD
+        assert Path(trial["dir"], ".hydra", "config.yaml").exists()
+    again = tune(kept, ranges, 6, settings=settings)  # the total, not an addition
+    assert [trial["number"] for trial in again.trials] == [*range(6)]
+    assert again.trials[:5] == [*swept.trials]
+    assert len({trial["params"]["lr"] for trial in again.trials}) == 6
+
+
+def test_a_swept_group_brings_the_ranges_of_what_is_chosen(tune: Tune, tmp_path: Path) -> None:
+    group = tmp_path / "conf" / "optimizer"
+    group.mkdir(parents=True)
+    (group / "sgd.yaml").write_text(
+        "# @package _global_\nmomentum: 0.5\n"
+        "search_space: {momentum: 'interval(0, 0.9)', lr: 'interval(0, 1)'}\n"
+    )
+    (group / "adam.yaml").write_text(
+        "# @package _global_\nbeta: 0.5\n"
+        "search_space: {beta: 'interval(0.8, 0.9)', lr: 'interval(2, 3)'}\n"
+    )
+    swept = tune(
+        kept, {}, 6,
+        overrides=("+optimizer=choice(sgd,adam)", "tuner.enqueue=[{optimizer: adam, beta: 0.85}]"),
+    )  # fmt: skip
+    assert swept.trials[0]["params"]["beta"] == 0.85
+    assert {trial["params"]["optimizer"] for trial in swept.trials} == {"sgd", "adam"}
+    for trial in swept.trials:
+        seen = eval(Path(trial["dir"], "seen").read_text())
+        sgd = trial["params"]["optimizer"] == "sgd"
+        assert set(trial["params"]) == {"optimizer", "lr", "momentum" if sgd else "beta"}
+        assert ("beta" in seen, "momentum" in seen) == (not sgd, sgd)
+        assert seen["lr"] <= 1 if sgd else seen["lr"] >= 2
+
+
+def test_a_grid_ends_by_itself(tune: Tune) -> None:
+    swept = tune(plain, {"lr": "0.25,0.5,0.75", "width": "1,2"}, 50, 2, sampler="grid")
+    found = sorted((t["params"]["lr"], t["params"]["width"]) for t in swept.trials)
+    assert found == [(lr, width) for lr in (0.25, 0.5, 0.75) for width in (1, 2)]
+
+
+def test_several_objectives(tune: Tune) -> None:
+    def both(ctx: TrainingContext) -> TrainingResult:
+        lr = ctx.hyperparameters["lr"]
+        return TrainingResult(lr, metrics={"accuracy": lr / 2})
+
+    settings = {
+        "objective.metric": ["val_loss", "accuracy"],
+        "objective.direction": ["minimize", "minimize"],
+    }
+    swept = tune(both, {"lr": "interval(0, 1)"}, 3, settings=settings, pruner=None)
+    assert swept.best is None
+    (best,) = swept.front
+    assert best["value"] == [best["params"]["lr"], best["params"]["lr"] / 2]
+    assert best["value"][0] == min(trial["value"][0] for trial in swept.trials)
+    with pytest.raises(ConfigError, match="pruning needs one objective"):
+        tune(both, {"lr": "interval(0, 1)"}, 3, settings=settings, pruner="median")
+
+
+def test_the_largest_is_best_where_the_objective_is_maximized(tune: Tune) -> None:
+    swept = tune(
+        plain, {"lr": "1,2,3"}, 3, sampler="grid", overrides=("objective.direction=maximize",)
+    )
+    assert swept.best is not None
+    assert swept.best["value"] == 3
+
+
+def test_replicates_are_trained_with_seeds_of_their_own(tune: Tune) -> None:
+    def seeded(ctx: TrainingContext) -> float:
+        ctx.report(0, val_loss=float(ctx.seed or 0))
+        return float(ctx.seed or 0)
+
+    swept = tune(
+        seeded, {"lr": "interval(0, 1)"}, 2, settings={"replicates": 3}, overrides=("seed=7",)
+    )
+    assert [trial["value"] for trial in swept.trials] == [8.0, 8.0]
+    assert [trial["steps"] for trial in swept.trials] == [1, 1]
+
+
+def test_a_trial_that_fails_or_prunes_itself_does_not_end_the_sweep(tune: Tune) -> None:
+    def moody(ctx: TrainingContext) -> float:
+        if ctx.trial_number == 0:
+            raise TrialPruned("hopeless")
+        if ctx.trial_number == 1:
+            raise ZeroDivisionError("no luck")
+        return 1.0
+
+    swept = tune(moody, {"lr": "interval(0, 1)"}, 3)
+    assert [trial["state"] for trial in swept.trials] == ["PRUNED", "FAIL", "COMPLETE"]
+    assert swept.trials[1]["reason"] == "ZeroDivisionError: no luck"
+    assert "no luck" in Path(swept.trials[1]["dir"], "traceback.txt").read_text()
+
+
+def test_too_many_failures_end_the_sweep(tune: Tune) -> None:
+    def failing(ctx: TrainingContext) -> float:
+        raise ZeroDivisionError(f"no luck in {ctx.trial_number}")
+
+    with pytest.raises(SweepError, match="no luck in 0") as caught:
+        tune(failing, {"lr": "interval(0, 1)"}, 50, settings={"max_failure_rate": 0.5})
+    assert "5 of 5 trials failed, more than tuner.max_failure_rate=0.5 allows" in str(caught.value)
+
+
+def test_no_trial_begins_after_the_sweeps_own_time(tune: Tune) -> None:
+    def slow(ctx: TrainingContext) -> float:
+        time.sleep(0.5)
+        return 1.0
+
+    swept = tune(slow, {"lr": "interval(0, 1)"}, 50, settings={"timeout_s": 0.2})
+    assert 1 <= len(swept.trials) < 50
+    assert {trial["state"] for trial in swept.trials} == {"COMPLETE"}
+
+
+def test_a_training_that_hangs_is_ended(tune: Tune) -> None:
+    def hangs(ctx: TrainingContext) -> float:
+        if ctx.trial_number == 0:
+            time.sleep(600)
+        return 1.0
+
+    swept = tune(hangs, {"lr": "interval(0, 1)"}, 2, settings={"trial_timeout_s": 1})
+    assert [trial["state"] for trial in swept.trials] == ["FAIL", "COMPLETE"]
+    assert swept.trials[0]["reason"] == "timeout after 1 s"
+
+
+def test_as_many_trials_at_the_same_time_as_are_asked_for(tune: Tune, tmp_path: Path) -> None:
+    def meets(ctx: TrainingContext) -> float:
+        folder = Path(ctx.output_dir).parent
+        (folder / f"here-{ctx.trial_number}").touch()
+        deadline = time.monotonic() + 60
+        while len(list(folder.glob("here-*"))) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return 1.0
+
+    swept = tune(meets, {"lr": "interval(0, 1)"}, 3, 3)
+    assert {trial["state"] for trial in swept.trials} == {"COMPLETE"}
+
+
+def test_the_same_seed_brings_the_same_parameters(tune: Tune) -> None:
+    space = {"lr": "interval(0, 1)", "width": "int(interval(1, 99))"}
+    one, two = [tune(plain, space, 3, overrides=("seed=3",)) for _ in range(2)]
+    assert [t["params"] for t in one.trials] == [t["params"] for t in two.trials]
+    assert one.folder != two.folder
+
+
+def test_the_public_names() -> None:
+    assert explr.tuning.RayTuneTuner is RayTuneTuner  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ def read_settings() -> dict[str, Any]:
     path = settings_path()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a folder that is none is told by who writes
         return {}
     except (OSError, ValueError) as error:
         raise UsageError(f"the settings in {path} cannot be read: {error}") from None

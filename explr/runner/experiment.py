@@ -154,9 +154,7 @@ def run_training(
         deterministic=config.framework.deterministic,
         threads=config.framework.threads,
         device=prepared.device,
-        memory_limit_gb=memory_budget(
-            config.gpu.memory_limit_gb, on_cpu=prepared.device == "cpu"
-        ).gb,
+        memory_limit_gb=memory_budget(config.gpu.memory_limit_gb).gb,
     )
     begin = time.monotonic()
     with _recorded(prepared, params, cfg, folder, first_files, last_files) as (tracker, tracked):

@@ -49,7 +49,7 @@ class MemoryBudget:
         return f"{amount} ({self.source})"
 
 
-def memory_budget(configured: float | None = None, on_cpu: bool = False) -> MemoryBudget:
+def memory_budget(configured: float | None = None) -> MemoryBudget:
     """The memory budget in force.
 
     The configuration goes before `EXPLR_GPU_MEMORY_GB`, that before the user's own default, and
@@ -57,7 +57,6 @@ def memory_budget(configured: float | None = None, on_cpu: bool = False) -> Memo
 
     Args:
         configured: GiB that a configuration sets, 0 for none; None leaves it open.
-        on_cpu: nothing will train on a GPU, so that the default need not ask the driver.
 
     Raises:
         UsageError: a limit is no number or negative.
@@ -71,7 +70,7 @@ def memory_budget(configured: float | None = None, on_cpu: bool = False) -> Memo
     own = read_settings().get(SETTING)
     if own is not None:
         return _checked(own, SETTING, f"your default in {settings_path()}")
-    cards = [] if on_cpu else _known_cards()
+    cards = _known_cards()
     smallest = min(cards, default=math.inf) * CARD_SHARE
     if smallest < DEFAULT_MEMORY_GB:
         return MemoryBudget(round(smallest, 2), f"{CARD_SHARE:.0%} of the smallest card")

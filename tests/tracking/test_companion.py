@@ -284,8 +284,8 @@ def test_one_companion_ships_and_the_others_stand_by(
 def test_a_companion_that_cannot_work_costs_nothing_but_the_mirror(
     store: Any, kit: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "broken" / "psutil").mkdir(parents=True)
-    (tmp_path / "broken" / "psutil" / "__init__.py").write_text("raise RuntimeError('broken')")
+    (tmp_path / "broken" / "filelock").mkdir(parents=True)
+    (tmp_path / "broken" / "filelock" / "__init__.py").write_text("raise RuntimeError('broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     (home / "mirror.log").unlink(missing_ok=True)
     ensure_companion(store.uri + "?broken", serve=False, port=5000)

@@ -30,13 +30,13 @@ class Child:
 
     Args:
         set_up: how it warms up, and how it runs a job.
-        inherited: connection of the server's that it must not keep open.
+        close: closes what it inherits and must not keep open.
 
     Raises:
         OSError: no memory or no process is left.
     """
 
-    def __init__(self, set_up: SetUp, inherited: Connection) -> None:
+    def __init__(self, set_up: SetUp, close: Callable[[], None]) -> None:
         server = os.getpid()
         theirs, self._pipe = Pipe(duplex=False)
         # What asks the child to end before its job has begun is kept until it has.
@@ -45,7 +45,7 @@ class Child:
             self.pid = os.fork()
             if self.pid == 0:
                 self._pipe.close()
-                inherited.close()
+                close()
                 _live(set_up, theirs, server)
         except OSError:
             self._pipe.close()

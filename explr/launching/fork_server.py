@@ -1,8 +1,9 @@
 """The process that jobs are forked from, and the guard over them.
 
 It has imported the framework, so that a job starts in milliseconds. It has forked no thread and
-touched no GPU. Each job leads a session of its own; when the controller is gone, killed or not,
-the server ends every such session and then itself, so that no job outlives its controller.
+touched no GPU. Each job leads a session of its own; when its controller is gone, killed or not,
+the server ends every such session, and with the last controller itself, so that no job outlives
+its controller.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import gc
 import importlib
 import os
 import signal
+import socket
 import sys
 import traceback
 from contextlib import suppress
@@ -19,28 +21,30 @@ from multiprocessing.connection import Connection, wait
 from explr.core.errors import ExplrError
 from explr.launching.child import Child, signal_session
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started
+from explr.launching.peer import same_user
 
 
 class ForkServer:
     """Forks jobs on demand and tells when they end.
 
     Args:
-        controller: connection to the controller.
+        controller: connection to the controller that started this process.
         set_up: what the jobs have in common.
+        door: listening socket for other controllers; None if there are none.
     """
 
-    def __init__(self, controller: Connection, set_up: SetUp) -> None:
-        self._controller = controller
+    def __init__(
+        self, controller: Connection, set_up: SetUp, door: socket.socket | None = None
+    ) -> None:
+        self._controllers = [controller]
         self._set_up = set_up
-        self._jobs: dict[int, Child] = {}
+        self._door = door
+        self._jobs: dict[tuple[Connection, int], Child] = {}
         self._spare: Child | None = None
+        self._used_gpu = False
 
     def serve(self) -> None:
-        """Work until the controller is gone.
-
-        Raises:
-            EOFError, ConnectionError: the controller has closed the connection, or has ended.
-        """
+        """Work until all controllers are gone."""
         wake, notify = os.pipe()
         os.set_blocking(notify, False)
         os.set_blocking(wake, False)
@@ -50,19 +54,23 @@ class ForkServer:
             if not self._prepare():
                 return
             self._fork_ahead()
-            while True:
-                ready = wait([self._controller, wake])
+            door = [self._door] if self._door else []
+            while self._controllers:
+                ready = wait([*self._controllers, wake, *door])
                 if wake in ready:
                     os.read(wake, 4096)
                 self._reap()
-                if self._controller in ready:
-                    self._take(self._controller.recv())
+                if self._door in ready:
+                    self._admit()
+                for controller in [one for one in self._controllers if one in ready]:
+                    self._serve(controller)
         finally:
             for child in [*self._jobs.values(), *([self._spare] if self._spare else [])]:
                 child.signal(signal.SIGKILL)
 
     def _prepare(self) -> bool:
         """Do what the jobs need not do each, and tell the controller; whether all went well."""
+        (controller,) = self._controllers
         for name in self._set_up.preload:
             try:
                 importlib.import_module(name)
@@ -71,38 +79,68 @@ class ForkServer:
         try:
             self._set_up.prepare()
         except ExplrError as error:
-            self._controller.send(error)
+            _tell(controller, error)
             return False
         gc.collect()
         gc.freeze()  # a collection in a job would copy every page that it looks at
-        self._controller.send(_cuda_is_initialized())
+        self._used_gpu = _cuda_is_initialized()
+        _tell(controller, self._used_gpu)
         return True
 
-    def _take(self, message: Start | Signal) -> None:
-        if isinstance(message, Start):
-            self._start(message)
-            return
-        if message.key in self._jobs:
-            self._jobs[message.key].signal(message.number)
+    def _admit(self) -> None:
+        """Take in another controller of the same user."""
+        assert self._door is not None
+        peer, _ = self._door.accept()
+        with peer:
+            if not same_user(peer):
+                return
+            controller = Connection(peer.detach())
+        self._controllers.append(controller)
+        _tell(controller, self._used_gpu)
 
-    def _start(self, job: Start) -> None:
+    def _serve(self, controller: Connection) -> None:
+        """Take one message of a controller's; one that is gone takes its jobs with it."""
+        try:
+            message = controller.recv()
+        except (EOFError, ConnectionError):
+            self._controllers.remove(controller)
+            controller.close()
+            for (owner, _), child in self._jobs.items():
+                if owner is controller:
+                    child.signal(signal.SIGKILL)
+            return
+        if isinstance(message, Start):
+            self._start(controller, message)
+            return
+        assert isinstance(message, Signal)
+        if (controller, message.key) in self._jobs:
+            self._jobs[controller, message.key].signal(message.number)
+
+    def _start(self, controller: Connection, job: Start) -> None:
         child, self._spare = self._spare, None
         try:
             if child is None or not child.take(job):
-                child = Child(self._set_up, self._controller)
+                child = Child(self._set_up, self._close)
                 child.take(job)  # if it is gone already, that is how the job ended
         except OSError:  # no memory or no process left; the other jobs go on
             traceback.print_exc()
-            self._controller.send(Ended(job.key, 1))
+            _tell(controller, Ended(job.key, 1))
             return
-        self._jobs[job.key] = child
-        self._controller.send(Started(job.key, child.pid))
+        self._jobs[controller, job.key] = child
+        _tell(controller, Started(job.key, child.pid))
         self._fork_ahead()
 
     def _fork_ahead(self) -> None:
         """Have a child wait for the job that comes next."""
         with suppress(OSError):  # it is told when a job comes and there is still no process
-            self._spare = Child(self._set_up, self._controller)
+            self._spare = Child(self._set_up, self._close)
+
+    def _close(self) -> None:
+        """Close in a job's process what is the server's alone."""
+        for controller in self._controllers:
+            controller.close()
+        if self._door is not None:
+            self._door.close()
 
     def _reap(self) -> None:
         while self._jobs or self._spare:
@@ -111,13 +149,20 @@ class ForkServer:
                 return
             if self._spare is not None and pid == self._spare.pid:
                 self._spare = None
-            key = next((key for key, child in self._jobs.items() if child.pid == pid), None)
-            if key is None:  # a helper that an imported module started
+            job = next((job for job, child in self._jobs.items() if child.pid == pid), None)
+            if job is None:  # a helper that an imported module started
                 continue
-            del self._jobs[key]
+            del self._jobs[job]
             # What the job left running in its session, DataLoader workers for one, ends with it.
             signal_session(pid, signal.SIGKILL)
-            self._controller.send(Ended(key, os.waitstatus_to_exitcode(status)))
+            controller, key = job
+            _tell(controller, Ended(key, os.waitstatus_to_exitcode(status)))
+
+
+def _tell(controller: Connection, message: object) -> None:
+    """Send a message; that a controller is gone is seen when its next one does not come."""
+    with suppress(OSError):
+        controller.send(message)
 
 
 def _cuda_is_initialized() -> bool:
@@ -127,12 +172,22 @@ def _cuda_is_initialized() -> bool:
 
 
 def main() -> None:
-    """Serve the controller on the inherited descriptor that the first argument names."""
+    """Serve the controller on the inherited descriptor that the first argument names.
+
+    A second one names the socket on which other controllers come. Then the process is nobody's
+    child: Ray, for one, ends the children of an actor together with it.
+    """
+    if sys.argv[2:] and os.fork():
+        os._exit(0)
     # Ctrl-C reaches the whole terminal; what becomes of the jobs is the controller's to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     controller = Connection(int(sys.argv[1]))
-    with suppress(EOFError, ConnectionError):  # the controller is gone, and all that ran for it
+    door = socket.socket(fileno=int(sys.argv[2])) if sys.argv[2:] else None
+    try:
         # Before anything that may have to be found on the path; a job records the command it is of.
         sys.path[:], sys.argv[:] = controller.recv()
-        ForkServer(controller, controller.recv()).serve()
+        set_up = controller.recv()
+    except (EOFError, ConnectionError):  # the controller is gone already
+        return
+    ForkServer(controller, set_up, door).serve()

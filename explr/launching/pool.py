@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import PathFinder
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,6 +22,7 @@ import cloudpickle
 from explr.core.errors import ExplrError
 from explr.launching.child import signal_session
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started
+from explr.launching.server import link_server
 
 GRACE_S = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -74,6 +74,9 @@ class LocalPool:
         preload: modules to import before the first job is forked.
         prepare: called before the first job is forked, after the imports.
         warm_up: called in each job's process ahead of its job; it leaves nothing behind.
+        shared: name under which pools of one user, in any process of this machine, share the
+            process that their jobs are forked from; they give the same `run`, `preload`, `prepare`
+            and `warm_up`. None: this pool has its own.
 
     Raises:
         ExplrError: the process that jobs are forked from does not start, or `prepare` raised it.
@@ -85,51 +88,28 @@ class LocalPool:
         preload: list[str],
         prepare: Callable[[], None] = lambda: None,
         warm_up: Callable[[], None] = lambda: None,
+        shared: str | None = None,
     ) -> None:
-        self._set_up = SetUp(preload, prepare, warm_up, run)
+        self._link_server = partial(link_server, SetUp(preload, prepare, warm_up, run), shared)
         self._answers = tempfile.TemporaryDirectory(prefix="explr-")
         self._running: dict[int, float | None] = {}
         self._pids: dict[int, int] = {}
         self._lost: list[Answer] = []
         try:
-            self._connection, self._process = self._spawn(self._set_up)
+            self._server = self._link_server()
         except BaseException:
             self._answers.cleanup()
             raise
-
-    def _spawn(self, set_up: SetUp) -> tuple[Connection, subprocess.Popen[bytes]]:
-        ours, theirs = socket.socketpair()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "explr.launching", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        theirs.close()
-        connection = Connection(ours.detach())
-        connection.send((sys.path, sys.argv))
-        connection.send_bytes(cloudpickle.dumps(set_up))
-        try:
-            answer = connection.recv()
-        except (EOFError, OSError):
-            connection.close()
-            code = process.wait()
-            raise ExplrError(f"the process that jobs start from ended with code {code}") from None
-        if isinstance(answer, ExplrError):
-            connection.close()
-            process.wait()
-            raise answer
-        if answer and set_up.preload:
-            # A module of the user's used the GPU when it was imported; no fork could use it then.
-            connection.close()
-            process.wait()
-            return self._spawn(replace(set_up, preload=[]))
-        return connection, process
 
     @property
     def running(self) -> set[int]:
         """Keys of the jobs that run."""
         return set(self._running)
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """The process of each job that runs, as far as it is known yet."""
+        return dict(self._pids)
 
     def start(
         self,
@@ -184,12 +164,12 @@ class LocalPool:
             if deadline is not None:
                 left.append(deadline - now)
             pause = max(0.0, min(left)) if left else None
-            ready = wait([self._connection, *([wake] if wake else [])], pause)
-            if self._connection in ready:
+            ready = wait([self._server.connection, *([wake] if wake else [])], pause)
+            if self._server.connection in ready:
                 answers += self._receive()
             elif ready or (deadline is not None and time.monotonic() >= deadline):
                 break
-        while self._connection.poll(0):
+        while self._server.connection.poll(0):
             answers += self._receive()
         return answers
 
@@ -200,13 +180,8 @@ class LocalPool:
             self._running[key] = time.monotonic() + grace_s if grace_s > 0 else None
 
     def close(self) -> None:
-        """End whatever runs, and the server."""
-        self._connection.close()
-        try:
-            self._process.wait(timeout=GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """End whatever runs, and the server unless others share it."""
+        self._server.close()
         self._answers.cleanup()
 
     def __enter__(self) -> LocalPool:
@@ -225,14 +200,14 @@ class LocalPool:
 
     def _send(self, message: Start | Signal) -> None:
         try:
-            self._connection.send(message)
+            self._server.connection.send(message)
         except OSError:
             self._lost += self._replace_server()
 
     def _receive(self) -> list[Answer]:
         """Take one message: the answer of a job that ended, if it is one."""
         try:
-            message = self._connection.recv()
+            message = self._server.connection.recv()
         except (EOFError, OSError):
             return self._replace_server()
         if isinstance(message, Started):
@@ -255,12 +230,11 @@ class LocalPool:
 
     def _replace_server(self) -> list[Answer]:
         """Start a new server after the old one was killed; its jobs are lost with it."""
-        self._connection.close()
-        code = self._process.wait()
+        code = self._server.lost()
         for pid in self._pids.values():
             signal_session(pid, signal.SIGKILL)
         lost = [self._answer(Ended(key, code)) for key in list(self._running)]
-        self._connection, self._process = self._spawn(self._set_up)
+        self._server = self._link_server()
         return lost
 
     def _answer_file(self, key: int) -> Path:

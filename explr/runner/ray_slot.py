@@ -1,13 +1,14 @@
 """One slot of a sweep on Ray: runs trials one after the other, each in a fresh process.
 
-Ray's actor stays, and with it the process that trials are forked from; so an actor is reused
-without anything of one trial reaching the next. A report waits in the slot for what Ray's
-scheduler makes of it, as `ray.tune.report` does.
+Ray's actor stays, and the process that trials are forked from is shared by the slots of a node; so
+an actor is reused without anything of one trial reaching the next. A report waits in the slot for
+what Ray's scheduler makes of it, as `ray.tune.report` does.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,9 @@ from explr.launching.pool import Answer, LocalPool, WorkerDied
 from explr.runner.executors import Prepare, RunTrial
 from explr.tuning.base import Job, Outcome
 from explr.tuning.channel import ChannelServer
+
+DEVICES = "CUDA_VISIBLE_DEVICES"
+"""The variable by which Ray gives each actor its GPUs."""
 
 GRACE_S = 5.0
 """Seconds that a trial which Ray has ended gets to end by itself."""
@@ -42,6 +46,7 @@ class Work:
         retries: how often a trial whose process died is tried again.
         trial_timeout_s: a training ends after this many seconds; None sets no limit.
         environment: variables for the trials.
+        token: names the sweep's processes on a machine.
     """
 
     task: HydraTask
@@ -53,6 +58,7 @@ class Work:
     retries: int
     trial_timeout_s: float | None
     environment: Mapping[str, str]
+    token: str
 
     def folder_of(self, trial: int, replicate: int = 0) -> Path:
         """Folder of a training."""
@@ -93,13 +99,16 @@ class Slot:
 
     Args:
         work: what the trials are made of.
+        node: the node of Ray that it is on.
 
     Raises:
         ExplrError: the process that trials are forked from does not start.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, node: str) -> None:
         self._work = work
+        # Of this slot alone; the process that trials are forked from has those of another slot.
+        self._devices = {DEVICES: os.environ[DEVICES]} if DEVICES in os.environ else {}
         self._reports: SimpleQueue[Report] = SimpleQueue()
         self._answers: SimpleQueue[bool] = SimpleQueue()
         self._woken, self._wake = Pipe(duplex=False)
@@ -113,7 +122,10 @@ class Slot:
         self._channel = ChannelServer(self._take)
         try:
             self._pool = LocalPool(
-                RunTrial(work.task, work.objectives), work.preload, Prepare(work.task)
+                RunTrial(work.task, work.objectives),
+                work.preload,
+                Prepare(work.task),
+                shared=f"{work.token}-{node}",
             )
         except BaseException:
             self._channel.close()
@@ -195,7 +207,11 @@ class Slot:
         self._pool.start(
             job.key,
             self._work.job_of(job),
-            environment={**self._work.environment, **self._channel.variable(job.key)},
+            environment={
+                **self._devices,
+                **self._work.environment,
+                **self._channel.variable(job.key),
+            },
             output=self._work.folder_of(job.trial, job.replicate) / "output.log",
         )
 

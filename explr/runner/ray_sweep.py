@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -177,6 +178,7 @@ class RaySweep(OptunaSweep):
             retries=limits.retries,
             trial_timeout_s=limits.trial_timeout_s,
             environment={**variables, **({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})},
+            token=token_hex(8),
         )
 
     def _tuner(self, tune: Any, folder: Path, trainable: Any, scheduler: Any, watch: Watch) -> Any:

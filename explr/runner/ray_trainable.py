@@ -10,6 +10,7 @@ from socket import gethostname
 from typing import Any
 
 import cloudpickle
+from ray import get_runtime_context
 from ray.tune import Trainable
 
 from explr.core.errors import ExplrError
@@ -71,7 +72,7 @@ class TrialTrainable(Trainable):
             return {"done": True, "refused": self._refused}
         try:
             if self._slot is None:
-                self._slot = Slot(self._work)
+                self._slot = Slot(self._work, get_runtime_context().get_node_id())
             if not self._begun:
                 self._begun = True
                 self._slot.begin(self._number, self.config["params"])

@@ -194,7 +194,7 @@ def test_a_job_that_is_stopped_before_it_has_begun_is_stopped(tmp_path: Path) ->
 def test_killing_the_server_fails_its_jobs_and_a_new_one_takes_over() -> None:
     with LocalPool(work, []) as pool:
         pool.start(1, ("sleep", None))
-        server = psutil.Process(pool._process.pid)
+        server = server_of(pool)
         wait_until(lambda: len(server.children()) == 2)  # the job, and the one that comes next
         children = [process.pid for process in server.children()]
         server.kill()
@@ -231,9 +231,15 @@ def test_nothing_outlives_a_controller_that_was_killed(tmp_path: Path) -> None:
     wait_until(lambda: not any(runs(pid) for pid in family))
 
 
+def server_of(pool: LocalPool) -> psutil.Process:
+    process = pool._server._process
+    assert process is not None
+    return psutil.Process(process.pid)
+
+
 def spare(pool: LocalPool) -> int:
     """The process that waits for the next job of a pool in which no job runs."""
-    server = psutil.Process(pool._process.pid)
+    server = server_of(pool)
     wait_until(lambda: len(server.children()) == 1)
     return server.children()[0].pid
 

@@ -1,0 +1,143 @@
+"""The controller's link to the process that jobs are forked from: its own, or a shared one.
+
+A shared one is found by a name in Linux's abstract namespace of sockets, which leaves no file:
+who can bind the name starts the process, all others connect. It ends with the last of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+
+import cloudpickle
+
+from explr.core.errors import ExplrError
+from explr.launching.messages import SetUp
+from explr.launching.peer import same_user
+
+GRACE_S = 5.0
+"""Seconds that the process gets to end by itself."""
+
+_AGAIN_S = 0.01
+
+
+class ServerLink:
+    """A connection to a fork server.
+
+    Args:
+        connection: carries jobs there, and what becomes of them back.
+        process: the server, if it is this link's alone.
+    """
+
+    def __init__(self, connection: Connection, process: subprocess.Popen[bytes] | None) -> None:
+        self.connection = connection
+        self._process = process
+
+    def close(self) -> None:
+        """End the jobs of this link, and the server if nobody else has a link to it."""
+        self.connection.close()
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def lost(self) -> int:
+        """Close the link to a server that is gone; the exit code of the jobs that went with it."""
+        self.connection.close()
+        if self._process is not None:
+            self._process.wait()
+        return -signal.SIGKILL  # the kernel sends it, see `end_with`
+
+
+def link_server(set_up: SetUp, shared: str | None = None) -> ServerLink:
+    """Start a fork server, or find the one that is shared.
+
+    Args:
+        set_up: what its jobs have in common.
+        shared: name of the server; whoever gives it gives the same `set_up`. None, or any system
+            but Linux: a server of one's own.
+
+    Raises:
+        ExplrError: it does not start, or its `prepare` raised it.
+    """
+    if shared is None or sys.platform != "linux":
+        link, cuda = _start(set_up)
+    else:
+        link, cuda = _meet(set_up, f"\0explr-{shared}-{'warm' if set_up.preload else 'bare'}")
+    if cuda and set_up.preload:
+        # A module of the user's used the GPU when it was imported; no fork could use it then.
+        link.close()
+        return link_server(replace(set_up, preload=[]), shared)
+    return link
+
+
+def _meet(set_up: SetUp, address: str) -> tuple[ServerLink, bool]:
+    """Connect to the server at an address, or be the one who starts it."""
+    while True:
+        door = socket.socket(socket.AF_UNIX)
+        try:
+            door.bind(address)
+        except OSError as error:
+            door.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            door.listen(socket.SOMAXCONN)
+            return _start(set_up, door)
+        # It may be ending just now, or it did not start: then somebody has to start it anew.
+        with suppress(EOFError, ConnectionError):
+            return _connect(address)
+        time.sleep(_AGAIN_S)
+
+
+def _connect(address: str) -> tuple[ServerLink, bool]:
+    with socket.socket(socket.AF_UNIX) as there:
+        there.connect(address)
+        if not same_user(there):
+            raise ExplrError("another user has taken the name of the process that jobs start from")
+        connection = Connection(there.detach())
+    try:
+        return ServerLink(connection, None), bool(connection.recv())
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _start(set_up: SetUp, door: socket.socket | None = None) -> tuple[ServerLink, bool]:
+    """Start a server; the link to it, and whether its imports have used a GPU."""
+    ours, theirs = socket.socketpair()
+    sockets = [theirs, *([door] if door else [])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "explr.launching", *(str(each.fileno()) for each in sockets)],
+        pass_fds=[each.fileno() for each in sockets],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    for each in sockets:
+        each.close()
+    if door is not None:
+        process.wait()  # what it has forked, nobody's child, is the server
+    connection = Connection(ours.detach())
+    connection.send((sys.path, sys.argv))
+    connection.send_bytes(cloudpickle.dumps(set_up))
+    try:
+        answer = connection.recv()
+    except (EOFError, OSError):
+        connection.close()
+        how = f"ended with code {process.wait()}" if door is None else "ended before it was ready"
+        raise ExplrError(f"the process that jobs start from {how}") from None
+    if isinstance(answer, ExplrError):
+        connection.close()
+        process.wait()
+        raise answer
+    return ServerLink(connection, process if door is None else None), answer

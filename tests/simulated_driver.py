@@ -27,7 +27,7 @@ class Card:
         load_percent: how busy it is.
         power_w: watts that it draws.
         knows_health: whether it tells load, temperature, power and who uses it.
-        processes: GiB that each process holds, by pid.
+        processes: GiB that each process holds, by pid; they are part of `used_gb`.
     """
 
     name: str = "NVIDIA GeForce RTX 5090"
@@ -43,8 +43,16 @@ class Card:
 LAPTOP = Card("NVIDIA GeForce RTX 3050 Laptop GPU", 4, (8, 6), 0.5, knows_health=False)
 TWO_GPUS = (Card(used_gb=0), Card("NVIDIA RTX A4000", 16, (8, 6), used_gb=0))
 
+PROCESSES = "SIMULATED_GPU_PROCESSES"
+"""Variable that names a file of processes which come and go: lines of card, pid and bytes.
+
+Once the driver has told of a process, there is a file named like it, with `-` and the pid behind.
+"""
+
 SOURCE = """
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 typedef struct {{ unsigned long long total, free, used; }} memory_t;
 typedef struct {{ unsigned int gpu, memory; }} utilization_t;
@@ -56,6 +64,23 @@ typedef struct {{
 static card_t cards[] = {{ {cards} }};
 enum {{ NOT_SUPPORTED = 3, TOO_SMALL = 7 }};
 #define CARD ((card_t *)device)
+static int running(card_t *card, process_t *found, int room) {{
+  int n = 0, index; unsigned int pid; unsigned long long used;
+  for (; n < card->n; n++) if (n < room) found[n] = card->processes[n];
+  const char *path = getenv("{variable}");
+  FILE *file = path ? fopen(path, "r") : 0;
+  while (file && fscanf(file, "%d %u %llu", &index, &pid, &used) == 3) {{
+    if (&cards[index] != card || kill(pid, 0)) continue;
+    if (n < room) found[n] = (process_t){{pid, used, -1, -1}};
+    n++;
+    char seen[4096];
+    snprintf(seen, sizeof seen, "%s-%u", path, pid);
+    FILE *mark = fopen(seen, "w");
+    if (mark) fclose(mark);
+  }}
+  if (file) fclose(file);
+  return n;
+}}
 int nvmlInit_v2(void) {{ return {fault}; }}
 int nvmlInitWithFlags(unsigned int flags) {{ return {fault}; }}
 int nvmlShutdown(void) {{ return 0; }}
@@ -71,6 +96,9 @@ int nvmlDeviceGetCount_v2(unsigned int *count) {{ *count = {count}; return 0; }}
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {{
   *device = &cards[index]; return 0;
 }}
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {{
+  *device = &cards[atoi(uuid + 4)]; return 0;
+}}
 int nvmlDeviceGetName(void *device, char *text, unsigned int length) {{
   snprintf(text, length, "%s", CARD->name); return 0;
 }}
@@ -79,8 +107,11 @@ int nvmlDeviceGetUUID(void *device, char *text, unsigned int length) {{
 }}
 int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory) {{
   if (CARD->total < 0) return NOT_SUPPORTED;
+  process_t found[64];
+  int n = running(CARD, found, 64);
   memory->total = CARD->total; memory->used = CARD->used;
-  memory->free = CARD->total - CARD->used; return 0;
+  for (int i = CARD->n; i < n; i++) memory->used += found[i].used;
+  memory->free = memory->total - memory->used; return 0;
 }}
 int nvmlDeviceGetUtilizationRates(void *device, utilization_t *rates) {{
   if (!CARD->healthy) return NOT_SUPPORTED;
@@ -106,8 +137,9 @@ int nvmlDeviceGetMigMode(void *device, unsigned int *now, unsigned int *next) {{
 }}
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, process_t *found) {{
   if (!CARD->healthy) return NOT_SUPPORTED;
-  if (*count < CARD->n) {{ *count = CARD->n; return TOO_SMALL; }}
-  *count = CARD->n; memcpy(found, CARD->processes, CARD->n * sizeof(process_t)); return 0;
+  unsigned int room = *count;
+  *count = running(CARD, found, room);
+  return *count > room ? TOO_SMALL : 0;
 }}
 int nvmlDeviceGetGraphicsRunningProcesses_v3(void *device, unsigned int *count, process_t *found) {{
   if (!CARD->healthy) return NOT_SUPPORTED;
@@ -144,6 +176,7 @@ def build_driver(
             version=version,
             cuda=cuda,
             fault=fault,
+            variable=PROCESSES,
         )
     )
     name = "libnvidia-ml.so.1"

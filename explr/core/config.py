@@ -81,8 +81,11 @@ class OptunaConfig(TunerConfig):
 
     # trials in all, those of an interrupted sweep that goes on included
     n_trials: int = 20
-    # trials at the same time
-    n_jobs: int = 1
+    # trials at the same time; auto measures how many fit into memory
+    n_jobs: Any = 1  # an int or AUTO; untyped, so that whatever else is given gets one sentence
+    # host memory in GiB for all trials at once, where n_jobs is auto; null takes nine tenths of
+    # what is free when the sweep starts
+    memory_gb: float | None = None
     # seconds after which no trial begins; null sets no limit
     timeout_s: float | None = None
     # seconds after which a trial is ended and has failed; null sets no limit

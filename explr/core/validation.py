@@ -20,7 +20,6 @@ LEAST: Mapping[str, float] = {
     "gpu.memory_limit_gb": 0,
     "framework.threads": 1,
     "tuner.n_trials": 1,
-    "tuner.n_jobs": 1,
     "tuner.timeout_s": 0,
     "tuner.trial_timeout_s": 0,
     "tuner.retries": 0,
@@ -31,6 +30,9 @@ LEAST: Mapping[str, float] = {
     "tracking.system_metrics_interval_s": 0.1,
 }
 """The smallest value of each number that has one."""
+
+AUTO = "auto"
+"""Number of trials at the same time that is to be found out."""
 
 FaultOf = Callable[[Any], str | None]
 """Says what is wrong with a value, or None."""
@@ -161,6 +163,36 @@ def objective_faults(metrics: Sequence[str], directions: Sequence[str]) -> list[
     return faults
 
 
+def slots_faults(
+    n_jobs: Any, memory_gb: Any, group: str = "tuner", by_ray: bool = False
+) -> list[str]:
+    """What is wrong with the number of trials at the same time.
+
+    Args:
+        n_jobs: the number, or AUTO.
+        memory_gb: GiB of host memory for all of them; None if it is not given.
+        group: the node that both are set in.
+        by_ray: whether Ray runs the trials.
+    """
+    if n_jobs == AUTO and by_ray:
+        return [
+            f"{group}.n_jobs=auto needs Optuna, which measures its trials: with Ray give their "
+            f"number, as in {group}.n_jobs=2"
+        ]
+    if n_jobs != AUTO and (not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs < 1):
+        return [f"{group}.n_jobs must be a whole number from 1 on, or auto, got {n_jobs!r}"]
+    if memory_gb is None:
+        return []
+    if isinstance(memory_gb, bool) or not isinstance(memory_gb, (int, float)) or not memory_gb > 0:
+        return [f"{group}.memory_gb must be a number of GiB above 0, or null, got {memory_gb!r}"]
+    if n_jobs != AUTO:
+        return [
+            f"{group}.memory_gb is what {group}.n_jobs=auto shares out: it has no effect with "
+            f"{group}.n_jobs={n_jobs}"
+        ]
+    return []
+
+
 def number_faults(groups: Mapping[str, Any]) -> list[str]:
     """Faults of numbers that their type alone does not exclude.
 
@@ -173,6 +205,9 @@ def number_faults(groups: Mapping[str, Any]) -> list[str]:
         value = getattr(groups[group], name, None)
         if value is not None and not value >= minimum:
             faults.append(f"{path} must be at least {minimum}, got {value}")
+    tuner = groups["tuner"]
+    if hasattr(tuner, "n_jobs"):
+        faults += slots_faults(tuner.n_jobs, tuner.memory_gb, by_ray=tuner.name == "ray")
     model = getattr(groups["tracking"], "register", None)
     if model is not None and (not model.strip() or set("/:") & set(model)):
         faults.append(f"tracking.register is the name of a model, without / and :, got {model!r}")

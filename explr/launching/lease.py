@@ -46,9 +46,19 @@ def divide(slots: int, devices: list[str], budget_gb: float) -> list[Lease]:
     for slot in range(slots):
         place = slot % len(devices)
         sharing = len(range(place, slots, len(devices)))
-        share = budget_gb / sharing - (CONTEXT_GB if sharing > 1 else 0.0)
-        leases.append(Lease(slot, devices[place], max(share, 0.1) if budget_gb else 0.0))
+        leases.append(Lease(slot, devices[place], share_gb(budget_gb, sharing)))
     return leases
+
+
+def share_gb(budget_gb: float, sharing: int) -> float:
+    """GiB of a GPU's budget for each of the jobs that share it; 0 sets no limit.
+
+    Args:
+        budget_gb: GiB for all of them; 0 sets no limit.
+        sharing: number of the jobs; one alone gets the whole.
+    """
+    share = budget_gb / sharing - (CONTEXT_GB if sharing > 1 else 0.0)
+    return max(share, 0.1) if budget_gb else 0.0
 
 
 def visible_devices(setting: str | None, count: int) -> list[str]:

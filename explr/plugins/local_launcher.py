@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -29,7 +30,16 @@ class LocalLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take in what Hydra composed."""
+        """Take in what Hydra composed.
+
+        Raises:
+            ConfigCompositionException: `n_jobs` is no number of jobs.
+        """
+        count = self._n_jobs
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ConfigCompositionException(
+                f"hydra.launcher.n_jobs must be a whole number from 1 on, got {count!r}"
+            )
         self._context = hydra_context
         self._task = task_function
         self._config = config

@@ -21,7 +21,8 @@ class OptunaSweeper(Sweeper):
     def __init__(
         self,
         n_trials: int,
-        n_jobs: int,
+        n_jobs: Any,
+        memory_gb: Any,
         timeout_s: float | None,
         trial_timeout_s: float | None,
         retries: int,
@@ -49,6 +50,7 @@ class OptunaSweeper(Sweeper):
             _plain(pruner) or {},
             _plain(enqueue) or [],
             _plain(params) or {},
+            memory_gb,
         )
 
     def setup(

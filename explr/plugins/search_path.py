@@ -31,6 +31,7 @@ SWEEPER = {
     "_target_": "explr.plugins.optuna_sweeper.OptunaSweeper",
     "n_trials": 20,
     "n_jobs": 1,
+    "memory_gb": None,
     "timeout_s": None,
     "trial_timeout_s": None,
     "retries": 2,

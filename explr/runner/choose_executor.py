@@ -13,10 +13,14 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.core.errors import ConfigError
+from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraTask
 from explr.runner.any_launcher import LauncherExecutor, listening_host, make_ready
-from explr.runner.executors import InlineExecutor, JobOf, LocalExecutor
-from explr.runner.leases import leases_for
+from explr.runner.executors import InlineExecutor, JobOf, LocalExecutor, RunTrial
+from explr.runner.leases import FixedLeases, Leases, devices_and_budget, leases_for
+from explr.runner.metering import MeasuredTrial
+from explr.runner.packed_executor import packed_executor
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.base import Executor, Job
 from explr.tuning.channel import ChannelServer, Report
@@ -35,15 +39,17 @@ class Launching:
         config: composed config of the sweep.
         context: Hydra's context.
         task: the app's task function.
-        n_jobs: jobs at the same time.
+        n_jobs: jobs at the same time, or AUTO for as many as fit into memory.
         objectives: number of values that a job must return.
+        memory_gb: GiB of host memory that AUTO shares out; None takes most of what is free.
     """
 
     config: DictConfig
     context: HydraContext
     task: TaskFunction
-    n_jobs: int
+    n_jobs: Any
     objectives: int
+    memory_gb: float | None = None
 
     @contextmanager
     def executor(
@@ -65,6 +71,21 @@ class Launching:
                 executor.close()
         finally:
             channel.close()
+
+    def check_slots(self) -> None:
+        """Make sure that the number of jobs at the same time is one, or can be found out.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        faults = slots_faults(self.n_jobs, self.memory_gb, "hydra.sweeper")
+        if self.n_jobs == AUTO and self._target != LOCAL:
+            faults.append(
+                "n_jobs=auto needs hydra/launcher=explr_local, whose trials can be measured: with "
+                "another launcher give a number"
+            )
+        if faults:
+            raise ConfigError(faults)
 
     def warn_of_timeouts(self) -> None:
         """Say so where a limit on the time of a trial is not kept."""
@@ -92,20 +113,12 @@ class Launching:
         output_of: Callable[[Job], Path | None],
         channel: ChannelServer,
     ) -> Executor:
+        task = HydraTask(self.config, self.context, self.task)
         if self._target == LOCAL:
-            return LocalExecutor(
-                HydraTask(self.config, self.context, self.task),
-                job_of,
-                leases_for(self.config, self.task, self.n_jobs),
-                channel,
-                preload(self.config, self.task),
-                self.objectives,
-                output_of,
-            )
+            return self._local(task, job_of, output_of, channel)
         if self._target == BASIC:
             if self.n_jobs > 1:
                 log.warning("hydra/launcher=basic runs one trial at a time")
-            task = HydraTask(self.config, self.context, self.task)
             return InlineExecutor(task, job_of, report, self.objectives)
 
         def launcher() -> Any:
@@ -115,6 +128,28 @@ class Launching:
 
         slots = make_ready(self.config.hydra.launcher, self.n_jobs)
         return LauncherExecutor(launcher, job_of, slots, channel, self.objectives)
+
+    def _local(
+        self,
+        task: HydraTask,
+        job_of: JobOf,
+        output_of: Callable[[Job], Path | None],
+        channel: ChannelServer,
+    ) -> Executor:
+        modules = preload(self.config, self.task)
+        run = RunTrial(task, self.objectives)
+        if self.n_jobs != AUTO:
+            leases = FixedLeases(leases_for(self.config, self.task, self.n_jobs))
+            return LocalExecutor(task, job_of, leases, channel, modules, run, output_of)
+
+        def measured(leases: Leases) -> LocalExecutor:
+            return LocalExecutor(
+                task, job_of, leases, channel, modules, MeasuredTrial(run), output_of
+            )
+
+        return packed_executor(
+            measured, *devices_and_budget(self.config, self.task), self.memory_gb
+        )
 
 
 def preload(config: DictConfig, task: TaskFunction) -> list[str]:

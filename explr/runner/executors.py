@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import math
 import os
+import signal
 import traceback
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +20,19 @@ from explr.core.secrets import redacted_text
 from explr.frameworks.base import get_framework
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.lease import Lease
-from explr.launching.pool import LocalPool, WorkerDied
+from explr.launching.pool import Answer, LocalPool, WorkerDied
 from explr.runner.call import user_traceback
 from explr.runner.checks import check_target
 from explr.runner.job import train_job
+from explr.runner.leases import Leases
+from explr.runner.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 from explr.runner.reporting import reporting_to
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.processes import identity_of
 from explr.tracking.provenance import provenance_tags
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
+from explr.utils.host_memory import kills_for_memory
 
 JobOf = Callable[[Job, Lease | None], HydraJob]
 """Turns a trial's job into Hydra's, for the lease of its slot if it has one."""
@@ -126,13 +129,18 @@ def _failed(error: BaseException) -> Outcome:
     if isinstance(error, ExplrError):
         return Outcome("FAIL", reason=redacted_text(str(error)))
     reason = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        reason = f"out of memory: {error}".removesuffix(": ")
+    if out_of_memory := is_out_of_memory(error):
+        reason = f"{OUT_OF_MEMORY}: {error}".removesuffix(": ")
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         reason = f"no space left at {error.filename or os.getcwd()}"
     own = user_traceback(error) or error.__traceback__
     detail = "".join(traceback.format_exception(type(error), error, own))
-    return Outcome("FAIL", reason=redacted_text(reason), detail=redacted_text(detail))
+    return Outcome(
+        "FAIL",
+        reason=redacted_text(reason),
+        detail=redacted_text(detail),
+        out_of_memory=out_of_memory,
+    )
 
 
 class LocalExecutor:
@@ -141,10 +149,10 @@ class LocalExecutor:
     Args:
         task: what all jobs share.
         job_of: turns a trial's job into Hydra's.
-        leases: one for each slot.
+        leases: how many jobs run at once, and what each of them may use of the GPUs.
         channel: where jobs report.
         preload: modules to import before the first job.
-        objectives: number of values that a job must return.
+        run: runs a job in its process.
         output_of: file for the output of a job; None lets it share the controller's.
     """
 
@@ -152,25 +160,40 @@ class LocalExecutor:
         self,
         task: HydraTask,
         job_of: JobOf,
-        leases: Sequence[Lease],
+        leases: Leases,
         channel: ChannelServer,
         preload: list[str],
-        objectives: int,
+        run: Callable[[HydraJob], Outcome],
         output_of: Callable[[Job], Path | None],
     ) -> None:
         self._job_of = job_of
-        self._leases = deque(leases)
-        self.slots = len(leases)
+        self._leases = leases
         self._channel = channel
         self._output_of = output_of
         self._running: dict[int, tuple[Job, Lease]] = {}
-        run = RunTrial(task, objectives)
+        self._kills: dict[int, int] = {}
+        self._stopped: set[int] = set()
         self._pool = LocalPool(run, preload, Prepare(task), task.warm_up)
+
+    @property
+    def slots(self) -> int:
+        """See `Executor.slots`."""
+        return self._leases.slots
+
+    @property
+    def processes(self) -> list[tuple[Job, Lease, int]]:
+        """Jobs that run, each with its lease and the number of its process."""
+        return [
+            (*self._running[key], pid)
+            for key, pid in self._pool.pids.items()
+            if key in self._running
+        ]
 
     def start(self, job: Job) -> None:
         """See `Executor.start`."""
-        lease = self._leases.popleft()
+        lease = self._leases.take(job)
         self._running[job.key] = job, lease
+        self._kills[job.key] = kills_for_memory()
         self._pool.start(
             job.key,
             self._job_of(job, lease),
@@ -183,18 +206,26 @@ class LocalExecutor:
         ended = []
         for answer in self._pool.wait(timeout_s):
             job, lease = self._running.pop(answer.key)
-            self._leases.append(lease)
-            if answer.error is None:
-                outcome = answer.value
-            else:
-                died = isinstance(answer.error, WorkerDied)
-                outcome = Outcome("FAIL", reason=str(answer.error), died=died)
-            ended.append((job, outcome))
+            self._leases.give_back(lease)
+            ended.append((job, answer.value if answer.error is None else self._failed(answer)))
+            self._stopped.discard(job.key)
+            del self._kills[job.key]
         return ended
 
     def stop(self, job: Job, grace_s: float) -> None:
         """See `Executor.stop`."""
+        self._stopped.add(job.key)
         self._pool.stop(job.key, grace_s)
+
+    def _failed(self, answer: Answer) -> Outcome:
+        """What it means that a job's process gave no answer, or none that could be sent."""
+        reason = str(answer.error)
+        if not isinstance(answer.error, WorkerDied):
+            return Outcome("FAIL", reason=reason)
+        killed = answer.error.code == -signal.SIGKILL and answer.key not in self._stopped
+        if killed and kills_for_memory() > self._kills[answer.key]:
+            reason = f"{OUT_OF_MEMORY}: the kernel killed it"
+        return Outcome("FAIL", reason=reason, died=True, out_of_memory=killed)
 
     def close(self) -> None:
         """See `Executor.close`."""

@@ -2,15 +2,106 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from typing import Protocol
 
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
-from explr.launching.lease import Lease, divide, visible_devices
+from explr.launching.lease import Lease, divide, share_gb, visible_devices
 from explr.tracking.callback import OWN_TASK
+from explr.tuning.base import Job
+from explr.tuning.packing import Packing
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.memory import memory_budget
+
+
+class Leases(Protocol):
+    """Says how many jobs may run at once, and what of the GPUs each of them may use."""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs may run at once."""
+        ...
+
+    def take(self, job: Job) -> Lease:
+        """The lease of a job that starts."""
+        ...
+
+    def give_back(self, lease: Lease) -> None:
+        """Take back the lease of a job that ended."""
+        ...
+
+
+class FixedLeases:
+    """One lease for each of a number of slots that stays as it is.
+
+    Args:
+        leases: the leases.
+    """
+
+    def __init__(self, leases: Sequence[Lease]) -> None:
+        self.slots = len(leases)
+        self._free = deque(leases)
+
+    def take(self, job: Job) -> Lease:
+        """See `Leases.take`."""
+        return self._free.popleft()
+
+    def give_back(self, lease: Lease) -> None:
+        """See `Leases.give_back`."""
+        self._free.append(lease)
+
+
+class PackedLeases:
+    """Leases for as many jobs as fit into memory, each on the GPU that the fewest are on.
+
+    A job may take the part of its GPU that falls to each slot when it starts, and keeps that
+    while the number changes. Where there is one slot a GPU, and for a job that is to run alone,
+    it is the whole budget.
+
+    Args:
+        packing: how many fit.
+        devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
+        budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
+    """
+
+    def __init__(self, packing: Packing, devices: Sequence[str], budget_gb: float) -> None:
+        self._packing = packing
+        self._devices = list(devices)
+        self._budget_gb = budget_gb
+        self._given: dict[int, Lease] = {}
+
+    @property
+    def slots(self) -> int:
+        """See `Leases.slots`."""
+        return self._packing.slots
+
+    def take(self, job: Job) -> Lease:
+        """See `Leases.take`."""
+        slot = next(number for number in count() if number not in self._given)
+        lease = Lease(slot, None, 0.0)
+        if self._devices:
+            taken = [each.devices for each in self._given.values()]
+            device = min(self._devices, key=taken.count)
+            lease = Lease(slot, device, self._share_gb(job.alone))
+        self._given[slot] = lease
+        return lease
+
+    def give_back(self, lease: Lease) -> None:
+        """See `Leases.give_back`."""
+        del self._given[lease.slot]
+
+    def _share_gb(self, alone: bool) -> float:
+        sharing = 1 if alone else math.ceil(self.slots / len(self._devices))
+        room_gb = self._packing.room.gpu_gb
+        if sharing == 1 or room_gb is None:
+            return share_gb(self._budget_gb, sharing)
+        return share_gb(min(self._budget_gb, room_gb), sharing)
 
 
 def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Lease]:
@@ -18,13 +109,26 @@ def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Leas
 
     Args:
         config: composed config of the sweep.
+        task: its task function.
+        n_jobs: jobs at the same time.
+    """
+    return divide(n_jobs, *devices_and_budget(config, task))
+
+
+def devices_and_budget(config: DictConfig, task: TaskFunction) -> tuple[list[str], float]:
+    """The GPUs that a sweep may use, and GiB of each for all that run there; 0 sets no limit.
+
+    Args:
+        config: composed config of the sweep.
         task: its task function; explr's own is held to the device and the memory budget of the
             group `gpu`, which in another app means whatever that app makes of it.
-        n_jobs: jobs at the same time.
     """
     own = bool(getattr(task, OWN_TASK, False))
     devices: list[str] = []
     if not (own and config.gpu.device == "cpu"):
         devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
-    budget_gb = memory_budget(config.gpu.memory_limit_gb).gb if own else 0.0
-    return divide(n_jobs, devices, budget_gb)
+    return devices, memory_budget(config.gpu.memory_limit_gb).gb if own else 0.0
+
+
+def _conforms(one: FixedLeases, two: PackedLeases) -> list[Leases]:
+    return [one, two]

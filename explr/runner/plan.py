@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.errors import ExplrError
+from explr.core.validation import AUTO
 from explr.runner.app import compose_with, hydra_app
 from explr.runner.arguments import parse_arguments
 from explr.runner.checks import prepare
@@ -72,7 +73,10 @@ def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
     assert isinstance(overrides, list)
     jobs = sweeper.plan(overrides, samples)
     tuner = cfg.tuner
-    click.echo(f"tuner        {tuner.name}: {tuner.n_trials} trials, {tuner.n_jobs} at a time")
+    slots = f"{tuner.n_jobs} at a time"
+    if tuner.n_jobs == AUTO:
+        slots = "as many at a time as fit into memory"
+    click.echo(f"tuner        {tuner.name}: {tuner.n_trials} trials, {slots}")
     click.echo(f"folder       {cfg.hydra.sweep.dir}")
     click.echo(f"the first {len(jobs)} trials:")
     for job in jobs:

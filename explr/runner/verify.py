@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from explr.core.config import ExplrConfig
 from explr.core.errors import ExplrError, UsageError
 from explr.core.secrets import without_user_info
+from explr.core.validation import AUTO
 from explr.launching.lease import CONTEXT_GB, divide, visible_devices
 from explr.runner.app import compose_with, hydra_app
 from explr.runner.arguments import parse_arguments
@@ -34,7 +35,13 @@ from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.memory import memory_budget
 from explr.utils.nvml import Driver, read_driver
 from explr.utils.verify import Check, Probe, passed, probe
-from explr.utils.verify_driver import binding_check, budget_checks, driver_checks, share_check
+from explr.utils.verify_driver import (
+    TRIALS,
+    binding_check,
+    budget_checks,
+    driver_checks,
+    share_check,
+)
 from explr.utils.verify_machine import compiler_check, folder_check, ray_check, shared_memory_check
 from explr.utils.verify_mlflow import CALL, server_checks
 from explr.utils.verify_tensorflow import tensorflow_checks
@@ -133,7 +140,9 @@ def _told(future: Future[Probe] | None) -> Probe | None:
 
 def _shares(config: ExplrConfig, driver: Driver, usable: int) -> list[Check]:
     """Trials at once against the budget, as the sweep would share it out."""
-    trials = int(getattr(config.tuner, "n_jobs", 1))
+    trials = getattr(config.tuner, "n_jobs", 1)
+    if trials == AUTO:
+        return [passed(TRIALS, "as many as are measured to fit (tuner.n_jobs=auto)")]
     devices: list[str] = []
     if config.gpu.device != "cpu":
         devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), usable)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from explr.core.protocols import TrainFunction
+from explr.tuning.packing import Peak
 
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 """States of a trial, as Optuna calls them."""
@@ -24,6 +25,7 @@ class Job:
         replicates: trainings of the trial.
         attempt: how often it was started before.
         params: the sampled values by parameter.
+        alone: whether it is to run with no other job beside it.
     """
 
     trial: int
@@ -31,6 +33,7 @@ class Job:
     replicates: int
     attempt: int
     params: dict[str, Any] = field(hash=False)
+    alone: bool = False
 
     @property
     def key(self) -> int:
@@ -48,6 +51,10 @@ class Outcome:
         reason: why it did not.
         died: its process ended without an answer, so that another attempt may help.
         detail: the traceback of what it raised, as text.
+        out_of_memory: it failed for want of memory, or was killed by somebody, who may have been
+            the kernel for that.
+        try_alone: it failed beside others, and may not with nothing beside it.
+        peak: the most memory that its process took by its own account; None if it was not asked.
     """
 
     state: State
@@ -55,6 +62,9 @@ class Outcome:
     reason: str = ""
     died: bool = False
     detail: str = ""
+    out_of_memory: bool = False
+    try_alone: bool = False
+    peak: Peak | None = field(default=None, compare=False)
 
 
 class Executor(Protocol):
@@ -62,7 +72,7 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many jobs may run at the same time."""
+        """How many jobs may run at the same time; another number from time to time."""
         ...
 
     def start(self, job: Job) -> None:

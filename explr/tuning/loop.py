@@ -106,7 +106,7 @@ class SweepLoop:
                     self._limits.timeout_s is not None
                     and time.monotonic() - begin >= self._limits.timeout_s
                 )
-                while len(self._running) < self._executor.slots and self._next(out_of_time):
+                while self._has_room() and self._next(out_of_time):
                     self._start(self._queue.popleft())
                 if not self._running:
                     return
@@ -136,6 +136,13 @@ class SweepLoop:
         if trial is None or key in self._stopped:
             raise ExplrError(f"trial {number} is to end")
         return trial.report(replicate, step, value, self._study.report)
+
+    def _has_room(self) -> bool:
+        """Whether the job that comes next may start now."""
+        next_is_alone = bool(self._queue) and self._queue[0].alone
+        if next_is_alone or any(job.alone for job in self._running):
+            return not self._running
+        return len(self._running) < self._executor.slots
 
     def _next(self, out_of_time: bool) -> bool:
         """Make sure that a job is lined up, if one is left."""
@@ -186,11 +193,11 @@ class SweepLoop:
         if job in self._timed_out:
             self._timed_out.discard(job)
             outcome = Outcome("FAIL", reason=f"timeout after {self._limits.trial_timeout_s:g} s")
-        elif outcome.died and trial.deaths < self._limits.retries and not trial.told:
-            trial.deaths += 1
-            log.warning("trial %d: %s, trying again", job.trial, outcome.reason)
+        elif self._is_tried_again(trial, outcome):
+            how = "again, alone" if outcome.try_alone else "again"
+            log.warning("trial %d: %s, trying %s", job.trial, outcome.reason, how)
             attempt = self._study.begin_attempt(job.trial)
-            self._queue.appendleft(trial.job(job.replicate, attempt))
+            self._queue.appendleft(trial.job(job.replicate, attempt, outcome.try_alone))
             return
         self._on_end(job, outcome)
         if trial.told:
@@ -206,6 +213,17 @@ class SweepLoop:
                 if other.trial == job.trial:
                     self._stop(other)
             self._tell(trial, outcome)
+
+    def _is_tried_again(self, trial: UnderWay, outcome: Outcome) -> bool:
+        """Whether a job is to start once more; what has to run alone costs none of the retries."""
+        if trial.told:
+            return False
+        if outcome.try_alone:
+            return True
+        if not outcome.died or trial.deaths >= self._limits.retries:
+            return False
+        trial.deaths += 1
+        return True
 
     def _tell(self, trial: UnderWay, outcome: Outcome) -> None:
         trial.told = True

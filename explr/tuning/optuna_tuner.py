@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from explr.core.protocols import TrainFunction
 from explr.tuning.base import BaseTuner, SweepResult
@@ -15,7 +15,7 @@ class OptunaTuner(BaseTuner):
 
     Args:
         n_trials: trials in all.
-        n_jobs: trials at the same time.
+        n_jobs: trials at the same time; `"auto"` runs as many as fit into memory.
         sampler: an option of the group `tuner/sampler`.
         pruner: an option of the group `tuner/pruner`; None takes the default.
         study_name: the same name goes on with the study; None begins a new one.
@@ -29,7 +29,7 @@ class OptunaTuner(BaseTuner):
     def __init__(
         self,
         n_trials: int = 20,
-        n_jobs: int = 1,
+        n_jobs: int | Literal["auto"] = 1,
         *,
         sampler: str = "tpe",
         pruner: str | None = None,

@@ -71,6 +71,7 @@ class StudySearch(SearchAlgorithm):
         on_start: called with each job that starts.
         on_change: called with each job that goes on with other parameters.
         on_end: called with each job that ended and how.
+        on_report: called with a trial's number, a step and the value of the objective at it.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class StudySearch(SearchAlgorithm):
         on_start: Callable[[Job], None] = lambda job: None,
         on_change: Callable[[Job], None] = lambda job: None,
         on_end: Callable[[Job, Outcome], None] = lambda job, outcome: None,
+        on_report: Callable[[int, int, float], None] = lambda number, step, value: None,
     ) -> None:
         self._study = study
         self._space_of = space_of
@@ -92,6 +94,7 @@ class StudySearch(SearchAlgorithm):
         self._on_start = on_start
         self._on_change = on_change
         self._on_end = on_end
+        self._on_report = on_report
         self._open: dict[int, _Open] = {}
         self._suggestions: dict[int, str] = {}
         self._left = study.unfinished(space_of)
@@ -189,6 +192,7 @@ class StudySearch(SearchAlgorithm):
         self._note_deaths(open_, result)
         if METRIC not in result or "state" in result:
             return False
+        self._on_report(open_.number, result[STEP], result[METRIC])
         return self._study.report(open_.number, result[STEP], result[METRIC])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -29,9 +29,9 @@ class UnderWay:
     _reports: dict[int, dict[int, float]] = field(default_factory=dict)
     _prune: bool = False
 
-    def job(self, replicate: int, attempt: int) -> Job:
+    def job(self, replicate: int, attempt: int, alone: bool = False) -> Job:
         """The training of a replicate."""
-        return Job(self.number, replicate, self.replicates, attempt, self.params)
+        return Job(self.number, replicate, self.replicates, attempt, self.params, alone)
 
     def report(
         self, replicate: int, step: int, value: float, tell: Callable[[int, int, float], bool]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from explr.utils.nvml_session import nvml_session
+
 
 def nvidia_gpu_count() -> int:
     """How many NVIDIA GPUs this process may use.
@@ -21,25 +23,21 @@ def nvidia_gpu_count() -> int:
 
 def gpu_memory_gb() -> list[float | None]:
     """Memory of each GPU in GiB, by the driver, None where it does not say; empty without one."""
-    import pynvml
+    with nvml_session() as nvml:
+        if nvml is None:
+            return []
 
-    def of(index: int) -> float | None:
+        def of(index: int) -> float | None:
+            try:
+                device = nvml.nvmlDeviceGetHandleByIndex(index)
+                return float(nvml.nvmlDeviceGetMemoryInfo(device).total / 2**30)
+            except nvml.NVMLError:
+                return None
+
         try:
-            device = pynvml.nvmlDeviceGetHandleByIndex(index)
-            return float(pynvml.nvmlDeviceGetMemoryInfo(device).total / 2**30)
-        except pynvml.NVMLError:
-            return None
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        return [of(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
+            return [of(index) for index in range(nvml.nvmlDeviceGetCount())]
+        except nvml.NVMLError:
+            return []
 
 
 def _let_through(visible: str, present: int) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from explr.utils.nvml_session import nvml_session
+
 T = TypeVar("T")
 
 MEGABYTE = 1e6
@@ -117,20 +119,15 @@ def _gpu_power(nvml: Any, handle: Any) -> dict[str, float]:
 
 def _with_gpus(read: Callable[[Any, list[Any]], T]) -> T | None:
     """What `read` makes of NVML and the handles of all GPUs; None where there is no driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        count = pynvml.nvmlDeviceGetCount()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-        return read(pynvml, handles) if handles else None
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+    with nvml_session() as nvml:
+        if nvml is None:
+            return None
+        try:
+            count = nvml.nvmlDeviceGetCount()
+            handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+            return read(nvml, handles) if handles else None
+        except nvml.NVMLError:
+            return None
 
 
 def _network() -> tuple[int, int]:

@@ -20,8 +20,9 @@ import explr
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.lease import divide
 from explr.runner.any_launcher import LauncherExecutor
-from explr.runner.app import hydra_app
-from explr.runner.executors import InlineExecutor, LocalExecutor
+from explr.runner.app import TRUSTED, hydra_app
+from explr.runner.executors import InlineExecutor, LocalExecutor, RunTrial
+from explr.runner.leases import FixedLeases
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
 
@@ -73,7 +74,7 @@ def executor(
             run_mode=explr_multirun(),
         )
         HydraConfig.instance().set_config(config)
-        context = HydraContext(app.config_loader, Callbacks())
+        context = HydraContext(app.config_loader, Callbacks(), TRUSTED)
         shared = HydraTask(config, context, task)
         channel = ChannelServer(controller)
         made: Executor
@@ -81,7 +82,13 @@ def executor(
             made = InlineExecutor(shared, job_of, controller, 1)
         elif request.param == "local":
             made = LocalExecutor(
-                shared, job_of, divide(2, [], 0), channel, [], 1, lambda job: tmp_path / "output"
+                shared,
+                job_of,
+                FixedLeases(divide(2, [], 0)),
+                channel,
+                [],
+                RunTrial(shared, 1),
+                lambda job: tmp_path / "output",
             )
         else:
 

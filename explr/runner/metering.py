@@ -1,0 +1,116 @@
+"""The most memory that jobs take: looked at from outside, and by each one's own account."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from explr.launching.hydra_job import HydraJob
+from explr.launching.lease import CONTEXT_GB, Lease
+from explr.runner.executors import RunTrial
+from explr.tuning.base import Job, Outcome
+from explr.tuning.packing import Peak
+from explr.utils.gpu_memory import GIB, GpuMemory
+from explr.utils.host_memory import OwnPeak, family, held_gb
+from explr.utils.machine import MEGABYTE, peak_memory
+
+LOOK_S = 0.5
+"""Seconds between two looks, at least."""
+
+SPARING = 50
+"""Seconds between two looks for each second of work that one is: large processes take longer."""
+
+
+@dataclass(frozen=True)
+class MeasuredTrial:
+    """Runs one job in the process at hand and notes the most memory that this process took.
+
+    Args:
+        run: runs the job.
+    """
+
+    run: RunTrial
+
+    def __call__(self, job: HydraJob) -> Outcome:
+        """See `RunTrial`; short peaks, which no look from outside meets, are known here."""
+        host = OwnPeak()
+        outcome = self.run(job)
+        allocated = peak_memory().get("system/gpu_peak_memory_megabytes")
+        gpu_gb = None if allocated is None else allocated * MEGABYTE / GIB + CONTEXT_GB
+        return replace(outcome, peak=Peak(host.gb, gpu_gb))
+
+
+@dataclass
+class _Seen:
+    """The most that looks have met: on the host, and on the GPU, of the job and of its children."""
+
+    host_gb: float = 0.0
+    gpu_gb: float | None = None
+    children_gpu_gb: float = 0.0
+
+
+class Meter:
+    """Looks at running jobs from outside, and keeps the most that each of them held.
+
+    Args:
+        gpus: the GPUs that jobs are spread over; None without any.
+    """
+
+    def __init__(self, gpus: GpuMemory | None) -> None:
+        self._gpus = gpus
+        self._seen: dict[Job, _Seen] = {}
+        self._due = time.monotonic()
+
+    @property
+    def due_in_s(self) -> float:
+        """Seconds until the next look."""
+        return max(0.0, self._due - time.monotonic())
+
+    def expect(self) -> None:
+        """Take notice that a job starts: the next look is soon."""
+        self._due = min(self._due, time.monotonic() + LOOK_S)
+
+    def look(self, running: Iterable[tuple[Job, Lease, int]]) -> None:
+        """Look at all jobs that run.
+
+        Args:
+            running: each with its lease and the number of its process.
+        """
+        begin = time.thread_time()
+        jobs = list(running)
+        devices = [lease.devices for _, lease, _ in jobs]
+        for job, lease, pid in jobs:
+            seen = self._seen.setdefault(job, _Seen())
+            processes = family(pid)
+            seen.host_gb = max(seen.host_gb, held_gb(processes))
+            if self._gpus is not None and lease.devices is not None:
+                alone = devices.count(lease.devices) == 1
+                own = self._gpus.held_gb(lease.devices, processes[:1], alone)
+                if own is not None:
+                    seen.gpu_gb = max(seen.gpu_gb or 0.0, own)
+                children = self._gpus.held_gb(lease.devices, processes[1:], False)
+                seen.children_gpu_gb = max(seen.children_gpu_gb, children or 0.0)
+        pause_s = max(LOOK_S, SPARING * (time.thread_time() - begin))
+        self._due = time.monotonic() + pause_s
+
+    def take(self, job: Job, own: Peak | None) -> Peak:
+        """The peak of a job that ended.
+
+        Args:
+            job: the job.
+            own: what its process says of itself. The framework's word goes before the driver's,
+                which counts what TensorFlow keeps in reserve.
+        """
+        seen = self._seen.pop(job, _Seen())
+        own = own or Peak()
+        gpu_gb = seen.gpu_gb if own.gpu_gb is None else own.gpu_gb
+        return Peak(
+            max(seen.host_gb, own.host_gb),
+            None if gpu_gb is None else gpu_gb + seen.children_gpu_gb,
+        )
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        if self._gpus is not None:
+            self._gpus.close()

@@ -1,0 +1,135 @@
+"""As many jobs at once as fit into memory: `n_jobs=auto`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from explr.runner.executors import LocalExecutor
+from explr.runner.leases import Leases, PackedLeases
+from explr.runner.metering import Meter
+from explr.runner.out_of_memory import OUT_OF_MEMORY
+from explr.tuning.base import Executor, Job, Outcome
+from explr.tuning.packing import Packing, Room
+from explr.utils.gpu_memory import GpuMemory
+from explr.utils.host_memory import available_gb, cpu_cores
+
+log = logging.getLogger("explr.sweep")
+
+HOST_SHARE = 0.9
+"""Part of the host memory that is free at the beginning which all trials together may take."""
+
+
+class PackedExecutor:
+    """Runs jobs by another executor, measures them, and has as many run at once as fit.
+
+    A job that runs out of memory beside others is to be tried alone; one that does so with
+    nothing beside it has failed.
+
+    Args:
+        inner: runs the jobs.
+        packing: decides how many; it is the one that `inner` has its slots from.
+        meter: measures them.
+    """
+
+    def __init__(self, inner: LocalExecutor, packing: Packing, meter: Meter) -> None:
+        self._inner = inner
+        self._packing = packing
+        self._meter = meter
+        self._together: dict[Job, int] = {}
+        self._limited: set[Job] = set()
+
+    @property
+    def slots(self) -> int:
+        """See `Executor.slots`."""
+        return self._inner.slots
+
+    def start(self, job: Job) -> None:
+        """See `Executor.start`."""
+        self._together[job] = 0
+        now = len(self._together)
+        self._together = {each: max(most, now) for each, most in self._together.items()}
+        if 0 < self._packing.room.gpus < self.slots and not job.alone:
+            self._limited.add(job)  # to a part of its GPU
+        self._inner.start(job)
+        self._meter.expect()
+
+    def wait(self, timeout_s: float | None) -> list[tuple[Job, Outcome]]:
+        """See `Executor.wait`."""
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            if not self._meter.due_in_s:
+                self._meter.look(self._inner.processes)
+            left_s = max(0.0, deadline - time.monotonic())
+            ended = self._inner.wait(min(left_s, self._meter.due_in_s))
+            if ended or time.monotonic() >= deadline:
+                break
+        return [(job, self._judged(job, outcome)) for job, outcome in ended]
+
+    def stop(self, job: Job, grace_s: float) -> None:
+        """See `Executor.stop`."""
+        self._inner.stop(job, grace_s)
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+        self._inner.close()
+        self._meter.close()
+
+    def _judged(self, job: Job, outcome: Outcome) -> Outcome:
+        """Learn from how a job ended, and say what follows for it."""
+        peak = self._meter.take(job, outcome.peak)
+        together, limited = self._together.pop(job), job in self._limited
+        self._limited.discard(job)
+        if outcome.state in ("COMPLETE", "PRUNED"):
+            self._tell(self._packing.measured(peak))
+        if not outcome.out_of_memory:
+            return outcome
+        self._tell(self._packing.ran_out(together, peak))
+        if not job.alone and (together > 1 or limited or outcome.died):
+            return replace(outcome, try_alone=True)
+        said = outcome.reason.removeprefix(OUT_OF_MEMORY).removeprefix(": ")
+        reason = f"{OUT_OF_MEMORY} with no trial beside it, at {peak} or more"
+        return replace(outcome, reason=f"{reason}: {said}" if said else reason, died=False)
+
+    def _tell(self, line: str | None) -> None:
+        if line is not None:
+            log.info(line)
+
+
+def packed_executor(
+    local: Callable[[Leases], LocalExecutor],
+    devices: list[str],
+    budget_gb: float,
+    memory_gb: float | None,
+) -> PackedExecutor:
+    """An executor that finds out by itself how many jobs it can run at once.
+
+    Args:
+        local: makes the executor that runs the jobs, for given leases.
+        devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
+        budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
+        memory_gb: GiB of host memory for all jobs; None takes most of what is free.
+    """
+    free_gb = available_gb()
+    host_gb = free_gb * HOST_SHARE if memory_gb is None else min(memory_gb, free_gb)
+    gpus = GpuMemory(devices) if devices else None
+    meter = Meter(gpus)
+    try:
+        limits = [budget_gb] if budget_gb else []
+        if gpus is not None:
+            limits += [gb for gb in map(gpus.free_gb, devices) if gb is not None]
+        room = Room(cpu_cores(), host_gb, len(devices), min(limits, default=None))
+        packing = Packing(room)
+        log.info("n_jobs=auto: %s", packing)
+        inner = local(PackedLeases(packing, devices, budget_gb))
+    except BaseException:
+        meter.close()
+        raise
+    return PackedExecutor(inner, packing, meter)
+
+
+def _conforms(executor: PackedExecutor) -> Executor:
+    return executor

@@ -1,0 +1,65 @@
+"""Who is heard on the console."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from explr.utils import console
+from explr.utils.console import ConsoleFilter, Verbosity, count_as_own
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(console, "_own", {"explr"})
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    yield
+    console.be(Verbosity.NORMAL)
+
+
+USER, LIBRARY = "/home/me/train.py", "/venv/lib/python3.11/site-packages/noisy/core.py"
+
+
+def heard(name: str, path: str) -> list[str]:
+    """The levels of which a record is shown."""
+    levels = [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR]
+    records = [logging.LogRecord(name, level, path, 1, "text", (), None) for level in levels]
+    return [record.levelname for record in records if ConsoleFilter().filter(record)]
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "own", "librarys"),
+    [
+        (Verbosity.QUIET, ["WARNING", "ERROR"], ["ERROR"]),
+        (Verbosity.NORMAL, ["INFO", "WARNING", "ERROR"], ["ERROR"]),
+        (Verbosity.VERBOSE, ["DEBUG", "INFO", "WARNING", "ERROR"],
+         ["DEBUG", "INFO", "WARNING", "ERROR"]),
+    ],
+)  # fmt: skip
+def test_of_libraries_only_errors_are_heard_unless_more_is_wanted(
+    verbosity: Verbosity, own: list[str], librarys: list[str]
+) -> None:
+    console.be(verbosity)
+    assert heard("train", USER) == own
+    assert heard("explr.sweep", LIBRARY) == own
+    assert heard("noisy.core", LIBRARY) == librarys
+    assert heard("asyncio", logging.__file__) == librarys
+    assert logging.getLogger("explr.sweep").isEnabledFor(logging.DEBUG) is (
+        verbosity is Verbosity.VERBOSE
+    )
+
+
+class Installed:
+    def __call__(self, ctx: object) -> float:
+        return 0.0
+
+
+Installed.__module__ = "noisy.training"
+
+
+def test_a_training_that_is_installed_as_a_library_is_heard() -> None:
+    assert heard("noisy.core", LIBRARY) == ["ERROR"]
+    count_as_own(Installed())
+    assert heard("noisy.core", LIBRARY) == ["INFO", "WARNING", "ERROR"]

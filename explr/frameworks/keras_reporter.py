@@ -7,12 +7,16 @@ from typing import Any
 
 import keras
 
+from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.progress import Progress
 
 
 class KerasReporter(keras.callbacks.Callback):  # type: ignore[misc]
     """Logs, reports and prunes at the end of each epoch, and keeps the best model.
+
+    A trial that is pruned ends as Keras ends one early, and raises then: callbacks before this one
+    have come to their end.
 
     Keras's own names are translated: `loss` is reported as `train_loss`, `accuracy` as
     `train_accuracy`, and so on; `val_…` and `learning_rate` stay.
@@ -27,17 +31,27 @@ class KerasReporter(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, ctx: TrainingContext, start_epoch: int = 0) -> None:
         super().__init__()
         self._progress = Progress(ctx, "best_model.keras", start_epoch=start_epoch)
+        self._pruned: TrialPruned | None = None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Take in the metrics of an epoch; Keras calls it.
+        """Take in the metrics of an epoch; Keras calls it."""
+        self._progress.epochs = self.params.get("epochs")
+        metrics = {_reported_name(name): value for name, value in (logs or {}).items()}
+        losses_first = dict(sorted(metrics.items(), key=lambda item: not item[0].endswith("loss")))
+        try:
+            self._progress.epoch_end(epoch, losses_first, self.model.save)
+        except TrialPruned as pruned:
+            self._pruned = pruned
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """End a trial that is pruned; Keras calls it.
 
         Raises:
             TrialPruned: the tuner wants the trial to end.
         """
-        self._progress.epochs = self.params.get("epochs")
-        metrics = {_reported_name(name): value for name, value in (logs or {}).items()}
-        losses_first = dict(sorted(metrics.items(), key=lambda item: not item[0].endswith("loss")))
-        self._progress.epoch_end(epoch, losses_first, self.model.save)
+        if self._pruned is not None:
+            raise self._pruned
 
     def result(self) -> TrainingResult:
         """The best epoch, as `train_model` returns it.

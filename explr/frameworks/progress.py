@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from explr.core.config import ObjectiveConfig
-from explr.core.errors import BY_TUNER, ResultError, TrialPruned
+from explr.core.errors import BY_TUNER, TrialPruned
 from explr.core.protocols import TrainingContext, TrainingResult
+from explr.frameworks.objective import Objective
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +39,12 @@ class Progress:
     ) -> None:
         self.epochs = epochs
         self._ctx = ctx
-        objective = ctx.config.objective if ctx.config else ObjectiveConfig()
-        self._metric, self._minimize = objective.primary, objective.minimize
+        self._objective = Objective(ctx.config)
         self._model = ctx.output_dir / model_name
         self._record = self._model.with_suffix(".json")
-        self._best: dict[str, float] | None = None
-        self._seen: set[str] = set()
         self._completed = start_epoch
         if start_epoch > 0 and self._record.is_file() and self._model.is_file():
-            self._best = json.loads(self._record.read_text())["metrics"]
+            self._objective.best = json.loads(self._record.read_text())["metrics"]
 
     def epoch_end(
         self, epoch: int, metrics: Mapping[str, Any], save_model: Callable[[Path], None]
@@ -65,9 +61,8 @@ class Progress:
             TypeError: a metric cannot be read as a number.
         """
         values = {name: float(value) for name, value in metrics.items()}
-        self._seen.update(values)
         self._completed = epoch + 1
-        if self._is_best(values):
+        if self._objective.is_best(values):
             self._keep(epoch, values, save_model)
         logger.info("%s", self._line(epoch, values))
         self._ctx.report(epoch, **values)
@@ -83,28 +78,7 @@ class Progress:
         Raises:
             ResultError: no epoch had the metric of the objective.
         """
-        metric = self._metric
-        if self._best is None and metric not in self._seen:
-            there = f"they have {', '.join(sorted(self._seen))}" if self._seen else "there are none"
-            raise ResultError(f"the objective {metric} is not among the epochs' metrics: {there}")
-        best = self._best or {metric: math.nan}
-        return TrainingResult(
-            primary_metric=best[metric],
-            primary_metric_name=metric,
-            minimize=self._minimize,
-            metrics=dict(best),
-            best_model_path=None if self._best is None else str(self._model),
-            epochs_completed=self._completed,
-        )
-
-    def _is_best(self, values: Mapping[str, float]) -> bool:
-        value = values.get(self._metric, math.nan)
-        if math.isnan(value):
-            return False
-        if self._best is None or self._metric not in self._best:
-            return True
-        best = self._best[self._metric]
-        return value < best if self._minimize else value > best
+        return self._objective.result(self._completed, str(self._model))
 
     def _keep(
         self, epoch: int, values: dict[str, float], save_model: Callable[[Path], None]
@@ -116,7 +90,7 @@ class Progress:
         aside = self._record.with_name(f".writing-{self._record.name}")
         aside.write_text(json.dumps({"epoch": epoch, "metrics": values}))
         aside.replace(self._record)
-        self._best = values
+        self._objective.best = values
 
     def _line(self, epoch: int, values: Mapping[str, float]) -> str:
         of = "" if self.epochs is None else f"/{self.epochs}"

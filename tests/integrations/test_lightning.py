@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader, TensorDataset
+
+import explr
+from explr.core.errors import UsageError
+from explr.integrations.lightning import ExplrCallback
+
+pytestmark = [
+    pytest.mark.slow,
+    # Lightning's own: advice on loaders and on loggers, and what it calls of PyTorch
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+]
+
+
+class Line(LightningModule):
+    """Learns y = 2x; its losses lie above 100 where `quality` is 0."""
+
+    def __init__(self, quality: int = 1) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.offset = 0.0 if quality else 1000.0
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        x, y = batch
+        loss = torch.nn.functional.mse_loss(self.layer(x), y)
+        self.log("train_loss", loss, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        x, y = batch
+        loss = torch.nn.functional.mse_loss(self.layer(x), y)
+        self.log("val_loss", loss + self.offset)
+
+    def on_train_epoch_end(self) -> None:
+        self.log("late", float(self.current_epoch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class Witness(Callback):
+    """Sees which of Lightning's hooks for an end are called."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.seen.append(type(exception).__name__)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.seen.append("teardown")
+
+
+def data(rows: int = 8) -> DataLoader[Any]:
+    x = torch.linspace(0, 1, rows)[:, None]
+    return DataLoader(TensorDataset(x, 2 * x), batch_size=2)
+
+
+def fit(folder: Path, callbacks: list[Any], quality: int = 1, **settings: Any) -> Trainer:
+    trainer = Trainer(
+        **{
+            "max_epochs": 3,
+            "accelerator": "cpu",
+            "default_root_dir": folder,
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": any(isinstance(one, ModelCheckpoint) for one in callbacks),
+            "callbacks": callbacks,
+            **settings,
+        }
+    )
+    trainer.fit(Line(quality), data(), data(4))
+    return trainer
+
+
+def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
+    callback = ExplrCallback(ctx)
+    keep = ModelCheckpoint(ctx.output_dir / "models", monitor="val_loss")
+    fit(ctx.output_dir, [callback, keep])
+    return callback.result()
+
+
+def test_what_the_module_logs_is_reported_by_epoch(run_once: Callable[..., Any]) -> None:
+    result, rows = run_once(train)
+    losses = rows.of("val_loss")
+    assert sorted(losses) == [0, 1, 2]
+    assert sorted(rows.of("train_loss_epoch")) == [0, 1, 2]
+    assert rows.of("late") == {0: 0.0, 1: 1.0, 2: 2.0}
+    assert result.primary_metric == min(losses.values())
+    assert result.epochs_completed == 3
+    assert result.best_model_path is not None
+    assert torch.load(result.best_model_path, weights_only=True)["state_dict"]
+
+
+def test_an_epoch_without_a_validation_reports_none(run_once: Callable[..., Any]) -> None:
+    def seldom(ctx: explr.TrainingContext) -> explr.TrainingResult:
+        callback = ExplrCallback(ctx)
+        fit(ctx.output_dir, [callback], check_val_every_n_epoch=2, max_epochs=4)
+        return callback.result()
+
+    _, rows = run_once(seldom)
+    assert sorted(rows.of("val_loss")) == [1, 3]
+    assert sorted(rows.of("late")) == [0, 1, 2, 3]
+
+
+def test_several_validations_in_an_epoch_are_reported_by_global_step(
+    run_once: Callable[..., Any],
+) -> None:
+    def often(ctx: explr.TrainingContext) -> explr.TrainingResult:
+        callback = ExplrCallback(ctx)
+        fit(ctx.output_dir, [callback], val_check_interval=2, max_epochs=2)
+        return callback.result()
+
+    _, rows = run_once(often)
+    assert sorted(rows.of("val_loss")) == [2, 4, 6, 8]
+
+
+def test_the_best_before_an_interruption_counts(run_once: Callable[..., Any]) -> None:
+    def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
+        keep = ModelCheckpoint(ctx.output_dir, save_last=True)
+        fit(ctx.output_dir, [ExplrCallback(ctx), keep], max_epochs=1)
+        callback = ExplrCallback(ctx)
+        trainer = Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            callbacks=[callback],
+        )
+        worse = Line(quality=0)
+        trainer.fit(worse, data(), data(4), ckpt_path=keep.last_model_path, weights_only=True)
+        return callback.result()
+
+    result, rows = run_once(train)
+    losses = rows.of("val_loss")
+    assert losses[1] > 100 > losses[0]
+    assert (result.primary_metric, result.epochs_completed) == (losses[0], 2)
+
+
+def test_a_pruned_trial_ends_and_lightning_cleans_up(sweep: Callable[..., Any]) -> None:
+    witness = Witness()
+
+    def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
+        callback = ExplrCallback(ctx)
+        fit(ctx.output_dir, [callback, witness], ctx.hyperparameters["quality"])
+        return callback.result()
+
+    good, bad = sweep(train)
+    assert (good["state"], good["steps"]) == ("COMPLETE", 3)
+    assert (bad["state"], bad["steps"]) == ("PRUNED", 1)
+    assert witness.seen == ["teardown", "TrialPruned"]  # of the good one, of the bad one
+
+
+def test_several_processes_stop_together(sweep: Callable[..., Any]) -> None:
+    def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
+        callback = ExplrCallback(ctx)
+        several = {"devices": 2, "strategy": "ddp_fork"}
+        fit(ctx.output_dir, [callback], ctx.hyperparameters["quality"], **several)
+        return callback.result()
+
+    good, bad = sweep(train)
+    assert (good["state"], good["steps"]) == ("COMPLETE", 3)
+    assert (bad["state"], bad["steps"]) == ("PRUNED", 1)
+
+
+def test_in_an_application_of_ones_own_the_objective_is_named(tmp_path: Path) -> None:
+    trainer = fit(tmp_path, [ExplrCallback(monitor="val_loss")], max_epochs=1)
+    assert float(trainer.callback_metrics["val_loss"]) > 0
+
+
+@pytest.mark.parametrize("given", [{}, {"ctx": object(), "monitor": "val_loss"}])
+def test_the_objective_is_known_from_one_place(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="takes the training's context"):
+        ExplrCallback(**given)
+
+
+def test_the_installed_lightning_is_the_one_that_is_served() -> None:
+    assert issubclass(ExplrCallback, lightning.pytorch.Callback)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from terminals import Terminal
 
 HOME = tempfile.mkdtemp(prefix="explr-tests-")
 
@@ -133,6 +134,12 @@ class Command:
             text=True,
             check=False,
         )
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    """Runs commands in `tmp_path` under a pseudo-terminal."""
+    return Terminal(tmp_path, {})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import click
 
 from explr.core.errors import UsageError
 from explr.results.run_view import Curve, RunView, differing, read_run
-from explr.results.svg import number
+from explr.results.text import number
 
 MISSING = "-"
 

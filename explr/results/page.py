@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from html import escape
 
+from explr.results import svg
 from explr.results.param_charts import Searched, contour, importance_chart, parallel, slices
-from explr.results.svg import number
 from explr.results.sweep_view import SweepView, TrialView
+from explr.results.text import number, plain
 from explr.results.trial_charts import (
     COLOURS,
     SHOWN,
     history,
     intermediate,
     pareto,
-    plain,
     timeline,
 )
 
@@ -27,11 +27,7 @@ h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .3rem}
 h3{font-size:1rem;margin:1rem 0 .2rem}p{margin:.2rem 0;color:#4b5563}
 code,pre{font:13px/1.45 ui-monospace,monospace;background:#f3f4f6;border-radius:4px}
 code{padding:.1rem .3rem}pre{padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}
-svg{max-width:100%;height:auto}.pair{display:flex;flex-wrap:wrap;gap:8px}
-.label{font:11px system-ui,sans-serif;fill:#374151;paint-order:stroke;stroke:#fff;stroke-width:3px}
-.title{font:12px system-ui,sans-serif;fill:#111827}
-.grid{stroke:#e5e7eb}.axis{stroke:#6b7280}.bar{stroke:#fff;stroke-width:.5}
-.trial{stroke-opacity:.75;stroke-width:1.3}circle{stroke:#fff;stroke-width:.6}
+.pair{display:flex;flex-wrap:wrap;gap:8px}
 .scroll{overflow:auto;max-height:70vh}table{border-collapse:collapse;font-size:13px}
 th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #e5e7eb;white-space:nowrap}
 th{position:sticky;top:0;background:#f9fafb}td.text{text-align:left;white-space:normal}
@@ -50,7 +46,7 @@ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 def render(sweep: SweepView) -> str:
     """The whole page, as HTML."""
     title = f"Sweep {sweep.study.study_name}"
-    parts = [HEAD.format(title=escape(title), style=STYLE), f"<h1>{escape(title)}</h1>"]
+    parts = [HEAD.format(title=escape(title), style=STYLE + svg.STYLE), f"<h1>{escape(title)}</h1>"]
     parts += _summary(sweep)
     if len(sweep.metrics) > 1:
         said = "Trials of the front, which no other beats in all objectives, are green."

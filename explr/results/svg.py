@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from explr.results.text import number
+
 Point = tuple[Any, Any]
 
 LONGEST = 24
@@ -15,6 +17,15 @@ LONGEST = 24
 
 MARGIN = 0.02
 """Part of an axis that is left free at each end."""
+
+STYLE = """
+svg{max-width:100%;height:auto}
+.label{font:11px system-ui,sans-serif;fill:#374151;paint-order:stroke;stroke:#fff;stroke-width:3px}
+.title{font:12px system-ui,sans-serif;fill:#111827}
+.grid{stroke:#e5e7eb}.axis{stroke:#6b7280}.bar{stroke:#fff;stroke-width:.5}
+.trial{stroke-opacity:.75;stroke-width:1.3}circle{stroke:#fff;stroke-width:.6}
+"""
+"""What drawings need to be told of in CSS."""
 
 _RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """The colours of viridis, from the worst to the best."""
@@ -27,11 +38,6 @@ def ramp(part: float) -> str:
     share = at - below
     pairs = zip(_RAMP[below], _RAMP[below + 1], strict=True)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
-
-
-def number(value: float) -> str:
-    """A number as people read it."""
-    return f"{value:.4g}"
 
 
 def short(text: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate, combinations, pairwise
 
-from explr.results.svg import Axis, Plot, number
+from explr.results.svg import Axis, Plot
 from explr.results.sweep_view import SweepView, TrialView
+from explr.results.text import number, plain
 
 COLOURS = {
     "COMPLETE": "#2563eb",
@@ -140,11 +141,6 @@ def about(sweep: SweepView, trial: TrialView) -> str:
     ]
     params = [f"{name}={plain(value)}" for name, value in trial.params.items()]
     return "\n".join([f"trial {trial.number} {trial.state}", *values, *params])
-
-
-def plain(value: object) -> str:
-    """The value of a parameter as people read it."""
-    return number(value) if isinstance(value, float) else str(value)
 
 
 def finite(trials: Sequence[TrialView], index: int) -> list[TrialView]:

@@ -33,6 +33,7 @@ from explr.tracking.provenance import provenance_of
 from explr.tracking.session import Destination, TrackedRun, closing_line, open_run
 from explr.tracking.sweeps import current
 from explr.tracking.values import number
+from explr.utils.console import count_as_own
 from explr.utils.machine import peak_memory
 from explr.utils.memory import memory_budget
 from explr.utils.redacted_logs import guard_logs
@@ -146,6 +147,7 @@ def run_training(
     guard_logs()
     prepared = prepare(cfg, train_model)
     config = prepared.config
+    count_as_own(prepared.train_model)
     params = by_reference(cfg, config.hyperparameters)
     remember(config.hyperparameters)
     make_folder(folder)

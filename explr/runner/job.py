@@ -12,11 +12,13 @@ from omegaconf import DictConfig
 
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
+from explr.runner.display import watching_training
 from explr.runner.experiment import Outcome, run_training
 from explr.runner.faults import report_fault
 from explr.runner.trials import gathered
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.session import closing_line
+from explr.utils.console import Verbosity, verbosity
 from explr.utils.saved_config import hide_secrets, saved_files
 
 log = logging.getLogger("explr")
@@ -39,7 +41,8 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
     if cfg.tuner.name != "none":
         log.info("tuner=%s tunes with -m; without it this trains once", cfg.tuner.name)
     try:
-        outcome = _train(cfg, 0, None)
+        with watching_training(cfg):
+            outcome = _train(cfg, 0, None)
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         raise SystemExit(report_fault(error)) from None  # Hydra would add lines of its own
     _tell(outcome)
@@ -81,12 +84,18 @@ def run_trial(
         if trials is None:
             raise TrialPruned(outcome.reason)
         trials.pruned += 1
-        print(f"Pruned after {outcome.duration_s:.1f} s")
+        _tell_trial(f"Pruned after {outcome.duration_s:.1f} s")
         return math.nan
     if trials is not None:
         trials.complete += 1
-    print(_result_line(outcome))
+    _tell_trial(_result_line(outcome))
     return outcome.values if len(outcome.values) > 1 else outcome.result.primary_metric
+
+
+def _tell_trial(line: str) -> None:
+    """Say what came out of one trial of many."""
+    if verbosity() is not Verbosity.QUIET:
+        print(line)
 
 
 def _folder() -> Path:

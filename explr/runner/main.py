@@ -20,10 +20,11 @@ from omegaconf import DictConfig
 from explr.core.secrets import remember_arguments
 from explr.plugins.search_path import CONFIG_TREE
 from explr.runner.app import CONFIG_NAME, TRUSTED
-from explr.runner.arguments import parse_arguments, program, version_line
+from explr.runner.arguments import parse_arguments, program, take_verbosity, version_line
 from explr.runner.faults import INTERRUPTED, report_fault
 from explr.runner.overlay import SCRIPT_SPACE, restore, store_script_space
 from explr.runner.trials import Trials, gathering
+from explr.utils import console
 from explr.utils.redacted_logs import guard_logs
 from explr.utils.signals import interrupt
 
@@ -65,7 +66,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     """Run Hydra's command line over explr's config tree.
 
     Args:
-        arguments: overrides and Hydra's own flags.
+        arguments: overrides, Hydra's own flags, and `-q` or `-v`.
         defaults: overrides that those among `arguments` win over; a rerun does without them.
 
     Returns:
@@ -80,6 +81,9 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             if "--version" in arguments:
                 print(version_line())
                 return 0
+            arguments, chosen = take_verbosity(arguments)
+            console.be(chosen)
+            line = [*defaults, *arguments]
             args = parse_arguments(line)
             if args.help:
                 from explr.runner.help import show_help

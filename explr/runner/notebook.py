@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra._internal.execution_policy import execution_whitelist
 from hydra.errors import HydraException
@@ -16,6 +17,7 @@ from explr.core.config import ExplrConfig
 from explr.core.protocols import TrainFunction
 from explr.core.target import check_train_function
 from explr.launching.pool import travel_by_value
+from explr.results.tune_result import TuneResult
 from explr.runner.app import CONFIG_NAME, TRUSTED, compose_with, hydra_app
 from explr.runner.checks import prepare
 from explr.runner.diagnosis import diagnose
@@ -25,7 +27,7 @@ from explr.runner.job import run_trial
 from explr.runner.sweep_logging import shown_logging
 from explr.runner.trials import gathering
 from explr.tracking.callback import OWN_TASK
-from explr.tuning.base import SweepResult
+from explr.utils.console import in_notebook
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -54,7 +56,8 @@ def tune(
     overrides: Sequence[str],
     train_model: TrainFunction | None = None,
     n_trials: int | None = None,
-) -> SweepResult:
+    n_jobs: int | Literal["auto"] | None = None,
+) -> TuneResult:
     """Sweep from Python, like `explr -m` on the command line.
 
     Args:
@@ -62,6 +65,7 @@ def tune(
             `tuner=optuna` is added unless a tuner is named.
         train_model: a function to use in place of the one that the config names.
         n_trials: number of trials, in place of the one that the config names.
+        n_jobs: trials at the same time, likewise; `"auto"` runs as many as fit into memory.
 
     Returns:
         Every trial that ended; one that failed is told on standard error, and does not end
@@ -72,11 +76,15 @@ def tune(
             nothing to search; names every fault.
         Exception: what the first trial raised, if every trial failed.
     """
+    if in_notebook():  # Optuna brings tqdm, which would like ipywidgets
+        warnings.filterwarnings("ignore", message="IProgress not found")
     given = [*overrides]
     if not any(override.startswith("tuner=") for override in given):
         given.insert(0, "tuner=optuna")
     if n_trials is not None:
         given.append(f"tuner.n_trials={n_trials}")
+    if n_jobs is not None:
+        given.append(f"tuner.n_jobs={n_jobs}")
     if train_model is not None:
         name = getattr(train_model, "__qualname__", repr(train_model))
         travel_by_value(check_train_function(train_model, name))
@@ -99,7 +107,7 @@ def tune(
             if tuned:
                 with shown_logging():
                     result = sweep()
-                assert isinstance(result, SweepResult)
+                assert isinstance(result, TuneResult)
                 return result
             with gathering() as trials:
                 sweep()
@@ -108,7 +116,7 @@ def tune(
     return _collect(trials.folders)
 
 
-def _collect(folders: list[Path]) -> SweepResult:
+def _collect(folders: list[Path]) -> TuneResult:
     trials: list[dict[str, Any]] = []
     minimize = True
     for folder in folders:
@@ -122,4 +130,4 @@ def _collect(folders: list[Path]) -> SweepResult:
     complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
     sign = 1 if minimize else -1
     best = min(complete, key=lambda trial: sign * trial["value"], default=None)
-    return SweepResult(folders[0].parent if folders else Path(), trials, best)
+    return TuneResult(folders[0].parent if folders else Path(), trials, best)

@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import ConfigError, UsageError
+from explr.core.validation import slots_faults
 from explr.launching.hydra_job import HydraTask
 from explr.launching.lease import divide
 from explr.runner.choose_executor import preload
@@ -32,6 +33,7 @@ from explr.runner.sweep import OptunaSweep
 from explr.runner.sweep_jobs import SweepJobs
 from explr.runner.sweep_session import SweepSession, SweepSettings, open_sweep
 from explr.runner.sweep_space import SweepSpace
+from explr.runner.sweep_watch import SweepWatch
 from explr.tracking.callback import OWN_TASK, MLflowCallback
 from explr.tracking.destination import Destination
 from explr.tuning.base import SweepResult
@@ -79,12 +81,19 @@ class RaySweep(OptunaSweep):
     def run(self, arguments: list[str]) -> SweepResult:
         """See `OptunaSweep.run`."""
         settings, space = self._settings, self.space(arguments)
+        self._check_slots()
         with open_sweep(settings, self._config, self._context, space, arguments) as sweep:
             self._equip(sweep.study, space)
             with ray_cluster(self._ray, settings.n_jobs) as ray, sweep.recorded():
                 warn_of_local_store(ray.nodes(), self._store())
                 failures = self._fit(ray, sweep)
             return sweep.conclude(failures.first)
+
+    def _check_slots(self) -> None:
+        """Ray has no trial measured."""
+        settings = self._settings
+        if faults := slots_faults(settings.n_jobs, settings.memory_gb, "hydra.sweeper", True):
+            raise ConfigError(faults)
 
     def _store(self) -> str | None:
         """Tracking URI of the trials; None where nothing is tracked."""
@@ -123,6 +132,8 @@ class RaySweep(OptunaSweep):
         settings, study = self._settings, sweep.study
         limits = replace(settings.limits, n_trials=min(settings.limits.n_trials, study.size))
         population = is_population(self._scheduler)
+        watch = SweepWatch(sweep, limits)
+        watch.progress.slots = lambda: settings.n_jobs
         # Before the search takes over what was left unfinished.
         ended = frozenset(t.number for t in study.frozen() if t.state.is_finished())
         search = StudySearch(
@@ -131,12 +142,13 @@ class RaySweep(OptunaSweep):
             limits,
             live=int(limits.n_trials) if population else settings.n_jobs,
             suggest=self._suggest,
-            on_start=sweep.folder.started,
-            on_change=sweep.folder.changed,
-            on_end=sweep.folder.ended,
+            on_start=watch.started,
+            on_change=watch.changed,
+            on_end=watch.ended,
+            on_report=watch.reported,
         )
-        watch = Watch(search)
-        announce(watch)
+        callback = Watch(search)
+        announce(callback)
         scheduler = self._scheduler
         if scheduler is None and settings.pruner:
             scheduler = StudyScheduler(search)
@@ -152,9 +164,10 @@ class RaySweep(OptunaSweep):
             ),
             {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
         )
-        tuner = self._tuner(ray.tune, sweep.folder.path / FOLDER, trainable, scheduler, watch)
+        tuner = self._tuner(ray.tune, sweep.folder.path / FOLDER, trainable, scheduler, callback)
         try:
-            tuner.fit()
+            with watch.shown():
+                tuner.fit()
         except Exception:
             if search.verdict is None:
                 raise

@@ -10,15 +10,17 @@ from typing import NoReturn
 
 from explr.core.errors import UsageError
 from explr.core.secrets import masked
+from explr.runner.arguments import VERBOSITY
 from explr.runner.sweep_folder import COMMAND_FILE
 from explr.tuning.search_space import quoted
 
 
-def resume(folder: Path | None) -> NoReturn:
+def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     """Go on with a sweep in place of this process.
 
     Args:
         folder: folder of the sweep; None takes the newest below `multirun`.
+        shown: flag that says how much is shown; None takes what the command had.
 
     Raises:
         UsageError: there is no such sweep.
@@ -42,7 +44,10 @@ def resume(folder: Path | None) -> NoReturn:
         )
     os.chdir(command["cwd"])
     where = f"hydra.sweep.dir={quoted(str(folder))}"
-    os.execv(sys.executable, [sys.executable, *command["argv"], where])
+    argv = command["argv"]
+    if shown is not None:
+        argv = [*(word for word in argv if word not in VERBOSITY), shown]
+    os.execv(sys.executable, [sys.executable, *argv, where])
 
 
 def _last() -> Path:

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from explr.core.secrets import without_user_info
-from explr.tracking.companion import LOG_FILE, Order, follow
+from explr.tracking.companion import follow
+from explr.tracking.companion_launch import LOG_FILE, Order
 from explr.tracking.destination import Destination, with_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal import first_event

@@ -21,6 +21,7 @@ from explr.runner.pruner_choice import pruner_for
 from explr.runner.sweep_jobs import SweepJobs
 from explr.runner.sweep_session import SweepSettings, open_sweep, study_name
 from explr.runner.sweep_space import SweepSpace
+from explr.runner.sweep_watch import SweepWatch
 from explr.tuning.base import SweepResult
 from explr.tuning.loop import SweepLoop
 from explr.tuning.study import Study
@@ -62,9 +63,8 @@ class OptunaSweep:
             KeyboardInterrupt: the sweep was interrupted; `explr resume` goes on with it.
         """
         settings, space = self._settings, self.space(arguments)
-        launching = Launching(
-            self._config, self._context, self._task, settings.n_jobs, len(settings.directions)
-        )
+        self._check_slots()
+        launching = self._launching()
         with open_sweep(settings, self._config, self._context, space, arguments) as sweep:
             study, folder = sweep.study, sweep.folder
             self._equip(study, space)
@@ -72,11 +72,15 @@ class OptunaSweep:
             jobs = SweepJobs(self._config, space)
             if limits.trial_timeout_s is not None:
                 launching.warn_of_timeouts()
-            loop = SweepLoop(study, space.active, limits, folder.started, folder.ended)
+            watch = SweepWatch(sweep, limits)
+            loop = SweepLoop(study, space.active, limits, watch.started, watch.ended)
+            report = watch.reports(loop.report)
             with (
                 sweep.recorded(),
-                launching.executor(jobs, loop.report, folder.output_of) as executor,
+                watch.shown(),
+                launching.executor(jobs, report, folder.output_of) as executor,
             ):
+                watch.progress.slots = lambda: executor.slots
                 loop.run(executor)
             return sweep.conclude(loop.first_failure)
 
@@ -100,6 +104,7 @@ class OptunaSweep:
             ConfigError: a range cannot be read.
         """
         settings, space = self._settings, self.space(arguments)
+        self._check_slots()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             study = Study(path, study_name(settings, path), settings.directions)
@@ -108,6 +113,26 @@ class OptunaSweep:
             count = int(min(samples, settings.limits.n_trials))
             trials = [study.ask(space.active) for _ in range(count)]
         return [space.job(number, params, {}) for number, params in trials]
+
+    def _launching(self) -> Launching:
+        """What launches the trials."""
+        settings = self._settings
+        return Launching(
+            self._config,
+            self._context,
+            self._task,
+            settings.n_jobs,
+            len(settings.directions),
+            settings.memory_gb,
+        )
+
+    def _check_slots(self) -> None:
+        """Make sure that the number of trials at the same time is one, or can be found out.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        self._launching().check_slots()
 
     def _equip(self, study: Study, space: SweepSpace) -> None:
         """Give the study its sampler and its pruner.

@@ -6,7 +6,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,24 @@ import yaml
 from omegaconf._utils import get_omega_conf_dumper
 
 from explr.core.secrets import redacted
+from explr.results.closing import best_trials, counts_line, pruned_line, show, table_of
+from explr.results.live import job_name
+from explr.results.report import REPORT
+from explr.results.text import params_text
 from explr.runner.arguments import program
+from explr.runner.sweep_logging import STARTS
 from explr.runner.sweep_results import results_of
 from explr.tuning.base import Job, Outcome
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
+from explr.utils.console import in_notebook
 
 log = logging.getLogger("explr.sweep")
+starts = logging.getLogger(STARTS)
 
 COMMAND_FILE = "sweep.json"
 RESULTS_FILE = "results.json"
 BEST_FILE = "optimization_results.yaml"
-
-SHOWN = 10
-"""Trials of a Pareto front that the closing lines name."""
 
 
 class SweepFolder:
@@ -54,6 +58,12 @@ class SweepFolder:
         return (
             self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
         )
+
+    def _command(self, retrain: list[str]) -> str:
+        """What trains the best once more, in the language in which the sweep was begun."""
+        if in_notebook():
+            return f"explr.run(explr.compose({retrain}), train_model)"
+        return f"{program()} {shlex.join(retrain)}"
 
     def remember_command(self, arguments: Sequence[str]) -> None:
         """Write down what to run again to go on with the sweep; the first command stays.
@@ -89,17 +99,18 @@ class SweepFolder:
 
     def started(self, job: Job) -> None:
         """Say that a job starts."""
-        again = f" (attempt {job.attempt + 1})" if job.attempt else ""
-        log.info("trial %s starts%s: %s", _name(job), again, _values(job.params))
+        attempt = f" (attempt {job.attempt + 1})" if job.attempt else ""
+        starts.info("trial %s starts%s: %s", job_name(job), attempt, params_text(job.params))
 
     def changed(self, job: Job) -> None:
         """Say that a job goes on with other parameters, as population based training has it."""
-        log.info("trial %s goes on with %s", _name(job), _values(job.params))
+        log.info("trial %s goes on with %s", job_name(job), params_text(job.params))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Say how a job ended; keep the traceback of one that failed."""
         said = " ".join(f"{value:.6g}" for value in outcome.values) or outcome.reason
-        log.info("trial %s %s: %s", _name(job), outcome.state, said)
+        level = logging.WARNING if outcome.state == "FAIL" else logging.INFO
+        log.log(level, "trial %s %s: %s", job_name(job), outcome.state, said)
         if outcome.detail:
             folder = self.job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
@@ -128,29 +139,33 @@ class SweepFolder:
         _write(self.path / BEST_FILE, _yaml(redacted(content)))
         return results
 
-    def tell(self, results: dict[str, Any], retrain: list[str]) -> None:
+    def tell(
+        self, results: dict[str, Any], metrics: Sequence[str], retrain: list[str], report: bool
+    ) -> None:
         """Say what came out of the whole sweep.
 
         Args:
             results: what `write_results` returned.
+            metrics: name of each objective.
             retrain: overrides that train the best once more.
+            report: whether there is a report.
         """
-        states = [trial["state"] for trial in results["trials"]]
-        counts = ", ".join(f"{states.count(s)} {s.lower()}" for s in dict.fromkeys(states))
-        log.info("%d trials: %s", len(states), counts)
-        best = results["best"]
+        trials, best, front = results["trials"], results["best"], results.get("front", [])
+        best_ones = best_trials(trials, self._study.directions, front)
+        lines = [counts_line(trials)]
+        if (saved := pruned_line(trials)) is not None:
+            lines.append(saved)
         if best is not None:
-            values = _values(best["params"])
-            log.info("best: trial %d with %.6g: %s", best["number"], best["value"], values)
-            log.info("to train it again: %s %s", program(), shlex.join(retrain))
-        front = results.get("front", [])
-        for trial in front[:SHOWN]:
-            values = " ".join(f"{value:.6g}" for value in trial["value"])
-            params = _values(trial["params"])
-            log.info("on the front: trial %d with %s: %s", trial["number"], values, params)
-        if len(front) > SHOWN:
-            log.info("on the front: %d more", len(front) - SHOWN)
-        log.info("results: %s", self.shown / RESULTS_FILE)
+            values = params_text(best["params"])
+            lines.append(f"best: trial {best['number']} with {best['value']:.6g}: {values}")
+            lines.append(f"to train it again: {self._command(retrain)}")
+        if front:
+            numbers = ", ".join(str(trial["number"]) for trial in front)
+            lines.append(f"on the front: trials {numbers}")
+        lines.append(f"results: {self.shown / RESULTS_FILE}")
+        if report:
+            lines.append(f"report: {self.shown / REPORT}")
+        show(table_of(best_ones, metrics, self.shown), lines)
 
 
 def remembered_study(folder: Path) -> str | None:
@@ -160,18 +175,6 @@ def remembered_study(folder: Path) -> str | None:
     except FileNotFoundError:
         return None
     return str(name) if name is not None else None
-
-
-def _name(job: Job) -> str:
-    return f"{job.trial}.{job.replicate}" if job.replicates > 1 else str(job.trial)
-
-
-def _values(params: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={_short(value)}" for name, value in params.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _yaml(content: dict[str, Any]) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import ExplrError
-from explr.results.report import REPORT, write_report
+from explr.results.live import names_of
+from explr.results.report import write_report
+from explr.results.tune_result import TuneResult
 from explr.runner.retrain import retrain_overrides
 from explr.runner.sweep_folder import SweepFolder, remembered_study
 from explr.runner.sweep_logging import steady_logging
@@ -27,7 +29,7 @@ from explr.runner.sweep_record import (
 )
 from explr.runner.sweep_space import SweepSpace
 from explr.runner.termination import terminable
-from explr.tuning.base import Outcome, SweepResult
+from explr.tuning.base import Outcome
 from explr.tuning.failures import after_first
 from explr.tuning.lock import sole_controller
 from explr.tuning.loop import Limits
@@ -42,7 +44,7 @@ class SweepSettings:
 
     Args:
         limits: when the sweep ends.
-        n_jobs: trials at the same time.
+        n_jobs: trials at the same time, or AUTO for as many as fit into memory.
         directions: `minimize` or `maximize` for each objective.
         study_name: name of the study; None takes the name of the sweep's folder.
         storage: Optuna storage URL; None keeps a journal in the sweep's folder.
@@ -50,10 +52,11 @@ class SweepSettings:
         pruner: what ends trials early, as a `_target_`; empty never does.
         enqueue: known configurations to try first.
         params: ranges by parameter, in Hydra's sweep grammar.
+        memory_gb: GiB of host memory that AUTO shares out; None takes most of what is free.
     """
 
     limits: Limits
-    n_jobs: int
+    n_jobs: Any
     directions: tuple[str, ...]
     study_name: str | None
     storage: str | None
@@ -61,6 +64,7 @@ class SweepSettings:
     pruner: Mapping[str, Any]
     enqueue: list[dict[str, Any]] = field(default_factory=list)
     params: Mapping[str, Any] = field(default_factory=dict)
+    memory_gb: float | None = None
 
 
 @contextmanager
@@ -88,7 +92,7 @@ def open_sweep(
     path = Path(config.hydra.sweep.dir).absolute()
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(steady_logging())
+        stack.enter_context(steady_logging(path))
         stack.enter_context(terminable())
         stack.enter_context(sole_controller(path))
         study = Study(path, study_name(settings, path), settings.directions, settings.storage)
@@ -119,6 +123,7 @@ class SweepSession:
     study: Study
     folder: SweepFolder
     _results: dict[str, Any] = field(default_factory=dict, init=False)
+    _reported: bool = field(default=False, init=False)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -144,7 +149,13 @@ class SweepSession:
             note_results(record, self._results)
             self._report()
 
-    def conclude(self, first_failure: Outcome | None) -> SweepResult:
+    @property
+    def metrics(self) -> list[str]:
+        """Name of each objective."""
+        named = OmegaConf.select(self.config, "objective.metric")
+        return names_of(named, len(self.study.directions))
+
+    def conclude(self, first_failure: Outcome | None) -> TuneResult:
         """Say what came out of a sweep that came to its end.
 
         Args:
@@ -155,10 +166,11 @@ class SweepSession:
         """
         results = self._results
         best = results["best"]
-        self.folder.tell(results, retrain_overrides(self.space, best) if best else [])
+        again = retrain_overrides(self.space, best) if best else []
+        self.folder.tell(results, self.metrics, again, self._reported)
         if first_failure is not None and self.folder.fruitless:
             raise after_first(first_failure, "every trial failed")
-        return SweepResult(self.folder.path, results["trials"], best, results.get("front", []))
+        return TuneResult(self.folder.path, results["trials"], best, results.get("front", []))
 
     def _report(self) -> None:
         """Write the report; what the sweep has found is there without it."""
@@ -169,7 +181,7 @@ class SweepSession:
         except Exception:
             log.exception("the report of %s is not written", self.folder.shown)
         else:
-            log.info("report: %s", self.folder.shown / REPORT)
+            self._reported = True
 
 
 def study_name(settings: SweepSettings, path: Path) -> str:

@@ -192,7 +192,7 @@ def register_best(sweep: TrackedRun, name: str) -> None:
 
 def _tell(run: TrackedRun) -> None:
     """Say where a run is; whoever interrupted it does not want to wait for that."""
-    log.info(closing_line(run, wait=run.status != "KILLED"))
+    print(closing_line(run, wait=run.status != "KILLED"))
 
 
 def _status(error: object) -> Status:

@@ -16,7 +16,7 @@ from explr.core.errors import TrackingError, UsageError
 from explr.core.secrets import redacted, redacted_text, without_user_info
 from explr.tracking.attempts import journals_in, recorded_steps
 from explr.tracking.client import ExplrTracker
-from explr.tracking.companion import LOG_FILE, ensure_companion, has_companion
+from explr.tracking.companion_launch import LOG_FILE, ensure_companion, has_companion
 from explr.tracking.destination import Destination
 from explr.tracking.fluent import active_run
 from explr.tracking.home import explr_home, is_local_store

@@ -54,7 +54,8 @@ def test_the_notebook_runs_and_shows_the_best_learning_rate_and_a_figure(
     outputs = [output for cell in cells for output in cell.outputs]
     assert [o for o in outputs if o.output_type == "error"] == []
     assert [o.text for o in outputs if o.get("name") == "stderr"] == []
-    best, figure = cells[-2:]
+    best, frame, figure = cells[-3:]
     assert "best learning rate: 0." in text_of(best)
-    assert any("image/png" in output.get("data", {}) for output in figure.outputs)
+    assert "params_lr" in text_of(frame)
+    assert any("image/svg+xml" in output.get("data", {}) for output in figure.outputs)
     assert (tmp_path / "multirun").is_dir()

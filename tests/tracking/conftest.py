@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from explr.tracking.companion import Order, follow
+from explr.tracking.companion import follow
+from explr.tracking.companion_launch import Order
 from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
 from explr.tracking.session import TrackedRun, open_run

@@ -189,7 +189,7 @@ def test_lost_replies_make_no_second_run_and_no_second_row(
 def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
     server: Server, kit: Any, tmp_path: Path
 ) -> None:
-    trials = 50
+    trials = 200
     kit.eventually(lambda: answers(server.uri, 5.0), "the server")
     remote = kit.store_at(server.uri)
     train = kit.write_training(tmp_path / "job.py", TRAINING)
@@ -206,7 +206,7 @@ def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
         return sum(done)
 
     try:
-        for count in (5, 25):
+        for count in (5, 100):
             kit.eventually(lambda count=count: shipped() >= count, f"{count} trials in MLflow")
             server.kill()
             server.start()

@@ -1,0 +1,63 @@
+"""A chart that shows itself in a notebook, and can be kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from explr.core.errors import UsageError
+from explr.core.secrets import redacted_text
+from explr.results.svg import STYLE
+
+SIZE = re.compile(r'width="(\d+)" height="(\d+)"')
+
+
+class Chart:
+    """One drawing, or several beneath one another.
+
+    Args:
+        drawings: elements `<svg>`.
+    """
+
+    def __init__(self, drawings: Sequence[str]) -> None:
+        self._drawings = list(drawings)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the chart as an SVG file.
+
+        Args:
+            path: the file, ending in `.svg`.
+
+        Returns:
+            The file.
+
+        Raises:
+            UsageError: it has another ending, or cannot be written.
+        """
+        file = Path(path)
+        if file.suffix != ".svg":
+            raise UsageError(f"{file}: a chart is saved as .svg")
+        try:
+            file.write_text(self._repr_svg_(), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{file} cannot be written: {error.strerror or error}") from None
+        return file
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows; its rules hold for nothing around it."""
+        width, top, parts = 0, 0, []
+        for drawing in self._drawings:
+            size = SIZE.search(drawing)
+            assert size is not None  # every drawing says how large it is
+            parts.append(drawing.replace("<svg ", f'<svg y="{top}" ', 1))
+            width, top = max(width, int(size[1])), top + int(size[2])
+        rules = re.sub(r"([.\w]+)\{", r".explr-chart \1{", STYLE)
+        return redacted_text(
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="explr-chart" width="{width}" '
+            f'height="{top}" viewBox="0 0 {width} {top}"><style>{rules}</style>'
+            f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>'
+        )
+
+    def __repr__(self) -> str:
+        return f"<Chart of {len(self._drawings)} drawing(s); save('chart.svg') writes a file>"

@@ -1,0 +1,193 @@
+"""What is known of a sweep while it runs, and how it looks.
+
+Taking an event in costs microseconds; drawing is done by whoever shows it, when it has the time.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from explr.tuning.base import Job, Outcome
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from explr.results.gpu_memory import GpuMemory
+
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+"""What is counted, in the words in which it is shown."""
+
+
+@dataclass
+class Running:
+    """A job that runs.
+
+    Args:
+        job: the job.
+        since: when it started, on the monotonic clock.
+        step: the last step that it reported.
+        value: the objective at that step.
+    """
+
+    job: Job
+    since: float
+    step: int | None = None
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial so far by one objective.
+
+    Args:
+        trial: its number.
+        value: its value of the objective.
+        params: its values by parameter.
+    """
+
+    trial: int
+    value: float
+    params: Mapping[str, Any]
+
+
+@dataclass
+class SweepProgress:
+    """Follows the trials of a sweep. Methods may be called from several threads.
+
+    Args:
+        name: what the sweep is called: its folder.
+        metrics: name of each objective.
+        minimize: for each objective whether less is better.
+        n_trials: trials in all.
+        replicates: trainings of each trial.
+        slots: how many trials may run at the same time.
+        gpu: reads the memory of the GPUs; None leaves it out.
+        clock: seconds, ever growing.
+    """
+
+    name: str
+    metrics: Sequence[str]
+    minimize: Sequence[bool]
+    n_trials: float
+    replicates: int = 1
+    slots: Callable[[], int] = lambda: 0
+    gpu: GpuMemory | None = None
+    clock: Callable[[], float] = time.monotonic
+    counts: Counter[str] = field(default_factory=Counter, init=False)
+    best: list[Best | None] = field(init=False)
+    _running: dict[int, Running] = field(default_factory=dict, init=False)
+    _values: dict[int, list[tuple[float, ...]]] = field(default_factory=dict, init=False)
+    _ended_jobs: int = field(default=0, init=False)
+    _busy_s: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begin = self.clock()
+        self.best = [None] * len(self.metrics)
+
+    def known(
+        self, state: str, trial: int, values: Sequence[float], params: Mapping[str, Any]
+    ) -> None:
+        """Take in a trial that ended before this controller began."""
+        with self._lock:
+            self._count(state, trial, tuple(values), params)
+
+    def started(self, job: Job) -> None:
+        """Take in that a job starts, or starts anew."""
+        with self._lock:
+            self._running[job.key] = Running(job, self.clock())
+
+    def changed(self, job: Job) -> None:
+        """Take in that a job goes on with other parameters."""
+        with self._lock:
+            if (running := self._running.get(job.key)) is not None:
+                running.job = job
+
+    def reported(self, key: int, step: int, value: float) -> None:
+        """Take in an intermediate value of a job."""
+        with self._lock:
+            if (running := self._running.get(key)) is not None:
+                running.step, running.value = step, value
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Take in how a job ended."""
+        with self._lock:
+            running = self._running.pop(job.key, None)
+            if running is not None:
+                self._ended_jobs += 1
+                self._busy_s += self.clock() - running.since
+            if job.replicates == 1:
+                self._count(outcome.state, job.trial, outcome.values, job.params)
+                return
+            told = self._values.setdefault(job.trial, [])
+            if outcome.state != "COMPLETE":
+                if len(told) <= job.replicates:  # the first that ended so speaks for all
+                    self._count(outcome.state, job.trial, (), job.params)
+                    told += [()] * (job.replicates + 1)
+                return
+            told.append(outcome.values)
+            if len(told) == job.replicates:
+                means = tuple(sum(each) / len(each) for each in zip(*told, strict=True))
+                self._count("COMPLETE", job.trial, means, job.params)
+
+    @property
+    def ended_trials(self) -> int:
+        """Trials that came to an end, those of earlier controllers included."""
+        return sum(self.counts[state] for state in STATES)
+
+    def elapsed_s(self) -> float:
+        """Seconds since this controller began."""
+        return self.clock() - self._begin
+
+    def left_s(self) -> float | None:
+        """Seconds that the rest will take if it goes on so; None as long as nothing has ended."""
+        with self._lock:
+            if not self._ended_jobs or not self.ended_trials < self.n_trials < math.inf:
+                return None
+            each_s = self._busy_s / self._ended_jobs
+            jobs = max(0.0, self.n_trials - self.ended_trials) * self.replicates
+            now = self.clock()
+            done_s = sum(min(now - one.since, each_s) for one in self._running.values())
+            side_by_side = max(1, min(self.slots() or 1, int(jobs) or 1))
+            return max(0.0, jobs * each_s - done_s) / side_by_side
+
+    def _count(
+        self, state: str, trial: int, values: tuple[float, ...], params: Mapping[str, Any]
+    ) -> None:
+        self.counts[state] += 1
+        if state != "COMPLETE":
+            return
+        for index, (value, less) in enumerate(zip(values, self.minimize, strict=True)):
+            best = self.best[index]
+            if best is None or (value < best.value if less else value > best.value):
+                self.best[index] = Best(trial, value, params)
+
+    def running(self) -> list[Running]:
+        """The jobs that run now."""
+        with self._lock:
+            return list(self._running.values())
+
+    def __rich__(self) -> RenderableType:
+        """How it looks now."""
+        from explr.results.live_view import picture
+
+        return picture(self)
+
+
+def job_name(job: Job) -> str:
+    """A job as it is called where a person reads of it."""
+    return f"{job.trial}.{job.replicate}" if job.replicates > 1 else str(job.trial)
+
+
+def names_of(metrics: Any, count: int) -> list[str]:
+    """Names of the objectives, where the config has them."""
+    named = [metrics] if isinstance(metrics, str) else list(metrics or ())
+    if len(named) != count:  # an app of somebody's, which names none
+        named = ["objective"] if count == 1 else [f"objective {i}" for i in range(count)]
+    return [str(name) for name in named]

@@ -1,0 +1,214 @@
+"""A live region at the bottom of a terminal, and above it whatever else is printed.
+
+Drawing is done by a thread a few times a second. What is printed meanwhile only joins a queue, so
+that whoever prints waits for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import FrameType
+from typing import Any, TextIO, cast
+
+from explr.utils.console import is_terminal
+
+PERIOD_S = 0.25
+"""Seconds between two drawings."""
+
+
+class Screen:
+    """Draws until it is closed, then wipes what it drew.
+
+    Standard output and error, and what handlers of the root logger or of `loggers` write to them,
+    appear above the region. `breakpoint()` closes it: a debugger needs the terminal for itself.
+
+    Args:
+        view: what to draw; anything that rich can.
+        loggers: names of loggers with handlers of their own.
+        hidden: names of loggers whose records the region makes superfluous.
+    """
+
+    def __init__(self, view: Any, loggers: Iterable[str] = (), hidden: Iterable[str] = ()) -> None:
+        self._view = view
+        self._loggers = (None, *loggers)
+        self._hidden = frozenset(hidden)
+        self._queue: deque[str] = deque()
+        self._unfinished = ""
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._draw, name="explr-screen", daemon=True)
+        self._undo: list[Callable[[], None]] = []
+        self.closed = True
+
+    def __enter__(self) -> Screen:
+        terminal = sys.stdout
+        self._terminal = terminal
+        self.closed = False
+        for name in ("stdout", "stderr"):
+            if is_terminal(stream := getattr(sys, name)):  # else it goes to a file, and stays so
+                setattr(sys, name, cast(TextIO, _Above(stream, self)))
+                self._undo.append(partial(setattr, sys, name, stream))
+        for handler in self._handlers():
+            self._take_over(handler)
+        before, sys.breakpointhook = sys.breakpointhook, self._debug
+        self._undo.append(partial(setattr, sys, "breakpointhook", before))
+        _open.add(self)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Draw no more; print what is left to print, and give back what was taken over."""
+        if self._done.is_set():
+            return
+        self._done.set()
+        try:
+            self._thread.join()
+        finally:
+            while self._undo:
+                self._undo.pop()()
+            _open.discard(self)
+        self._flush()  # what other threads printed in the meantime
+
+    def write(self, text: str, stream: TextIO) -> int:
+        """Have a text appear above the region."""
+        if self.closed:
+            return stream.write(text)
+        self._queue.append(text)
+        return len(text)
+
+    def abandon(self) -> None:
+        """Print straight away from now on: a process that was forked has no thread that draws."""
+        self.closed = True
+        self._queue.clear()
+
+    def _handlers(self) -> set[logging.StreamHandler[Any]]:
+        found = {h for name in self._loggers for h in logging.getLogger(name).handlers}
+        return {h for h in found if isinstance(h, logging.StreamHandler)}
+
+    def _take_over(self, handler: logging.StreamHandler[Any]) -> None:
+        stream = handler.stream
+        if isinstance(handler, logging.FileHandler) or not is_terminal(stream):
+            return
+        if not isinstance(stream, _Above):
+            handler.setStream(cast(TextIO, _Above(stream, self)))
+            self._undo.append(partial(handler.setStream, stream))
+        handler.addFilter(self._is_news)
+        self._undo.append(partial(handler.removeFilter, self._is_news))
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        return record.name not in self._hidden
+
+    def _draw(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self._terminal)
+        try:
+            with Live(
+                console=console,
+                get_renderable=self._region,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            ) as live:
+                while not self._done.wait(PERIOD_S):
+                    self._refresh(console, live)
+                self._view, self._unfinished = "", self._print(console)
+        finally:
+            self.closed = True
+            self._queue.appendleft(self._unfinished)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Print what is left in the queue as it is."""
+        while self._queue:
+            self._terminal.write(self._queue.popleft())
+        self._terminal.flush()
+
+    def _refresh(self, console: Any, live: Any) -> None:
+        unfinished = self._print(console)
+        self._unfinished = unfinished
+        live.refresh()
+
+    def _print(self, console: Any) -> str:
+        """Print the whole lines that wait; the line that is not yet ended."""
+        from rich.text import Text
+
+        text = self._unfinished
+        while self._queue:
+            text += self._queue.popleft()
+        whole, end, unfinished = text.rpartition("\n")
+        if end:
+            lines = "\n".join(_overwritten(line) for line in whole.split("\n"))
+            console.print(Text.from_ansi(lines), soft_wrap=True, highlight=False)
+        return _overwritten(unfinished)
+
+    def _region(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        if not self._unfinished:
+            return self._view
+        return Group(Text.from_ansi(self._unfinished), self._view)
+
+    def _debug(self, *args: Any, **kwargs: Any) -> Any:
+        self.close()
+        if os.environ.get("PYTHONBREAKPOINT"):
+            return sys.breakpointhook(*args, **kwargs)
+        import pdb
+
+        caller: FrameType | None = sys._getframe().f_back
+        pdb.Pdb().set_trace(caller)
+        return None
+
+
+class _Above:
+    """A standard stream whose texts appear above a region."""
+
+    def __init__(self, stream: TextIO, screen: Screen) -> None:
+        self._stream = stream
+        self._screen = screen
+
+    def write(self, text: str) -> int:
+        return self._screen.write(text, self._stream)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        if self._screen.closed:
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def is_taken() -> bool:
+    """Whether a region is drawn already: there is one bottom to a terminal."""
+    return any(not screen.closed for screen in _open)
+
+
+def _overwritten(line: str) -> str:
+    """What is seen of a line in which carriage returns went back to its beginning."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+_open: weakref.WeakSet[Screen] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for screen in list(_open):
+        screen.abandon()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

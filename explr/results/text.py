@@ -1,0 +1,39 @@
+"""Numbers, times and parameters as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from explr.core.secrets import redacted
+
+
+def number(value: float) -> str:
+    """A number as people read it."""
+    return f"{value:.4g}"
+
+
+def plain(value: Any) -> str:
+    """The value of a parameter as people read it."""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time as people read it."""
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def brief(seconds: float) -> str:
+    """A duration, of a short one its tenths too."""
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Parameters in a line, without secrets."""
+    return " ".join(f"{name}={_short(value)}" for name, value in redacted(dict(params)).items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,114 @@
+"""What a sweep from Python gives back: trials as a DataFrame, charts as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from explr.core.errors import UsageError
+from explr.results import param_charts, trial_charts
+from explr.results.chart import Chart
+from explr.results.closing import best_trials, counts_line, pruned_line, table_of
+from explr.results.param_charts import Searched
+from explr.results.sweep_view import SweepView, read_sweep
+from explr.tuning.base import SweepResult
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class TuneResult(SweepResult):
+    """What came out of a sweep, to be looked at in a notebook.
+
+    Args are those of `SweepResult`. The methods that plot read the sweep's folder, and return
+    drawings that a notebook shows by itself and `save` writes to a file.
+    """
+
+    def dataframe(self) -> pandas.DataFrame:
+        """Every trial as a row of a pandas DataFrame.
+
+        Returns:
+            `number`, `state`, `value` (with several objectives `values_0`, `values_1`, …), a
+            column `params_…` for each parameter, `duration_s` in seconds, and what else is known
+            of the trials.
+        """
+        import pandas
+
+        return pandas.DataFrame([dict(_cells(trial)) for trial in self.trials])
+
+    def plot_history(self) -> Chart:
+        """The value of each trial, and the best so far."""
+        return self._chart("history", trial_charts.history)
+
+    def plot_intermediate(self) -> Chart:
+        """What each trial reported, step by step; pruned ones are orange."""
+        return self._chart("intermediate values", trial_charts.intermediate)
+
+    def plot_importances(self, objective: int = 0) -> Chart:
+        """How much each hyperparameter mattered.
+
+        Args:
+            objective: which of several objectives is looked at.
+        """
+        return self._of_params("importances", param_charts.importance_chart, objective)
+
+    def plot_parallel(self, objective: int = 0) -> Chart:
+        """Each trial as a line through its values; see `plot_importances`."""
+        return self._of_params("parallel coordinates", param_charts.parallel, objective)
+
+    def plot_slices(self, objective: int = 0) -> Chart:
+        """The value of each trial over each hyperparameter; see `plot_importances`."""
+        return self._of_params("slices", param_charts.slices, objective)
+
+    def plot_contour(self, objective: int = 0) -> Chart:
+        """The landscape over the two hyperparameters that matter most; see `plot_importances`."""
+        return self._of_params("landscape", param_charts.contour, objective)
+
+    def plot_pareto(self) -> Chart:
+        """Each pair of several objectives; the trials of the front stand out."""
+        return self._chart("Pareto front", trial_charts.pareto)
+
+    def plot_timeline(self) -> Chart:
+        """When each trial ran, slot by slot."""
+        return self._chart("timeline", trial_charts.timeline)
+
+    def _of_params(
+        self, title: str, draw: Callable[[Searched], Iterator[str]], objective: int
+    ) -> Chart:
+        return self._chart(title, lambda sweep: draw(Searched(sweep, objective)))
+
+    def _chart(self, title: str, draw: Callable[[SweepView], Iterator[str]]) -> Chart:
+        if self.folder is None:
+            raise UsageError(f"there is no {title} of a sweep that wrote nothing")
+        drawings = list(draw(read_sweep(self.folder)))
+        if not drawings:
+            raise UsageError(f"the trials of {self.folder} do not make a {title} yet")
+        return Chart(drawings)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the best trials, and how the others ended."""
+        values = [trial["value"] for trial in self.trials if trial["state"] == "COMPLETE"]
+        several = len(self.front[0]["value"]) if self.front else 1
+        less = self.best is None or self.best["value"] == min(values)
+        directions = ["minimize" if less else "maximize"] * several
+        names = [f"values_{i}" for i in range(several)] if several > 1 else ["value"]
+        table = table_of(best_trials(self.trials, directions, self.front), names, None)
+        rows = [f"<tr>{''.join(f'<th>{escape(c)}</th>' for c in table.head)}</tr>"]
+        rows += [f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in table.rows]
+        lines = [counts_line(self.trials), pruned_line(self.trials), f"folder: {self.folder}"]
+        said = "<br>".join(escape(line) for line in lines if line)
+        return f"<table>{''.join(rows)}</table><p>{said}</p>"
+
+
+def _cells(trial: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A trial's row, as Optuna names the columns."""
+    for key, content in trial.items():
+        if key == "value" and isinstance(content, list):
+            yield from ((f"values_{i}", value) for i, value in enumerate(content))
+        elif key == "params":
+            yield from ((f"params_{name}", value) for name, value in content.items())
+        else:
+            yield key, content

@@ -1,0 +1,91 @@
+"""Who learns of what happens in a sweep: its log, its folder, and whoever looks on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from explr.results.gpu_memory import GpuMemory
+from explr.results.live import SweepProgress
+from explr.runner.display import watching
+from explr.tuning.base import Job, Outcome
+from explr.tuning.channel import Report
+from explr.tuning.loop import Limits
+
+log = logging.getLogger("explr.sweep")
+
+if TYPE_CHECKING:
+    from explr.runner.sweep_session import SweepSession
+
+
+class SweepWatch:
+    """Passes on what happens in a sweep.
+
+    Args:
+        sweep: the sweep.
+        limits: when it ends.
+    """
+
+    def __init__(self, sweep: SweepSession, limits: Limits) -> None:
+        config, directions = sweep.config, sweep.study.directions
+        on_cpu = OmegaConf.select(config, "gpu.device") == "cpu"
+        self._folder, self._replicates = sweep.folder, limits.replicates
+        self.progress = SweepProgress(
+            str(sweep.folder.shown),
+            sweep.metrics,
+            [direction == "minimize" for direction in directions],
+            limits.n_trials,
+            limits.replicates,
+            gpu=None if on_cpu else GpuMemory(),
+        )
+        for frozen in sweep.study.frozen():  # of a sweep that goes on
+            if frozen.state.is_finished():
+                values = frozen.values or ()
+                self.progress.known(frozen.state.name, frozen.number, values, frozen.params)
+        self.progress.best = [
+            best and replace(best, params=_meant(sweep, best.params)) for best in self.progress.best
+        ]
+
+    def started(self, job: Job) -> None:
+        """A job starts."""
+        self._folder.started(job)
+        self.progress.started(job)
+
+    def changed(self, job: Job) -> None:
+        """A job goes on with other parameters."""
+        self._folder.changed(job)
+        self.progress.changed(job)
+
+    def reported(self, key: int, step: int, value: float) -> None:
+        """A job has reported the objective."""
+        self.progress.reported(key, step, value)
+        trial = key // self._replicates
+        log.debug("trial %d step %d: %.6g", trial, step, value)
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """A job has ended."""
+        self._folder.ended(job, outcome)
+        self.progress.ended(job, outcome)
+
+    def reports(self, report: Report) -> Report:
+        """A function for reports that passes them on before it has them judged."""
+
+        def pass_on(key: int, step: int, value: float) -> bool:
+            self.reported(key, step, value)
+            return report(key, step, value)
+
+        return pass_on
+
+    def shown(self) -> AbstractContextManager[object]:
+        """Show the sweep within the block, where there is somebody to see it."""
+        return watching(self.progress)
+
+
+def _meant(sweep: SweepSession, sampled: Mapping[str, Any]) -> dict[str, Any]:
+    """What the sampled values of a trial stand for."""
+    return {name: sweep.space.value(name, value) for name, value in sampled.items()}

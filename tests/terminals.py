@@ -1,0 +1,109 @@
+"""Commands under a pseudo-terminal, and what a person would see on it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PATIENCE_S = 90.0
+"""How long a command may take on a busy machine."""
+
+ROWS, COLUMNS = 40, 120
+
+
+class Terminal:
+    """Runs commands under a pseudo-terminal.
+
+    Args:
+        cwd: working directory.
+        environment: variables beyond those of this process.
+    """
+
+    def __init__(self, cwd: Path, environment: Mapping[str, str]) -> None:
+        self._cwd = cwd
+        self._environment = dict(environment)
+
+    def __call__(
+        self,
+        command: Sequence[str],
+        typed: str = "",
+        interrupt_at: str | None = None,
+        **environment: str,
+    ) -> tuple[int, str]:
+        """Run a command.
+
+        Args:
+            command: the command.
+            typed: what is typed in at once.
+            interrupt_at: text upon which Ctrl-C is typed, once.
+            environment: variables; an empty one is left out.
+
+        Returns:
+            Its exit code, and all that it wrote, control characters included.
+        """
+        given = {"TERM": "xterm-256color", **self._environment, **environment}
+        variables = {**os.environ, **given}
+        for name in ("COLUMNS", "LINES", *(n for n, text in given.items() if not text)):
+            variables.pop(name, None)
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self._cwd)
+            os.execvpe(command[0], list(command), variables)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        os.write(terminal, typed.encode())
+        output, deadline = b"", time.monotonic() + PATIENCE_S
+        try:
+            while True:
+                assert time.monotonic() < deadline, output.decode(errors="replace")
+                if not select.select([terminal], [], [], 0.2)[0]:
+                    continue
+                try:
+                    part = os.read(terminal, 65536)
+                except OSError:  # what Linux says at the end
+                    break
+                if not part:
+                    break
+                output += part
+                if interrupt_at is not None and interrupt_at.encode() in output:
+                    os.write(terminal, b"\x03")
+                    interrupt_at = None
+        finally:
+            os.close(terminal)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return code, output.decode()
+
+
+def text_of(output: str) -> list[str]:
+    """The lines that are left on the screen when all is over: what was wiped is gone.
+
+    Understands what rich writes: colours, the cursor shown and hidden, a line wiped, and the
+    cursor moved up or to the beginning of its line.
+    """
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", output):
+        if part == "\n":
+            row += 1
+            if row == len(lines):
+                lines.append("")
+        elif part == "\r":
+            column = 0
+        elif part.startswith("\x1b"):
+            if part == "\x1b[2K":
+                lines[row] = ""
+            elif part.endswith("A"):
+                row -= int(part[2:-1] or 1)
+        else:
+            line = lines[row].ljust(column)
+            lines[row] = line[:column] + part + line[column + len(part) :]
+            column += len(part)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [line.rstrip() for line in lines]

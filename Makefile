@@ -22,7 +22,7 @@ NEEDED := pyproject.toml constraints-common.txt $(CONSTRAINTS) $(VENV)/.constrai
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check lint format bench mlflow docker clean FORCE
+.PHONY: help run test check lint format docs bench mlflow docker clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
@@ -48,6 +48,10 @@ format: $(VENV)/.test  ## format the code and sort the imports
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
+docs: $(VENV)/.docs  ## build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 bench: $(VENV)/.test  ## measure explr beside its peers, which takes some minutes
 	@$(BIN)/python benchmarks/run_all.py
 
@@ -58,7 +62,7 @@ docker:  ## build the container image explr
 	docker build --target torch --tag explr .
 
 clean:  ## remove .venv, caches and builds; outputs/ and multirun/ stay
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find conf explr examples tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -80,7 +84,12 @@ $(VENV)/.run: $(NEEDED)
 	@$(INSTALL) --editable '.[torch]'
 	@touch $@
 
+$(VENV)/.docs: $(NEEDED)
+	@echo "Installing explr and mkdocs under $(CONSTRAINTS), which takes a minute"
+	@$(INSTALL) --editable '.[docs]'
+	@touch $@
+
 $(VENV)/.test: $(NEEDED)
 	@echo "Installing PyTorch, TensorFlow, Ray and the tools under $(CONSTRAINTS), which takes several minutes"
 	@$(INSTALL) --editable '.[torch,ray,dev]' tensorflow-cpu
-	@touch $(VENV)/.run $@
+	@touch $(VENV)/.run $(VENV)/.docs $@

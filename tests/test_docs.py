@@ -1,149 +1,162 @@
-"""The pages in `docs/` name everything that can be set or called, as the code has it."""
+"""The site builds without a warning, needs no network, and names all that can be set or called."""
 
 from __future__ import annotations
 
-import inspect
+import html
+import importlib.util
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
 from dataclasses import fields
-from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
 
 import explr
+import explr.tuning
 from explr.core.config import (
     ROOT_KEYS,
+    SCHEMAS,
     FrameworkConfig,
     GpuConfig,
     MLflowConfig,
     ObjectiveConfig,
     OptunaConfig,
     RayClusterConfig,
-    TrackingConfig,
-    TunerConfig,
+    RayConfig,
 )
 from explr.runner.commands import commands
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 CONF = ROOT / "conf"
-CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def shown(page: Path) -> str:
+    """What a reader sees of a page of the site."""
+    text = page.read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+    return html.unescape(re.sub(r"<[^>]+>", "", text))
+
+
+@pytest.fixture(scope="module")
+def configuration(site: Path) -> str:
+    return shown(site / "configuration" / "index.html")
+
 
 GROUPS = {
-    "objective": (ObjectiveConfig,),
-    "framework": (FrameworkConfig,),
-    "tuner": (TunerConfig, OptunaConfig),
-    "tuner.ray": (RayClusterConfig,),
-    "tracking": (TrackingConfig, MLflowConfig),
-    "gpu": (GpuConfig,),
+    "objective": ObjectiveConfig,
+    "framework": FrameworkConfig,
+    "tuner": OptunaConfig,
+    "tuner.ray": RayClusterConfig,
+    "tracking": MLflowConfig,
+    "gpu": GpuConfig,
 }
-TOLD = {
-    "tuner.name": "`none`",
-    "tuner.study_name": "the time of the start",
-    "tuner.sampler": "`tuner/sampler=tpe`",
-    "tuner.pruner": "`tuner/pruner=median`",
-}
-"""Defaults that a value alone does not tell."""
-
-UNITS = {"_s": "s", "_gb": "GiB"}
+KEYS = [f"{group}.{field.name}" for group, schema in GROUPS.items() for field in fields(schema)]
 
 
-def row_of(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+def test_the_schemas_are_all_looked_at() -> None:
+    bases = {base for schema in GROUPS.values() for base in schema.__mro__}
+    assert set(SCHEMAS.values()) - bases == {RayConfig}
+    assert {field.name for field in fields(RayConfig)} - {f.name for f in fields(OptunaConfig)} == {
+        "ray"
+    }
 
 
-def shown(value: Any) -> str:
-    if OmegaConf.is_config(value):
-        value = OmegaConf.to_container(value)
-    if isinstance(value, Enum):
-        value = value.name
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+@pytest.mark.slow
+def test_the_reference_has_every_key(configuration: str) -> None:
+    assert [key for key in KEYS if key not in configuration] == []
+    assert [key for key in ROOT_KEYS - {"hydra"} if key not in configuration] == []
+
+
+@pytest.mark.slow
+def test_the_reference_tells_unit_default_and_meaning(configuration: str) -> None:
+    cells = " ".join(configuration.split())
+    assert (
+        "tuner.trial_timeout_s s null seconds after which a trial is ended and has failed" in cells
     )
+    assert "gpu.memory_limit_gb GiB null GPU memory in GiB for all that runs at once" in cells
+    assert "tracking.autostart true start an MLflow server for the local store" in cells
+    assert "tuner/pruner=asha asynchronous successive halving" in cells
 
 
-def unit_of(name: str) -> str:
-    return next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "")
-
-
-def meanings_of(schema: type) -> dict[str, str]:
-    """The comment above each field of a dataclass."""
-    found: dict[str, str] = {}
-    comment: list[str] = []
-    for line in inspect.getsource(schema).splitlines():
-        text = line.strip()
-        if text.startswith("#"):
-            comment.append(text.lstrip("# "))
-        else:
-            if field := re.match(r"(\w+): ", text):
-                found[field[1]] = " ".join(comment)
-            comment = []
-    return found
-
-
-def schema_rows() -> Iterator[str]:
-    """The row that the page must hold for each key of the schema."""
-    composed = explr.compose(["tuner=ray"])
-    for group, schemas in GROUPS.items():
-        seen: set[str] = set()
-        for schema in schemas:
-            meanings = meanings_of(schema)
-            for field in fields(schema):
-                key = f"{group}.{field.name}"
-                if key in seen:
-                    continue
-                seen.add(key)
-                default = TOLD.get(key) or f"`{shown(OmegaConf.select(composed, key))}`"
-                yield row_of(f"`{key}`", unit_of(field.name), default, meanings[field.name])
-
-
-def options() -> list[Path]:
-    """Every option of the groups that a command line chooses from."""
+@pytest.mark.slow
+def test_the_reference_has_every_option(configuration: str) -> None:
     inner = (CONF, CONF / "explr")
-    return sorted(path for path in CONF.rglob("*.yaml") if path.parent not in inner)
+    paths = [path for path in CONF.rglob("*.yaml") if path.parent not in inner]
+    options = [f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in paths]
+    assert len(options) > 20
+    assert [option for option in options if option not in configuration] == []
 
 
-def described(path: Path) -> tuple[str, str]:
-    """How an option is chosen, and what its file says of it."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comments = [line.lstrip("# ") for line in lines if line.startswith("# ")]
-    text = next(comment for comment in comments if not comment.startswith("@package"))
-    return f"{path.parent.relative_to(CONF).as_posix()}={path.stem}", text
+@pytest.mark.slow
+def test_the_reference_has_every_command_with_its_options(site: Path) -> None:
+    page = shown(site / "reference" / "commands" / "index.html")
+    for name, command in commands.commands.items():
+        assert f"explr {name}" in page
+        for parameter in command.params:
+            assert all(option in page for option in parameter.opts if option.startswith("-"))
+    assert "--multirun" in page
+    assert "--verbose" in page
 
 
-def settings_of(path: Path) -> list[str]:
-    """The keys of a sampler or a pruner, as one would override them."""
-    content = OmegaConf.load(path)
-    assert isinstance(content, DictConfig)
-    group = path.parent.relative_to(CONF).as_posix().replace("/", ".")
-    return [f"{group}.{key}" for key in content if not str(key).startswith("_")]
+@pytest.mark.slow
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    page = shown(site / "reference" / "python" / "index.html")
+    for module in (explr, explr.tuning):
+        for name in set(module.__all__) - {"SweepResult"}:
+            assert f"{module.__name__}.{name}" in page
 
 
-def option_rows() -> Iterator[str]:
-    """The row that the page must hold for each option of each group."""
-    for path in options():
-        choice, text = described(path)
-        if "/" in choice:
-            names = ", ".join(f"`{key.rpartition('.')[2]}`" for key in settings_of(path))
-            yield row_of(f"`{choice}`", text, names)
-        else:
-            yield row_of(f"`{choice}`", text)
+@pytest.mark.slow
+def test_pages_need_no_network(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|iframe|source)[^>]*\ssrc=[\"']?([^\"' >]+)", text)
+        loaded += re.findall(r"<link[^>]*\srel=[\"']?(?:stylesheet|icon|preload)[^>]*", text)
+        assert loaded
+        assert not [one for one in loaded if "://" in one or one.startswith("//")], page
 
 
-def test_the_page_on_configuration_has_every_key_with_its_default_and_meaning() -> None:
-    assert [row for row in schema_rows() if row not in CONFIGURATION.splitlines()] == []
+@pytest.mark.slow
+def test_no_comment_that_asks_for_a_table_is_left(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert not re.search(r"<!-- (keys|options)", page.read_text(encoding="utf-8")), page
 
 
-def test_the_page_on_configuration_has_every_option_with_what_it_does() -> None:
-    assert [row for row in option_rows() if row not in CONFIGURATION.splitlines()] == []
+def hook() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", DOCS / "hooks" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize("key", sorted(ROOT_KEYS - {"hydra"}))
-def test_the_page_on_configuration_has_every_key_of_the_root(key: str) -> None:
-    assert f"`{key}`" in CONFIGURATION or f"`{key}." in CONFIGURATION
+@pytest.mark.parametrize("asked", ["keys: nothing", "options: nothing"])
+def test_a_table_of_a_group_that_is_not_there_is_an_error(asked: str) -> None:
+    with pytest.raises(KeyError, match="nothing"):
+        hook().filled(f"<!-- {asked} -->\n")
 
 
 @pytest.mark.parametrize("name", sorted(commands.commands))

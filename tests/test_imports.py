@@ -24,13 +24,17 @@ ALLOWED = {
     "tuning": {"core", "utils", "tuning"},
     "launching": {"core", "utils", "launching"},
     "frameworks": {"core", "utils", "frameworks"},
+    "integrations": {"core", "utils", "frameworks", "integrations"},
     "results": {"core", "utils", "tracking", "tuning", "results"},
 }
 """Rooms that each room may import; those that are not named wire the others."""
 
 WIRING = {"runner", "plugins"}
 
-HEAVY = ("torch", "tensorflow", "keras", "ray", "optuna", "mlflow", "pynvml", "pandas")
+HEAVY = (
+    *("torch", "tensorflow", "keras", "lightning", "transformers"),
+    *("ray", "optuna", "mlflow", "pynvml", "pandas"),
+)
 
 
 def room(path: Path) -> str:
@@ -81,7 +85,13 @@ def test_the_plugins_are_declared() -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [["explr"], plugin_modules(), ["explr.runner.cli", "explr.runner.main"], ["explr.runner.job"]],
+    [
+        ["explr"],
+        plugin_modules(),
+        ["explr.runner.cli", "explr.runner.main"],
+        ["explr.runner.job"],
+        ["explr.integrations"],
+    ],
     ids=lambda names: names[0],
 )
 def test_start_up_is_light(names: list[str], tmp_path: Path) -> None:

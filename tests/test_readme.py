@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINE_TIMEOUT_S = 120
 
 SKIPPED = {
@@ -26,15 +26,15 @@ SKIPPED = {
 
 KEEPER = """
 import sys
-from explr.tracking.companion import ensure_companion
+from explr.tracking.companion_launch import ensure_companion
 from explr.tracking.home import local_store_uri
 ensure_companion(local_store_uri(), serve=False, port=5000)
 sys.stdin.read()
 """
 """Keeps one companion for all commands; else each has its own, which imports MLflow anew."""
 
-KNOWN = {"bash", "python", "yaml", "text", "mermaid"}
-"""Languages of blocks; `text` and `mermaid` are for people to look at."""
+KNOWN = {"bash", "python", "yaml", "text"}
+"""Languages of blocks; `text` is for people to look at."""
 
 
 class Block(NamedTuple):

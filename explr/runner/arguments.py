@@ -14,9 +14,18 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from explr.core.errors import UsageError
+from explr.utils.console import Verbosity
 
 ACTIONS = ("run", "multirun", "cfg", "info", "shell_completion")
 """Flags that each say what Hydra is to do."""
+
+VERBOSITY = {
+    "-q": Verbosity.QUIET,
+    "--quiet": Verbosity.QUIET,
+    "-v": Verbosity.VERBOSE,
+    "--verbose": Verbosity.VERBOSE,
+}
+"""Flags that say how much is shown."""
 
 
 def parse_arguments(arguments: Sequence[str]) -> Namespace:
@@ -48,6 +57,30 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
     if args.resolve and not (args.cfg or args.help):
         refuse("--resolve needs --cfg")
     return args
+
+
+def take_verbosity(arguments: Sequence[str]) -> tuple[list[str], Verbosity]:
+    """Take the flags out of a command line that are explr's own, and that Hydra does not know.
+
+    Args:
+        arguments: the command line without the program.
+
+    Returns:
+        The rest of it, and how much is to be shown.
+
+    Raises:
+        UsageError: both flags are given.
+    """
+    rest: list[str] = []
+    chosen: set[Verbosity] = set()
+    for argument in arguments:
+        if argument in VERBOSITY:
+            chosen.add(VERBOSITY[argument])
+        else:
+            rest.append(argument)
+    if len(chosen) > 1:
+        raise UsageError("--quiet and --verbose exclude one another")
+    return rest, chosen.pop() if chosen else Verbosity.NORMAL
 
 
 def _flag(name: str) -> str:

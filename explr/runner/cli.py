@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+
+from explr.runner.completion_scripts import VARIABLE
 
 
 def main() -> None:
     """Run the command line and exit.
 
     Raises:
-        SystemExit: always: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+        SystemExit: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
     """
     arguments = sys.argv[1:]
+    line = os.environ.pop(VARIABLE, None)
+    if line is not None:  # a shell asks, see `explr completion`
+        from explr.runner.completion import print_candidates
+
+        print_candidates(line)
+        return
     if arguments and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", arguments[0]):
         from explr.runner.commands import run_subcommand
 

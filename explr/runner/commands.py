@@ -108,13 +108,15 @@ def tune(
 @commands.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--last", is_flag=True, help="The newest sweep below `multirun`.")
-def resume(folder: Path | None, last: bool) -> None:
+@click.option("-q", "--quiet", "shown", flag_value="-q", help="Only warnings, errors, the result.")
+@click.option("-v", "--verbose", "shown", flag_value="-v", help="All that is logged.")
+def resume(folder: Path | None, last: bool, shown: str | None) -> None:
     """Go on with the interrupted sweep in FOLDER."""
     if (folder is None) is not last:
         raise click.UsageError("name the sweep's folder, or --last")
     from explr.runner.resume import resume as go_on
 
-    go_on(folder)
+    go_on(folder, shown)
 
 
 @commands.command()
@@ -276,3 +278,16 @@ def verify(as_json: bool, overrides: tuple[str, ...]) -> None:
     from explr.runner.verify import verify_installation
 
     sys.exit(verify_installation(overrides, as_json))
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete the command line, subcommands and settings alike.
+
+    One line in the file that it reads at its start: `eval "$(explr completion bash)"` in ~/.bashrc,
+    the same with zsh in ~/.zshrc, `explr completion fish | source` in fish's config.fish.
+    """
+    from explr.runner.completion_scripts import SCRIPTS
+
+    click.echo(SCRIPTS[shell], nl=False)

@@ -31,6 +31,7 @@ COMMANDS = """\
   explr gpu-info                          show the GPUs and their driver
   explr memory [--limit GIB]              show the GPU memory budget, set your own default
   explr verify [KEY=VALUE …]              check driver, frameworks, MLflow, Ray, folders
+  explr completion bash | zsh | fish      print what makes a shell complete all of this
   explr SUBCOMMAND --help                 options of a subcommand
 """
 
@@ -60,12 +61,17 @@ def _usage(program: str) -> str:
         f"{program} [KEY=VALUE …]": "train once",
         f"{program} -m [KEY=VALUE …]": "sweep; with tuner=optuna or tuner=ray ranges are searched",
     }
+    shown = {
+        "-q, --quiet": "only warnings, errors and the result",
+        "-v, --verbose": "all that is logged",
+    }
+    flags = {f"{program} {flag} …": text for flag, text in shown.items()}
     hydra = {f"{program} --hydra-help": "Hydra's own flags (--cfg, --info, tab completion, …)"}
-    width = max(38, *map(len, (*lines, *hydra)))
+    width = max(38, *map(len, (*lines, *flags, *hydra)))
     own = COMMANDS if program == "explr" else ""
     return (
         "Train and tune deep-learning models from one function.\n\nUsage:\n"
-        + "".join(f"  {left:<{width}}  {right}\n" for left, right in lines.items())
+        + "".join(f"  {left:<{width}}  {right}\n" for left, right in (lines | flags).items())
         + own
         + "".join(f"  {left:<{width}}  {right}\n" for left, right in hydra.items())
     )

@@ -19,6 +19,9 @@ WORDS = {
     ("gpu.zzz=1",): ["gpu.zzz; there are gpu.device, gpu.memory_limit_gb"],
     ("+gpu.memry=1",): ["there is no setting gpu.memry; there are gpu.device, gpu.memory_limit_gb"],
     ("framewrk=pytorch",): ["framewrk; did you mean framework?"],
+    ("hydra.run.dirr=x",): ["hydra.run.dirr; did you mean hydra.run.dir?"],
+    ("hydra.swep.dir=x",): ["hydra.swep.dir; did you mean hydra.sweep.dir?"],
+    ("hydra/launchr=basic",): ["hydra/launchr; did you mean hydra/launcher?"],
     # an unknown option lists the options
     ("framework=jax",): ["framework=jax: there is no such option, framework is one of pytorch, te"],
     ("search_space=nix",): ["search_space is one of default, digits"],

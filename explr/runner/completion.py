@@ -1,0 +1,116 @@
+"""Tab completion: what may stand at the cursor, of the subcommands and of Hydra's command line.
+
+The shell's part is in `completion_scripts`; it hands over the line and shows what is printed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from explr.runner.completion_scripts import Candidate
+
+OPEN = ("=", ".", "/")
+"""Ends of words that are to be gone on with, so that no space follows them."""
+
+
+def print_candidates(line: str) -> None:
+    """Print what may stand at the end of a line, each as its kind, a comma and the word.
+
+    Args:
+        line: the command line up to the cursor, the program included.
+    """
+    for kind, word in candidates(line):
+        print(f"{kind},{word}")
+
+
+def candidates(line: str) -> list[Candidate]:
+    """What may stand at the end of a line.
+
+    Args:
+        line: the command line up to the cursor, the program included.
+
+    Returns:
+        Kind and word of each: `plain`, or `file` and `dir` where the shell knows better.
+    """
+    from click.shell_completion import split_arg_string
+
+    words = split_arg_string(line)[1:]
+    word = words.pop() if words and not line[-1].isspace() else ""
+    if not words:
+        return [*_of_subcommands(words, word), *_of_hydra(words, word)]
+    if _is_setting(words[0]):
+        return _of_hydra(words, word)
+    found = _of_subcommands(words, word)
+    if found or word.startswith("-") or words[-1].startswith("--"):
+        return found
+    return _of_hydra(words[1:], word) if _takes_settings(words[0]) else []
+
+
+def _is_setting(word: str) -> bool:
+    return "=" in word or not word[0].isalpha()
+
+
+def _of_subcommands(words: list[str], word: str) -> list[Candidate]:
+    from click.shell_completion import ShellComplete
+
+    from explr.runner.commands import commands
+
+    if word.startswith("-") if not words else words[0] not in commands.commands:
+        return []  # flags at the beginning are Hydra's
+    completer = ShellComplete(commands, {}, "explr", "")
+    return [(item.type, str(item.value)) for item in completer.get_completions(words, word)]
+
+
+def _takes_settings(name: str) -> bool:
+    from explr.runner.commands import commands
+
+    command = commands.commands.get(name)
+    return command is not None and any(one.name == "overrides" for one in command.params)
+
+
+def _of_hydra(words: Sequence[str], word: str) -> list[Candidate]:
+    if word.startswith("-"):
+        return [("plain", flag) for flag in _flags() if flag.startswith(word)]
+    found = [("plain", match) for match in sorted(set(_matches(words, word)))]
+    if not found and "=" in word:
+        return [("file", "")]  # a value that no config knows may be a file, as of train_model
+    return found
+
+
+def _flags() -> list[str]:
+    from hydra._internal.utils import get_args_parser
+
+    from explr.runner.arguments import VERBOSITY
+
+    return sorted({*get_args_parser()._option_string_actions, *VERBOSITY, "--version"})
+
+
+def _matches(words: Sequence[str], word: str) -> Iterator[str]:
+    from hydra.errors import HydraException
+    from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+    from omegaconf.errors import OmegaConfBaseException
+
+    from explr.core.errors import UsageError
+    from explr.runner.app import CONFIG_NAME, hydra_app
+    from explr.runner.arguments import parse_arguments, take_verbosity
+
+    try:
+        args = parse_arguments(take_verbosity(words)[0])
+        # Hydra splits the line at spaces; with -m ranges that are in it compose too.
+        settings = [one for one in args.overrides if "=" in one and not any(map(str.isspace, one))]
+        with hydra_app(args.config_dir) as app:
+            completer = DefaultCompletionPlugin(app.config_loader)
+            line = " ".join(["-m", *settings, word])
+            found = completer._query(args.config_name or CONFIG_NAME, line)
+    except (UsageError, HydraException, OmegaConfBaseException):
+        return  # what is there does not compose, so nothing is known of what may follow
+    for match in found:
+        group = match.lstrip("+~")
+        if group.partition("/")[0] == "explr":
+            continue  # schemas, not for command lines
+        if "=" in match or match.endswith(OPEN) or match.startswith("~"):
+            yield match
+        else:  # a group that holds options and groups
+            yield f"{match}/"
+            if group != "hydra":
+                yield f"{match}="

@@ -25,6 +25,7 @@ from explr.runner.faults import INTERRUPTED, report_fault
 from explr.runner.overlay import SCRIPT_SPACE, restore, store_script_space
 from explr.runner.trials import Trials, gathering
 from explr.utils import console
+from explr.utils.pipes import outlive_readers
 from explr.utils.redacted_logs import guard_logs
 from explr.utils.signals import interrupt
 
@@ -73,6 +74,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
         The exit code.
     """
     make_importable(Path.cwd())
+    outlive_readers()
     line = [*defaults, *arguments]
     guard_logs()
     remember_arguments(line)
@@ -88,11 +90,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             if args.help:
                 from explr.runner.help import show_help
 
-                try:
-                    return show_help(args, program())
-                except BrokenPipeError:  # `explr --help | head` has read enough
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                    return 0
+                return show_help(args, program())
             if args.experimental_rerun is not None:
                 restore(args.experimental_rerun, args.overrides)
                 line = list(arguments)

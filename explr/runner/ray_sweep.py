@@ -42,7 +42,7 @@ from explr.utils.memory import memory_budget
 
 if TYPE_CHECKING:
     from explr.tuning.ray_native import NativeSearch
-    from explr.tuning.ray_search import Watch
+    from explr.tuning.ray_watch import Watch
 
 FOLDER = "ray"
 """Folder of Ray Tune's own files within the sweep's."""
@@ -127,7 +127,8 @@ class RaySweep(OptunaSweep):
         """Have Ray Tune run the trials that are left; the count of those that failed."""
         from explr.runner.ray_trainable import TrialTrainable
         from explr.tuning.ray_schedulers import StudyScheduler, is_population
-        from explr.tuning.ray_search import StudySearch, Watch, announce
+        from explr.tuning.ray_search import StudySearch, announce
+        from explr.tuning.ray_watch import Watch
 
         settings, study = self._settings, sweep.study
         limits = replace(settings.limits, n_trials=min(settings.limits.n_trials, study.size))
@@ -148,7 +149,7 @@ class RaySweep(OptunaSweep):
             on_report=watch.reported,
         )
         callback = Watch(search)
-        announce(callback)
+        announce(search)
         scheduler = self._scheduler
         if scheduler is None and settings.pruner:
             scheduler = StudyScheduler(search)

@@ -37,7 +37,7 @@ class StudyScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """See `TrialScheduler.on_trial_result`."""
-        prune = self._search.report(trial.trial_id, result)
+        prune = self._search.guarded(lambda: self._search.report(trial.trial_id, result))
         return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
 
 

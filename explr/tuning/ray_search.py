@@ -12,14 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
-from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
-from ray.tune.stopper import Stopper
 from ray.tune.utils.util import _atomic_save, _load_newest_checkpoint
 
 from explr.core.errors import UsageError
@@ -29,6 +27,8 @@ from explr.tuning.loop import Limits
 from explr.tuning.study import SpaceOf, Study
 
 log = logging.getLogger("explr.sweep")
+
+T = TypeVar("T")
 
 METRIC, STEP = "objective", "step"
 """What a result of Ray's calls the value of the objective, and the step that it belongs to."""
@@ -106,7 +106,7 @@ class StudySearch(SearchAlgorithm):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Ray pickles the search with its settings; a search that goes on is this process's own.
-        return _live_search, ()
+        return live_search, ()
 
     @property
     def total_samples(self) -> int:
@@ -145,6 +145,9 @@ class StudySearch(SearchAlgorithm):
 
     def next_trial(self) -> Trial | None:
         """See `SearchAlgorithm.next_trial`."""
+        return self.guarded(self._next_trial)
+
+    def _next_trial(self) -> Trial | None:
         if self.is_finished() or len(self._open) >= self._max_live:
             return None
         begun = self._next()
@@ -197,20 +200,35 @@ class StudySearch(SearchAlgorithm):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """See `SearchAlgorithm.on_trial_result`."""
-        self.report(trial_id, result)
+        self.guarded(lambda: self.report(trial_id, result))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """See `SearchAlgorithm.on_trial_complete`."""
+        self.guarded(lambda: self._complete(trial_id, result or {}, error))
+
+    def guarded(self, action: Callable[[], T]) -> T | None:
+        """Do something; what goes wrong, a full disk for one, never ends Ray's loop.
+
+        Returns:
+            What came of it; None if it went wrong, which is the sweep's verdict then.
+        """
+        try:
+            return action()
+        except Exception as error:  # noqa: BLE001 - raised when Ray's loop has ended
+            self.verdict = self.verdict or error
+            return None
+
+    def _complete(self, trial_id: str, result: dict[str, Any], error: bool) -> None:
         open_ = self._open.get(int(trial_id))
         if open_ is None or self.verdict is not None:
             return
-        outcome = self._outcome(open_, result or {}, error)
+        outcome = self._outcome(open_, result, error)
         if outcome is None:
             return
         if outcome.state == "PRUNED":
-            self.report(trial_id, result or {})
+            self.report(trial_id, result)
         del self._open[open_.number]
         self._study.tell(open_.number, outcome.state, outcome.values, outcome.reason)
         if (suggestion := self._suggestions.pop(open_.number, None)) and self._suggest:
@@ -266,66 +284,14 @@ class StudySearch(SearchAlgorithm):
         open_.deaths = len(deaths)
 
 
-class Watch(Callback, Stopper):
-    """Tells a search what Ray tells callbacks, and Ray when the search is over.
-
-    What goes wrong here, a full disk for one, is the sweep's verdict, and never ends Ray's loop.
-
-    Args:
-        search: the search.
-    """
-
-    def __init__(self, search: StudySearch) -> None:
-        self.search = search
-        self._begun = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _live_watch, ()
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """See `Callback.on_step_begin`."""
-        if not self._begun:
-            self._begun = True
-            self._guarded(lambda: self.search.take_over(trials))
-
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """See `Callback.on_trial_start`."""
-        self._guarded(lambda: self.search.started(trial))
-
-    def on_trial_recover(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """See `Callback.on_trial_recover`."""
-        self._guarded(lambda: self.search.recovered(trial))
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """See `Stopper`: no trial is stopped by its results here."""
-        return False
-
-    def stop_all(self) -> bool:
-        """See `Stopper.stop_all`."""
-        return self.search.verdict is not None
-
-    def _guarded(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - raised when Ray's loop has ended
-            self.search.verdict = self.search.verdict or error
+_LIVE: list[StudySearch] = []
 
 
-_LIVE: list[Watch] = []
+def announce(search: StudySearch) -> None:
+    """Make a search the one that Ray finds when it goes on with a sweep."""
+    _LIVE[:] = [search]
 
 
-def announce(watch: Watch) -> None:
-    """Make the search of a watch the one that Ray finds when it goes on with a sweep."""
-    _LIVE[:] = [watch]
-
-
-def _live_watch() -> Watch:
+def live_search() -> StudySearch:
+    """The search of the sweep that this process runs."""
     return _LIVE[0]
-
-
-def _live_search() -> StudySearch:
-    return _LIVE[0].search

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ def test_without_a_terminal_each_event_is_a_plain_line_and_all_is_kept(shop: Wor
     log = Path(shop.folder, "multirun", "s", "sweep.log").read_text()
     assert log.count(" starts: lr=") == 8
     assert "trial 7 PRUNED: by the tuner" in log
+
+
+@pytest.mark.parametrize("launcher", ["explr_local", "basic"])
+def test_a_sweep_outlives_what_reads_its_output(shop: Workshop, launcher: str) -> None:
+    command = shop.explr(
+        "train_model=trainings:plain", "tracking=off", "tuner=optuna", "tuner.n_trials=3",
+        "tuner.study_name=s", f"hydra/launcher={launcher}", "-m", "lr=interval(0,1)",
+    )  # fmt: skip
+    done = shop.run(["bash", "-c", f"{shlex.join(command)} | head -n 1; exit ${{PIPESTATUS[0]}}"])
+    assert done.returncode == 0, done
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+    assert len(shop.results("multirun/s")["trials"]) == 3
 
 
 def test_a_dumb_terminal_gets_plain_lines(shop: Workshop, screen: Terminal) -> None:

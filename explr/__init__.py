@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from explr.core.errors import TrialPruned
     from explr.core.protocols import TrainingContext, TrainingResult
-    from explr.runner.experiment import report, run
+    from explr.runner.experiment import run
     from explr.runner.main import main
     from explr.runner.notebook import compose, tune
+    from explr.runner.report import report
 
 _HOMES = {
     "TrainingContext": "explr.core.protocols",
@@ -21,7 +22,7 @@ _HOMES = {
     "TrialPruned": "explr.core.errors",
     "compose": "explr.runner.notebook",
     "main": "explr.runner.main",
-    "report": "explr.runner.experiment",
+    "report": "explr.runner.report",
     "run": "explr.runner.experiment",
     "tune": "explr.runner.notebook",
 }

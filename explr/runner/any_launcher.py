@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from explr.launching.hydra_job import HydraJob
 from explr.launching.lease import Lease
-from explr.runner.executors import judge
+from explr.runner.judging import judge
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
 from explr.tuning.search_space import quoted

@@ -17,10 +17,11 @@ from explr.core.errors import ConfigError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraTask
 from explr.runner.any_launcher import LauncherExecutor, listening_host, make_ready
-from explr.runner.executors import InlineExecutor, JobOf, LocalExecutor, RunTrial
+from explr.runner.executors import InlineExecutor, JobOf, LocalExecutor
 from explr.runner.leases import FixedLeases, Leases, devices_and_budget, leases_for
 from explr.runner.metering import MeasuredTrial
 from explr.runner.packed_executor import packed_executor
+from explr.runner.trial_process import RunTrial
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.base import Executor, Job
 from explr.tuning.channel import ChannelServer, Report

@@ -1,146 +1,25 @@
-"""What runs the jobs of a sweep: fresh processes here, this process, or any launcher of Hydra's."""
+"""What runs the jobs of a sweep: fresh processes here, or this process."""
 
 from __future__ import annotations
 
-import errno
-import math
-import os
 import signal
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.utils import JobReturn, JobStatus
-
-from explr.core.config import ExplrConfig, MLflowConfig
-from explr.core.errors import ExplrError, TrialPruned, UsageError
-from explr.core.secrets import redacted_text
-from explr.frameworks.base import get_framework
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.lease import Lease
 from explr.launching.pool import Answer, LocalPool, WorkerDied
-from explr.runner.call import user_traceback
-from explr.runner.checks import check_target
-from explr.runner.job import train_job
+from explr.runner.judging import judge, unjudged
 from explr.runner.leases import Leases
-from explr.runner.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
+from explr.runner.out_of_memory import OUT_OF_MEMORY
 from explr.runner.reporting import reporting_to
-from explr.tracking.callback import OWN_TASK
-from explr.tracking.processes import identity_of
-from explr.tracking.provenance import provenance_tags
+from explr.runner.trial_process import Prepare, RunTrial
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
 from explr.utils.host_memory import kills_for_memory
 
 JobOf = Callable[[Job, Lease | None], HydraJob]
 """Turns a trial's job into Hydra's, for the lease of its slot if it has one."""
-
-
-@dataclass(frozen=True)
-class RunTrial:
-    """Runs one job in the process at hand and judges it; travels to the fork server.
-
-    Args:
-        task: what all jobs share.
-        objectives: number of values that a job must return.
-    """
-
-    task: HydraTask
-    objectives: int
-
-    def __call__(self, job: HydraJob) -> Outcome:
-        """Run a job; an exception of the task becomes an outcome."""
-        try:
-            return judge(self.task.run(job, own_process=True), self.objectives)
-        except BaseException as error:  # noqa: BLE001 - it is the outcome
-            return unjudged(error)
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Makes the fork server ready, and checks there what the controller need not import."""
-
-    task: HydraTask
-
-    def __call__(self) -> None:
-        """Make Hydra what it is in the controller; import the training function.
-
-        Raises:
-            UsageError: the training function is not found, or cannot be called.
-        """
-        self.task.adopt()
-        if self.task.task is train_job:
-            check_target(self.task.config)
-        if getattr(self.task.task, OWN_TASK, False):
-            # What is at fault without a trial's values is left to the trial, which tells it.
-            with suppress(UsageError):
-                self._look_ahead()
-
-    def _look_ahead(self) -> None:
-        """Import and look up what every training would import and look up."""
-        config = ExplrConfig.from_composed(self.task.config)
-        get_framework(config.framework.name)
-        if isinstance(config.tracking, MLflowConfig):
-            provenance_tags()
-            identity_of()
-
-
-def unjudged(error: BaseException) -> Outcome:
-    """What it means that a job was ended by something that Hydra does not catch."""
-    if isinstance(error, KeyboardInterrupt):
-        return Outcome("RUNNING", reason="ended by a signal")
-    if isinstance(error, SystemExit):
-        return Outcome("FAIL", reason=f"the training called exit({error.code})")
-    return _failed(error)
-
-
-def judge(returned: JobReturn, objectives: int) -> Outcome:
-    """What a finished job means for its trial.
-
-    Args:
-        returned: what Hydra says of the job.
-        objectives: number of values that it must have returned.
-    """
-    value = returned._return_value
-    if returned.status is not JobStatus.COMPLETED:
-        if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
-            return Outcome("PRUNED", reason=str(value))
-        if isinstance(value, BaseException):
-            return _failed(value)
-    values = value if isinstance(value, (list, tuple)) else (value,)
-    if len(values) != objectives:
-        return Outcome("FAIL", reason=f"returned {len(values)} values for {objectives} objectives")
-    numbers = []
-    for one in values:
-        try:
-            number = math.nan if isinstance(one, (str, bytes, bool)) else float(one)
-        except (TypeError, ValueError):
-            number = math.nan
-        if math.isnan(number):
-            return Outcome("FAIL", reason=f"returned {one!r}, which is no number")
-        numbers.append(number)
-    return Outcome("COMPLETE", tuple(numbers))
-
-
-def _failed(error: BaseException) -> Outcome:
-    """What an exception means for its trial."""
-    if isinstance(error, ExplrError):
-        return Outcome("FAIL", reason=redacted_text(str(error)))
-    reason = f"{type(error).__name__}: {error}"
-    if out_of_memory := is_out_of_memory(error):
-        reason = f"{OUT_OF_MEMORY}: {error}".removesuffix(": ")
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        reason = f"no space left at {error.filename or os.getcwd()}"
-    own = user_traceback(error) or error.__traceback__
-    detail = "".join(traceback.format_exception(type(error), error, own))
-    return Outcome(
-        "FAIL",
-        reason=redacted_text(reason),
-        detail=redacted_text(detail),
-        out_of_memory=out_of_memory,
-    )
 
 
 class LocalExecutor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,32 +12,26 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.checkpoint import Checkpoints
-from explr.core.config import ROOT_KEYS, MLflowConfig, ObjectiveConfig, TrackingConfig
-from explr.core.errors import BY_TUNER, TrialPruned, UsageError
+from explr.core.config import ObjectiveConfig
+from explr.core.errors import BY_TUNER, TrialPruned
 from explr.core.protocols import (
-    Tracker,
     TrainFunction,
     TrainingContext,
     TrainingResult,
 )
 from explr.core.result import objective_values, read_result
 from explr.core.secrets import remember
-from explr.runner.call import call_train_function, running_context
-from explr.runner.checks import Prepared, prepare
-from explr.runner.files import RESULT_FILE, make_folder, write_result
-from explr.runner.reporting import ReportingTracker, current_reporter, foreign_reporter
-from explr.tracking.null import NullTracker
-from explr.tracking.provenance import provenance_of
-from explr.tracking.session import Destination, TrackedRun, closing_line, open_run
+from explr.runner.call import call_train_function
+from explr.runner.checks import prepare
+from explr.runner.files import make_folder, write_result
+from explr.runner.recording import recorded, register_best
+from explr.runner.reporting import ReportingTracker, current_reporter
+from explr.tracking.session import TrackedRun, closing_line
 from explr.tracking.sweeps import current
-from explr.tracking.values import number
 from explr.utils.console import count_as_own
-from explr.utils.machine import peak_memory
 from explr.utils.memory import memory_budget
 from explr.utils.redacted_logs import guard_logs
 from explr.utils.references import by_reference
-
-log = logging.getLogger("explr")
 
 
 @dataclass(frozen=True)
@@ -92,35 +84,6 @@ def run(
     return outcome.result
 
 
-def report(step: int, **metrics: float) -> None:
-    """Report metrics of a step, in any Hydra app: pruning in one line.
-
-    Within a training of explr's the metrics are logged too, and the objective's is what pruning
-    looks at; in another app, whose objective nobody names, it is the first.
-
-    Args:
-        step: epoch or batch, counted by the training.
-        metrics: values by metric name.
-
-    Raises:
-        TrialPruned: the tuner ends this trial.
-        TypeError: a value cannot be read as a number.
-        UsageError: no metric was given.
-    """
-    if not metrics:
-        raise UsageError("explr.report needs a metric, as in explr.report(step, loss=loss)")
-    context = running_context()
-    if context is not None:
-        context.report(step, **metrics)
-        reporter = context.reporter
-    else:
-        reporter = foreign_reporter()
-        name, value = next(iter(metrics.items()))
-        reporter.report(step, number(name, value, step))
-    if reporter.should_prune():
-        raise TrialPruned(f"{BY_TUNER}, at step {step}")
-
-
 def run_training(
     cfg: DictConfig,
     folder: Path,
@@ -159,7 +122,7 @@ def run_training(
         memory_limit_gb=memory_budget(config.gpu.memory_limit_gb).gb,
     )
     begin = time.monotonic()
-    with _recorded(prepared, params, cfg, folder, first_files, last_files) as (tracker, tracked):
+    with recorded(prepared, params, cfg, folder, first_files, last_files) as (tracker, tracked):
         reporter = current_reporter()
         context = TrainingContext(
             hyperparameters=config.hyperparameters,
@@ -196,8 +159,8 @@ def run_training(
         except Exception as error:
             finish("FAIL", None, f"{type(error).__name__}: {error}")
             raise
-        if tracked is not None and current() is None:
-            _register(tracked, config.tracking, result)
+        if tracked is not None and current() is None:  # of a sweep's models only one is
+            register_best(tracked, config.tracking, result)
         return finish("COMPLETE", result)
 
 
@@ -214,77 +177,3 @@ def _objective_metrics(result: TrainingResult, objective: ObjectiveConfig) -> di
     values = objective_values(result, objective)
     each = {f"objective/{name}": value for name, value in values.items()} if len(values) > 1 else {}
     return {"objective": result.primary_metric, **each}
-
-
-def _register(tracked: TrackedRun, tracking: TrackingConfig, result: TrainingResult) -> None:
-    """Have the best model registered, if that is wanted; of a sweep's models only one is."""
-    name = tracking.register if isinstance(tracking, MLflowConfig) else None
-    if name is None:
-        return
-    if result.best_model_path is None or not Path(result.best_model_path).exists():
-        where = result.best_model_path or "best_model_path"
-        log.warning("nothing is registered as %s: there is no model at %s", name, where)
-        return
-    about = f"{result.primary_metric_name} {result.primary_metric:.6g}"
-    tracked.register(name, Path(result.best_model_path), about)
-
-
-@contextmanager
-def _recorded(
-    prepared: Prepared,
-    params: Mapping[str, Any],
-    cfg: DictConfig,
-    folder: Path,
-    first_files: tuple[Path, ...],
-    last_files: tuple[Path, ...],
-) -> Iterator[tuple[Tracker, TrackedRun | None]]:
-    """A tracker for the training, and the record that is closed with the training's true end."""
-    tracking = prepared.config.tracking
-    if not isinstance(tracking, MLflowConfig):
-        yield NullTracker(), None
-        return
-    destination = Destination(
-        tracking.uri,
-        tracking.autostart,
-        tracking.port,
-        tracking.drain_timeout_s,
-        look_s=tracking.system_metrics_interval_s if tracking.system_metrics else 0.0,
-    )
-    sweep = current()
-    run = open_run(
-        folder,
-        destination.beside(sweep),
-        experiment=prepared.config.experiment_name,
-        name=folder.name,
-        params=_params(prepared, params, cfg),
-        tags={**provenance_of(sweep), "explr.kind": "trial" if sweep else "run"},
-        parent=sweep.journal if sweep else None,
-        first_files=first_files,
-        last_files=(*last_files, folder / RESULT_FILE),
-        goes_on=sweep is not None and sweep.keeps_folders,
-    )
-    try:
-        yield run.tracker, run
-        run.tracker.log_metrics(peak_memory())
-    except Exception:
-        run.close("FAILED")
-        raise
-    except BaseException:
-        run.close("KILLED")
-        raise
-    run.close("FINISHED")
-
-
-def _params(prepared: Prepared, params: Mapping[str, Any], cfg: DictConfig) -> dict[str, Any]:
-    """Hyperparameters as they are used, and the rest as it was written."""
-    rest = OmegaConf.to_container(
-        OmegaConf.masked_copy(cfg, [key for key in ROOT_KEYS - {"hydra"} if key in cfg]),
-        enum_to_str=True,
-    )
-    assert isinstance(rest, dict)
-    return {
-        **params,
-        **{str(key): value for key, value in rest.items()},
-        "train_model": prepared.train_model_name,
-        "device": prepared.device,
-    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from explr.launching.hydra_job import HydraJob
 from explr.launching.lease import CONTEXT_GB, Lease
-from explr.runner.executors import RunTrial
+from explr.runner.trial_process import RunTrial
 from explr.tuning.base import Job, Outcome
 from explr.tuning.packing import Peak
 from explr.utils.gpu_memory import GIB, GpuMemory

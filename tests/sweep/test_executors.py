@@ -21,8 +21,9 @@ from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.lease import divide
 from explr.runner.any_launcher import LauncherExecutor
 from explr.runner.app import TRUSTED, hydra_app
-from explr.runner.executors import InlineExecutor, LocalExecutor, RunTrial
+from explr.runner.executors import InlineExecutor, LocalExecutor
 from explr.runner.leases import FixedLeases
+from explr.runner.trial_process import RunTrial
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
 

@@ -1,0 +1,72 @@
+"""What the end of a job means for its trial."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import traceback
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from explr.core.errors import ExplrError, TrialPruned
+from explr.core.secrets import redacted_text
+from explr.runner.call import user_traceback
+from explr.runner.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
+from explr.tuning.base import Outcome
+
+
+def unjudged(error: BaseException) -> Outcome:
+    """What it means that a job was ended by something that Hydra does not catch."""
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome("RUNNING", reason="ended by a signal")
+    if isinstance(error, SystemExit):
+        return Outcome("FAIL", reason=f"the training called exit({error.code})")
+    return failed(error)
+
+
+def judge(returned: JobReturn, objectives: int) -> Outcome:
+    """What a finished job means for its trial.
+
+    Args:
+        returned: what Hydra says of the job.
+        objectives: number of values that it must have returned.
+    """
+    value = returned._return_value
+    if returned.status is not JobStatus.COMPLETED:
+        if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
+            return Outcome("PRUNED", reason=str(value))
+        if isinstance(value, BaseException):
+            return failed(value)
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    if len(values) != objectives:
+        return Outcome("FAIL", reason=f"returned {len(values)} values for {objectives} objectives")
+    numbers = []
+    for one in values:
+        try:
+            number = math.nan if isinstance(one, (str, bytes, bool)) else float(one)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            return Outcome("FAIL", reason=f"returned {one!r}, which is no number")
+        numbers.append(number)
+    return Outcome("COMPLETE", tuple(numbers))
+
+
+def failed(error: BaseException) -> Outcome:
+    """What an exception means for its trial."""
+    if isinstance(error, ExplrError):
+        return Outcome("FAIL", reason=redacted_text(str(error)))
+    reason = f"{type(error).__name__}: {error}"
+    if out_of_memory := is_out_of_memory(error):
+        reason = f"{OUT_OF_MEMORY}: {error}".removesuffix(": ")
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        reason = f"no space left at {error.filename or os.getcwd()}"
+    own = user_traceback(error) or error.__traceback__
+    detail = "".join(traceback.format_exception(type(error), error, own))
+    return Outcome(
+        "FAIL",
+        reason=redacted_text(reason),
+        detail=redacted_text(detail),
+        out_of_memory=out_of_memory,
+    )

@@ -1,0 +1,112 @@
+"""The record of one training, from before it begins to its true end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from explr.core.config import ROOT_KEYS, MLflowConfig, TrackingConfig
+from explr.core.protocols import Tracker, TrainingResult
+from explr.runner.checks import Prepared
+from explr.runner.files import RESULT_FILE
+from explr.tracking.null import NullTracker
+from explr.tracking.provenance import provenance_of
+from explr.tracking.session import Destination, TrackedRun, open_run
+from explr.tracking.sweeps import current
+from explr.utils.machine import peak_memory
+
+log = logging.getLogger("explr")
+
+
+@contextmanager
+def recorded(
+    prepared: Prepared,
+    params: Mapping[str, Any],
+    cfg: DictConfig,
+    folder: Path,
+    first_files: tuple[Path, ...],
+    last_files: tuple[Path, ...],
+) -> Iterator[tuple[Tracker, TrackedRun | None]]:
+    """A tracker for the training, and the record that is closed with the training's true end.
+
+    Args:
+        prepared: the training, checked.
+        params: its hyperparameters, as they are recorded.
+        cfg: the composed config.
+        folder: folder of the run.
+        first_files: files recorded with the run as they are at its start.
+        last_files: files recorded with the run as they are at its end.
+    """
+    tracking = prepared.config.tracking
+    if not isinstance(tracking, MLflowConfig):
+        yield NullTracker(), None
+        return
+    destination = Destination(
+        tracking.uri,
+        tracking.autostart,
+        tracking.port,
+        tracking.drain_timeout_s,
+        look_s=tracking.system_metrics_interval_s if tracking.system_metrics else 0.0,
+    )
+    sweep = current()
+    run = open_run(
+        folder,
+        destination.beside(sweep),
+        experiment=prepared.config.experiment_name,
+        name=folder.name,
+        params=_params(prepared, params, cfg),
+        tags={**provenance_of(sweep), "explr.kind": "trial" if sweep else "run"},
+        parent=sweep.journal if sweep else None,
+        first_files=first_files,
+        last_files=(*last_files, folder / RESULT_FILE),
+        goes_on=sweep is not None and sweep.keeps_folders,
+    )
+    try:
+        yield run.tracker, run
+        run.tracker.log_metrics(peak_memory())
+    except Exception:
+        run.close("FAILED")
+        raise
+    except BaseException:
+        run.close("KILLED")
+        raise
+    run.close("FINISHED")
+
+
+def _params(prepared: Prepared, params: Mapping[str, Any], cfg: DictConfig) -> dict[str, Any]:
+    """Hyperparameters as they are used, and the rest as it was written."""
+    rest = OmegaConf.to_container(
+        OmegaConf.masked_copy(cfg, [key for key in ROOT_KEYS - {"hydra"} if key in cfg]),
+        enum_to_str=True,
+    )
+    assert isinstance(rest, dict)
+    return {
+        **params,
+        **{str(key): value for key, value in rest.items()},
+        "train_model": prepared.train_model_name,
+        "device": prepared.device,
+    }
+
+
+def register_best(tracked: TrackedRun, tracking: TrackingConfig, result: TrainingResult) -> None:
+    """Have the best model of a run registered, if that is wanted.
+
+    Args:
+        tracked: record of the run.
+        tracking: how it is tracked.
+        result: what the training returned.
+    """
+    name = tracking.register if isinstance(tracking, MLflowConfig) else None
+    if name is None:
+        return
+    if result.best_model_path is None or not Path(result.best_model_path).exists():
+        where = result.best_model_path or "best_model_path"
+        log.warning("nothing is registered as %s: there is no model at %s", name, where)
+        return
+    about = f"{result.primary_metric_name} {result.primary_metric:.6g}"
+    tracked.register(name, Path(result.best_model_path), about)

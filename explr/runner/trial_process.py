@@ -1,0 +1,67 @@
+"""What runs in the processes of trials, and in the one that they are forked from."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from explr.core.config import ExplrConfig, MLflowConfig
+from explr.core.errors import UsageError
+from explr.frameworks.base import get_framework
+from explr.launching.hydra_job import HydraJob, HydraTask
+from explr.runner.checks import check_target
+from explr.runner.job import train_job
+from explr.runner.judging import judge, unjudged
+from explr.tracking.callback import OWN_TASK
+from explr.tracking.processes import identity_of
+from explr.tracking.provenance import provenance_tags
+from explr.tuning.base import Outcome
+
+
+@dataclass(frozen=True)
+class RunTrial:
+    """Runs one job in the process at hand and judges it; travels to the fork server.
+
+    Args:
+        task: what all jobs share.
+        objectives: number of values that a job must return.
+    """
+
+    task: HydraTask
+    objectives: int
+
+    def __call__(self, job: HydraJob) -> Outcome:
+        """Run a job; an exception of the task becomes an outcome."""
+        try:
+            return judge(self.task.run(job, own_process=True), self.objectives)
+        except BaseException as error:  # noqa: BLE001 - it is the outcome
+            return unjudged(error)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Makes the fork server ready, and checks there what the controller need not import."""
+
+    task: HydraTask
+
+    def __call__(self) -> None:
+        """Make Hydra what it is in the controller; import the training function.
+
+        Raises:
+            UsageError: the training function is not found, or cannot be called.
+        """
+        self.task.adopt()
+        if self.task.task is train_job:
+            check_target(self.task.config)
+        if getattr(self.task.task, OWN_TASK, False):
+            # What is at fault without a trial's values is left to the trial, which tells it.
+            with suppress(UsageError):
+                self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Import and look up what every training would import and look up."""
+        config = ExplrConfig.from_composed(self.task.config)
+        get_framework(config.framework.name)
+        if isinstance(config.tracking, MLflowConfig):
+            provenance_tags()
+            identity_of()

@@ -61,7 +61,11 @@ function _explr_completion
             case dir
                 __fish_complete_directories (commandline -ct)
             case file
-                __fish_complete_path (commandline -ct)
+                set -l token (commandline -ct)
+                set -l before (string match -r "^.*=" -- $token)
+                for path in (__fish_complete_path (string replace -r "^.*=" "" -- $token))
+                    echo $before$path
+                end
             case plain
                 echo $parts[2]
         end

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
@@ -7,6 +8,7 @@ import select
 import shutil
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,21 +97,23 @@ class Terminal:
     """A shell in a terminal of its own.
 
     Args:
-        command: the interactive shell.
+        shell: its name.
         folder: its home and working directory.
     """
 
-    def __init__(self, command: list[str], folder: Path) -> None:
+    def __init__(self, shell: str, folder: Path) -> None:
+        self.shell = shell
         self._master, side = pty.openpty()
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self._process = subprocess.Popen(
-            command,
+            COMMANDS[shell],
             stdin=side,
             stdout=side,
             stderr=side,
             cwd=folder,
             env={**os.environ, "HOME": str(folder), "PATH": path, "PS1": "$ ", "TERM": "dumb"},
             start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # fish wants to be in control
         )
         os.close(side)
 
@@ -153,7 +157,7 @@ def terminal(request: pytest.FixtureRequest, folder: Path) -> Iterator[Terminal]
     shell = request.param
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    terminal = Terminal(COMMANDS[shell], folder)
+    terminal = Terminal(shell, folder)
     try:
         terminal.type(f"{SOURCES[shell]}; echo rea''dy\r", r"ready\r?\n")
         yield terminal
@@ -163,6 +167,7 @@ def terminal(request: pytest.FixtureRequest, folder: Path) -> Iterator[Terminal]
 
 @pytest.mark.slow
 def test_a_tab_in_a_real_shell(terminal: Terminal, folder: Path) -> None:
+    """Zsh takes the space behind a word back when the cursor is moved away from it."""
     (folder / "my_training.py").touch()
     for typed, line in {
         "explr mlf": "explr mlflow-ui ",
@@ -172,4 +177,7 @@ def test_a_tab_in_a_real_shell(terminal: Terminal, folder: Path) -> None:
         "explr train_model=my_tr": "explr train_model=my_training.py ",
         "explr report --p": "explr report --png ",
     }.items():
-        assert terminal.completed(typed) == line
+        done = terminal.completed(typed)
+        assert done.rstrip() == line.rstrip()
+        if terminal.shell == "bash":
+            assert done == line

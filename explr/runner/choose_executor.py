@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,9 +64,15 @@ class Launching:
             report: takes their reports.
             output_of: file for what a job prints, where it has a process of its own.
         """
-        channel = ChannelServer(report, self._listening_host())
+        heard: Counter[int] = Counter()
+
+        def counted(key: int, step: int, value: float) -> bool:
+            heard[key] += 1
+            return report(key, step, value)
+
+        channel = ChannelServer(counted, self._listening_host())
         try:
-            executor = self._made(job_of, report, output_of, channel)
+            executor = self._made(job_of, report, output_of, channel, heard)
             try:
                 yield executor
             finally:
@@ -113,10 +120,11 @@ class Launching:
         report: Report,
         output_of: Callable[[Job], Path | None],
         channel: ChannelServer,
+        heard: Counter[int],
     ) -> Executor:
         task = HydraTask(self.config, self.context, self.task)
         if self._target == LOCAL:
-            return self._local(task, job_of, output_of, channel)
+            return self._local(task, job_of, output_of, channel, heard)
         if self._target == BASIC:
             if self.n_jobs > 1:
                 log.warning("hydra/launcher=basic runs one trial at a time")
@@ -136,6 +144,7 @@ class Launching:
         job_of: JobOf,
         output_of: Callable[[Job], Path | None],
         channel: ChannelServer,
+        heard: Counter[int],
     ) -> Executor:
         modules = preload(self.config, self.task)
         run = RunTrial(task, self.objectives)
@@ -149,7 +158,7 @@ class Launching:
             )
 
         return packed_executor(
-            measured, *devices_and_budget(self.config, self.task), self.memory_gb
+            measured, *devices_and_budget(self.config, self.task), self.memory_gb, heard
         )
 
 

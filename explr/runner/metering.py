@@ -94,6 +94,15 @@ class Meter:
         pause_s = max(LOOK_S, SPARING * (time.thread_time() - begin))
         self._due = time.monotonic() + pause_s
 
+    def peak(self, job: Job) -> Peak | None:
+        """The most that a job was seen to hold so far; None if nobody has looked yet."""
+        seen = self._seen.get(job)
+        if seen is None:
+            return None
+        return Peak(
+            seen.host_gb, None if seen.gpu_gb is None else seen.gpu_gb + seen.children_gpu_gb
+        )
+
     def take(self, job: Job, own: Peak | None) -> Peak:
         """The peak of a job that ended.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,6 +19,9 @@ from explr.utils.gpu_memory import GpuMemory
 from explr.utils.host_memory import available_gb, cpu_cores
 
 log = logging.getLogger("explr.sweep")
+
+REPEATS = 2
+"""Reports after which a training is taken to have held once whatever it will hold."""
 
 HOST_SHARE = 0.9
 """Part of the host memory that is free at the beginning which all trials together may take."""
@@ -33,12 +37,17 @@ class PackedExecutor:
         inner: runs the jobs.
         packing: decides how many; it is the one that `inner` has its slots from.
         meter: measures them.
+        heard: how often each job has reported, by its key.
     """
 
-    def __init__(self, inner: LocalExecutor, packing: Packing, meter: Meter) -> None:
+    def __init__(
+        self, inner: LocalExecutor, packing: Packing, meter: Meter, heard: Counter[int]
+    ) -> None:
         self._inner = inner
         self._packing = packing
         self._meter = meter
+        self._heard = heard
+        self._weighed: set[Job] = set()
         self._together: dict[Job, int] = {}
         self._limited: set[Job] = set()
 
@@ -54,6 +63,7 @@ class PackedExecutor:
         self._together = {each: max(most, now) for each, most in self._together.items()}
         if 0 < self._packing.room.gpus < self.slots and not job.alone:
             self._limited.add(job)  # to a part of its GPU
+        self._heard.pop(job.key, None)
         self._inner.start(job)
         self._meter.expect()
 
@@ -63,6 +73,8 @@ class PackedExecutor:
         while True:
             if not self._meter.due_in_s:
                 self._meter.look(self._inner.processes)
+                if self._weigh():
+                    return []  # there is room for more
             left_s = max(0.0, deadline - time.monotonic())
             ended = self._inner.wait(min(left_s, self._meter.due_in_s))
             if ended or time.monotonic() >= deadline:
@@ -78,13 +90,25 @@ class PackedExecutor:
         self._inner.close()
         self._meter.close()
 
+    def _weigh(self) -> bool:
+        """Take in the peaks of jobs that have come to repeat themselves; whether more fit now."""
+        before = self.slots
+        for job in self._together:
+            peak = self._meter.peak(job)
+            if peak is not None and job not in self._weighed and self._heard[job.key] >= REPEATS:
+                self._weighed.add(job)
+                self._tell(self._packing.measured(peak))
+        return self.slots > before
+
     def _judged(self, job: Job, outcome: Outcome) -> Outcome:
         """Learn from how a job ended, and say what follows for it."""
         peak = self._meter.take(job, outcome.peak)
         together, limited = self._together.pop(job), job in self._limited
+        weighed = job in self._weighed
         self._limited.discard(job)
+        self._weighed.discard(job)
         if outcome.state in ("COMPLETE", "PRUNED"):
-            self._tell(self._packing.measured(peak))
+            self._tell(self._packing.measured(peak, again=weighed))
         if not outcome.out_of_memory:
             return outcome
         self._tell(self._packing.ran_out(together, peak))
@@ -104,6 +128,7 @@ def packed_executor(
     devices: list[str],
     budget_gb: float,
     memory_gb: float | None,
+    heard: Counter[int],
 ) -> PackedExecutor:
     """An executor that finds out by itself how many jobs it can run at once.
 
@@ -112,6 +137,7 @@ def packed_executor(
         devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
         budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
         memory_gb: GiB of host memory for all jobs; None takes most of what is free.
+        heard: how often each job has reported, by its key.
     """
     free_gb = available_gb()
     host_gb = free_gb * HOST_SHARE if memory_gb is None else min(memory_gb, free_gb)
@@ -128,7 +154,7 @@ def packed_executor(
     except BaseException:
         meter.close()
         raise
-    return PackedExecutor(inner, packing, meter)
+    return PackedExecutor(inner, packing, meter, heard)
 
 
 def _conforms(executor: PackedExecutor) -> Executor:

@@ -74,13 +74,17 @@ class Packing:
             room += f" and {_short(self.room.gpu_gb)} GiB of {which} GPU"
         return f"{_trials(self.slots)} at once, until it is known what one takes of {room}"
 
-    def measured(self, peak: Peak) -> str | None:
-        """Take in the peak of a trial that came to its end, or was pruned on its way.
+    def measured(self, peak: Peak, again: bool = False) -> str | None:
+        """Take in the peak of a trial that ended, was pruned, or has come to repeat itself.
+
+        Args:
+            peak: its peak.
+            again: whether an earlier peak of the same trial was taken in.
 
         Returns:
             What is to be told of it: the new number and why, if it is another one.
         """
-        self._measured += 1
+        self._measured += not again
         self._peak |= peak
         return self._decide()
 

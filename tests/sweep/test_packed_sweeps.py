@@ -53,6 +53,14 @@ def train(word: str, number: int, unlucky: int) -> None:
     first = not Path("tried").exists()
     if word == "grows":
         assert bytearray(b"x") * ((500 if number == 2 else 50) * 2**20)
+    if word == "reports" and number == 0:
+        held = bytearray(b"x") * (100 * 2**20)
+        for step in range(2):
+            explr.report(step, loss=1.0)
+        wait_for("runs-1")  # which comes as soon as this one was weighed
+        Path("met").touch()
+    elif word == "reports":
+        wait_for("met")
     if word == "prunes" and number == 0:
         raise explr.TrialPruned
     if word == "short_of_memory" and number == unlucky:
@@ -175,6 +183,15 @@ def test_memory_decides_how_many_run_at_once(
     lines = re.findall(r"\d trials at once: .*", done.stdout)
     expected = r"2 trials at once: each took up to 0\.(29|3\d?) GiB of 0\.9 GiB host memory"
     assert [bool(re.fullmatch(expected, line)) for line in lines] == [True] * (together - 1)
+
+
+def test_nobody_waits_for_the_end_of_a_trial_that_reports(packed: Workshop) -> None:
+    done = packed.run(
+        sweep(packed, "reports", "hydra.sweeper.memory_gb=0.6", "hydra.sweeper.n_trials=3")
+    )
+    assert done.returncode == 0, done.stderr
+    assert packed.states() == ["COMPLETE"] * 3
+    assert "2 trials at once" in done.stdout
 
 
 def test_the_number_falls_when_a_trial_takes_more(packed: Workshop) -> None:

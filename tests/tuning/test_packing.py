@@ -25,6 +25,15 @@ def test_the_first_trial_is_alone_and_its_peak_decides() -> None:
     assert line == "2 trials at once: each took up to 2.1 GiB of 4.7 GiB host memory"
 
 
+def test_a_trial_that_is_measured_twice_counts_once() -> None:
+    packing = Packing(Room(16, 64.0))
+    packing.measured(Peak(1.0))
+    assert packing.measured(Peak(4.0), again=True) is None
+    assert packing.slots == 2
+    packing.measured(Peak(4.0))
+    assert packing.slots == 4
+
+
 def test_the_number_at_most_doubles_with_what_was_measured() -> None:
     assert decided(Room(16, 64.0), *[Peak(4.0)] * 8) == [1, 2, 4, 6, 8, 10, 12, 14, 14]
 

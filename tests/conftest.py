@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,10 @@ os.environ.update(
 )
 for name in ("HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "EXPLR_GPU_MEMORY_GB"):
     os.environ.pop(name, None)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Of jobs in the background shells have Ctrl-C ignored, and so would the commands tried here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TRAININGS = """\
 import explr

@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import struct
+import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
@@ -53,11 +54,7 @@ class Terminal:
         variables = {**os.environ, **given}
         for name in ("COLUMNS", "LINES", *(n for n, text in given.items() if not text)):
             variables.pop(name, None)
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.chdir(self._cwd)
-            os.execvpe(command[0], list(command), variables)
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        process, terminal = spawn(command, self._cwd, variables)
         os.write(terminal, typed.encode())
         output, deadline = b"", time.monotonic() + PATIENCE_S
         try:
@@ -75,10 +72,41 @@ class Terminal:
                 if interrupt_at is not None and interrupt_at.encode() in output:
                     os.write(terminal, b"\x03")
                     interrupt_at = None
+        except BaseException:
+            process.kill()
+            raise
         finally:
             os.close(terminal)
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            code = process.wait()
         return code, output.decode()
+
+
+def spawn(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a command under a terminal of its own.
+
+    Returns:
+        Its process, and the terminal's other end.
+    """
+    terminal, side = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    process = subprocess.Popen(
+        command,
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        cwd=cwd,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_take_control,
+    )
+    os.close(side)
+    return process, terminal
+
+
+def _take_control() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # for Ctrl-C, and fish wants it
 
 
 def text_of(output: str) -> list[str]:

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import select
 import shutil
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from terminals import spawn
 
 from explr.runner.completion import candidates
 from explr.runner.completion_scripts import SCRIPTS, VARIABLE
@@ -103,19 +101,10 @@ class Terminal:
 
     def __init__(self, shell: str, folder: Path) -> None:
         self.shell = shell
-        self._master, side = pty.openpty()
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self._process = subprocess.Popen(
-            COMMANDS[shell],
-            stdin=side,
-            stdout=side,
-            stderr=side,
-            cwd=folder,
-            env={**os.environ, "HOME": str(folder), "PATH": path, "PS1": "$ ", "TERM": "dumb"},
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # fish wants to be in control
-        )
-        os.close(side)
+        variables = {"HOME": str(folder), "PATH": path, "PS1": "$ ", "TERM": "dumb"}
+        command = COMMANDS[shell]
+        self._process, self._master = spawn(command, folder, {**os.environ, **variables})
 
     def type(self, keys: str, until: str) -> str:
         """What the terminal shows once the pattern `until` is in it."""

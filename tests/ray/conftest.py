@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ def own_ray() -> Iterator[None]:
         address="local", num_cpus=6, include_dashboard=False, log_to_driver=False,
         logging_level=logging.ERROR, object_store_memory=200 * 2**20,
     )  # fmt: skip
+    os.environ.pop("PYTHONBREAKPOINT", None)  # Ray has every debugger be its own
     yield
     ray.shutdown()
 

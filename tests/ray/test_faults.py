@@ -154,7 +154,9 @@ def test_no_process_of_rays_is_left(sweep: Sweep) -> None:
 
 def test_the_terminal_is_explrs(sweep: Sweep) -> None:
     assert "Traceback" not in sweep.done.stderr
-    lines = sweep.done.stdout.splitlines()
+    log, _, best = sweep.done.stdout.partition("\ntrial  val_loss")
+    assert best
+    lines = log.splitlines()
     # Of an actor that was killed Ray tells by itself.
     assert [line for line in lines if "][explr" not in line and "(raylet)" not in line] == []
 

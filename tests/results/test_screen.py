@@ -129,7 +129,9 @@ def debugged():
         print("went on", here)
 debugged()
 """
-    output = terminal([sys.executable, "-c", SCRIPT + body], typed="p here + 1\nc\n")[1]
+    output = terminal(
+        [sys.executable, "-c", SCRIPT + body], typed="p here + 1\nc\n", PYTHONBREAKPOINT=""
+    )[1]
     last = output.rindex("the region")
     assert "(Pdb) " in output[last:]
     assert "42" in output[last:]

@@ -103,17 +103,6 @@ def other_direction(ctx):
 """
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, where they share what is slow to start.
-
-    Pages of the documentation share little, and take minutes together.
-    """
-    for item in items:
-        alone = item.path.name == "test_readme.py"
-        item.add_marker(pytest.mark.xdist_group(item.name if alone else str(item.path)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """EXPLR_HOME of this test session."""

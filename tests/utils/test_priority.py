@@ -1,0 +1,36 @@
+"""Standing back: a process and its own scheduling group, and nobody else's."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from explr.utils.priority import NICENESS
+
+STANDS_BACK = """
+import os
+from pathlib import Path
+from explr.utils.priority import stand_back
+stand_back(os.getpid())
+group = Path("/proc/self/autogroup").read_text().split()[-1]
+print(os.getpriority(os.PRIO_PROCESS, 0), group, flush=True)
+"""
+IN_ANOTHERS = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STANDS_BACK!r}])"
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists(), reason="this kernel groups no sessions"
+)
+@pytest.mark.parametrize(
+    ("code", "group"), [(STANDS_BACK, NICENESS), (IN_ANOTHERS, 0)], ids=["own", "another's"]
+)
+def test_the_group_of_a_session_is_its_leaders(code: str, group: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,
+    )
+    assert done.stdout.split() == [str(NICENESS), str(group)]

@@ -70,7 +70,8 @@ class Launching:
             heard[key] += 1
             return report(key, step, value)
 
-        channel = ChannelServer(counted, self._listening_host())
+        heard_by = counted if self.n_jobs == AUTO else report
+        channel = ChannelServer(heard_by, self._listening_host())
         try:
             executor = self._made(job_of, report, output_of, channel, heard)
             try:

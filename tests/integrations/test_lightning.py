@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
+import lines
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import DataLoader, TensorDataset
+from lines import Line, data, fit
 
 import explr
 from explr.core.errors import UsageError
@@ -23,32 +25,6 @@ pytestmark = [
 ]
 
 
-class Line(LightningModule):
-    """Learns y = 2x; its losses lie above 100 where `quality` is 0."""
-
-    def __init__(self, quality: int = 1) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-        self.offset = 0.0 if quality else 1000.0
-
-    def training_step(self, batch: Any, index: int) -> torch.Tensor:
-        x, y = batch
-        loss = torch.nn.functional.mse_loss(self.layer(x), y)
-        self.log("train_loss", loss, on_epoch=True)
-        return loss
-
-    def validation_step(self, batch: Any, index: int) -> None:
-        x, y = batch
-        loss = torch.nn.functional.mse_loss(self.layer(x), y)
-        self.log("val_loss", loss + self.offset)
-
-    def on_train_epoch_end(self) -> None:
-        self.log("late", float(self.current_epoch))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
 class Witness(Callback):
     """Sees which of Lightning's hooks for an end are called."""
 
@@ -60,29 +36,6 @@ class Witness(Callback):
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self.seen.append("teardown")
-
-
-def data(rows: int = 8) -> DataLoader[Any]:
-    x = torch.linspace(0, 1, rows)[:, None]
-    return DataLoader(TensorDataset(x, 2 * x), batch_size=2)
-
-
-def fit(folder: Path, callbacks: list[Any], quality: int = 1, **settings: Any) -> Trainer:
-    trainer = Trainer(
-        **{
-            "max_epochs": 3,
-            "accelerator": "cpu",
-            "default_root_dir": folder,
-            "logger": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "enable_checkpointing": any(isinstance(one, ModelCheckpoint) for one in callbacks),
-            "callbacks": callbacks,
-            **settings,
-        }
-    )
-    trainer.fit(Line(quality), data(), data(4))
-    return trainer
 
 
 def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
@@ -164,14 +117,17 @@ def test_a_pruned_trial_ends_and_lightning_cleans_up(sweep: Callable[..., Any]) 
     assert witness.seen == ["teardown", "TrialPruned"]  # of the good one, of the bad one
 
 
-def test_several_processes_stop_together(sweep: Callable[..., Any]) -> None:
-    def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
-        callback = ExplrCallback(ctx)
-        several = {"devices": 2, "strategy": "ddp_fork"}
-        fit(ctx.output_dir, [callback], ctx.hyperparameters["quality"], **several)
-        return callback.result()
-
-    good, bad = sweep(train)
+def test_several_processes_stop_together(explr: Callable[..., Any], tmp_path: Path) -> None:
+    sweep = explr(
+        *("tuner=optuna", "-m", "+quality=choice(0,1)", "tuner.n_trials=2"),
+        *("tuner/sampler=grid", "tuner/pruner=threshold", "tuner.pruner.upper=100"),
+        *("train_model=lines:in_two_processes", "tracking=off", "gpu=cpu", "hydra.sweep.dir=sweep"),
+        PYTHONPATH=str(Path(lines.__file__).parent),
+        timeout_s=240,
+    )
+    assert sweep.returncode == 0, sweep.stderr
+    trials = json.loads((tmp_path / "sweep" / "results.json").read_text())["trials"]
+    bad, good = sorted(trials, key=lambda trial: trial["params"]["quality"])
     assert (good["state"], good["steps"]) == ("COMPLETE", 3)
     assert (bad["state"], bad["steps"]) == ("PRUNED", 1)
 

@@ -22,6 +22,7 @@ from explr.core.errors import ExplrError
 from explr.launching.child import Child, signal_session
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started
 from explr.launching.peer import same_user
+from explr.utils.collection import postpone_collection, resume_collection
 
 
 class ForkServer:
@@ -71,6 +72,7 @@ class ForkServer:
     def _prepare(self) -> bool:
         """Do what the jobs need not do each, and tell the controller; whether all went well."""
         (controller,) = self._controllers
+        postpone_collection()
         for name in self._set_up.preload:
             try:
                 importlib.import_module(name)
@@ -82,7 +84,7 @@ class ForkServer:
             _tell(controller, error)
             return False
         gc.collect()
-        gc.freeze()  # a collection in a job would copy every page that it looks at
+        resume_collection()  # a collection in a job would copy every page that it looks at
         self._used_gpu = _cuda_is_initialized()
         _tell(controller, self._used_gpu)
         return True

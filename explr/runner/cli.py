@@ -7,6 +7,7 @@ import re
 import sys
 
 from explr.runner.completion_scripts import VARIABLE
+from explr.utils.collection import postpone_collection, resume_collection
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
     Raises:
         SystemExit: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
     """
+    postpone_collection()
     arguments = sys.argv[1:]
     line = os.environ.pop(VARIABLE, None)
     if line is not None:  # a shell asks, see `explr completion`
@@ -25,6 +27,7 @@ def main() -> None:
     if arguments and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", arguments[0]):
         from explr.runner.commands import run_subcommand
 
+        resume_collection()
         sys.exit(run_subcommand(arguments))
     from explr.runner.main import run_command_line
 

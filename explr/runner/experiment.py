@@ -28,6 +28,7 @@ from explr.runner.recording import recorded, register_best
 from explr.runner.reporting import ReportingTracker, current_reporter
 from explr.tracking.session import TrackedRun, closing_line
 from explr.tracking.sweeps import current
+from explr.utils.collection import resume_collection
 from explr.utils.console import count_as_own
 from explr.utils.memory import memory_budget
 from explr.utils.redacted_logs import guard_logs
@@ -146,6 +147,7 @@ def run_training(
             write_result(folder, state, context, params, outcome.duration_s, result, reason)
             return outcome
 
+        resume_collection()
         try:
             returned = call_train_function(prepared.train_model, context)
             result = read_result(returned, config.objective)

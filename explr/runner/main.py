@@ -25,6 +25,7 @@ from explr.runner.faults import INTERRUPTED, report_fault
 from explr.runner.overlay import SCRIPT_SPACE, restore, store_script_space
 from explr.runner.trials import Trials, gathering
 from explr.utils import console
+from explr.utils.collection import postpone_collection, resume_collection
 from explr.utils.pipes import outlive_readers
 from explr.utils.redacted_logs import guard_logs
 from explr.utils.signals import interrupt
@@ -73,6 +74,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     Returns:
         The exit code.
     """
+    postpone_collection()
     make_importable(Path.cwd())
     outlive_readers()
     line = [*defaults, *arguments]
@@ -105,6 +107,8 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
         from explr.runner.diagnosis import diagnose
 
         return report_fault(diagnose(error, line))
+    finally:
+        resume_collection()
 
 
 def _start(line: Sequence[str], args: Namespace) -> int:
@@ -127,6 +131,7 @@ def _no_job(cfg: DictConfig) -> None:
 def _sweep(line: Sequence[str], args: Namespace) -> int:
     from explr.runner.first_job import check_sweep
 
+    resume_collection()
     if check_sweep(args):
         return _start(line, args)  # the tuner tells what became of its trials
     with gathering() as trials:

@@ -80,14 +80,11 @@ def recorded(
 
 def _params(prepared: Prepared, params: Mapping[str, Any], cfg: DictConfig) -> dict[str, Any]:
     """Hyperparameters as they are used, and the rest as it was written."""
-    rest = OmegaConf.to_container(
-        OmegaConf.masked_copy(cfg, [key for key in ROOT_KEYS - {"hydra"} if key in cfg]),
-        enum_to_str=True,
-    )
-    assert isinstance(rest, dict)
+    written = OmegaConf.to_container(cfg, enum_to_str=True)
+    assert isinstance(written, dict)
     return {
         **params,
-        **{str(key): value for key, value in rest.items()},
+        **{str(key): value for key, value in written.items() if key in ROOT_KEYS - {"hydra"}},
         "train_model": prepared.train_model_name,
         "device": prepared.device,
     }

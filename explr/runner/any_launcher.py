@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import psutil
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
@@ -55,18 +55,18 @@ class LauncherExecutor:
         self.slots = slots
         self._channel = channel
         self._objectives = objectives
-        self._running = 0
+        self._threads: dict[int, threading.Thread] = {}
         self._ended: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
 
     def start(self, job: Job) -> None:
         """See `Executor.start`."""
-        self._running += 1
         # A daemon: a job that does not end must not keep the controller from ending.
-        threading.Thread(
+        thread = self._threads[job.key] = threading.Thread(
             target=lambda: self._ended.put((job, self._launch(job))),
             name=f"explr-launch-{job.key}",
             daemon=True,
-        ).start()
+        )
+        thread.start()
 
     def wait(self, timeout_s: float | None) -> list[tuple[Job, Outcome]]:
         """See `Executor.wait`."""
@@ -75,7 +75,8 @@ class LauncherExecutor:
             ended.append(self._ended.get(timeout=timeout_s))
             while True:
                 ended.append(self._ended.get_nowait())
-        self._running -= len(ended)
+        for job, _ in ended:
+            del self._threads[job.key]
         return ended
 
     def stop(self, job: Job, grace_s: float) -> None:
@@ -86,10 +87,7 @@ class LauncherExecutor:
 
         Those on other machines end with their next report, which finds nobody.
         """
-        if self._running:
-            ray = sys.modules.get("ray")
-            if ray is not None:
-                ray.shutdown()  # ends its own processes; without them, the exit would hang
+        if self._threads:
             session = os.getsid(0)  # what follows the controller on purpose has one of its own
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -103,13 +101,16 @@ class LauncherExecutor:
                 f"++hydra.job.env_set.{name}={quoted(text)}"
                 for name, text in self._channel.reference(job.key).items()
             ]
-            (returned,) = self._launcher().launch(
-                [[*hydra_job.overrides, *variables]], initial_job_idx=hydra_job.number
-            )
+            returned = self._launched(job, [*hydra_job.overrides, *variables], hydra_job.number)
         except BaseException as error:  # noqa: BLE001 - one job's trouble stays that job's
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             return Outcome("FAIL", reason=reason, died=True, detail=traceback.format_exc())
         return judge(returned, self._objectives)
+
+    def _launched(self, job: Job, overrides: list[str], number: int) -> JobReturn:
+        """Have the launcher run a job, and wait for what comes of it."""
+        (returned,) = self._launcher().launch([overrides], initial_job_idx=number)
+        return returned
 
 
 def listening_host(config: Any) -> str | None:

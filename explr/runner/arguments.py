@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -74,7 +75,12 @@ def take_verbosity(arguments: Sequence[str]) -> tuple[list[str], Verbosity]:
     rest: list[str] = []
     chosen: set[Verbosity] = set()
     for argument in arguments:
-        if argument in VERBOSITY:
+        joined = re.fullmatch("-([hmr]*)([qv])([hmr]*)", argument)  # as in -mq
+        if joined:
+            chosen.add(VERBOSITY[f"-{joined[2]}"])
+            if others := joined[1] + joined[3]:
+                rest.append(f"-{others}")
+        elif argument in VERBOSITY:
             chosen.add(VERBOSITY[argument])
         else:
             rest.append(argument)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.errors import ConfigError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraTask
-from explr.runner.any_launcher import LauncherExecutor, listening_host, make_ready
+from explr.runner.any_launcher import RAY, LauncherExecutor, listening_host, make_ready
 from explr.runner.executors import InlineExecutor, JobOf, LocalExecutor
 from explr.runner.leases import FixedLeases, Leases, devices_and_budget, leases_for
 from explr.runner.metering import MeasuredTrial
@@ -100,7 +100,7 @@ class Launching:
         """Say so where a limit on the time of a trial is not kept."""
         if self._target == BASIC:
             log.warning("tuner.trial_timeout_s has no effect with hydra/launcher=basic")
-        elif self._target != LOCAL:
+        elif self._target not in (LOCAL, RAY):
             log.warning(
                 "with this launcher a trial that exceeds tuner.trial_timeout_s ends with its next "
                 "report, and not before"
@@ -137,6 +137,10 @@ class Launching:
             )
 
         slots = make_ready(self.config.hydra.launcher, self.n_jobs)
+        if self._target == RAY:
+            from explr.runner.ray_launcher import RayLauncherExecutor
+
+            return RayLauncherExecutor(launcher, job_of, slots, channel, self.objectives)
         return LauncherExecutor(launcher, job_of, slots, channel, self.objectives)
 
     def _local(

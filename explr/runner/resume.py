@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from explr.core.errors import UsageError
 from explr.core.secrets import masked
-from explr.runner.arguments import VERBOSITY
+from explr.runner.arguments import take_verbosity
 from explr.runner.sweep_folder import COMMAND_FILE
 from explr.tuning.search_space import quoted
 
@@ -46,7 +46,7 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     where = f"hydra.sweep.dir={quoted(str(folder))}"
     argv = command["argv"]
     if shown is not None:
-        argv = [*(word for word in argv if word not in VERBOSITY), shown]
+        argv = [*take_verbosity(argv)[0], shown]
     os.execv(sys.executable, [sys.executable, *argv, where])
 
 

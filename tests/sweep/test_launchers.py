@@ -70,6 +70,16 @@ def test_ctrl_c_under_somebodys_launcher(shop: Workshop, launcher: str) -> None:
     assert "to go on: explr resume out" in shop.log()
 
 
+@pytest.mark.slow
+def test_a_trial_on_ray_that_takes_too_long_is_ended(shop: Workshop) -> None:
+    settings = ("hydra.sweeper.n_trials=1", "hydra.sweeper.trial_timeout_s=1", "hold=true")
+    done = shop.run(launch(shop, "ray", "lr=interval(0,1)", *settings))
+    assert done.returncode == 1
+    (trial,) = shop.results()["trials"]
+    assert (trial["state"], trial["reason"]) == ("FAIL", "timeout after 1 s")
+    assert "trial_timeout_s" not in done.stdout  # no warning that it is not kept
+
+
 def test_a_launcher_that_runs_one_at_a_time_says_so_once(shop: Workshop) -> None:
     done = shop.run(launch(shop, "basic", "lr=interval(0,1)", "steps=0", "hydra.sweeper.n_jobs=3"))
     assert done.returncode == 0

@@ -89,6 +89,13 @@ def test_an_epoch_is_a_line_and_libraries_go_to_the_file(explr: Command, loud: P
         assert text in kept
 
 
+def test_short_flags_are_joined_as_in_any_shell_command(explr: Command, loud: Path) -> None:
+    done = explr("-mq", *LINE[:2], "epochs=1,2", "hydra.sweep.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert "said by the training" not in done.stdout
+    assert "Trials: 2 complete" in done.stdout
+
+
 @pytest.mark.parametrize("flag", ["-q", "--quiet"])
 def test_quiet_shows_warnings_errors_and_the_result(explr: Command, loud: Path, flag: str) -> None:
     done = explr(flag, *LINE)

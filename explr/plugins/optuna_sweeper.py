@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import ConfigCompositionException
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from explr.launching.hydra_job import HydraJob
+    from explr.runner.sweep_session import SweepSettings
     from explr.tuning.base import SweepResult
 
 
@@ -60,7 +62,13 @@ class OptunaSweeper(Sweeper):
         from explr.runner.sweep import OptunaSweep
 
         self._task = task_function
-        self._sweep: OptunaSweep = OptunaSweep(self._settings, config, hydra_context, task_function)
+        self._sweep: OptunaSweep = OptunaSweep(
+            self._settings_in(config), config, hydra_context, task_function
+        )
+
+    def _settings_in(self, config: DictConfig) -> SweepSettings:
+        """The settings, with the study named as the folder is: a copy has a `now` of its own."""
+        return replace(self._settings, study_name=config.hydra.sweeper.study_name)
 
     def sweep(self, arguments: list[str]) -> SweepResult:
         """Run the sweep.

@@ -29,4 +29,6 @@ class RaySweeper(OptunaSweeper):
         from explr.runner.ray_sweep import RaySweep
 
         self._task = task_function
-        self._sweep = RaySweep(self._settings, self._ray, config, hydra_context, task_function)
+        self._sweep = RaySweep(
+            self._settings_in(config), self._ray, config, hydra_context, task_function
+        )

@@ -83,7 +83,11 @@ def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
     ]
     both = [shop.start(command, log) for log in ("one", "two")]
     assert [process.wait(60) for process in both] == [0, 0]
-    assert len([*(shop.folder / "multirun").glob("*/*/results.json")]) == 2
+    sweeps = shop.folder / "multirun"
+    written = [*sweeps.glob("*/*/results.json")]
+    assert len(written) == 2
+    for file in written:  # the study is found again by its folder's name
+        assert json.loads(file.read_text())["study"] == str(file.parent.relative_to(sweeps))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["17_ctrl_c", "18_sigterm"])

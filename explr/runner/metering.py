@@ -49,6 +49,20 @@ class _Seen:
     gpu_gb: float | None = None
     children_gpu_gb: float = 0.0
 
+    def peak(self, own: Peak | None = None) -> Peak:
+        """The peak of the job.
+
+        Args:
+            own: what its process says of itself. The framework's word goes before the driver's,
+                which counts what TensorFlow keeps in reserve.
+        """
+        own = own or Peak()
+        gpu_gb = self.gpu_gb if own.gpu_gb is None else own.gpu_gb
+        return Peak(
+            max(self.host_gb, own.host_gb),
+            None if gpu_gb is None else gpu_gb + self.children_gpu_gb,
+        )
+
 
 class Meter:
     """Looks at running jobs from outside, and keeps the most that each of them held.
@@ -97,27 +111,16 @@ class Meter:
     def peak(self, job: Job) -> Peak | None:
         """The most that a job was seen to hold so far; None if nobody has looked yet."""
         seen = self._seen.get(job)
-        if seen is None:
-            return None
-        return Peak(
-            seen.host_gb, None if seen.gpu_gb is None else seen.gpu_gb + seen.children_gpu_gb
-        )
+        return None if seen is None else seen.peak()
 
     def take(self, job: Job, own: Peak | None) -> Peak:
         """The peak of a job that ended.
 
         Args:
             job: the job.
-            own: what its process says of itself. The framework's word goes before the driver's,
-                which counts what TensorFlow keeps in reserve.
+            own: what its process says of itself.
         """
-        seen = self._seen.pop(job, _Seen())
-        own = own or Peak()
-        gpu_gb = seen.gpu_gb if own.gpu_gb is None else own.gpu_gb
-        return Peak(
-            max(seen.host_gb, own.host_gb),
-            None if gpu_gb is None else gpu_gb + seen.children_gpu_gb,
-        )
+        return self._seen.pop(job, _Seen()).peak(own)
 
     def close(self) -> None:
         """Let go of the driver."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from explr.core.errors import ConfigError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraTask
 from explr.runner.any_launcher import RAY, LauncherExecutor, listening_host, make_ready
+from explr.runner.counted_reports import CountedReports
 from explr.runner.executors import InlineExecutor, JobOf, LocalExecutor
 from explr.runner.leases import FixedLeases, Leases, devices_and_budget, leases_for
 from explr.runner.metering import MeasuredTrial
-from explr.runner.packed_executor import packed_executor
+from explr.runner.packed_executor import PackedExecutor, packed_executor
 from explr.runner.trial_process import RunTrial
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.base import Executor, Job
@@ -64,22 +65,30 @@ class Launching:
             report: takes their reports.
             output_of: file for what a job prints, where it has a process of its own.
         """
-        heard: Counter[int] = Counter()
-
-        def counted(key: int, step: int, value: float) -> bool:
-            heard[key] += 1
-            return report(key, step, value)
-
-        heard_by = counted if self.n_jobs == AUTO else report
-        channel = ChannelServer(heard_by, self._listening_host())
-        try:
-            executor = self._made(job_of, report, output_of, channel, heard)
-            try:
+        task = HydraTask(self.config, self.context, self.task)
+        auto = self.n_jobs == AUTO
+        counted = CountedReports(report)
+        taken_by = counted if auto else report
+        with closing(ChannelServer(taken_by, self._listening_host())) as channel:
+            executor: Executor
+            if self._target == LOCAL:
+                run = RunTrial(task, self.objectives)
+                local = partial(
+                    LocalExecutor,
+                    task,
+                    job_of,
+                    channel=channel,
+                    preload=preload(self.config, self.task),
+                    run=MeasuredTrial(run) if auto else run,
+                    output_of=output_of,
+                )
+                executor = self._packed(local, counted) if auto else self._fixed(local)
+            elif self._target == BASIC:
+                executor = self._inline(task, job_of, report)
+            else:
+                executor = self._launched(job_of, channel)
+            with closing(executor):
                 yield executor
-            finally:
-                executor.close()
-        finally:
-            channel.close()
 
     def check_slots(self) -> None:
         """Make sure that the number of jobs at the same time is one, or can be found out.
@@ -115,22 +124,21 @@ class Launching:
             return None
         return listening_host(self.config.hydra.launcher)
 
-    def _made(
-        self,
-        job_of: JobOf,
-        report: Report,
-        output_of: Callable[[Job], Path | None],
-        channel: ChannelServer,
-        heard: Counter[int],
-    ) -> Executor:
-        task = HydraTask(self.config, self.context, self.task)
-        if self._target == LOCAL:
-            return self._local(task, job_of, output_of, channel, heard)
-        if self._target == BASIC:
-            if self.n_jobs > 1:
-                log.warning("hydra/launcher=basic runs one trial at a time")
-            return InlineExecutor(task, job_of, report, self.objectives)
+    def _packed(
+        self, local: Callable[[Leases], LocalExecutor], counted: CountedReports
+    ) -> PackedExecutor:
+        devices, budget_gb = devices_and_budget(self.config, self.task)
+        return packed_executor(local, devices, budget_gb, self.memory_gb, counted)
 
+    def _fixed(self, local: Callable[[Leases], LocalExecutor]) -> LocalExecutor:
+        return local(FixedLeases(leases_for(self.config, self.task, self.n_jobs)))
+
+    def _inline(self, task: HydraTask, job_of: JobOf, report: Report) -> InlineExecutor:
+        if self.n_jobs > 1:
+            log.warning("hydra/launcher=basic runs one trial at a time")
+        return InlineExecutor(task, job_of, report, self.objectives)
+
+    def _launched(self, job_of: JobOf, channel: ChannelServer) -> LauncherExecutor:
         def launcher() -> Any:
             return Plugins.instance().instantiate_launcher(
                 config=self.config, hydra_context=self.context, task_function=self.task
@@ -142,29 +150,6 @@ class Launching:
 
             return RayLauncherExecutor(launcher, job_of, slots, channel, self.objectives)
         return LauncherExecutor(launcher, job_of, slots, channel, self.objectives)
-
-    def _local(
-        self,
-        task: HydraTask,
-        job_of: JobOf,
-        output_of: Callable[[Job], Path | None],
-        channel: ChannelServer,
-        heard: Counter[int],
-    ) -> Executor:
-        modules = preload(self.config, self.task)
-        run = RunTrial(task, self.objectives)
-        if self.n_jobs != AUTO:
-            leases = FixedLeases(leases_for(self.config, self.task, self.n_jobs))
-            return LocalExecutor(task, job_of, leases, channel, modules, run, output_of)
-
-        def measured(leases: Leases) -> LocalExecutor:
-            return LocalExecutor(
-                task, job_of, leases, channel, modules, MeasuredTrial(run), output_of
-            )
-
-        return packed_executor(
-            measured, *devices_and_budget(self.config, self.task), self.memory_gb, heard
-        )
 
 
 def preload(config: DictConfig, task: TaskFunction) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+from explr.runner.counted_reports import CountedReports
 from explr.runner.executors import LocalExecutor
 from explr.runner.leases import Leases, PackedLeases
 from explr.runner.metering import Meter
@@ -37,16 +37,16 @@ class PackedExecutor:
         inner: runs the jobs.
         packing: decides how many; it is the one that `inner` has its slots from.
         meter: measures them.
-        heard: how often each job has reported, by its key.
+        reports: takes the reports of the jobs.
     """
 
     def __init__(
-        self, inner: LocalExecutor, packing: Packing, meter: Meter, heard: Counter[int]
+        self, inner: LocalExecutor, packing: Packing, meter: Meter, reports: CountedReports
     ) -> None:
         self._inner = inner
         self._packing = packing
         self._meter = meter
-        self._heard = heard
+        self._reported = reports.counts
         self._weighed: set[Job] = set()
         self._together: dict[Job, int] = {}
         self._limited: set[Job] = set()
@@ -63,7 +63,7 @@ class PackedExecutor:
         self._together = {each: max(most, now) for each, most in self._together.items()}
         if 0 < self._packing.room.gpus < self.slots and not job.alone:
             self._limited.add(job)  # to a part of its GPU
-        self._heard.pop(job.key, None)
+        self._reported.pop(job.key, None)
         self._inner.start(job)
         self._meter.expect()
 
@@ -95,7 +95,8 @@ class PackedExecutor:
         before = self.slots
         for job in self._together:
             peak = self._meter.peak(job)
-            if peak is not None and job not in self._weighed and self._heard[job.key] >= REPEATS:
+            repeats = self._reported[job.key] >= REPEATS
+            if peak is not None and job not in self._weighed and repeats:
                 self._weighed.add(job)
                 self._tell(self._packing.measured(peak))
         return self.slots > before
@@ -128,7 +129,7 @@ def packed_executor(
     devices: list[str],
     budget_gb: float,
     memory_gb: float | None,
-    heard: Counter[int],
+    reports: CountedReports,
 ) -> PackedExecutor:
     """An executor that finds out by itself how many jobs it can run at once.
 
@@ -137,7 +138,7 @@ def packed_executor(
         devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
         budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
         memory_gb: GiB of host memory for all jobs; None takes most of what is free.
-        heard: how often each job has reported, by its key.
+        reports: takes the reports of the jobs.
     """
     free_gb = available_gb()
     host_gb = free_gb * HOST_SHARE if memory_gb is None else min(memory_gb, free_gb)
@@ -154,7 +155,7 @@ def packed_executor(
     except BaseException:
         meter.close()
         raise
-    return PackedExecutor(inner, packing, meter, heard)
+    return PackedExecutor(inner, packing, meter, reports)
 
 
 def _conforms(executor: PackedExecutor) -> Executor:

@@ -14,8 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PATIENCE_S = 90.0
-"""How long a command may take on a busy machine."""
+from waiting import PATIENCE_S
 
 ROWS, COLUMNS = 40, 120
 

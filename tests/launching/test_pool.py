@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
-from waiting import wait_until
+from waiting import runs, wait_until
 
 from explr.launching.pool import Answer, LocalPool, WorkerDied
 
@@ -243,10 +243,3 @@ def spare(pool: LocalPool) -> int:
     server = server_of(pool)
     wait_until(lambda: len(server.children()) == 1)
     return server.children()[0].pid
-
-
-def runs(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

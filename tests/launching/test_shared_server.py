@@ -15,7 +15,7 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
-from waiting import wait_until
+from waiting import runs, wait_until
 
 from explr.core.errors import ExplrError
 from explr.launching.pool import LocalPool, WorkerDied
@@ -185,10 +185,3 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def has_line(file: Path) -> bool:
     return file.exists() and file.read_text().endswith("\n")
-
-
-def runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

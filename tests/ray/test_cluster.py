@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeping import Workshop, wait_until
+from sweeping import Workshop
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

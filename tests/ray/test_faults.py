@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-from sweeping import Workshop, runs, wait_until, workers_of
+from sweeping import Workshop, workers_of
+from waiting import runs, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from waiting import wait_until
 
 OFF = "tracking=off"
 TRAIN = "train_model=trainings:train"
@@ -156,11 +156,8 @@ def test_an_interruption(project: Path, number: signal.Signals, sweep: tuple[str
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not (project / folder / "started").exists():
-        assert child.poll() is None, child.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: (project / folder / "started").exists() or child.poll() is not None)
+    assert child.poll() is None, child.communicate()
     child.send_signal(number)
     _, errors = child.communicate(timeout=30)
     assert child.returncode == 130

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 from terminals import spawn
+from waiting import PATIENCE_S
 
 from explr.runner.completion import candidates
 from explr.runner.completion_scripts import SCRIPTS, VARIABLE
-
-PATIENCE_S = 60.0
 
 
 @pytest.fixture(autouse=True)

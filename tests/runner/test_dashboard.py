@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from waiting import wait_until
 
 from explr.tuning.search_space import SearchSpace
 from explr.tuning.study import Study
@@ -25,9 +25,6 @@ from explr.tuning.study import Study
 NEEDS_DASHBOARD = pytest.mark.skipif(
     find_spec("optuna_dashboard") is None, reason="optuna-dashboard is not installed"
 )
-
-PATIENCE_S = 90.0
-"""How long something that must happen may take on a busy machine."""
 
 WITHOUT = """\
 import sys
@@ -84,10 +81,8 @@ def test_it_follows_a_sweep_and_changes_nothing(
     trials = f"{address}/api/studies/{found['study_id']}?after=0"
     assert len(ask(trials)["trials"]) == 1
     grow(study)
-    deadline = time.monotonic() + PATIENCE_S  # the dashboard keeps what it knows for some seconds
-    while len(ask(trials)["trials"]) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    # The dashboard keeps what it knows for some seconds.
+    wait_until(lambda: len(ask(trials)["trials"]) == 2)
     before = (tmp_path / "study.journal").read_bytes()
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(f"{address}/api/studies/{found['study_id']}", "DELETE")

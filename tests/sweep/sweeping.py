@@ -6,15 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
-
-PATIENCE_S = 90.0
-"""How long something that must happen may take on a busy machine."""
+from waiting import PATIENCE_S, runs, wait_until
 
 TRAININGS = """\
 import os
@@ -302,22 +298,6 @@ def workers_of(pid: int) -> list[psutil.Process]:
     except psutil.NoSuchProcess:
         return []
     return [one for one in family if runs(one) and "companion" not in _line(one)]
-
-
-def runs(process: psutil.Process) -> bool:
-    """Whether a process is there, and no zombie."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
-    """Wait for something that must happen."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def _line(process: psutil.Process) -> str:

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig
-from sweeping import PATIENCE_S
+from waiting import PATIENCE_S
 
 import explr
 from explr.launching.hydra_job import HydraJob, HydraTask

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sweeping import Workshop, runs, wait_until, workers_of
+from sweeping import Workshop, workers_of
+from waiting import runs, wait_until
 
 
 def started(shop: Workshop) -> list[Path]:

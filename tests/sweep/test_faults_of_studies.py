@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweeping import PATIENCE_S, Workshop, wait_until
+from sweeping import Workshop
+from waiting import PATIENCE_S, wait_until
 
 from explr.core.errors import ExplrError
 from explr.tuning.channel import VARIABLE, ChannelReporter, ChannelServer

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from sweeping import Workshop, runs, wait_until
+from sweeping import Workshop
+from waiting import runs, wait_until
 
 NAMES = [
     "killed_in_an_epoch", "killed_in_a_save", "always_killed", "asked_to_end", "exits", "prunes",
@@ -179,9 +179,9 @@ def test_07_a_worker_that_is_stopped_for_long_is_no_dead_worker(shop: Workshop) 
     pids = [int(path.name.partition("-")[2]) for path in shop.folder.glob("started-*")]
     os.kill(pids[0], signal.SIGSTOP)
     (shop.folder / "go").touch()
-    wait_until(lambda: not runs_pid(pids[1]))
+    wait_until(lambda: not runs(pids[1]))
     assert controller.poll() is None
-    assert runs_pid(pids[0])
+    assert runs(pids[0])
     os.kill(pids[0], signal.SIGCONT)
     assert controller.wait(60) == 0
     assert shop.states() == ["COMPLETE"] * 2
@@ -212,10 +212,3 @@ def test_no_trial_begins_after_the_sweeps_own_time(shop: Workshop) -> None:
     (shop.folder / "go").touch()
     assert controller.wait(60) == 0
     assert shop.states() == ["COMPLETE"]
-
-
-def runs_pid(pid: int) -> bool:
-    try:
-        return runs(psutil.Process(pid))
-    except psutil.NoSuchProcess:
-        return False

@@ -11,7 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sweeping import PATIENCE_S, Workshop, runs, wait_until, workers_of
+from sweeping import Workshop, workers_of
+from waiting import PATIENCE_S, runs, wait_until
 
 from explr.tracking.journal import read_events
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from sweeping import Workshop, runs, wait_until, workers_of
+from sweeping import Workshop, workers_of
+from waiting import runs, wait_until
 
 LAUNCHERS = ["basic", "explr_local", "joblib", "ray"]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from simulated_driver import PROCESSES, Card, build_driver
-from sweeping import Workshop, wait_until
+from sweeping import Workshop
+from waiting import wait_until
 
 import explr
 from explr.core.config import ExplrConfig

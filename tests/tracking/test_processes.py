@@ -2,13 +2,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from explr.tracking.processes import ProcessIdentity, end, find, identity_of, is_alive, session_of
 
@@ -103,10 +103,7 @@ def test_a_process_without_its_main_thread_is_alive():
         process.stdout.readline()
         identity = identity_of(process.pid)
         seen = psutil.Process(process.pid)
-        deadline = time.monotonic() + 60
-        while seen.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert seen.status() == psutil.STATUS_ZOMBIE
+        wait_until(lambda: seen.status() == psutil.STATUS_ZOMBIE)
         assert is_alive(identity)
         assert end([seen], grace_s=60) == []
         assert not is_alive(identity)

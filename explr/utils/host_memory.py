@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-GIB = 2**30
-"""Bytes."""
+from explr.utils.units import GIB
 
 ROOT = Path("/")
 

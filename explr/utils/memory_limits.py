@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from explr.core.errors import DeviceError
+from explr.utils.units import GIB
 
 
 def limit_torch(torch: ModuleType, index: int, limit_gb: float, setting: str) -> None:
@@ -24,15 +25,15 @@ def limit_torch(torch: ModuleType, index: int, limit_gb: float, setting: str) ->
     if limit_gb == 0:
         torch.cuda.set_per_process_memory_fraction(1.0, index)
         return
-    total_gb = torch.cuda.get_device_properties(index).total_memory / 2**30
+    total_gb = torch.cuda.get_device_properties(index).total_memory / GIB
     if limit_gb > total_gb:
         raise DeviceError(
             f"{setting}={limit_gb:g} is more than the {total_gb:.1f} GiB of "
             f"cuda:{index}: lower it, or set no limit with {setting}=0"
         )
-    if torch.cuda.memory_reserved(index) > limit_gb * 2**30:
+    if torch.cuda.memory_reserved(index) > limit_gb * GIB:
         torch.cuda.empty_cache()  # what is only kept for reuse
-    taken_gb = torch.cuda.memory_reserved(index) / 2**30
+    taken_gb = torch.cuda.memory_reserved(index) / GIB
     if taken_gb > limit_gb:
         raise DeviceError(
             f"{setting}={limit_gb:g} comes too late, because PyTorch has taken {taken_gb:.1f} GiB "

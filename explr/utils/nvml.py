@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+from explr.utils.nvml_session import opened_nvml
+from explr.utils.units import GIB
 
-GIB = 2**30
-"""Bytes."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -107,28 +107,23 @@ class Driver:
 
 def read_driver() -> Driver:
     """Ask NVML for the driver and all that it knows of its GPUs; never raises for want of one."""
-    import pynvml as nvml
+    import pynvml
 
     try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
+        with opened_nvml() as nvml:
+            ask = _Asker(nvml.NVMLError)
+            cuda = ask(lambda: int(nvml.nvmlSystemGetCudaDriverVersion()))
+            return Driver(
+                version=ask(lambda: str(nvml.nvmlSystemGetDriverVersion())),
+                cuda=None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
+                gpus=tuple(_read_gpu(nvml, ask, i) for i in range(nvml.nvmlDeviceGetCount())),
+            )
+    except pynvml.NVMLError as error:
         return Driver(
             fault=str(error),
-            missing=isinstance(error, nvml.NVMLError_LibraryNotFound),
-            mismatched=isinstance(error, nvml.NVMLError_LibRmVersionMismatch),
+            missing=isinstance(error, pynvml.NVMLError_LibraryNotFound),
+            mismatched=isinstance(error, pynvml.NVMLError_LibRmVersionMismatch),
         )
-    try:
-        ask = _Asker(nvml.NVMLError)
-        cuda = ask(lambda: int(nvml.nvmlSystemGetCudaDriverVersion()))
-        return Driver(
-            version=ask(lambda: str(nvml.nvmlSystemGetDriverVersion())),
-            cuda=None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
-            gpus=tuple(_read_gpu(nvml, ask, i) for i in range(nvml.nvmlDeviceGetCount())),
-        )
-    except nvml.NVMLError as error:
-        return Driver(fault=str(error))
-    finally:
-        nvml.nvmlShutdown()
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,26 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 LIBRARY = "libnvidia-ml.so.1"
+
+
+@contextmanager
+def opened_nvml() -> Iterator[Any]:
+    """Python's binding of NVML, initialised.
+
+    Raises:
+        pynvml.NVMLError: there is no driver that can be used.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
 
 
 @contextmanager
@@ -19,15 +35,11 @@ def nvml_session() -> Iterator[Any]:
         return
     import pynvml
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        yield None
-        return
-    try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
+    nvml = None
+    with ExitStack() as session:
+        with suppress(pynvml.NVMLError):
+            nvml = session.enter_context(opened_nvml())
+        yield nvml
 
 
 def has_driver() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.utils.gpu import nvidia_gpu_count
+from explr.utils.units import GIB
 from explr.utils.verify import Check, Probe, failed, passed, tell, warned
 
 SHARED_MEMORY, COMPILER, RAY = "/dev/shm", "C compiler", "Ray"
@@ -19,8 +20,6 @@ LEAST_SHARED_GB = 1.0
 """GiB of shared memory that DataLoader workers and Ray want; Docker gives 0.06."""
 LEAST_FREE_GB = 10.0
 """GiB that a night of checkpoints may take."""
-
-GIB = 2**30
 
 
 def shared_memory_check(folder: str = SHARED_MEMORY) -> Check:

@@ -18,7 +18,7 @@ from explr.tuning.base import Job, Outcome
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from explr.results.gpu_memory import GpuMemory
+    from explr.results.gpu_memory_texts import GpuMemoryTexts
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 """What is counted, in the words in which it is shown."""
@@ -77,7 +77,7 @@ class SweepProgress:
     n_trials: float
     replicates: int = 1
     slots: Callable[[], int] = lambda: 0
-    gpu: GpuMemory | None = None
+    gpu: GpuMemoryTexts | None = None
     clock: Callable[[], float] = time.monotonic
     counts: Counter[str] = field(default_factory=Counter, init=False)
     best: list[Best | None] = field(init=False)

@@ -11,9 +11,10 @@ from explr.launching.lease import CONTEXT_GB, Lease
 from explr.runner.trial_process import RunTrial
 from explr.tuning.base import Job, Outcome
 from explr.tuning.packing import Peak
-from explr.utils.gpu_memory import GIB, GpuMemory
+from explr.utils.held_gpu_memory import HeldGpuMemory
 from explr.utils.host_memory import OwnPeak, family, held_gb
 from explr.utils.machine import MEGABYTE, peak_memory
+from explr.utils.units import GIB
 
 LOOK_S = 0.5
 """Seconds between two looks, at least."""
@@ -71,7 +72,7 @@ class Meter:
         gpus: the GPUs that jobs are spread over; None without any.
     """
 
-    def __init__(self, gpus: GpuMemory | None) -> None:
+    def __init__(self, gpus: HeldGpuMemory | None) -> None:
         self._gpus = gpus
         self._seen: dict[Job, _Seen] = {}
         self._due = time.monotonic()

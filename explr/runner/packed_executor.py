@@ -15,7 +15,7 @@ from explr.runner.metering import Meter
 from explr.runner.out_of_memory import OUT_OF_MEMORY
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.packing import Packing, Room
-from explr.utils.gpu_memory import GpuMemory
+from explr.utils.held_gpu_memory import HeldGpuMemory
 from explr.utils.host_memory import available_gb, cpu_cores
 
 log = logging.getLogger("explr.sweep")
@@ -142,7 +142,7 @@ def packed_executor(
     """
     free_gb = available_gb()
     host_gb = free_gb * HOST_SHARE if memory_gb is None else min(memory_gb, free_gb)
-    gpus = GpuMemory(devices) if devices else None
+    gpus = HeldGpuMemory(devices) if devices else None
     meter = Meter(gpus)
     try:
         limits = [budget_gb] if budget_gb else []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from explr.results.gpu_memory import GpuMemory
+from explr.results.gpu_memory_texts import GpuMemoryTexts
 from explr.results.live import SweepProgress
 from explr.runner.display import watching
 from explr.tuning.base import Job, Outcome
@@ -41,7 +41,7 @@ class SweepWatch:
             [direction == "minimize" for direction in directions],
             limits.n_trials,
             limits.replicates,
-            gpu=None if on_cpu else GpuMemory(),
+            gpu=None if on_cpu else GpuMemoryTexts(),
         )
         for frozen in sweep.study.frozen():  # of a sweep that goes on
             if frozen.state.is_finished():

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from explr.utils.nvml_session import nvml_session
+from explr.utils.units import GIB
+
+
+class GpuMemory(NamedTuple):
+    """The memory of a GPU in GiB.
+
+    Args:
+        used_gb: what is taken, by whomever.
+        total_gb: all of it.
+    """
+
+    used_gb: float
+    total_gb: float
 
 
 def nvidia_gpu_count() -> int:
@@ -17,20 +31,21 @@ def nvidia_gpu_count() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in {"", "-1"}:
         return 0
-    present = len(gpu_memory_gb())
+    present = len(gpu_memory())
     return present if visible is None else _let_through(visible, present)
 
 
-def gpu_memory_gb() -> list[float | None]:
-    """Memory of each GPU in GiB, by the driver, None where it does not say; empty without one."""
+def gpu_memory() -> list[GpuMemory | None]:
+    """Memory of each GPU, by the driver, None where it does not say; empty without one."""
     with nvml_session() as nvml:
         if nvml is None:
             return []
 
-        def of(index: int) -> float | None:
+        def of(index: int) -> GpuMemory | None:
             try:
                 device = nvml.nvmlDeviceGetHandleByIndex(index)
-                return float(nvml.nvmlDeviceGetMemoryInfo(device).total / 2**30)
+                memory = nvml.nvmlDeviceGetMemoryInfo(device)
+                return GpuMemory(memory.used / GIB, memory.total / GIB)
             except nvml.NVMLError:
                 return None
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from explr.core.errors import DeviceError, UsageError
-from explr.utils.gpu import gpu_memory_gb
+from explr.utils.gpu import gpu_memory
 from explr.utils.memory_limits import limit_tensorflow, limit_torch
 from explr.utils.on_import import apply_on_import
 from explr.utils.settings import read_settings, settings_path
@@ -170,7 +170,7 @@ def _checked(value: Any, name: str, source: str) -> MemoryBudget:
 
 def _known_cards() -> list[float]:
     """Memory of each GPU that tells it, in GiB."""
-    return [memory_gb for memory_gb in gpu_memory_gb() if memory_gb is not None]
+    return [memory.total_gb for memory in gpu_memory() if memory is not None]
 
 
 def _limit_torch(limit_gb: float, torch: ModuleType) -> None:

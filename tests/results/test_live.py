@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from explr.results.gpu_memory import GpuMemory, texts_of
+from explr.results.gpu_memory_texts import GpuMemoryTexts
 from explr.results.live import SweepProgress
 from explr.results.live_training import FIRST, TrainingProgress
 from explr.results.live_view import SHOWN
 from explr.results.text import duration
 from explr.tuning.base import Job, Outcome
-from explr.utils.nvml import Driver, Gpu
+from explr.utils.gpu import GpuMemory
 
 
 class Clock:
@@ -145,16 +145,29 @@ def test_the_memory_of_gpus_is_drawn_where_there_are_some(
 ) -> None:
     asked = []
 
-    def read_driver() -> Driver:
+    def gpu_memory() -> list[GpuMemory | None]:
         asked.append(1)
-        return Driver(gpus=(Gpu(0, memory_used_gb=10.25, memory_total_gb=31.8), Gpu(1)))
+        return [GpuMemory(used_gb=10.25, total_gb=31.8), None]
 
-    monkeypatch.setattr("explr.results.gpu_memory.read_driver", read_driver)
-    sweep.gpu = GpuMemory()
+    monkeypatch.setattr("explr.results.gpu_memory_texts.gpu_memory", gpu_memory)
+    sweep.gpu = GpuMemoryTexts()
     for _ in range(3):
         assert drawn(sweep)[1].endswith("0 running of 2 slots  GPU 0 10.2/32 GiB")
     assert len(asked) == 1  # the driver is not asked at each drawing
-    assert texts_of(Driver(missing=True)) == []
+
+
+def test_where_there_is_no_gpu_nobody_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def gpu_memory() -> list[GpuMemory | None]:
+        asked.append(1)
+        return []
+
+    monkeypatch.setattr("explr.results.gpu_memory_texts.gpu_memory", gpu_memory)
+    monkeypatch.setattr("explr.results.gpu_memory_texts.EVERY_S", 0.0)
+    texts = GpuMemoryTexts()
+    assert [texts.read(), texts.read()] == [[], []]
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from explr.launching.lease import Lease
 from explr.runner.metering import Meter
 from explr.tuning.base import Job
 from explr.tuning.packing import Peak
-from explr.utils.gpu_memory import GpuMemory
+from explr.utils.held_gpu_memory import HeldGpuMemory
 from explr.utils.host_memory import family
 
 WAIT = "held = bytearray(b'x') * (100 * 2**20); print(flush=True); input()"
@@ -36,7 +36,7 @@ trial.stdout.readline()
 (_, child) = family(trial.pid)
 lines = [f"0 {trial.pid} {3 * 2**30}", f"0 {child} {2**30}", f"0 {os.getpid()} {2**30}"]
 Path(os.environ["SIMULATED_GPU_PROCESSES"]).write_text("\\n".join(lines))
-meter = Meter(GpuMemory(["0"], own_numbers=True))
+meter = Meter(HeldGpuMemory(["0"], own_numbers=True))
 found = []
 for number, own in enumerate([None, Peak(0.5, 2.0), Peak(0.01)]):
     job = Job(number, 0, 1, 0, {})

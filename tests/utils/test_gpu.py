@@ -17,6 +17,7 @@ from simulated_driver import (
 from explr.utils.gpu import nvidia_gpu_count
 
 COUNT = "from explr.utils.gpu import nvidia_gpu_count; print(nvidia_gpu_count())"
+MEMORY = "from explr.utils.gpu import gpu_memory; print([gb and tuple(gb) for gb in gpu_memory()])"
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +26,20 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_driver(tmp_path_factory.mktemp("driver"), TWO_GPUS)
 
 
-def count_with(driver: Path, visible: str | None = None) -> int:
+def printed(program: str, driver: Path, visible: str | None = None) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", COUNT],
+        [sys.executable, "-c", program],
         env=environment_with(driver, visible),
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    return int(done.stdout)
+    return done.stdout.strip()
+
+
+def count_with(driver: Path, visible: str | None = None) -> int:
+    return int(printed(COUNT, driver, visible))
 
 
 def test_counts_what_the_driver_has(driver: Path) -> None:
@@ -75,3 +80,13 @@ def test_hidden_gpus_need_no_driver(monkeypatch: pytest.MonkeyPatch, visible: st
 
 def test_no_driver_is_no_gpu(tmp_path: Path) -> None:
     assert count_with(no_driver(tmp_path)) == 0
+
+
+def test_each_card_tells_what_of_its_memory_is_taken(tmp_path: Path) -> None:
+    cards = [Card(), Card(memory_gb=None), Card(memory_gb=16)]
+    told = printed(MEMORY, build_driver(tmp_path, cards))
+    assert told == "[(2.0, 32.0), None, (2.0, 16.0)]"
+
+
+def test_without_a_driver_there_is_no_memory_to_tell_of(tmp_path: Path) -> None:
+    assert printed(MEMORY, no_driver(tmp_path)) == "[]"

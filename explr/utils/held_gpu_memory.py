@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from typing import Any
 
-GIB = 2**30
-"""Bytes."""
+from explr.utils.nvml_session import opened_nvml
+from explr.utils.units import GIB
 
 FIRST_NAMESPACE = 0xEFFFFFFC
 """The machine's own namespace of process numbers: PROC_PID_INIT_INO in the kernel's sources."""
 
 
-class GpuMemory:
+class HeldGpuMemory:
     """Holds on to the driver until it is closed.
 
     The driver tells processes by their numbers on the host. Within a container these are others
@@ -26,10 +27,8 @@ class GpuMemory:
     """
 
     def __init__(self, devices: Sequence[str], own_numbers: bool | None = None) -> None:
-        import pynvml
-
-        self._nvml: Any = pynvml
-        pynvml.nvmlInit()
+        self._session = ExitStack()
+        self._nvml = self._session.enter_context(opened_nvml())
         self._own_numbers = _is_on_the_host() if own_numbers is None else own_numbers
         self._handles = {device: self._ask(self._handle, device) for device in devices}
         self._before = {device: self._used_gb(device) for device in devices}
@@ -62,7 +61,7 @@ class GpuMemory:
 
     def close(self) -> None:
         """Let go of the driver."""
-        self._nvml.nvmlShutdown()
+        self._session.close()
 
     def _handle(self, device: str) -> Any:
         if device.isdecimal():

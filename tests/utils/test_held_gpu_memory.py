@@ -13,10 +13,10 @@ from simulated_driver import PROCESSES, TWO_GPUS, Card, build_driver, environmen
 LOOK = """\
 import os, sys
 from pathlib import Path
-from explr.utils.gpu_memory import GpuMemory
+from explr.utils.held_gpu_memory import HeldGpuMemory
 
 own_numbers, device = sys.argv[1] == "host", sys.argv[2]
-gpus = GpuMemory([device], own_numbers)
+gpus = HeldGpuMemory([device], own_numbers)
 file, pid, other = Path(os.environ["SIMULATED_GPU_PROCESSES"]), os.getpid(), os.getppid()
 print(gpus.free_gb(device), gpus.held_gb(device, [pid], True))
 file.write_text(f"0 {pid} {3 * 2**30}\\n0 {other} {2**30}\\n1 {pid} {5 * 2**30}\\n")

@@ -48,7 +48,8 @@ format: $(VENV)/.test  ## format the code and sort the imports
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.docs  ## build the documentation as a site, in site/
+docs: $(VENV)/.docs  ## write the tables of the reference, build the documentation in site/
+	@$(BIN)/python docs/hooks/reference.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 

@@ -1,7 +1,8 @@
-"""What the site says of settings and commands, made from the code when mkdocs builds it.
+"""What the pages say of settings and commands, made from the code.
 
-`<!-- keys: tuner -->` in a page becomes the table of the keys of a group, `<!-- options: tuner -->`
-that of its options; `reference/commands.md` is made whole.
+Below `<!-- keys: tuner -->` in a page stands the table of the keys of a group, below
+`<!-- options: tuner -->` that of its options: as a program this file writes them anew. When mkdocs
+builds the site, `reference/commands.md` is made whole.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ TOLD = {
     "tuner.study_name": "the time of the start",
     "tuner.sampler": "`tuner/sampler=tpe`",
     "tuner.pruner": "`tuner/pruner=median`",
+    "tracking.uri": "`MLFLOW_TRACKING_URI`",
 }
 """Defaults that a value alone does not tell."""
 
@@ -68,22 +70,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Fill in the tables of a page, and let its links to files beside `docs` stay in the site."""
+    """Let the links of a page to files beside `docs` stay in the site; mkdocs calls it."""
     for name in BESIDE:
         markdown = markdown.replace(f"](../{name}", f"]({name}")
-    return filled(markdown)
+    return markdown
 
 
 def filled(markdown: str) -> str:
-    """A page with tables where its comments ask for them.
+    """A page with the tables that its comments ask for, in place of those that it has.
 
     Raises:
         KeyError: a comment names a group that does not exist.
     """
     makers: dict[str, Callable[[str], str]] = {"keys": keys_table, "options": options_table}
     return re.sub(
-        r"^<!-- (keys|options): ([\w./]+) -->$",
-        lambda found: makers[found[1]](found[2]),
+        r"^(<!-- (keys|options): ([\w./]+) -->\n)(\n(\|.*\n)+)?",
+        lambda found: f"{found[1]}\n{makers[found[2]](found[3])}\n",
         markdown,
         flags=re.MULTILINE,
     )
@@ -204,3 +206,8 @@ def _shown(value: Any) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    for path in (ROOT / "docs").rglob("*.md"):
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -72,7 +72,6 @@ class ForkServer:
     def _prepare(self) -> bool:
         """Do what the jobs need not do each, and tell the controller; whether all went well."""
         (controller,) = self._controllers
-        postpone_collection()
         for name in self._set_up.preload:
             try:
                 importlib.import_module(name)
@@ -181,6 +180,7 @@ def main() -> None:
     """
     if sys.argv[2:] and os.fork():
         os._exit(0)
+    postpone_collection()  # until all is imported
     # Ctrl-C reaches the whole terminal; what becomes of the jobs is the controller's to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -131,9 +131,9 @@ def _no_job(cfg: DictConfig) -> None:
 def _sweep(line: Sequence[str], args: Namespace) -> int:
     from explr.runner.first_job import check_sweep
 
-    resume_collection()
     if check_sweep(args):
         return _start(line, args)  # the tuner tells what became of its trials
+    resume_collection()
     with gathering() as trials:
         try:
             _start(line, args)

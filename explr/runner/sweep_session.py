@@ -34,6 +34,7 @@ from explr.tuning.failures import after_first
 from explr.tuning.lock import sole_controller
 from explr.tuning.loop import Limits
 from explr.tuning.study import Study
+from explr.utils.collection import resume_collection
 
 log = logging.getLogger("explr.sweep")
 
@@ -133,6 +134,7 @@ class SweepSession:
             TrackingError: it cannot be recorded.
         """
         record = open_record(self.context, self.config)
+        resume_collection()
         try:
             yield
         except Exception as error:

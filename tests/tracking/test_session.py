@@ -168,11 +168,15 @@ def test_a_server_that_does_not_answer_does_not_cost_the_training(
 for i in range(20):
     ctx.tracker.log_metric("loss", i, step=i)
 ctx.tracker.log_text("hello", "notes.txt")
+from explr.tracking.position import read_position
+(journal,) = ctx.output_dir.glob("journal-*.jsonl")
+while not read_position(journal).error:  # until shipping was tried
+    time.sleep(0.05)
 return 1.0
 """,
     )
     process = kit.start(
-        train, "tracking.drain_timeout_s=12", environment={"MLFLOW_TRACKING_URI": uri}
+        train, "tracking.drain_timeout_s=1", environment={"MLFLOW_TRACKING_URI": uri}
     )
     with process:
         output, _ = process.communicate(timeout=kit.patience_s)

@@ -117,7 +117,7 @@ class Sweep:
         )  # fmt: skip
         assert (shop.folder / "multirun" / "s" / "results.json").exists(), self.done
         self.trials = shop.results("multirun/s")["trials"]
-        shop.run(shop.explr("sync"))
+        shop.sync()
 
     def trial(self, name: str) -> dict[str, Any]:
         trial = self.trials[NAMES.index(name)]
@@ -276,7 +276,7 @@ def test_03_a_killed_driver_takes_its_workers_along_and_is_gone_on_with(shop: Wo
     again = shop.run(shop.explr("resume", "multirun/s"))
     assert again.returncode == 0, again
     assert " starts" not in again.stdout
-    shop.run(shop.explr("sync"))
+    shop.sync()
     with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
         status = [row[0] for row in store.execute("select status from runs")]
         counts = store.execute(

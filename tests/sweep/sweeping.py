@@ -252,6 +252,13 @@ class Workshop:
             check=False,
         )
 
+    def sync(self) -> None:
+        """Have MLflow take all that there is.
+
+        A companion that still ships may, on a busy machine, take longer than one `sync` waits.
+        """
+        wait_until(lambda: self.run(self.explr("sync")).returncode == 0)
+
     def start(self, command: list[str], log: str = "log", **options: Any) -> subprocess.Popen[str]:
         """Start a command; its output goes to a file."""
         with (self.folder / log).open("a") as file:

@@ -36,7 +36,7 @@ class Sweep:
         self.folder = shop.folder / "multirun" / "s"
         assert (self.folder / "results.json").exists(), self.done
         self.trials = shop.results("multirun/s")["trials"]
-        shop.run(shop.explr("sync"))
+        shop.sync()
 
     def trial(self, name: str) -> dict[str, Any]:
         trial = self.trials[NAMES.index(name)]

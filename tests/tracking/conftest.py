@@ -168,10 +168,20 @@ def journals(folder: Path) -> list[Path]:
     return sorted(folder.rglob("journal-*.jsonl"))
 
 
+UNTIL_TRIED = """
+from explr.tracking.position import read_position
+(journal,) = ctx.output_dir.glob("journal-*.jsonl")
+while not read_position(journal).error:
+    time.sleep(0.05)
+"""
+"""For the body of a training: waits until somebody has tried to ship it, and failed."""
+
+
 class Kit:
     """What tests of tracking need, as one fixture: a conftest cannot be imported from."""
 
     patience_s = PATIENCE_S
+    until_tried = UNTIL_TRIED
     store_at = staticmethod(Store)
     eventually = staticmethod(eventually)
     companions_of = staticmethod(companions_of)

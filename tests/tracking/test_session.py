@@ -164,14 +164,11 @@ def test_a_server_that_does_not_answer_does_not_cost_the_training(
     uri = f"http://127.0.0.1:{port}"
     train = kit.write_training(
         tmp_path / "job.py",
-        """
+        f"""
 for i in range(20):
     ctx.tracker.log_metric("loss", i, step=i)
 ctx.tracker.log_text("hello", "notes.txt")
-from explr.tracking.position import read_position
-(journal,) = ctx.output_dir.glob("journal-*.jsonl")
-while not read_position(journal).error:  # until shipping was tried
-    time.sleep(0.05)
+{kit.until_tried}
 return 1.0
 """,
     )

@@ -99,14 +99,18 @@ class Checkpoints:
 
     def _by_age(self) -> list[Path]:
         """Checkpoints, newest first; a file without its checksum was never finished."""
-        files = self._folder.glob(f"step-*{self._serializer.suffix}")
-        return sorted((f for f in files if _checksum_file(f).is_file()), key=_step, reverse=True)
+        finished = (f for f in self._files() if _checksum_file(f).is_file())
+        return sorted(finished, key=_step, reverse=True)
+
+    def _files(self) -> list[Path]:
+        """Checkpoints, and what a kill left of one that was being saved or dropped."""
+        return list(self._folder.glob(f"step-*{self._serializer.suffix}"))
 
     def _drop_all_but(self, latest: Path) -> None:
         """Keep `latest` and as many before it as are kept."""
         checkpoints = self._by_age()
         kept = checkpoints[checkpoints.index(latest) :][:KEPT]
-        for old in checkpoints:
+        for old in self._files():
             if old not in kept:
                 _checksum_file(old).unlink(missing_ok=True)
                 old.unlink(missing_ok=True)

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,8 @@ import pytest
 from explr.core.checkpoint import KEPT, Checkpoints
 from explr.core.errors import CheckpointError
 
-SIZE = 200_000
-
 
 class Json:
-    """Writes slowly enough for a kill to hit it."""
-
     suffix = ".json"
 
     def save(self, state: Any, path: Path) -> None:
@@ -30,18 +24,16 @@ class Json:
         return json.loads(path.read_text())
 
 
-def state(step: int) -> dict[str, Any]:
-    return {"step": step, "weights": [step] * SIZE}
+class HalfWritten(Json):
+    """Tells when half of a file is written."""
 
-
-def saving_for_ever(folder: str) -> None:
-    checkpoints = Checkpoints(Path(folder), Json())
-    done = checkpoints.load()
-    step = 0 if done is None else done[0] + 1
-    print("ready", flush=True)
-    while True:
-        checkpoints.save(state(step), step)
-        step += 1
+    def save(self, state: Any, path: Path) -> None:
+        text = json.dumps(state)
+        with path.open("w") as file:
+            file.write(text[: len(text) // 2])
+            file.flush()
+            sys.audit("half_written")
+            file.write(text[len(text) // 2 :])
 
 
 @pytest.fixture
@@ -134,32 +126,47 @@ def test_a_negative_step_is_refused(checkpoints: Checkpoints) -> None:
 
 
 def test_a_kill_at_any_instant_leaves_a_whole_one(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoints"
-    checkpoints = Checkpoints(folder, Json())
-    checkpoints.save(state(0), 0)
-    seed = random.Random(0)
-    last = 0
-    hit_a_save = 0
-    for _ in range(20):
-        child = subprocess.Popen(
-            [sys.executable, __file__, str(folder)], stdout=subprocess.PIPE, text=True
+    saved_before, instants = 0, 0
+    while saved_before < 2:  # two saves, so that the second one drops a checkpoint too
+        folder = tmp_path / f"kill-{instants}"
+        checkpoints = Checkpoints(folder, Json())
+        for step in (0, 1):
+            checkpoints.save({"step": step}, step)
+        ended = subprocess.run(
+            [sys.executable, __file__, str(folder), str(instants)], capture_output=True, text=True
         )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        time.sleep(seed.uniform(0.0, 0.06))
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        hit_a_save += any(name.startswith(".writing") for name in names(folder))
+        saved_before = ended.stdout.count("saved")
+        assert ended.returncode == (0 if saved_before == 2 else -signal.SIGKILL), ended.stderr
+
         loaded = checkpoints.load()
         assert loaded is not None
         step, content = loaded
-        assert content == state(step)
-        assert step >= last
-        last = step
-    assert hit_a_save > 0, "no kill came in the middle of a save"
-    checkpoints.save(state(last), last)
-    assert not any(name.startswith(".writing") for name in names(folder))
+        assert content == {"step": step}
+        assert step - 1 in (saved_before, saved_before + 1), "what was saved is never lost"
+        checkpoints.save({"step": step}, step)
+        assert checkpoints.load() == (step, {"step": step})
+        assert len(names(folder)) == 2 * KEPT, "nothing is left of the one that was killed"
+        instants += 1
+    assert instants > 20
+
+
+def save_until_killed(folder: str, instant: int) -> None:
+    """Save two checkpoints, and die with the `instant`th thing asked of the disk meanwhile."""
+    checkpoints = Checkpoints(Path(folder), HalfWritten())
+    left = instant
+
+    def count(event: str, _: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event.split(".")[0] in ("open", "os", "half_written"):
+            if left == 0:
+                signal.raise_signal(signal.SIGKILL)
+            left -= 1
+
+    sys.addaudithook(count)
+    for step in (2, 3):
+        checkpoints.save({"step": step}, step)
+        os.write(1, b"saved\n")
 
 
 if __name__ == "__main__":
-    saving_for_ever(sys.argv[1])
+    save_until_killed(sys.argv[1], int(sys.argv[2]))

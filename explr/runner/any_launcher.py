@@ -142,7 +142,9 @@ def make_ready(config: Any, n_jobs: int) -> int:
         ray: Any = import_module("ray")
         if not ray.is_initialized():
             settings: Any = OmegaConf.to_container(config.ray.init, resolve=True)
-            ray.init(**settings)
+            # Named, as in `listening_host`: else Ray joins what RAY_ADDRESS names, or a cluster
+            # that runs here, whose other machines could not report.
+            ray.init(**{**settings, "address": settings.get("address") or "local"})
         each = OmegaConf.select(config, "ray.remote.num_cpus", default=1)
         if each:
             slots = max(1, min(n_jobs, int(ray.cluster_resources().get("CPU", n_jobs) / each)))

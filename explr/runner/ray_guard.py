@@ -14,15 +14,15 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-from explr.tracking.processes import ProcessIdentity, find
+from explr.tracking.processes import ProcessIdentity, find, identity_of
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
     """Have every process end that this one has started by now, should it be killed meanwhile."""
-    started = [f"{one.pid} {one.create_time()}" for one in _family()]
+    family = [f"{one.pid} {one.started}" for one in _family()]
     guard = subprocess.Popen(
-        [sys.executable, "-P", "-m", "explr.runner.ray_guard", *started],
+        [sys.executable, "-P", "-m", "explr.runner.ray_guard", *family],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
@@ -36,11 +36,11 @@ def guarded() -> Iterator[None]:
         guard.wait()
 
 
-def _family() -> Iterator[psutil.Process]:
+def _family() -> Iterator[ProcessIdentity]:
     for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
             if "explr.tracking" not in " ".join(child.cmdline()):  # that one follows on purpose
-                yield child
+                yield identity_of(child.pid)
 
 
 def main() -> None:
@@ -50,9 +50,9 @@ def main() -> None:
     if sys.stdin.buffer.read():
         return
     for word in sys.argv[1:]:
-        pid, started = word.split()
+        pid, _, started = word.partition(" ")
         with suppress(psutil.NoSuchProcess):
-            if (left := find(ProcessIdentity(int(pid), float(started)))) is not None:
+            if (left := find(ProcessIdentity(int(pid), started))) is not None:
                 left.kill()
 
 

@@ -26,14 +26,14 @@ class Order:
     Args:
         uri: tracking URI to ship to.
         pid: process to follow; None follows nobody, and ships what is there.
-        started: start time of that process, in seconds since the epoch.
+        started: the moment at which that process started.
         serve: start an MLflow server for a local store.
         port: first port to try for it.
     """
 
     uri: str
     pid: int | None = None
-    started: float = 0.0
+    started: str = ""
     serve: bool = False
     port: int = 5000
 

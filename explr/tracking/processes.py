@@ -1,30 +1,28 @@
 """Telling one process from another, so that nothing is ended that explr did not start.
 
-A pid alone says nothing: it is given away again. A pid with the time at which the process started
+A pid alone says nothing: it is given away again. A pid with the moment at which the process started
 names one process, also from another process and at a later time.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import psutil
 
-TOLERANCE_S = 1.5
-"""How far two start times of one process may lie apart, in seconds.
-
-They are exact relative to the boot time, which the kernel gives in whole seconds of a clock that
-may be corrected meanwhile, so that it moves by one.
-"""
-
 _POLL_S = 0.05
 _EXEC_S = 2.0
+_DEATH_S = 30.0
+"""How long a killed process may take to be gone, which needs a core for a moment."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,11 @@ class ProcessIdentity:
 
     Args:
         pid: its number.
-        started: when it started, in seconds since the epoch.
+        started: the moment at which it started; two are equal or not, nothing else can be said.
     """
 
     pid: int
-    started: float
+    started: str
 
 
 def identity_of(pid: int | None = None) -> ProcessIdentity:
@@ -50,7 +48,7 @@ def identity_of(pid: int | None = None) -> ProcessIdentity:
 
     try:
         process = psutil.Process(pid)
-        return ProcessIdentity(process.pid, process.create_time())
+        return ProcessIdentity(process.pid, _start_of(process))
     except psutil.NoSuchProcess:
         raise ProcessLookupError(f"there is no process {pid}") from None
 
@@ -69,7 +67,7 @@ def find(identity: ProcessIdentity) -> psutil.Process | None:
 
     try:
         process = psutil.Process(identity.pid)
-        same = abs(process.create_time() - identity.started) <= TOLERANCE_S
+        same = _start_of(process) == identity.started
     except psutil.NoSuchProcess:
         return None
     return process if same and _runs(process) else None
@@ -110,17 +108,47 @@ def end(processes: Sequence[psutil.Process], grace_s: float) -> list[psutil.Proc
     import psutil
 
     running = list(processes)
-    for send in (psutil.Process.terminate, psutil.Process.kill):
+    for send, patience_s in (
+        (psutil.Process.terminate, grace_s),
+        (psutil.Process.kill, max(grace_s, _DEATH_S)),
+    ):
         for process in running:
             with suppress(psutil.NoSuchProcess):
                 send(process)
-        deadline = time.monotonic() + grace_s
+        deadline = time.monotonic() + patience_s
         while (running := [p for p in running if _runs(p)]) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
     for process in processes:  # takes leave of those that are children of this process
         with suppress(psutil.TimeoutExpired):
             process.wait(timeout=0)
     return running
+
+
+def _start_of(process: psutil.Process) -> str:
+    """The moment at which a process started, in words that no clock that is set can change.
+
+    Linux counts it in ticks since it booted (proc(5), field 22 of /proc/PID/stat); in seconds since
+    the epoch it would move with the clock. Other kernels note the time of day itself.
+    """
+    import psutil
+
+    if sys.platform != "linux":
+        return repr(process.create_time())
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(process.pid) from None
+    ticks = int(fields.rpartition(b")")[2].split()[19])  # the name before it may hold anything
+    return f"{ticks} after boot {_boot_id()}"
+
+
+@cache
+def _boot_id() -> str:
+    """What tells this boot from all others; empty where the kernel does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:

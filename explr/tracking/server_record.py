@@ -48,12 +48,12 @@ class ServerRecord:
 
     Args:
         state: what others may know.
-        started: when its first process started, in seconds since the epoch.
+        started: the moment at which its first process started.
         mark: value of `MARK` in the environment of all its processes.
     """
 
     state: ServerState
-    started: float
+    started: str
     mark: str
 
     def processes(self) -> list[psutil.Process]:
@@ -91,7 +91,7 @@ class ServerRecord:
                     pid=int(content["pid"]),
                     store_uri=str(content["store_uri"]),
                 ),
-                started=float(content["started"]),
+                started=str(content["started"]),
                 mark=str(content["mark"]),
             )
         except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -32,14 +32,14 @@ class Entry:
         journal: absolute path of the journal.
         uri: tracking URI that it goes to, without user and password.
         pid: process that writes it.
-        started: start time of that process, in seconds since the epoch.
+        started: the moment at which that process started.
         host: machine that this process runs on.
     """
 
     journal: str
     uri: str
     pid: int
-    started: float
+    started: str
     host: str
 
     @property
@@ -142,7 +142,7 @@ def _read_entry(path: Path) -> Entry | None:
             journal=str(content["journal"]),
             uri=str(content["uri"]),
             pid=int(content["pid"]),
-            started=float(content["started"]),
+            started=str(content["started"]),
             host=str(content["host"]),
         )
     except (ValueError, TypeError, KeyError) as error:

@@ -2,9 +2,11 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -109,13 +111,44 @@ def test_a_process_without_its_main_thread_is_alive():
         assert not is_alive(identity)
 
 
-@pytest.mark.parametrize("seconds", [-3600.0, -5.0, 5.0])
-def test_a_pid_that_was_given_away_again_is_another_process(
-    sleeper: subprocess.Popen[bytes], seconds: float
-):
+def test_a_pid_that_was_given_away_again_is_another_process(sleeper: subprocess.Popen[bytes]):
     identity = identity_of(sleeper.pid)
     assert find(identity) is not None
-    assert not is_alive(replace(identity, started=identity.started + seconds))
+    assert not is_alive(replace(identity, started=identity_of().started))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels note the time of day")
+def test_a_clock_that_is_set_changes_no_identity(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+):
+    identity, started_at = identity_of(sleeper.pid), psutil.Process(sleeper.pid).create_time()
+    booted_at = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted_at + 3600)
+    assert psutil.Process(sleeper.pid).create_time() == pytest.approx(started_at + 3600, abs=60)
+    assert is_alive(identity)
+    assert identity_of(sleeper.pid) == identity
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels note the time of day")
+def test_the_same_pid_and_tick_after_a_reboot_is_another_process(
+    sleeper: subprocess.Popen[bytes],
+):
+    identity = identity_of(sleeper.pid)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    before = identity.started.replace(boot, str(uuid.uuid4()))
+    assert before != identity.started
+    assert not is_alive(replace(identity, started=before))
+
+
+def test_a_name_with_brackets_and_blanks_is_no_harm(tmp_path: Path):
+    program = tmp_path / "a) S (b) 1 2"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([str(program), "600"]) as process:
+        identity = identity_of(process.pid)
+        assert is_alive(identity)
+        process.kill()
+        process.wait()
+        assert not is_alive(identity)
 
 
 def test_a_session_is_found_with_its_leader(session: tuple[subprocess.Popen[str], int]):
@@ -136,7 +169,7 @@ def test_a_session_is_found_without_its_leader(session: tuple[subprocess.Popen[s
 
 def test_a_strangers_session_is_not_found(session: tuple[subprocess.Popen[str], int]):
     leader, _ = session
-    identity = replace(identity_of(leader.pid), started=0.0)
+    identity = replace(identity_of(leader.pid), started="before")
     assert session_of(identity, (MARK[0], "of-another")) == []
 
 
@@ -161,5 +194,5 @@ def test_what_is_gone_needs_no_end(sleeper: subprocess.Popen[bytes]):
 
 
 def test_an_identity_is_a_value():
-    assert ProcessIdentity(1, 2.0) == ProcessIdentity(1, 2.0)
-    assert len({ProcessIdentity(1, 2.0), ProcessIdentity(1, 2.0)}) == 1
+    assert ProcessIdentity(1, "a") == ProcessIdentity(1, "a")
+    assert len({ProcessIdentity(1, "a"), ProcessIdentity(1, "a")}) == 1

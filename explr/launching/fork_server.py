@@ -66,8 +66,11 @@ class ForkServer:
                 for controller in [one for one in self._controllers if one in ready]:
                     self._serve(controller)
         finally:
-            for child in [*self._jobs.values(), *([self._spare] if self._spare else [])]:
+            children = [*self._jobs.values(), *([self._spare] if self._spare else [])]
+            for child in children:
                 child.signal(signal.SIGKILL)
+            for child in children:  # a controller that has seen this process end left nothing
+                os.waitpid(child.pid, 0)
 
     def _prepare(self) -> bool:
         """Do what the jobs need not do each, and tell the controller; whether all went well."""

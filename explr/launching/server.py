@@ -22,8 +22,8 @@ from explr.core.errors import ExplrError
 from explr.launching.messages import SetUp
 from explr.launching.peer import same_user
 
-GRACE_S = 5.0
-"""Seconds that the process gets to end by itself."""
+GRACE_S = 30.0
+"""Seconds that the process, and all that it ends, get to end by themselves."""
 
 _AGAIN_S = 0.01
 

@@ -72,8 +72,10 @@ class PackedExecutor:
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
             if not self._meter.due_in_s:
+                # Asked before the look, which then meets all that they hold.
+                repeat = [job for job in self._together if self._reported[job.key] >= REPEATS]
                 self._meter.look(self._inner.processes)
-                if self._weigh():
+                if self._weigh(repeat):
                     return []  # there is room for more
             left_s = max(0.0, deadline - time.monotonic())
             ended = self._inner.wait(min(left_s, self._meter.due_in_s))
@@ -90,13 +92,12 @@ class PackedExecutor:
         self._inner.close()
         self._meter.close()
 
-    def _weigh(self) -> bool:
+    def _weigh(self, repeat: list[Job]) -> bool:
         """Take in the peaks of jobs that have come to repeat themselves; whether more fit now."""
         before = self.slots
-        for job in self._together:
+        for job in repeat:
             peak = self._meter.peak(job)
-            repeats = self._reported[job.key] >= REPEATS
-            if peak is not None and job not in self._weighed and repeats:
+            if peak is not None and job not in self._weighed:
                 self._weighed.add(job)
                 self._tell(self._packing.measured(peak))
         return self.slots > before

@@ -29,6 +29,7 @@ from explr.runner.ray_cluster import (
     warn_of_local_store,
 )
 from explr.runner.ray_slot import Work
+from explr.runner.ray_snapshot import has_snapshot
 from explr.runner.sweep import OptunaSweep
 from explr.runner.sweep_jobs import SweepJobs
 from explr.runner.sweep_session import SweepSession, SweepSettings, open_sweep
@@ -199,7 +200,7 @@ class RaySweep(OptunaSweep):
         """Ray's tuner: the one that was interrupted in this folder, or a new one."""
         from explr.tuning.ray_search import METRIC
 
-        if any(folder.glob("experiment_state-*.json")):
+        if has_snapshot(folder):
             tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True)
             # What is asked for now counts, not what was asked for when the sweep began.
             tuner._local_tuner._tune_config.scheduler = scheduler

@@ -17,8 +17,11 @@ from explr.tracking.companion_launch import LOG_FILE, Order
 from explr.tracking.destination import Destination, with_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal import first_event
+from explr.tracking.liveness import Liveness
 from explr.tracking.position import read_position
 from explr.tracking.spool import Entry, enter, entries, is_of_this_host
+
+BUSY = "another process ships it, and has not come to it yet: try again"
 
 
 def sync_journals(folder: Path | None) -> int:
@@ -42,8 +45,9 @@ def sync_journals(folder: Path | None) -> int:
     click.echo(f"Shipping {_runs(len(before))} …")
     _log_to_file()
     with _progress(before) as told:
-        for uri in dict.fromkeys(entry.uri for entry in before):
-            follow(Order(with_user_info(uri)), told)
+        uris = dict.fromkeys(entry.uri for entry in before)
+        busy = {uri for uri in uris if not follow(Order(with_user_info(uri)), told)}
+    liveness = Liveness()
     left = {entry.uid for entry in _waiting(folder)}
     code = 0
     shipped = 0
@@ -51,6 +55,8 @@ def sync_journals(folder: Path | None) -> int:
         journal = Path(entry.journal)
         if entry.uid in left:
             error = read_position(journal).error
+            if not error and entry.uri in busy and liveness.is_left(entry):
+                error = BUSY
             click.echo(f"{journal}: {error or _reason(entry)}", err=True)
             code = 1 if error else code
         elif journal.exists():

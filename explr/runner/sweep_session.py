@@ -28,7 +28,7 @@ from explr.runner.sweep_record import (
     sole_study,
 )
 from explr.runner.sweep_space import SweepSpace
-from explr.runner.termination import terminable
+from explr.runner.termination import terminable, uninterrupted
 from explr.tuning.base import Outcome
 from explr.tuning.failures import after_first
 from explr.tuning.lock import sole_controller
@@ -147,7 +147,8 @@ class SweepSession:
         else:
             await_run_ids(record, self.folder.job_folders())
         finally:
-            self._results = self.folder.write_results()
+            with uninterrupted():
+                self._results = self.folder.write_results()
             note_results(record, self._results)
             self._report()
 

@@ -1,4 +1,4 @@
-"""SIGTERM as Ctrl-C, in an app that does not care for it."""
+"""SIGTERM as Ctrl-C, in an app that does not care for it, and what neither may cut short."""
 
 from __future__ import annotations
 
@@ -25,6 +25,31 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM wait until the block is done: then they are what they were.
+
+    Raises:
+        KeyboardInterrupt: one of them came meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if callable(handler := signal.getsignal(number)):  # else it raises nothing
+            before[number] = handler
+            signal.signal(number, lambda one, frame: came.append(one))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for one in came:
+        before[signal.Signals(one)](one, None)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -29,12 +29,15 @@ from explr.utils.priority import stand_back
 from explr.utils.redacted_logs import guard_logs
 
 
-def follow(order: Order, told: Callable[[], None] = lambda: None) -> None:
+def follow(order: Order, told: Callable[[], None] = lambda: None) -> bool:
     """Stand by for the lock of the store, then ship until nothing is left to do.
 
     Args:
         order: what to do.
         told: called whenever something may have been shipped.
+
+    Returns:
+        Whether it came to ship; if not, another process does.
     """
     from filelock import FileLock, Timeout
 
@@ -48,7 +51,7 @@ def follow(order: Order, told: Callable[[], None] = lambda: None) -> None:
             lock.acquire()
         except Timeout:
             if not bystander.is_needed():
-                return
+                return False
             time.sleep(POLL_S)
             told()
             continue
@@ -57,7 +60,7 @@ def follow(order: Order, told: Callable[[], None] = lambda: None) -> None:
             Shipping(order.uri, order.followed, port).run(told)
         finally:
             lock.release()
-        return
+        return True
 
 
 class _Bystander:

@@ -163,19 +163,25 @@ def has_ended(path: Path) -> bool:
     return b'"k":"end"' in last
 
 
-def is_being_written(path: Path) -> bool:
+def is_being_written(path: Path, unknown: bool = True) -> bool:
     """Whether a process has the journal open for writing, on whichever machine it runs.
 
-    A process that its writer forked counts too; where the file system cannot tell, it is yes.
+    A process that its writer forked counts too.
+
+    Args:
+        path: the journal.
+        unknown: the answer where there is no such file, or where its file system cannot tell.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return True
+        return unknown
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:
+        return unknown
     finally:
         os.close(descriptor)
     return False

@@ -60,6 +60,11 @@ class Mirror:
         """Whether MLflow has the whole run, its final status and its artifacts."""
         return self._position.done
 
+    @property
+    def awaits(self) -> bool:
+        """Whether the run's end was there, and waits for what is yet to be noted beside it."""
+        return self._awaits
+
     def ship(self) -> bool:
         """Ship a share of what the journal holds beyond the position.
 
@@ -106,7 +111,10 @@ class Mirror:
     def close_as_killed(self) -> None:
         """Give the run of a process that died without a word its true status and end."""
         if self.run_id and not self._position.ended:
-            self._finish("KILLED", self._journal.stat().st_mtime_ns // 1_000_000)
+            # A file's time comes from a clock that may be some milliseconds behind that of events.
+            begun_ms = (first_event(self._journal) or {}).get("t", 0)
+            written_ms = self._journal.stat().st_mtime_ns // 1_000_000
+            self._finish("KILLED", max(written_ms, begun_ms))
             self._save(self._position.offset)
 
     def fail(self, reason: str, stuck: bool) -> None:

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import ExplrError
-from explr.tracking.journal import Journal, first_event, has_ended, now_ms, read_events, uid_of
+from explr.tracking.journal import (
+    Journal,
+    first_event,
+    has_ended,
+    is_being_written,
+    now_ms,
+    read_events,
+    uid_of,
+)
 from explr.tracking.origin import (
     DIFF_FILE,
     LOCK_FILE,
@@ -31,7 +39,9 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 AWAITED_MS = 30_000
-"""How long after the beginning of a run MLflow's end of it waits for what it was made from."""
+LONGEST_AWAITED_MS = 300_000
+"""How long after the beginning of a run MLflow's end of it waits for what it was made from: for
+somebody to begin to write it down, and for who has begun to come to an end."""
 
 
 def observed_file(journal: Path) -> Path:
@@ -46,10 +56,14 @@ def is_awaited(journal: Path, start: dict[str, Any]) -> bool:
         journal: journal of the run.
         start: its first event.
     """
-    if start.get("observe") is None or now_ms() - start["t"] > AWAITED_MS:
+    age_ms = now_ms() - start["t"]
+    if start.get("observe") is None or age_ms > LONGEST_AWAITED_MS:
+        return False
+    notes = observed_file(journal)
+    if age_ms > AWAITED_MS and not is_being_written(notes, unknown=False):
         return False
     try:
-        return all(event["k"] != "tags" for event, _ in read_events(observed_file(journal)))
+        return all(event["k"] != "tags" for event, _ in read_events(notes))
     except FileNotFoundError:
         return True
 
@@ -129,7 +143,11 @@ class Observer:
             steps = sum(event["k"] == "metrics" for event, _ in read_events(observed_file(journal)))
         notes = Journal(observed_file(journal))
         if not before or is_awaited(journal, start):
-            _note_origin(journal.parent, Path(start["g"].get("explr.cwd") or "."), notes)
+            try:
+                _note_origin(journal.parent, Path(start["g"].get("explr.cwd") or "."), notes)
+            except BaseException:
+                notes.close()  # nobody waits for it any more
+                raise
         if interval_s > 0:
             due = time.monotonic() + interval_s
             self._known[entry.uid] = _Observed(journal, notes, interval_s, due, steps)

@@ -19,6 +19,9 @@ from explr.tracking.sweeps import Sweep
 PACKAGES = ("explr-train", "torch", "tensorflow", "tensorflow-cpu", "keras", "numpy")
 """Packages whose versions a run records, by distribution."""
 
+GIT_TIMEOUT_S = 20.0
+"""How long git may take to name the commit."""
+
 
 def provenance_of(sweep: Sweep | None) -> dict[str, str]:
     """Tags of a run that comes from here, as a job of `sweep` if there is one."""
@@ -75,7 +78,11 @@ def _commit(folder: str) -> str | None:
     """The commit that is checked out in the working directory `folder`, if git knows one."""
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

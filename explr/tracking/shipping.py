@@ -54,6 +54,7 @@ class Shipping:
         self._delays: dict[str, Delay] = {}
         self._mirrors: dict[str, Mirror] = {}
         self._told = ""
+        self._awaits = False
 
     def run(self, told: Callable[[], None] = lambda: None) -> None:
         """Ship until the followed process is gone and nothing of the dead is left or moves.
@@ -74,8 +75,9 @@ class Shipping:
                     time.sleep(min(moved_at - begun, LONGEST_POLL_S))
                 continue
             if self._followed is None:
-                return
-            if not alive:
+                if not self._awaits:
+                    return
+            elif not alive:
                 if not self._liveness.left(self._uri):
                     return
                 if time.monotonic() - moved_at > PATIENCE_S:
@@ -91,6 +93,7 @@ class Shipping:
 
     def _round(self) -> bool:
         """Ship a share of every journal: whether anything moved."""
+        self._awaits = False
         waiting = entries(self._uri)
         for uid in self._delays.keys() - {entry.uid for entry in waiting}:
             self._forget(uid)
@@ -126,7 +129,8 @@ class Shipping:
             assert self._client is not None
             mirror = self._mirrors[entry.uid] = Mirror(self._client, entry.uri, journal)
         moved = mirror.ship()
-        if left and not moved:
+        self._awaits |= mirror.awaits
+        if left and not moved and not mirror.awaits:
             if not mirror.run_id and first_event(journal) is None:
                 return self._give_up(entry)
             mirror.close_as_killed()

@@ -1,0 +1,41 @@
+"""`explr sync` where another process holds the lock of the store and ships nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from pathlib import Path
+
+from filelock import FileLock
+from sweeping import Workshop
+
+from explr.runner.ship import BUSY
+
+HASTY_SYNC = """\
+import sys
+
+import explr.tracking.companion
+from explr.runner.cli import main
+
+explr.tracking.companion.PATIENCE_S = 0.0
+sys.argv[1:] = ["sync"]
+main()
+"""
+
+
+def test_what_it_could_not_ship_is_said_and_is_no_success(shop: Workshop) -> None:
+    home = Path(shop.environment["EXPLR_HOME"])
+    home.mkdir(mode=0o700)
+    uri = f"sqlite:///{shop.folder}/elsewhere.db"
+    with FileLock(home / f"mirror-{zlib.crc32(uri.encode()):08x}.lock"):
+        line = ("train_model=trainings:plain", "lr=0.5", f"tracking.uri={uri}")
+        trained = shop.run(shop.explr(*line, "tracking.drain_timeout_s=0", "hydra.run.dir=out"))
+        assert trained.returncode == 0, trained.stderr
+        (journal,) = (shop.folder / "out").glob("journal-*.jsonl")
+        synced = shop.run([sys.executable, "-c", HASTY_SYNC])
+        assert synced.returncode == 1
+        assert synced.stderr == f"{journal}: {BUSY}\n"
+        assert synced.stdout.endswith("0 runs shipped, 1 left.\n")
+    shop.sync()
+    assert json.loads(journal.with_suffix(".position").read_text())["done"]

@@ -121,13 +121,13 @@ class Command:
         self.cwd = cwd
 
     def __call__(
-        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 60, **environment: str
+        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m explr ARGUMENTS`."""
         return self.python("-m", "explr", *arguments, cwd=cwd, timeout_s=timeout_s, **environment)
 
     def python(
-        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 60, **environment: str
+        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `python ARGUMENTS`."""
         return subprocess.run(

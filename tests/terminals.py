@@ -9,14 +9,26 @@ import re
 import select
 import struct
 import subprocess
+import sys
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from waiting import PATIENCE_S
 
 ROWS, COLUMNS = 40, 120
+
+TAKE_CONTROL = """\
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Has the terminal be the session's, for Ctrl-C, and fish wants it; and becomes the command.
+
+A program of its own: what `subprocess` has a child do before it is one, is done in a copy of this
+process, which hangs where a library's thread held a lock.
+"""
 
 
 class Terminal:
@@ -36,6 +48,7 @@ class Terminal:
         command: Sequence[str],
         typed: str = "",
         interrupt_at: str | None = None,
+        then: Mapping[str, Callable[[], object]] | None = None,
         **environment: str,
     ) -> tuple[int, str]:
         """Run a command.
@@ -44,6 +57,8 @@ class Terminal:
             command: the command.
             typed: what is typed in at once.
             interrupt_at: text upon which Ctrl-C is typed, once.
+            then: what is done, once, as soon as a pattern is in what was written, of which control
+                characters are no part.
             environment: variables; an empty one is left out.
 
         Returns:
@@ -55,7 +70,8 @@ class Terminal:
             variables.pop(name, None)
         process, terminal = spawn(command, self._cwd, variables)
         os.write(terminal, typed.encode())
-        output, deadline = b"", time.monotonic() + PATIENCE_S
+        output, deadline = b"", time.monotonic() + 2 * PATIENCE_S
+        awaited = dict(then or {})
         try:
             while True:
                 assert time.monotonic() < deadline, output.decode(errors="replace")
@@ -71,6 +87,9 @@ class Terminal:
                 if interrupt_at is not None and interrupt_at.encode() in output:
                     os.write(terminal, b"\x03")
                     interrupt_at = None
+                seen = plain(output.decode(errors="replace")) if awaited else ""
+                for pattern in [each for each in awaited if re.search(each, seen)]:
+                    awaited.pop(pattern)()
         except BaseException:
             process.kill()
             raise
@@ -91,21 +110,21 @@ def spawn(
     terminal, side = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-I", "-S", "-c", TAKE_CONTROL, *command],
         stdin=side,
         stdout=side,
         stderr=side,
         cwd=cwd,
         env=environment,
         start_new_session=True,
-        preexec_fn=_take_control,
     )
     os.close(side)
     return process, terminal
 
 
-def _take_control() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # for Ctrl-C, and fish wants it
+def plain(output: str) -> str:
+    """All that was written, without control characters."""
+    return re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", output)
 
 
 def text_of(output: str) -> list[str]:

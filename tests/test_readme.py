@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LINE_TIMEOUT_S = 120
+LINE_TIMEOUT_S = 400
 
 SKIPPED = {
     "make run": "makes an environment and downloads PyTorch",
@@ -119,7 +119,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_runs(page: Path, tmp_path: Path, home: Path) -> None:
     shell = Shell(tmp_path, home)

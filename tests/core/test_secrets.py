@@ -1,5 +1,6 @@
 import pytest
 
+from explr.core import secrets
 from explr.core.secrets import (
     MASK,
     is_secret,
@@ -10,6 +11,12 @@ from explr.core.secrets import (
     remember,
     without_user_info,
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_known", set())
+
 
 SECRETS = """
     password db.password DB_PASSWORD pwd db_pwd passphrase secret secrets.a AWS_SECRET_ACCESS_KEY

@@ -21,6 +21,7 @@ def framework(monkeypatch: pytest.MonkeyPatch) -> Iterator[PyTorch]:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     framework = PyTorch()
+    framework.configure(**PLAIN, deterministic=False, threads=None)  # whoever set it before
     yield framework
     framework.configure(**PLAIN, deterministic=False, threads=None)
 

@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
-from waiting import runs, wait_until
+from waiting import PATIENCE_S, runs, wait_until
 
 from explr.launching.pool import Answer, LocalPool, WorkerDied
 
@@ -73,7 +73,7 @@ def pool() -> Iterator[LocalPool]:
 
 def ask(pool: LocalPool, what: str, argument: Any = None, **options: Any) -> Answer:
     pool.start(1, (what, argument), **options)
-    (answer,) = pool.wait(60)
+    (answer,) = pool.wait(PATIENCE_S)
     return answer
 
 
@@ -127,16 +127,16 @@ def test_what_a_job_leaves_running_ends_with_it(pool: LocalPool) -> None:
 def test_the_first_to_end_is_told_while_others_run(pool: LocalPool) -> None:
     pool.start(1, ("sleep", None))
     pool.start(2, ("echo", "quick"))
-    assert pool.wait(60) == [Answer(2, "quick")]
+    assert pool.wait(PATIENCE_S) == [Answer(2, "quick")]
     pool.stop(1, 0)
-    assert [answer.key for answer in pool.wait(60)] == [1]
+    assert [answer.key for answer in pool.wait(PATIENCE_S)] == [1]
 
 
 def test_waiting_ends_after_its_time_with_nothing(pool: LocalPool) -> None:
     pool.start(1, ("sleep", None))
     assert pool.wait(0.01) == []
-    pool.stop(1, 5)
-    (answer,) = pool.wait(60)
+    pool.stop(1, 600)
+    (answer,) = pool.wait(PATIENCE_S)
     assert isinstance(answer.error, KeyboardInterrupt)
 
 
@@ -145,7 +145,7 @@ def test_a_job_that_ignores_the_first_signal_is_killed(pool: LocalPool, tmp_path
     pool.start(1, ("ignore", str(there)))
     wait_until(there.exists)
     pool.stop(1, 0.2)
-    (answer,) = pool.wait(60)
+    (answer,) = pool.wait(PATIENCE_S)
     assert isinstance(answer.error, WorkerDied)
 
 
@@ -186,9 +186,9 @@ def test_a_job_that_is_stopped_before_it_has_begun_is_stopped(tmp_path: Path) ->
         pool.start(1, ("echo", "warm"))
         pool.start(2, ("sleep", None))
         pool.stop(2, 600)
-        assert pool.wait(60) == [Answer(1, "warm")]
+        assert pool.wait(PATIENCE_S) == [Answer(1, "warm")]
         held.unlink()
-        (answer,) = pool.wait(60)
+        (answer,) = pool.wait(PATIENCE_S)
         assert isinstance(answer.error, KeyboardInterrupt)
 
 
@@ -199,7 +199,7 @@ def test_killing_the_server_fails_its_jobs_and_a_new_one_takes_over() -> None:
         wait_until(lambda: len(server.children()) == 2)  # the job, and the one that comes next
         children = [process.pid for process in server.children()]
         server.kill()
-        (answer,) = pool.wait(60)
+        (answer,) = pool.wait(PATIENCE_S)
         assert isinstance(answer.error, WorkerDied)
         wait_until(lambda: not any(runs(pid) for pid in children))
         assert ask(pool, "echo", "again").value == "again"

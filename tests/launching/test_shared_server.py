@@ -15,7 +15,7 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
-from waiting import runs, wait_until
+from waiting import PATIENCE_S, runs, wait_until
 
 from explr.core.errors import ExplrError
 from explr.launching.pool import LocalPool, WorkerDied
@@ -52,7 +52,7 @@ def pools(name: str) -> Iterator[list[LocalPool]]:
 
 def ask(pool: LocalPool, argument: Any, **options: Any) -> Any:
     pool.start(1, argument, **options)
-    (answer,) = pool.wait(60)
+    (answer,) = pool.wait(PATIENCE_S)
     assert answer.error is None
     return answer.value
 
@@ -73,7 +73,7 @@ def test_jobs_of_one_key_are_told_apart(pools: list[LocalPool]) -> None:
     pools[0].start(1, "sleep")
     pools[1].start(1, "sleep")
     pools[1].stop(1, 0)
-    (answer,) = pools[1].wait(60)
+    (answer,) = pools[1].wait(PATIENCE_S)
     assert isinstance(answer.error, WorkerDied)
     assert pools[0].wait(0.2) == []
     devices = "CUDA_VISIBLE_DEVICES"
@@ -102,7 +102,7 @@ def test_after_a_kill_all_of_them_share_the_next(pools: list[LocalPool]) -> None
         pool.start(1, "sleep")
     server.kill()
     with ThreadPoolExecutor(3) as threads:
-        answers = list(threads.map(lambda pool: pool.wait(60), pools))
+        answers = list(threads.map(lambda pool: pool.wait(PATIENCE_S), pools))
     assert [str(answer.error) for (answer,) in answers] == ["killed by signal 9"] * 3
     assert {server_of(pool).pid for pool in pools} == {server_of(pools[0]).pid}
     assert server_of(pools[0]).pid != server.pid

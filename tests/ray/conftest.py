@@ -14,6 +14,9 @@ sys.path.append(str(Path(__file__).parents[1] / "sweep"))
 
 pytest.importorskip("ray.tune")
 
+# Else Ray kills workers where the machine's memory is short, whoever has taken it.
+os.environ.update(RAY_memory_monitor_refresh_ms="0")
+
 from sweeping import Workshop
 
 

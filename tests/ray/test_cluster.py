@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sweeping import Workshop
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -29,16 +29,23 @@ def says_where(ctx):
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head and one more node, with room for two trials each."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head with room for two trials; the folder that it works in is one of its own."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 2, "object_store_memory": 100 * 2**20},
-    )
+    cluster = Cluster()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("cluster"))
+        add_node(cluster)
     yield cluster
     cluster.shutdown()
+
+
+def add_node(cluster: Any) -> Any:
+    """Start a node with room for two trials, in the working directory."""
+    node = cluster.add_node(wait=False, num_cpus=2, object_store_memory=100 * 2**20)
+    cluster.wait_for_nodes(PATIENCE_S)
+    return node
 
 
 def nodes_of(folder: Path) -> set[str]:
@@ -46,12 +53,12 @@ def nodes_of(folder: Path) -> set[str]:
 
 
 def test_trials_run_on_both_nodes_and_go_on_when_one_is_killed(
-    shop: Workshop, cluster: Any
+    shop: Workshop, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (shop.folder / "trainings.py").open("a") as file:
         file.write(MORE)
-    other = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
-    cluster.wait_for_nodes()
+    monkeypatch.chdir(shop.folder)
+    other = add_node(cluster)
     sweep = shop.folder / "multirun" / "s"
     driver = shop.start(
         shop.explr(
@@ -65,7 +72,7 @@ def test_trials_run_on_both_nodes_and_go_on_when_one_is_killed(
     assert len(nodes_of(sweep)) == 2, shop.log()
     cluster.remove_node(other, allow_graceful=False)
     (sweep / "go").touch()
-    assert driver.wait(120) == 0, shop.log()
+    assert driver.wait(2 * PATIENCE_S) == 0, shop.log()
     assert f"Ray: the cluster at {cluster.address} with 2 nodes" in shop.log()
     trials = shop.results("multirun/s")["trials"]
     assert [trial["state"] for trial in trials] == ["COMPLETE"] * 6
@@ -101,6 +108,22 @@ def test_an_address_of_a_client_is_refused(shop: Workshop) -> None:
     assert done.returncode == 2, done
     (line,) = done.stderr.splitlines()
     assert "a sweep runs on a machine of the cluster itself" in line
+
+
+def test_a_launcher_without_an_address_joins_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from omegaconf import OmegaConf
+
+    from explr.runner.any_launcher import RAY, make_ready
+
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **settings: asked.update(settings))
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    init = {"address": None, "num_cpus": 2}
+    config = OmegaConf.create({"_target_": RAY, "ray": {"init": init, "remote": {}}})
+    assert make_ready(config, 2) == 2
+    assert asked == {"address": "local", "num_cpus": 2}
 
 
 def test_what_other_machines_cannot_record_is_said(caplog: pytest.LogCaptureFixture) -> None:

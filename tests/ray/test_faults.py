@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import pickle
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from sweeping import Workshop, workers_of
-from waiting import runs, wait_until
+from waiting import PATIENCE_S, runs, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -287,6 +287,21 @@ def test_03_a_killed_driver_takes_its_workers_along_and_is_gone_on_with(shop: Wo
     assert counts == [(1,)] * 4
 
 
+@pytest.mark.parametrize("torn", ["experiment_state-1.json", "study-search-1.pkl"])
+def test_03_a_snapshot_that_a_kill_left_torn_is_none(tmp_path: Path, torn: str) -> None:
+    from explr.runner.ray_snapshot import has_snapshot
+
+    assert not has_snapshot(tmp_path)
+    (tmp_path / "experiment_state-1.json").write_text('{"trial_data": []}')
+    assert not has_snapshot(tmp_path)  # Ray had not come to the rest of it
+    (tmp_path / "study-search-1.pkl").write_bytes(pickle.dumps({"spec": {}}))
+    assert has_snapshot(tmp_path)
+    content = (tmp_path / torn).read_bytes()
+    for length in range(len(content)):
+        (tmp_path / torn).write_bytes(content[:length])
+        assert not has_snapshot(tmp_path)
+
+
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
 def test_17_ctrl_c(shop: Workshop, times: int) -> None:
     training = "waits" if times == 1 else "hangs"
@@ -295,9 +310,11 @@ def test_17_ctrl_c(shop: Workshop, times: int) -> None:
     if times == 1:
         wait_until(lambda: len([*shop.folder.rglob("started-*")]) == 2)
     family = workers_of(driver.pid)
-    for _ in range(times):
+    driver.send_signal(signal.SIGINT)
+    if times == 2:  # two at once may be one to the kernel
+        wait_until(lambda: "interrupted" in shop.log())
         driver.send_signal(signal.SIGINT)
-    assert driver.wait(60) == 130
+    assert driver.wait(PATIENCE_S) == 130
     wait_until(lambda: not any(runs(one) for one in family))
     wait_until(lambda: of_ray(shop) == [])
     if times == 1:
@@ -314,7 +331,8 @@ def test_27_an_error_in_a_callback_is_told(
     import explr
 
     def train(ctx: explr.TrainingContext) -> float:
-        shutil.rmtree(ctx.output_dir.parent)
+        # At one blow, while Ray writes there.
+        ctx.output_dir.parent.rename(ctx.output_dir.parent.with_name("gone"))
         return 1.0
 
     monkeypatch.chdir(tmp_path)

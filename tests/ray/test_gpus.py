@@ -10,6 +10,8 @@ MORE = """
 def says_devices(ctx):
     Path(ctx.output_dir, "devices").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
     Path(ctx.output_dir, "memory").write_text(str(ctx.config.gpu.memory_limit_gb))
+    while len(list(ctx.output_dir.parent.glob("*/memory"))) < 4:  # both GPUs are full
+        time.sleep(0.02)
     time.sleep(0.5)
     return 1.0
 """

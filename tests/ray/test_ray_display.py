@@ -7,18 +7,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from terminals import Terminal, text_of
+from terminals import Terminal, plain, text_of
 
 TRAINING = """\
 import time
+from pathlib import Path
 
 
 def train(ctx):
     for step in range(4):
-        time.sleep(0.2)
         ctx.report(step, val_loss=ctx.hyperparameters["lr"] + 1 / (step + 1))
+        while ctx.trial_number < 2 and not Path(f"seen-{ctx.trial_number}").exists():
+            time.sleep(0.02)
     return ctx.hyperparameters["lr"]
 """
+
+ROW = r"\n +0 +\d +[\d.]+  \d+:\d\d  lr=0\.\d+"
+"""Trial, step, value, time, and parameters."""
 
 
 @pytest.mark.slow
@@ -27,11 +32,15 @@ def test_a_sweep_on_ray_in_a_terminal(terminal: Terminal, tmp_path: Path) -> Non
     line = ["tuner=ray", "-m", "lr=interval(0,1)", "train_model=job:train", "tracking=off"]
     limits = ["tuner.n_trials=3", "tuner.study_name=s", "tuner/pruner=none"]
     command = [sys.executable, "-m", "explr", *line, *limits]
-    code, output = terminal(command)
+    then = {
+        f"1 running of 1 slot(?s:.*){ROW}": (tmp_path / "seen-0").touch,
+        r"best val_loss 0\.": (tmp_path / "seen-1").touch,
+    }
+    code, output = terminal(command, then=then)
     assert code == 0, output
-    seen = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", output)
+    seen = plain(output)
     assert "1 running of 1 slot" in seen
-    assert re.search(r"\n +0 +\d +[\d.]+  0:0\d  lr=0\.\d+", seen)  # trial, step, value, time
+    assert re.search(ROW, seen)
     assert "best val_loss 0." in seen
     left = text_of(output)
     assert not any("running of" in line for line in left)

@@ -27,7 +27,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
             shop.explr(
                 "train_model=trainings:epochs", f"tuner={tuner}", "tuner/sampler=random",
                 f"tuner.study_name={tuner}", "-m", "lr=interval(0,1)", "width=int(interval(1,64))",
-                "+word=null,'a b',[1]", "tuner.n_trials=3", "tracking.drain_timeout_s=60", "seed=5",
+                "+word=null,'a b',[1]", "tuner.n_trials=3", "tracking.drain_timeout_s=150",
+                "seed=5",
             )
         )  # fmt: skip
         assert done.returncode == 0, done

@@ -85,8 +85,8 @@ def test_of_very_many_running_trials_some_are_drawn(sweep: SweepProgress) -> Non
     assert drawn(sweep)[-1] == "and 3 more"
 
 
-def test_the_best_is_the_largest_where_that_is_wanted_and_each_of_several() -> None:
-    sweep = SweepProgress("s", ["accuracy", "latency"], [False, True], math.inf)
+def test_the_best_is_the_largest_where_that_is_wanted_and_each_of_several(clock: Clock) -> None:
+    sweep = SweepProgress("s", ["accuracy", "latency"], [False, True], math.inf, clock=clock)
     for trial, values in enumerate([(0.5, 3.0), (0.75, 2.0), (0.25, 1.0)]):
         sweep.started(job(trial, width=trial))
         sweep.ended(job(trial, width=trial), Outcome("COMPLETE", values))
@@ -150,6 +150,7 @@ def test_the_memory_of_gpus_is_drawn_where_there_are_some(
         return [GpuMemory(used_gb=10.25, total_gb=31.8), None]
 
     monkeypatch.setattr("explr.results.gpu_memory_texts.gpu_memory", gpu_memory)
+    monkeypatch.setattr("explr.results.gpu_memory_texts.EVERY_S", math.inf)
     sweep.gpu = GpuMemoryTexts()
     for _ in range(3):
         assert drawn(sweep)[1].endswith("0 running of 2 slots  GPU 0 10.2/32 GiB")

@@ -41,10 +41,11 @@ def models(tmp_path: Path) -> dict[str, list[Any]]:
 
 
 def test_the_best_of_a_sweep(explr: Any, tmp_path: Path) -> None:
-    wait = "tracking.drain_timeout_s=100"
+    wait = "tracking.drain_timeout_s=600"
     swept = explr(
         *("tuner=optuna", "-m", "lr=choice(0.5,0.25)", "train_model=job:train", wait),
         *("tuner/sampler=grid", "tuner.n_trials=2", "tuner.study_name=s", "tracking.register=mine"),
+        timeout_s=700,
     )
     assert swept.returncode == 0, swept.stderr
     recipe = tmp_path / "conf" / "experiment" / "found.yaml"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 OFF = "tracking=off"
 TRAIN = "train_model=trainings:train"
@@ -159,7 +159,7 @@ def test_an_interruption(project: Path, number: signal.Signals, sweep: tuple[str
     wait_until(lambda: (project / folder / "started").exists() or child.poll() is not None)
     assert child.poll() is None, child.communicate()
     child.send_signal(number)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 130
     assert errors.splitlines()[-1] == "interrupted"
     assert "Traceback" not in errors

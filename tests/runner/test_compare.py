@@ -115,7 +115,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     (folder / "job.py").write_text(TRAINING)
     sweep = ["tuner=optuna", "-m", "lr=choice(0.5,0.25)", "tuner/sampler=grid", "tuner.n_trials=2"]
-    sweep += ["tuner.study_name=s", "tracking.drain_timeout_s=100", "train_model=job:train"]
+    sweep += ["tuner.study_name=s", "tracking.drain_timeout_s=600", "train_model=job:train"]
     alone = ["lr=0.75", "tracking=off", "hydra.run.dir=alone", "train_model=job:train"]
     for line in (sweep, alone):
         subprocess.run(
@@ -123,7 +123,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cwd=folder,
             env={**os.environ, "EXPLR_HOME": str(folder / "home")},
             capture_output=True,
-            timeout=200,
+            timeout=700,
             check=True,
         )
     return folder

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from explr.tuning.search_space import SearchSpace
 from explr.tuning.study import Study
@@ -65,7 +65,7 @@ def server(tmp_path: Path, study: Study) -> Iterator[tuple[str, subprocess.Popen
 
 def ask(url: str, method: str = "GET") -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(url, method=method), timeout=30) as response:
+    with opener.open(urllib.request.Request(url, method=method), timeout=PATIENCE_S) as response:
         return json.load(response)
 
 
@@ -90,7 +90,7 @@ def test_it_follows_a_sweep_and_changes_nothing(
     assert (tmp_path / "study.journal").read_bytes() == before
     assert not (tmp_path / "study.journal.lock").exists()
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
 
 
 def test_where_it_is_not_installed(tmp_path: Path, study: Study) -> None:
@@ -98,7 +98,7 @@ def test_where_it_is_not_installed(tmp_path: Path, study: Study) -> None:
         [sys.executable, "-c", WITHOUT, "dashboard", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")

@@ -89,7 +89,7 @@ def test_everything_runs_at_once(explr: Any, tmp_path: Path, framework: str) -> 
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert tested.returncode == 0, tested.stdout

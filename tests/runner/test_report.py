@@ -274,14 +274,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("swept")
     (folder / "job.py").write_text(TRAINING)
     line = ["tuner=optuna", "-m", "lr=interval(0.01,1)", "+kind=choice(a,b)", "tuner.n_trials=6"]
-    line += ["train_model=job:train", "tuner.study_name=s", "tracking.drain_timeout_s=100"]
+    line += ["train_model=job:train", "tuner.study_name=s", "tracking.drain_timeout_s=600"]
     done = subprocess.run(
         [sys.executable, "-m", "explr", *line],
         cwd=folder,
         env={**os.environ, "EXPLR_HOME": str(folder / "home")},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=700,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -345,7 +345,7 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path, explr: Any) -> Non
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=True,
     )  # fmt: skip
     assert "CONSOLE" not in looked.stderr

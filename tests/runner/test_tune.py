@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import explr
 from explr import TrainingContext, TrialPruned
 from explr.core.errors import ConfigError, SweepError, UsageError
+from explr.runner.sweep_folder import SweepFolder
 
 SEARCH = ["tracking=off", "tuner=optuna", "tuner/sampler=random", "lr=interval(1,2)"]
 
@@ -87,6 +90,21 @@ def test_if_every_trial_prunes_itself_there_is_no_best() -> None:
     swept = explr.tune(SEARCH, pruning, n_trials=2)
     assert [trial["state"] for trial in swept.trials] == ["PRUNED", "PRUNED"]
     assert swept.best is None
+
+
+def test_ctrl_c_while_results_are_written_is_not_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = SweepFolder.write_results
+
+    def interrupted(folder: SweepFolder) -> dict[str, Any]:
+        signal.raise_signal(signal.SIGINT)
+        return write(folder)
+
+    monkeypatch.setattr(SweepFolder, "write_results", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        explr.tune([*SEARCH, "hydra.sweep.dir=out"], train, n_trials=1)
+    assert (tmp_path / "out" / "results.json").is_file()
 
 
 def test_faults_are_found_before_anything_is_launched(tmp_path: Path) -> None:

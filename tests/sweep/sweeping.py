@@ -6,11 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from waiting import PATIENCE_S, runs, wait_until
+from waiting import runs, wait_until
+
+RUN_S = 270.0
+"""How long a command may take, all that it waits for in MLflow included, on a busy machine."""
+
+DRAIN = "tracking.drain_timeout_s=240"
+"""Has a command wait for MLflow, whose companion stands back behind all else on the machine."""
 
 TRAININGS = """\
 import os
@@ -33,6 +40,19 @@ def epochs(ctx):
         ctx.tracker.log_metric("val_loss", ctx.hyperparameters["lr"] + 1 / (epoch + 1), step=epoch)
         ctx.save_checkpoint({"epoch": epoch}, step=epoch)
     return float(ctx.hyperparameters["lr"])
+
+
+def watched(ctx):
+    for epoch in range(6):
+        ctx.tracker.log_metric("val_loss", ctx.hyperparameters["lr"] + 1 / (epoch + 1), step=epoch)
+    return waits(ctx) if ctx.trial_number == 3 else float(ctx.hyperparameters["lr"])
+
+
+def lasts(ctx):
+    if ctx.trial_number == int(os.environ["LAST"]):
+        Path("at-the-last").touch()
+        waits(ctx)
+    return epochs(ctx)
 
 
 def two_objectives(ctx):
@@ -61,6 +81,13 @@ def waits(ctx):
 def hangs(ctx):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(600)
+
+
+def defies(ctx):
+    signal.signal(signal.SIGTERM, lambda *_: (ctx.output_dir / "asked-to-end").touch())
+    (ctx.output_dir / f"started-{os.getpid()}").touch()
+    while True:
+        time.sleep(600)
 
 
 def boom(ctx):
@@ -202,6 +229,13 @@ if __name__ == "__main__":
     app()
 """
 
+PATIENT = """\
+import explr.tuning.loop
+
+explr.tuning.loop.STOP_GRACE_S = 600.0
+"""
+"""Beginning of a controller's program that waits long for trials which it asked to end."""
+
 CONFIG = "lr: 0.5\nsteps: 6\nword: none\nhold: false\nkeep: false\nseveral: false\n"
 
 
@@ -246,18 +280,25 @@ class Workshop:
             command,
             cwd=self.folder,
             env={**os.environ, **self.environment, **environment},
-            timeout=PATIENCE_S,
+            timeout=RUN_S,
             capture_output=True,
             text=True,
             check=False,
         )
 
     def sync(self) -> None:
-        """Have MLflow take all that there is.
+        """Have MLflow take all that there is, now that no controller runs.
 
-        A companion that still ships may, on a busy machine, take longer than one `sync` waits.
+        Companions stand back behind all else on a busy machine, and hold the lock meanwhile. They
+        may be killed at any time; then `sync` ships for them, and does not stand back.
         """
-        wait_until(lambda: self.run(self.explr("sync")).returncode == 0)
+        companions = companions_of(self.environment["EXPLR_HOME"])
+        for companion in companions:
+            with suppress(psutil.NoSuchProcess):
+                companion.kill()
+        wait_until(lambda: not any(map(runs, companions)))
+        done = self.run(self.explr("sync"))
+        assert done.returncode == 0, done
 
     def start(self, command: list[str], log: str = "log", **options: Any) -> subprocess.Popen[str]:
         """Start a command; its output goes to a file."""
@@ -295,7 +336,7 @@ class Workshop:
                 family = workers_of(process.pid)
                 process.kill()
                 process.wait()
-                wait_until(lambda gone=family: not any(runs(one) for one in gone))
+                wait_until(lambda gone=family: not any_runs(gone))
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
@@ -304,7 +345,26 @@ def workers_of(pid: int) -> list[psutil.Process]:
         family = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-    return [one for one in family if runs(one) and "companion" not in _line(one)]
+    return [one for one in family if any_runs([one])]
+
+
+def companions_of(home: str) -> list[psutil.Process]:
+    """The processes that ship to MLflow for an EXPLR_HOME."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "companion" in _line(process) and process.environ().get("EXPLR_HOME") == home:
+                found.append(process)
+    return found
+
+
+def any_runs(family: list[psutil.Process]) -> bool:
+    """Whether one of a controller's workers is there, and no zombie.
+
+    A companion that was forked just now has the command line of its controller yet, and was taken
+    for a worker: it is none as soon as it is told apart.
+    """
+    return any(runs(one) and "companion" not in _line(one) for one in family)
 
 
 def _line(process: psutil.Process) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sweeping import Workshop
-from terminals import Terminal, text_of
+from terminals import Terminal, plain, text_of
 
 from explr.runner.sweep_logging import LOG_FILE, steady_logging
 
@@ -25,15 +25,17 @@ def screen(shop: Workshop) -> Terminal:
 )
 def test_a_sweep_in_a_terminal(shop: Workshop, screen: Terminal, launcher: str) -> None:
     command = shop.optuna(
-        "epochs", "lr=interval(0,1)", "tuner.n_trials=4", "tuner/pruner=none",
+        "watched", "lr=interval(0,1)", "tuner.n_trials=4", "tuner/pruner=none",
         f"hydra/launcher={launcher}",
     )  # fmt: skip
-    code, output = screen(command)
+    row = r"\n +3 +5 +[\d.]+  \d+:\d\d  lr=0\.\d+"  # trial, step, value, time
+    # The last trial ends as soon as it was seen.
+    code, output = screen(command, then={row: (shop.folder / "go").touch})
     assert code == 0, output
-    seen = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", output)
-    assert re.search(r"/4 trials  0:0\d", seen)
-    assert re.search(r"\d complete  0 pruned  0 failed  1 running of 1 slot", seen)
-    assert re.search(r"\n +\d +\d +[\d.]+  0:0\d  lr=0\.\d+", seen)  # trial, step, value, time
+    seen = plain(output)
+    assert re.search(row, seen)
+    assert re.search(r" 3/4 trials  \d+:\d\d", seen)
+    assert re.search(r"3 complete  0 pruned  0 failed  1 running of 1 slot", seen)
     assert "best val_loss 0." in seen
     left = text_of(output)
     assert not any("running of" in line for line in left)
@@ -132,10 +134,16 @@ def test_ctrl_c_leaves_the_terminal_clean(shop: Workshop, screen: Terminal) -> N
 
 
 def test_somebodys_app_has_the_same_view(shop: Workshop, screen: Terminal) -> None:
-    line = ["lr=interval(0,1)", "hydra.sweeper.n_trials=3", "hydra.sweeper.pruner=null"]
-    code, output = screen(shop.app(*line))
+    line = [
+        "lr=interval(0,1)",
+        "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.pruner=null",
+        "hold=true",
+    ]
+    seen = "1 running of 1 slot"
+    code, output = screen(shop.app(*line), then={seen: (shop.folder / "go").touch})
     assert code == 0, output
-    assert "running of 1 slot" in output
+    assert seen in plain(output)
     left = text_of(output)
     assert any(line.split()[:3] == ["trial", "objective", "lr"] for line in left)
     assert "3 trials: 3 complete" in left

@@ -141,11 +141,12 @@ def test_a_sweep_that_fails_says_why_in_mlflow(shop: Workshop) -> None:
     (shop.folder / "broken.py").write_text("import nowhere\n\n\ndef f(ctx):\n    return 1.0\n")
     done = shop.run(
         shop.explr("train_model=broken:f", "tuner=optuna", "-m", "lr=interval(0,1)",
-                   "tuner.study_name=s", "tracking.drain_timeout_s=60")
+                   "tuner.study_name=s", "tracking.drain_timeout_s=0")
     )  # fmt: skip
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("train_model=broken:f cannot be imported: No module named 'nowhere'")
+    shop.sync()
     assert statuses(shop) == {"s": "FAILED"}
     with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
         (reason,) = store.execute("select value from tags where key = 'explr.reason'").fetchone()
@@ -157,6 +158,7 @@ def test_a_sweep_that_fails_says_why_in_mlflow(shop: Workshop) -> None:
 def test_the_run_of_a_grid_without_a_result(shop: Workshop, training: str, status: str) -> None:
     shop.run(
         shop.explr(f"train_model=trainings:{training}", "-m", "lr=1,2", "hydra.sweep.dir=out",
-                   "tracking.drain_timeout_s=60")
+                   "tracking.drain_timeout_s=0")
     )  # fmt: skip
+    shop.sync()
     assert statuses(shop) == {"out": status, "0": status, "1": status}

@@ -37,7 +37,7 @@ def test_01_a_locked_database_is_waited_for(shop: Workshop) -> None:
     )  # fmt: skip
     controller = shop.start(command)
     wait_until(lambda: [*shop.folder.glob("started-*")])
-    holder = sqlite3.connect(shop.folder / "study.db", isolation_level=None)
+    holder = sqlite3.connect(shop.folder / "study.db", isolation_level=None, timeout=PATIENCE_S)
     holder.execute("BEGIN EXCLUSIVE")
     (shop.folder / "go").touch()
     time.sleep(8)  # longer than the five seconds that SQLite's own driver waits

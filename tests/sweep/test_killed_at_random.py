@@ -11,34 +11,38 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sweeping import Workshop, workers_of
-from waiting import PATIENCE_S, runs, wait_until
+from sweeping import Workshop, any_runs, workers_of
+from waiting import PATIENCE_S, wait_until
 
 from explr.tracking.journal import read_events
 
-N_TRIALS = 40
+N_TRIALS, N_KILLS = 40, 7
 SEEDS = [int(seed) for seed in os.environ.get("EXPLR_KILL_SEEDS", "1").split(",")]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_is_lost_or_doubled(shop: Workshop, seed: int) -> None:
     rng = random.Random(seed)
     command = shop.explr(
-        "train_model=trainings:epochs", "tuner=optuna", "-m", "lr=interval(0,1)",
+        "train_model=trainings:lasts", "tuner=optuna", "-m", "lr=interval(0,1)",
         f"tuner.n_trials={N_TRIALS}", "tuner.n_jobs=4", "tuner.study_name=s", "tuner.retries=5",
     )  # fmt: skip
-    code = None
+    shop.environment["LAST"] = str(N_TRIALS - 1)
     for kills in range(40):
+        (shop.folder / "at-the-last").unlink(missing_ok=True)
         begun = (shop.folder / "multirun" / "s" / "sweep.json").exists()
         controller = shop.start(shop.explr("resume", "multirun/s") if begun else command)
-        code = _kill(shop, controller, rng) if kills < 7 else controller.wait(PATIENCE_S)
+        if kills < N_KILLS:
+            code = _kill(shop, controller, rng)
+            assert code != 0, "the last trial waits, and all the same it came to its end"
+        else:
+            (shop.folder / "go").touch()
+            code = controller.wait(2 * PATIENCE_S)
         if code == 0:
             break
     assert code == 0, shop.log()
-    assert kills > 2, "next to nothing was killed"
-    assert shop.run(shop.explr("sync")).returncode == 0
+    shop.sync()
 
     results = shop.results("multirun/s")
     assert len(results["trials"]) == N_TRIALS
@@ -48,7 +52,7 @@ def test_nothing_is_lost_or_doubled(shop: Workshop, seed: int) -> None:
 
 
 def _kill(shop: Workshop, controller: subprocess.Popen[str], rng: random.Random) -> int | None:
-    """Kill a worker, or the controller, at a random instant; the exit code if it came to its end.
+    """Kill a worker, or the controller, at a random instant; the exit code if it ended by itself.
 
     Args:
         shop: where it runs.
@@ -68,17 +72,21 @@ def _kill(shop: Workshop, controller: subprocess.Popen[str], rng: random.Random)
         return controller.returncode
     controller.kill()
     controller.wait()
-    wait_until(lambda: not any(runs(one) for one in family))
+    wait_until(lambda: not any_runs(family))
     return None
 
 
 def _wait_for_events(
     shop: Workshop, controller: subprocess.Popen[str], count: int, rng: random.Random
 ) -> None:
-    """Wait until some more trials have begun or ended, and a little longer."""
+    """Wait until some more trials have begun or ended, or the last waits, and a little longer."""
     before = shop.log().count("] trial ") if (shop.folder / "log").exists() else 0
     wait_until(
-        lambda: controller.poll() is not None or shop.log().count("] trial ") >= before + count
+        lambda: (
+            controller.poll() is not None
+            or shop.log().count("] trial ") >= before + count
+            or (shop.folder / "at-the-last").exists()
+        )
     )
     time.sleep(rng.uniform(0, 0.2))
 

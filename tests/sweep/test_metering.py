@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from simulated_driver import PROCESSES, Card, build_driver, environment_with
+from waiting import PATIENCE_S
 
 from explr.launching.lease import Lease
 from explr.runner.leases import PackedLeases
@@ -18,6 +19,7 @@ LOOK = """\
 import os, subprocess, sys
 from pathlib import Path
 from explr.launching.lease import Lease
+from explr.runner import metering
 from explr.runner.metering import Meter
 from explr.tuning.base import Job
 from explr.tuning.packing import Peak
@@ -36,6 +38,7 @@ trial.stdout.readline()
 (_, child) = family(trial.pid)
 lines = [f"0 {trial.pid} {3 * 2**30}", f"0 {child} {2**30}", f"0 {os.getpid()} {2**30}"]
 Path(os.environ["SIMULATED_GPU_PROCESSES"]).write_text("\\n".join(lines))
+metering.LOOK_S = 600.0
 meter = Meter(HeldGpuMemory(["0"], own_numbers=True))
 found = []
 for number, own in enumerate([None, Peak(0.5, 2.0), Peak(0.01)]):
@@ -57,7 +60,7 @@ def test_a_trial_is_measured_with_all_that_it_started(tmp_path: Path) -> None:
         env={**environment_with(driver), PROCESSES: str(tmp_path / "processes")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     # By the driver alone; by the framework, and its children by the driver; never seen.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from sweeping import Workshop
+from sweeping import DRAIN, Workshop
 
 import explr
 from explr import TrainingContext, TrainingResult
@@ -51,7 +51,7 @@ def test_each_objective_of_each_replicate_is_recorded(shop: Workshop) -> None:
         shop.explr(
             "train_model=trainings:two_objectives", "tuner=optuna", "-m", *BOTH,
             "lr=interval(0,1)", "tuner.n_trials=2", "tuner.replicates=2", "tuner.study_name=s",
-            "tracking.drain_timeout_s=60",
+            DRAIN,
         )
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

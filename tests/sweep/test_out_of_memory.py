@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from explr.runner.out_of_memory import is_out_of_memory
 
@@ -49,19 +49,19 @@ def test_what_libraries_raise(name: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=2 * PATIENCE_S,
         check=True,
     )
     assert done.stdout.split()[-1] == "True", done
 
 
-def test_a_limit_of_the_shell(tmp_path: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
-
-    code = "bytearray(2**30)"
+def test_a_limit_of_the_shell() -> None:
+    limited = ["sh", "-c", 'ulimit -v 524288; exec "$@"', "sh"]  # KiB
     done = subprocess.run(
-        [sys.executable, "-c", ASK, code], capture_output=True, text=True, preexec_fn=limit
+        [*limited, sys.executable, "-c", ASK, "bytearray(2**30)"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert done.stdout.split() == ["MemoryError", "True"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from simulated_driver import PROCESSES, Card, build_driver
 from sweeping import Workshop
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 import explr
 from explr.core.config import ExplrConfig
@@ -82,11 +82,8 @@ def train(word: str, number: int, unlucky: int) -> None:
 
 
 def wait_for(name: str) -> None:
-    for _ in range(6000):
-        if Path(name).exists():
-            return
+    while not Path(name).exists():
         time.sleep(0.01)
-    raise TimeoutError
 
 
 if __name__ == "__main__":
@@ -101,10 +98,10 @@ from pathlib import Path
 def takes(ctx):
     mark = Path(f"runs-{ctx.trial_number}")
     mark.touch()
-    held = bytearray(b"x") * (300 * 2**20)
+    held = bytearray(b"x") * (400 * 2**20)
     expected = ctx.hyperparameters["together"] if ctx.trial_number in (1, 2) else 1
     together = looks = 0
-    while looks < 30 or (together < expected and looks < 3000):
+    while looks < 30 or together < expected:
         together = max(together, len(list(Path().glob("runs-*"))))
         looks += 1
         time.sleep(0.01)
@@ -165,7 +162,7 @@ def trial(shop: Workshop, number: int, folder: str = "out") -> dict[str, Any]:
 
 
 @pytest.mark.slow  # imports PyTorch
-@pytest.mark.parametrize(("memory_gb", "together"), [(0.9, 2), (0.5, 1)])
+@pytest.mark.parametrize(("memory_gb", "together"), [(1.2, 2), (0.7, 1)])
 def test_memory_decides_how_many_run_at_once(
     shop: Workshop, memory_gb: float, together: int
 ) -> None:
@@ -182,7 +179,8 @@ def test_memory_decides_how_many_run_at_once(
     assert values[0] == 1  # the first is measured with nothing beside it
     assert max(values) == together
     lines = re.findall(r"\d trials at once: .*", done.stdout)
-    expected = r"2 trials at once: each took up to 0\.(29|3\d?) GiB of 0\.9 GiB host memory"
+    # And what falls to it of that which it shares with the process that it was forked from.
+    expected = r"2 trials at once: each took up to 0\.(39|[45]\d?) GiB of 1\.2 GiB host memory"
     assert [bool(re.fullmatch(expected, line)) for line in lines] == [True] * (together - 1)
 
 
@@ -250,7 +248,7 @@ def test_a_trial_that_somebody_kills_is_tried_again_alone(packed: Workshop) -> N
     controller = packed.start(sweep(packed, "killed", "steps=2", "hydra.sweeper.n_trials=4"))
     wait_until((packed.folder / "waits").exists)
     os.kill(int((packed.folder / "runs-2").read_text()), signal.SIGKILL)
-    assert controller.wait(60) == 0
+    assert controller.wait(PATIENCE_S) == 0
     assert packed.states() == ["COMPLETE"] * 4
     assert trial(packed, 2)["attempts"] == 2
     assert "trial 2: killed by signal 9, trying again, alone" in packed.log()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from sweeping import Workshop
+from sweeping import DRAIN, Workshop
 
 import explr
 from explr import TrainingContext
@@ -27,7 +27,7 @@ def test_results_of_a_tracked_sweep(shop: Workshop) -> None:
     command = shop.explr(
         "train_model=trainings:epochs", "tuner=optuna", "tuner.study_name=s", "-m",
         "lr=interval(0,1)", "tuner.n_trials=3", "tuner.n_jobs=2", "seed=7",
-        "tracking.drain_timeout_s=60",
+        DRAIN,
     )  # fmt: skip
     done = shop.run(command)
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import runs
 
 from explr.tracking.companion import follow
 from explr.tracking.companion_launch import Order
@@ -18,7 +19,8 @@ from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
 from explr.tracking.session import TrackedRun, open_run
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
+"""How long something that must happen may take; companions stand back behind all else."""
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # those of MLflow's own modules
@@ -89,12 +91,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("EXPLR_HOME", str(home))
     monkeypatch.setenv("EXPLR_AUTOSTART", "0")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    # A server that is only slow, on a busy machine, is no server that does not answer.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "90")
     monkeypatch.chdir(tmp_path)
     yield home
-    for process in processes_of(home):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-            process.wait(PATIENCE_S)
+    kill(processes_of(home))
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
@@ -108,12 +109,30 @@ def processes_of(home: Path) -> list[psutil.Process]:
 
 
 def companions_of(home: Path) -> list[psutil.Process]:
+    """The companions that were started with this home.
+
+    Each leads a session: what one forks has, until it is another program, its command line too.
+    """
     found = []
     for process in processes_of(home):
-        with suppress(psutil.Error):
-            if "explr.tracking.companion" in process.cmdline():
+        with suppress(psutil.Error, ProcessLookupError):
+            leads = os.getsid(process.pid) == process.pid
+            if leads and "explr.tracking.companion" in process.cmdline():
                 found.append(process)
     return found
+
+
+def kill_companions(home: Path) -> None:
+    """Kill the companions that were started with this home."""
+    kill(companions_of(home))
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill processes, and wait until none of them runs any more."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+        eventually(lambda: not runs(process), "the end of a killed process")  # noqa: B023
 
 
 @pytest.fixture
@@ -169,12 +188,15 @@ def journals(folder: Path) -> list[Path]:
 
 
 UNTIL_TRIED = """
+from explr.tracking.journal import first_event
+from explr.tracking.observer import is_awaited
 from explr.tracking.position import read_position
 (journal,) = ctx.output_dir.glob("journal-*.jsonl")
-while not read_position(journal).error:
+while not read_position(journal).error or is_awaited(journal, first_event(journal)):
     time.sleep(0.05)
 """
-"""For the body of a training: waits until somebody has tried to ship it, and failed."""
+"""For the body of a training: waits until its companion has tried to ship it, and failed, and has
+written down what it was made from."""
 
 
 class Kit:
@@ -185,6 +207,7 @@ class Kit:
     store_at = staticmethod(Store)
     eventually = staticmethod(eventually)
     companions_of = staticmethod(companions_of)
+    kill_companions = staticmethod(kill_companions)
     begin = staticmethod(begin)
     ship = staticmethod(ship)
     explr = staticmethod(explr)

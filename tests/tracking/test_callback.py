@@ -28,7 +28,7 @@ app()
 """
 CONFIG = "a: 1\nready: ready\nnested:\n  path: ${oc.env:HOME}\n  size: 3\n"
 CALLBACK = ["hydra/callbacks=explr_mlflow"]
-WAIT = "hydra.callbacks.explr_mlflow.drain_timeout_s=100"
+WAIT = "hydra.callbacks.explr_mlflow.drain_timeout_s=200"
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def run_app(app: Path, *arguments: str, **environment: str) -> subprocess.Comple
         text=True,
         check=False,
         env={**os.environ, **environment},
-        timeout=200,
+        timeout=280,
     )
 
 
@@ -145,7 +145,7 @@ for i in range(3):
 return lr
 """,
     )
-    done = kit.explr("-m", train, "lr=0.1,0.2", "tracking.drain_timeout_s=100")
+    done = kit.explr("-m", train, "lr=0.1,0.2", "tracking.drain_timeout_s=200")
     assert done.returncode == 0, done.stderr
     runs = store.runs()
     (parent,) = [r for r in runs if r.data.tags["explr.kind"] == "sweep"]
@@ -166,7 +166,7 @@ def test_explrs_own_sweep_keeps_the_failure_of_a_job(store: Any, kit: Any, tmp_p
     train = kit.write_training(
         tmp_path / "job.py", "assert ctx.hyperparameters['lr'] < 1, 'too fast'\nreturn 1.0"
     )
-    done = kit.explr("-m", train, "lr=0.1,2", "tracking.drain_timeout_s=100")
+    done = kit.explr("-m", train, "lr=0.1,2", "tracking.drain_timeout_s=200")
     assert done.returncode == 1, done.stderr
     kit.eventually(lambda: not entries())
     status = {r.info.run_name: r.info.status for r in store.runs()}

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from explr.tracking.home import explr_home
+
 pytestmark = pytest.mark.slow
 
 PLAIN, URL, VARIABLE, OTHER = "CANARY-plain", "CANARY-url", "CANARY-variable", "CANARY-other"
@@ -39,27 +41,27 @@ def train(store: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return str(kit.write_training(tmp_path / "job.py", BODY))
 
 
-def found_canaries(*roots: Path) -> list[str]:
-    """Where the word is in a file, in the name of one, or in a row of a database."""
+def found_canaries(kit: Any, root: Path) -> list[str]:
+    """Where the word is in a file, in the name of one, or in a row of a database, in the end."""
+    kit.eventually(lambda: not kit.companions_of(explr_home()), "the end of the companions")
     found = []
-    for root in roots:
-        for path in root.rglob("*"):
-            if "CANARY" in path.name or (path.is_file() and b"CANARY" in path.read_bytes()):
-                found.append(str(path))
-            if path.suffix == ".db":
-                with closing(sqlite3.connect(path)) as database:
-                    found += [line for line in database.iterdump() if "CANARY" in line]
+    for path in root.rglob("*"):
+        if "CANARY" in path.name or (path.is_file() and b"CANARY" in path.read_bytes()):
+            found.append(str(path))
+        if path.suffix == ".db":
+            with closing(sqlite3.connect(path)) as database:
+                found += [line for line in database.iterdump() if "CANARY" in line]
     return [name for name in found if not name.endswith(("job.py", ".pyc"))]
 
 
 def test_a_run_writes_no_secret(train: str, store: Any, kit: Any, tmp_path: Path) -> None:
-    done = kit.explr(train, *SETTINGS, "lr=0.5", "tracking.drain_timeout_s=100")
+    done = kit.explr(train, *SETTINGS, "lr=0.5", "tracking.drain_timeout_s=200")
     assert done.returncode == 0, done.stderr
     assert "CANARY" not in done.stdout + done.stderr
-    failed = kit.explr(train, *SETTINGS, "+fails=true", "tracking.drain_timeout_s=100")
+    failed = kit.explr(train, *SETTINGS, "+fails=true", "tracking.drain_timeout_s=200")
     assert failed.returncode == 1
     assert "ValueError: refused: *** ***" in failed.stderr
-    assert found_canaries(tmp_path) == []
+    assert found_canaries(kit, tmp_path) == []
     good = next(run for run in store.runs() if run.info.status == "FINISHED")
     params = good.data.params
     assert params["db.password"] == params["more.secret"] == "***"
@@ -73,7 +75,7 @@ def test_a_run_writes_no_secret(train: str, store: Any, kit: Any, tmp_path: Path
 
 def test_a_run_without_tracking_writes_no_secret(train: str, kit: Any, tmp_path: Path) -> None:
     assert kit.explr(train, *SETTINGS, "tracking=off").returncode == 0
-    assert found_canaries(tmp_path) == []
+    assert found_canaries(kit, tmp_path) == []
 
 
 def test_a_rerun_takes_secrets_from_the_environment(train: str, kit: Any, tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_a_rerun_takes_secrets_from_the_environment(train: str, kit: Any, tmp_pa
     given = ("db.password=CANARY-again", "db.url=none")
     again = kit.explr("--experimental-rerun", "out", *given)
     assert again.returncode == 0, again.stderr
-    assert found_canaries(tmp_path) == []
+    assert found_canaries(kit, tmp_path) == []
 
 
 @pytest.mark.parametrize("launcher", ["explr_local", "basic"])
@@ -96,14 +98,14 @@ def test_a_sweep_writes_no_secret_and_goes_on(
     sweep = [
         *("tuner=optuna", "tuner.study_name=s", "tuner/pruner=none", "-m", "lr=interval(0.1,0.5)"),
         f"hydra/launcher={launcher}",
-        "tracking.drain_timeout_s=100",
+        "tracking.drain_timeout_s=200",
     ]
     reference = [text for text in SETTINGS if "CANARY-" not in text]
     safe = [*reference, "+db.password=${oc.env:MY_VARIABLE}", f"+db.url=http://{URL}@h"]
     done = kit.explr(train, *sweep, *safe, "tuner.n_trials=2", "+fails=choice(false,true)")
     assert done.returncode in (0, 1), done.stderr
     assert "CANARY" not in done.stdout + done.stderr
-    assert found_canaries(tmp_path) == []
+    assert found_canaries(kit, tmp_path) == []
     folder = tmp_path / "multirun" / "s"
     refused = kit.explr("resume", str(folder))
     assert refused.returncode == 2
@@ -115,15 +117,15 @@ def test_a_sweep_writes_no_secret_and_goes_on(
     (folder / "sweep.json").write_text(json.dumps(command))
     again = kit.explr("resume", str(folder))
     assert len(json.loads((folder / "results.json").read_text())["trials"]) == 3, again.stderr
-    assert found_canaries(tmp_path) == []
+    assert found_canaries(kit, tmp_path) == []
 
 
 def test_a_grid_writes_no_secret(train: str, kit: Any, tmp_path: Path) -> None:
-    done = kit.explr("-m", train, *SETTINGS, "lr=0.1,0.2", "tracking.drain_timeout_s=100")
+    done = kit.explr("-m", train, *SETTINGS, "lr=0.1,0.2", "tracking.drain_timeout_s=200")
     assert done.returncode == 0, done.stderr
     assert "CANARY" not in done.stdout + done.stderr
     assert list(tmp_path.rglob("multirun.yaml"))
-    assert found_canaries(tmp_path) == []
+    assert found_canaries(kit, tmp_path) == []
 
 
 def test_an_address_with_a_password_is_written_without_it(
@@ -136,9 +138,8 @@ def test_an_address_with_a_password_is_written_without_it(
     assert done.returncode == 0, done.stderr
     assert "CANARY" not in done.stdout + done.stderr
     assert "connection refused" in done.stdout
-    for companion in kit.companions_of(home):
-        companion.kill()
+    kit.kill_companions(home)
     synced = kit.explr("sync", env=environment)
     assert synced.returncode == 1
     assert "http://127.0.0.1:9 does not answer" in synced.stderr.replace("***@", "")
-    assert found_canaries(tmp_path) == []
+    assert found_canaries(kit, tmp_path) == []

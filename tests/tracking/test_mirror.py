@@ -1,4 +1,5 @@
 import math
+import os
 import shutil
 import sqlite3
 import threading
@@ -64,6 +65,19 @@ def test_a_replay_adds_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
         run.journal.path.with_suffix(".position").unlink()
         all_of(mirror_of(store, run))
         assert picture() == before
+
+
+def test_no_run_ends_before_it_began_where_file_times_lag_behind(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    run = kit.begin(tmp_path / "run")
+    mirror = mirror_of(store, run)
+    all_of(mirror)
+    before_ns = store.run().info.start_time * 1_000_000 - 4_000_000
+    os.utime(run.journal.path, ns=(before_ns, before_ns))
+    mirror.close_as_killed()
+    found = store.run().info
+    assert (found.status, found.end_time) == ("KILLED", found.start_time)
 
 
 def test_a_growing_journal_is_followed(store: Any, kit: Any, tmp_path: Path) -> None:

@@ -9,10 +9,16 @@ import pytest
 
 from explr.tracking.destination import Destination
 from explr.tracking.journal import Journal, now_ms
-from explr.tracking.observer import AWAITED_MS, is_awaited, observed_file
+from explr.tracking.observer import (
+    AWAITED_MS,
+    LONGEST_AWAITED_MS,
+    is_awaited,
+    observed_file,
+)
 from explr.tracking.origin import changes_since_commit, installed_packages, origin_tags
 from explr.tracking.session import open_run
 from explr.tracking.spool import entries
+from explr.utils.machine import gpu_tags
 
 LOCK, DIFF = "origin/requirements.txt", "origin/changes.diff"
 
@@ -40,6 +46,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_origin_of_a_run(repository: Path) -> None:
     assert origin_tags(repository) == {
+        **gpu_tags(),
         "mlflow.source.git.branch": "mine",
         "mlflow.source.git.repoURL": "https://host/repository.git",
         "explr.git.dirty": "true",
@@ -69,6 +76,13 @@ def test_the_end_of_a_run_waits_for_its_origin_and_not_for_ever(tmp_path: Path) 
     assert is_awaited(journal.path, young)
     assert not is_awaited(journal.path, old)
     assert not is_awaited(journal.path, {"t": now_ms(), "observe": None})
+    notes = Journal(observed_file(journal.path))
+    oldest = {"t": now_ms() - LONGEST_AWAITED_MS - 1, "observe": 0.0}
+    assert is_awaited(journal.path, young)
+    assert is_awaited(journal.path, old)  # somebody is at it, and slow
+    assert not is_awaited(journal.path, oldest)
+    notes.close()
+    assert not is_awaited(journal.path, old)
     Journal(observed_file(journal.path)).append("tags", g={"explr.git.dirty": "true"})
     assert not is_awaited(journal.path, young)
 
@@ -114,7 +128,7 @@ def test_the_shortest_run_has_its_origin_and_trials_refer_to_their_sweep(
     repository: Path, store: Any, kit: Any
 ) -> None:
     train = kit.write_training(repository / "job.py", "return ctx.hyperparameters['lr']")
-    wait = "tracking.drain_timeout_s=100"
+    wait = "tracking.drain_timeout_s=200"
     assert kit.explr(train, wait, "tracking.system_metrics=false").returncode == 0
     single = store.run()
     assert {LOCK, DIFF} <= set(store.artifacts(single))

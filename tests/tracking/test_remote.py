@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import held_port
 
 from explr.tracking.journal import read_events
 from explr.tracking.loopback import answers
@@ -67,12 +68,10 @@ sys.exit(any(os.wait()[1] for _ in range(8)))
 class Server:
     """A real MLflow server, which can be killed and brought back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self.uri = f"http://127.0.0.1:{self.port}"
+        self.port = port
+        self.uri = f"http://127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -100,12 +99,13 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("remote")
     shutil.copyfile(template, folder / "remote.db")
-    server = Server(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    with held_port() as port:
+        server = Server(folder, port)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 class Proxy:
@@ -214,7 +214,8 @@ def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
     finally:
         sweep.kill()
     assert sweep.returncode == 0, output
-    kit.eventually(lambda: not entries(), "all of it in MLflow")
+    # The companion gives up where the server takes long to come back, as the user is told.
+    kit.eventually(lambda: kit.ship(server.uri) or not entries(), "all of it in MLflow")
     runs = [r for r in remote.runs() if r.data.tags.get("explr.kind") == "trial"]
     assert len(runs) == trials
     assert {r.info.status for r in runs} == {"FINISHED"}

@@ -22,7 +22,7 @@ from explr.tracking.processes import identity_of
 from explr.tracking.server import MLflowServer, autostart_allowed
 from explr.tracking.server_record import ServerRecord, ServerState
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 # What a run does in its own process: the store is used directly, past any server.
 CLIENT = """
@@ -63,14 +63,17 @@ def fetch(url: str, body: bytes | None = None, host: str | None = None) -> tuple
 
 
 def leaders_below(home: Path) -> list[int]:
-    """The pids of all MLflow servers whose store lies in `home`, whoever started them."""
+    """The pids of all MLflow servers whose store lies in `home`, whoever started them.
+
+    Each leads a session: what one forks has, until it is another program, its command line too.
+    """
     found = []
     for process in psutil.process_iter():
         try:
-            command = process.cmdline()
-        except psutil.Error:
+            leads, command = os.getsid(process.pid) == process.pid, process.cmdline()
+        except (psutil.Error, ProcessLookupError):
             continue
-        if "mlflow" in command and any(str(home) in word for word in command):
+        if leads and "mlflow" in command and any(str(home) in word for word in command):
             found.append(process.pid)
     return found
 
@@ -289,7 +292,7 @@ def test_a_stranger_with_the_recorded_pid_is_neither_used_nor_ended(home: Path):
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
         try:
             state = ServerState("http://127.0.0.1:1", 1, stranger.pid, local_store_uri())
-            started = identity_of(stranger.pid).started - 60
+            started = identity_of().started
             ServerRecord(state, started, mark="0" * 32).write(home / "server.json")
             server = MLflowServer(port=0)
             assert server.state() is None

@@ -8,6 +8,7 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
 
 import pytest
+from waiting import PATIENCE_S
 
 from explr.core.errors import ExplrError, TrialPruned
 from explr.tuning.channel import VARIABLE, ChannelReporter, ChannelServer
@@ -118,7 +119,9 @@ def test_another_process_reports_with_the_environment_alone(
         "reporter = ChannelReporter.from_environment()\n"
         "reporter.report(7, 0.5)\n"
     )
-    subprocess.run([sys.executable, "-c", code], env=server.variable(9), check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", code], env=server.variable(9), check=True, timeout=PATIENCE_S
+    )
     assert controller.reports == [(9, 7, 0.5)]
 
 

@@ -32,7 +32,7 @@ def printed(program: str, driver: Path, visible: str | None = None) -> str:
         env=environment_with(driver, visible),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     return done.stdout.strip()

@@ -33,7 +33,7 @@ def look(folder: Path, cards: tuple[Card, ...], where: str, device: str) -> list
         env={**environment, PROCESSES: str(folder / "processes")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     return done.stdout.split()

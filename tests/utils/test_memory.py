@@ -52,7 +52,7 @@ def budgets(driver: Path, *configured: str, **environment: str) -> list[str]:
         env={**environment_with(driver), **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     return done.stdout.splitlines()
@@ -249,7 +249,7 @@ os._exit(0)  # the made-up machine cannot be taken down in order
 @pytest.mark.slow
 def test_tensorflow_is_limited_before_its_start_and_says_so_when_it_is_too_late() -> None:
     code = [sys.executable, "-c", TENSORFLOW]
-    done = subprocess.run(code, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(code, capture_output=True, text=True, timeout=280, check=False)
     assert done.stdout, done.stderr
     before, same, late = done.stdout.splitlines()
     assert (before, same) == ("[3072] [2048]", "[2048]")

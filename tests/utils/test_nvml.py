@@ -31,7 +31,7 @@ def read_with(driver: Path) -> Driver:
         env=environment_with(driver),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     found = eval(done.stdout, NAMES)

@@ -13,7 +13,7 @@ from explr.utils.seed import seed_everything
 def output_of(code: str) -> list[str]:
     """What a fresh interpreter prints, line by line."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

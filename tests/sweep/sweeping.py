@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from waiting import runs, wait_until
+from waiting import PATIENCE_S, runs, wait_until
 
 RUN_S = 270.0
 """How long a command may take, all that it waits for in MLflow included, on a busy machine."""
@@ -289,14 +289,15 @@ class Workshop:
     def sync(self) -> None:
         """Have MLflow take all that there is, now that no controller runs.
 
-        Companions stand back behind all else on a busy machine, and hold the lock meanwhile. They
-        may be killed at any time; then `sync` ships for them, and does not stand back.
+        Companions end when they have shipped it, but stand back behind all else on a busy machine,
+        and hold the lock meanwhile. They may be killed at any time: then `sync` ships for them.
         """
         companions = companions_of(self.environment["EXPLR_HOME"])
-        for companion in companions:
+        _, busy = psutil.wait_procs(companions, timeout=PATIENCE_S)
+        for companion in busy:
             with suppress(psutil.NoSuchProcess):
                 companion.kill()
-        wait_until(lambda: not any(map(runs, companions)))
+        wait_until(lambda: not any(map(runs, busy)))
         done = self.run(self.explr("sync"))
         assert done.returncode == 0, done
 

@@ -134,16 +134,16 @@ def test_a_run_whose_journal_was_deleted_does_not_stay_open(
 def test_a_journal_out_of_sight_is_left_to_its_own_machine(
     store: Any, kit: Any, tmp_path: Path
 ) -> None:
-    away = Entry(str(tmp_path / "away/journal-1.jsonl"), store.uri, 1, 1.0, "another-machine")
+    away = Entry(str(tmp_path / "away/journal-1.jsonl"), store.uri, 1, "before", "another-machine")
     enter(away)
     kit.ship()
     assert entries() == [away]
 
 
 def test_an_empty_journal_is_forgotten(store: Any, kit: Any, tmp_path: Path) -> None:
-    (tmp_path / "journal-1.jsonl").touch()
-    me = identity_of()
-    enter(Entry(str(tmp_path / "journal-1.jsonl"), store.uri, me.pid, 1.0, os.uname().nodename))
+    journal = tmp_path / "journal-1.jsonl"
+    journal.touch()
+    enter(Entry(str(journal), store.uri, os.getpid(), "before", os.uname().nodename))
     kit.ship()
     assert entries() == []
     assert store.runs() == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,7 +20,8 @@ from explr.runner.faults import report_fault
 from explr.runner.trials import gathered
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.session import closing_line
-from explr.utils.console import Verbosity, verbosity
+from explr.tuning.channel import VARIABLE
+from explr.utils.console import Verbosity, is_terminal, verbosity
 from explr.utils.saved_config import hide_secrets, saved_files
 
 log = logging.getLogger("explr")
@@ -93,8 +96,9 @@ def run_trial(
 
 
 def _tell_trial(line: str) -> None:
-    """Say what came out of one trial of many."""
-    if verbosity() is not Verbosity.QUIET:
+    """Say what came out of one trial of many, where no other process draws it in this terminal."""
+    drawn = VARIABLE in os.environ and is_terminal(sys.stdout)
+    if verbosity() is not Verbosity.QUIET and not drawn:
         print(line)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from explr.core.secrets import redacted_text, without_user_info
+from explr.tracking.git import git
 from explr.utils.machine import gpu_tags
 
 DIFF_FILE = "changes.diff"
@@ -18,8 +18,6 @@ LOCK_FILE = "requirements.txt"
 MAX_DIFF = 5_000_000
 """Characters of a diff that are kept."""
 
-GIT_TIMEOUT_S = 20.0
-
 
 def origin_tags(folder: Path) -> dict[str, str]:
     """Tags for branch, remote, changes that are in no commit, GPUs and driver.
@@ -28,13 +26,13 @@ def origin_tags(folder: Path) -> dict[str, str]:
         folder: working directory of the run.
     """
     tags = gpu_tags()
-    branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD")
+    branch = git(folder, "rev-parse", "--abbrev-ref", "HEAD")
     if branch is None:
         return tags
     tags["mlflow.source.git.branch"] = branch.strip()
-    if remote := (_git(folder, "config", "--get", "remote.origin.url") or "").strip():
+    if remote := (git(folder, "config", "--get", "remote.origin.url") or "").strip():
         tags["mlflow.source.git.repoURL"] = without_user_info(remote)
-    changes = _git(folder, "status", "--porcelain")
+    changes = git(folder, "status", "--porcelain")
     tags["explr.git.dirty"] = str(bool(changes)).lower()
     return tags
 
@@ -44,8 +42,8 @@ def changes_since_commit(folder: Path) -> str:
 
     Files that git does not know are named at its end, after `#`.
     """
-    diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
-    untracked = _git(folder, "ls-files", "--others", "--exclude-standard") or ""
+    diff = git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
+    untracked = git(folder, "ls-files", "--others", "--exclude-standard") or ""
     text = redacted_text(diff)
     if len(text) > MAX_DIFF:
         text = f"{text[:MAX_DIFF]}\n# cut here: {len(text)} characters in all\n"
@@ -69,19 +67,3 @@ def _requirement(package: Distribution) -> str:
     if (vcs := source.get("vcs_info")) is not None:
         return redacted_text(f"{name} @ {vcs['vcs']}+{source['url']}@{vcs['commit_id']}")
     return redacted_text(f"{name} @ {source['url']}")
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """What git answers; None where it does not know the folder, or is not there."""
-    try:
-        answer = subprocess.run(
-            ["git", "--no-optional-locks", *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=GIT_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.decode(errors="replace") if answer.returncode == 0 else None

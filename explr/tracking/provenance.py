@@ -6,7 +6,6 @@ import os
 import platform
 import shlex
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -14,13 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from explr.core.secrets import redacted_arguments
+from explr.tracking.git import git
 from explr.tracking.sweeps import Sweep
 
 PACKAGES = ("explr-train", "torch", "tensorflow", "tensorflow-cpu", "keras", "numpy")
 """Packages whose versions a run records, by distribution."""
-
-GIT_TIMEOUT_S = 20.0
-"""How long git may take to name the commit."""
 
 
 def provenance_of(sweep: Sweep | None) -> dict[str, str]:
@@ -76,14 +73,5 @@ def _versions() -> dict[str, str]:
 @cache
 def _commit(folder: str) -> str | None:
     """The commit that is checked out in the working directory `folder`, if git knows one."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=GIT_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    answer = git(Path(folder), "rev-parse", "HEAD")
+    return None if answer is None else answer.strip()

@@ -16,7 +16,7 @@ from explr.utils.verify import Check, Probe, failed, passed, tell, warned
 
 HEALTH, CALL, VERSIONS = "MLflow's health", "MLflow's API", "MLflow's versions"
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 15
 FORBIDDEN, UNAUTHORIZED = 403, 401
 
 
@@ -35,8 +35,9 @@ def look(uri: str) -> None:
             except OSError as error:
                 tell(**{f"{page}_error": str(error)})
     # Nobody waits for a server that is away.
-    timeout_s = f"{TIMEOUT_S:.0f}"
-    os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=timeout_s)
+    os.environ.update(
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=str(TIMEOUT_S)
+    )
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

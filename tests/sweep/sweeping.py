@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from companions import companions_of
 from waiting import PATIENCE_S, runs, wait_until
 
 RUN_S = 270.0
@@ -292,7 +293,7 @@ class Workshop:
         Companions end when they have shipped it, but stand back behind all else on a busy machine,
         and hold the lock meanwhile. They may be killed at any time: then `sync` ships for them.
         """
-        companions = companions_of(self.environment["EXPLR_HOME"])
+        companions = companions_of(Path(self.environment["EXPLR_HOME"]))
         _, busy = psutil.wait_procs(companions, timeout=PATIENCE_S)
         for companion in busy:
             with suppress(psutil.NoSuchProcess):
@@ -347,16 +348,6 @@ def workers_of(pid: int) -> list[psutil.Process]:
     except psutil.NoSuchProcess:
         return []
     return [one for one in family if any_runs([one])]
-
-
-def companions_of(home: str) -> list[psutil.Process]:
-    """The processes that ship to MLflow for an EXPLR_HOME."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if "companion" in _line(process) and process.environ().get("EXPLR_HOME") == home:
-                found.append(process)
-    return found
 
 
 def any_runs(family: list[psutil.Process]) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
+from companions import companions_of, processes_of
+from ports import held_port
 from waiting import runs
 
 from explr.tracking.companion import follow
@@ -98,30 +100,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     kill(processes_of(home))
 
 
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Processes of other sessions that were started with this home."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get("EXPLR_HOME") == str(home):
-                found.append(process)
-    return found
-
-
-def companions_of(home: Path) -> list[psutil.Process]:
-    """The companions that were started with this home.
-
-    Each leads a session: what one forks has, until it is another program, its command line too.
-    """
-    found = []
-    for process in processes_of(home):
-        with suppress(psutil.Error, ProcessLookupError):
-            leads = os.getsid(process.pid) == process.pid
-            if leads and "explr.tracking.companion" in process.cmdline():
-                found.append(process)
-    return found
-
-
 def kill_companions(home: Path) -> None:
     """Kill the companions that were started with this home."""
     kill(companions_of(home))
@@ -133,6 +111,13 @@ def kill(processes: list[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
         eventually(lambda: not runs(process), "the end of a killed process")  # noqa: B023
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port on which nobody listens until a server of the test does."""
+    with held_port() as port:
+        yield port
 
 
 @pytest.fixture

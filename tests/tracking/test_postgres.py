@@ -74,12 +74,6 @@ def database() -> Iterator[str]:
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    with held_port() as port:
-        yield port
-
-
-@pytest.fixture
 def server(database: str, kit: Any, port: int, tmp_path: Path) -> Iterator[str]:
     """Address of an MLflow server over the database."""
     import psycopg2

@@ -3,12 +3,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ports import held_port
 
 from explr.core.errors import TrackingError
 from explr.tracking.destination import absolute_uri
@@ -21,12 +19,6 @@ HEAVY = [*MIRRORS, "torch", "tensorflow", "keras", "ray", "optuna", "pynvml", "f
 TRAIN = "tracking.drain_timeout_s=200"
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    with held_port() as port:
-        yield port
 
 
 @pytest.mark.parametrize("module", ["session", "callback", "client", "companion", "shipping"])

@@ -1,0 +1,33 @@
+"""The processes that ship to MLflow, as they are found from outside."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Processes of other sessions that were started with this EXPLR_HOME."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get("EXPLR_HOME") == str(home):
+                found.append(process)
+    return found
+
+
+def companions_of(home: Path) -> list[psutil.Process]:
+    """The companions that were started with this EXPLR_HOME.
+
+    Each leads a session: what one forks has, until it is another program, its command line too.
+    """
+    found = []
+    for process in processes_of(home):
+        with suppress(psutil.Error, ProcessLookupError):
+            leads = os.getsid(process.pid) == process.pid
+            if leads and "explr.tracking.companion" in process.cmdline():
+                found.append(process)
+    return found

@@ -1,14 +1,12 @@
-"""Secrets, and how what explr writes does without them.
-
-A value is a secret if its key says so (`db.password`, `HF_TOKEN`, `api_key`), if it stands between
-`://` and `@` of an address, or if an environment variable with such a name holds it. A reference,
-`${oc.env:NAME}`, is no secret: it stays as it is written, so that a rerun finds the value again.
-"""
+"""Logging without secrets, whoever logs and wherever it goes."""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import re
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -198,3 +196,29 @@ def _collect(value: Any, secret: bool) -> None:
 def _keep(secret: str) -> None:
     if len(secret) >= SHORTEST and MASK not in secret and not _REFERENCE.fullmatch(secret):
         _known.add(secret)
+
+
+_factory = logging.getLogRecordFactory()
+
+
+def guard_logs() -> None:
+    """Keep secrets out of every message and traceback that this process logs from now on."""
+    remember_environment()
+    logging.setLogRecordFactory(_record)
+
+
+def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = _factory(*args, **kwargs)
+    try:
+        text = record.getMessage()
+    except Exception:  # noqa: BLE001 - logging itself tells of arguments that do not fit
+        return record
+    if (clean := redacted_text(text)) != text:
+        record.msg, record.args = clean, ()
+    if record.exc_info and record.exc_info[0] is not None:
+        written = io.StringIO()
+        traceback.print_exception(*record.exc_info, file=written)
+        whole = written.getvalue().removesuffix("\n")
+        if (clean := redacted_text(whole)) != whole:
+            record.exc_text = clean  # what formatters use in place of their own
+    return record

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from explr.core.checkpoint import Serializer
 from explr.core.errors import CheckpointError
+from explr.core.on_import import apply_on_import
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.device import choose_device, cuda_index
 from explr.frameworks.progress import Progress
 from explr.utils.memory import CONFIG_KEY, hold_to
 from explr.utils.memory_limits import limit_torch
-from explr.utils.on_import import apply_on_import
 from explr.utils.seed import seed_everything
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from explr.core.checkpoint import Serializer
 from explr.core.errors import CheckpointError
+from explr.core.on_import import apply_on_import
 from explr.frameworks.device import choose_device, cuda_index, device_missing
 from explr.utils.memory import CONFIG_KEY, hold_to
 from explr.utils.memory_limits import limit_tensorflow, tensorflow_started
-from explr.utils.on_import import apply_on_import
 from explr.utils.seed import seed_everything
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing import Any
 import cloudpickle
 
 from explr.core.errors import ExplrError
+from explr.core.signals import end_with, interrupt
 from explr.launching.messages import SetUp, Start
-from explr.utils.signals import end_with, interrupt
 
 
 class Child:

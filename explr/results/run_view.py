@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from explr.core.errors import TrackingError, UsageError
+from explr.core.folders import RESULT, RESULTS, best_trial
 from explr.core.secrets import redacted, redacted_text
 from explr.tracking.attempts import journals_in
 from explr.tracking.destination import Destination
@@ -20,7 +21,6 @@ from explr.tracking.journal import read_events
 from explr.tracking.names import legal_name
 from explr.tracking.params import flatten
 from explr.tracking.store import connect, out_of_reach
-from explr.utils.best import RESULT, RESULTS, best_trial
 
 BEST = "best:"
 """What stands before the folder of a sweep whose best trial is meant."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import UsageError
+from explr.core.folders import RESULTS
 from explr.core.secrets import redacted, without_user_info
 from explr.tracking.attempts import journals_in
 from explr.tracking.callback import MLflowCallback
@@ -24,7 +25,6 @@ from explr.tracking.server import MLflowServer
 from explr.tuning.snapshot import read_study
 from explr.tuning.storage import STUDY_FILE
 from explr.tuning.study import ATTEMPTS, PARAMS, REASON
-from explr.utils.best import RESULTS
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
 from explr.core.errors import TrackingError, UsageError
+from explr.core.folders import RESULTS, BestTrial, best_trial
 from explr.core.secrets import masked_keys, without_user_info
 from explr.runner.arguments import saved_overrides, saved_run
 from explr.runner.overlay import FILE_OVERLAY
@@ -21,7 +22,6 @@ from explr.tracking.attempts import journals_in
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.registry import ALIAS, describe, register
 from explr.tracking.store import connect, out_of_reach
-from explr.utils.best import RESULTS, BestTrial, best_trial
 
 NOT_IN_A_RECIPE = frozenset({"tracking", "tuner", "search_space", "hydra"})
 """What a recipe leaves to whoever runs it."""

@@ -6,8 +6,8 @@ import os
 import re
 import sys
 
+from explr.core.gc import postpone_collection, resume_collection
 from explr.runner.completion_scripts import VARIABLE
-from explr.utils.collection import postpone_collection, resume_collection
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from explr.core.errors import ExplrError
+from explr.core.secrets import guard_logs
 from explr.runner.faults import INTERRUPTED, report_fault
-from explr.utils.redacted_logs import guard_logs
 
 
 class Commands(click.Group):

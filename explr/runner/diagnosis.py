@@ -20,9 +20,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
+from explr.core.user_code import user_traceback
 from explr.runner.app import compose_with, hydra_app
 from explr.runner.arguments import parse_arguments, values_of
-from explr.runner.call import user_traceback
 from explr.runner.checks import prepare
 from explr.runner.faults import short_message, yaml_message
 from explr.runner.overlay import FILE_OVERLAY, as_overrides, file_overlay

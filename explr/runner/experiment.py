@@ -14,24 +14,23 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned
+from explr.core.gc import resume_collection
 from explr.core.protocols import (
     TrainFunction,
     TrainingContext,
     TrainingResult,
 )
 from explr.core.result import objective_values, read_result
-from explr.core.secrets import remember
-from explr.runner.call import call_train_function
+from explr.core.secrets import guard_logs, remember
+from explr.core.user_code import call_train_function
 from explr.runner.checks import prepare
 from explr.runner.files import make_folder, write_result
 from explr.runner.recording import recorded, register_best
 from explr.runner.reporting import ReportingTracker, current_reporter
 from explr.tracking.session import TrackedRun, closing_line
 from explr.tracking.sweeps import current
-from explr.utils.collection import resume_collection
 from explr.utils.console import count_as_own
 from explr.utils.memory import memory_budget
-from explr.utils.redacted_logs import guard_logs
 from explr.utils.references import by_reference
 
 

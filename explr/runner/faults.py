@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.errors import ExplrError, UsageError
 from explr.core.secrets import redacted_text
-from explr.runner.call import user_traceback
+from explr.core.user_code import user_traceback
 
 FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether the user asked for whole tracebacks, by Hydra's own variable."""

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import hydra
 from omegaconf import DictConfig
 
-from explr.core.secrets import remember_arguments
+from explr.core.gc import postpone_collection, resume_collection
+from explr.core.secrets import guard_logs, remember_arguments
+from explr.core.signals import interrupt
 from explr.plugins.search_path import CONFIG_TREE
 from explr.runner.app import CONFIG_NAME, TRUSTED
 from explr.runner.arguments import parse_arguments, program, take_verbosity, version_line
@@ -25,10 +27,7 @@ from explr.runner.faults import INTERRUPTED, report_fault
 from explr.runner.overlay import SCRIPT_SPACE, restore, store_script_space
 from explr.runner.trials import Trials, gathering
 from explr.utils import console
-from explr.utils.collection import postpone_collection, resume_collection
 from explr.utils.pipes import outlive_readers
-from explr.utils.redacted_logs import guard_logs
-from explr.utils.signals import interrupt
 
 if TYPE_CHECKING:
     from explr.core.protocols import TrainFunction

@@ -14,9 +14,9 @@ from ray import get_runtime_context
 from ray.tune import Trainable
 
 from explr.core.errors import ExplrError
+from explr.core.signals import end_with
 from explr.runner.ray_slot import Report, Slot, Work
 from explr.tuning.ray_search import METRIC, STEP
-from explr.utils.signals import end_with
 
 CHECKPOINTS = "checkpoints"
 """Folder of a training's checkpoints within its own folder."""

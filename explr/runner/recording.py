@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.config import ROOT_KEYS, MLflowConfig, TrackingConfig
-from explr.core.protocols import Tracker, TrainingResult
+from explr.core.protocols import TrainingResult
+from explr.core.tracker import Tracker
 from explr.runner.checks import Prepared
 from explr.runner.files import RESULT_FILE
 from explr.tracking.null import NullTracker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
-from explr.runner.call import running_context
+from explr.core.user_code import running_context
 from explr.runner.reporting import foreign_reporter
 from explr.tracking.values import number
 

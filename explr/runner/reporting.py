@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned
-from explr.core.protocols import NullReporter, Reporter, Tracker
+from explr.core.reporter import NullReporter, Reporter
+from explr.core.tracker import Tracker
 from explr.tuning.channel import VARIABLE, ChannelReporter
 
 

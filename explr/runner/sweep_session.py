@@ -13,6 +13,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import ExplrError
+from explr.core.gc import resume_collection
+from explr.core.signals import terminable, uninterrupted
 from explr.results.live import names_of
 from explr.results.report import write_report
 from explr.results.tune_result import TuneResult
@@ -28,13 +30,11 @@ from explr.runner.sweep_record import (
     sole_study,
 )
 from explr.runner.sweep_space import SweepSpace
-from explr.runner.termination import terminable, uninterrupted
 from explr.tuning.base import Outcome
 from explr.tuning.failures import after_first
 from explr.tuning.lock import sole_controller
 from explr.tuning.loop import Limits
 from explr.tuning.study import Study
-from explr.utils.collection import resume_collection
 
 log = logging.getLogger("explr.sweep")
 

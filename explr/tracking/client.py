@@ -29,7 +29,7 @@ from explr.tracking.params import flatten
 from explr.tracking.values import number, whole_step
 
 if TYPE_CHECKING:
-    from explr.core.protocols import Tracker
+    from explr.core.tracker import Tracker
 
 log = logging.getLogger("explr.tracking")
 

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from explr.core.secrets import without_user_info
+from explr.core.secrets import guard_logs, without_user_info
 from explr.tracking.companion_launch import Order
 from explr.tracking.home import explr_home
 from explr.tracking.liveness import Liveness
@@ -26,7 +26,6 @@ from explr.tracking.position import read_position
 from explr.tracking.processes import is_alive
 from explr.tracking.shipping import PATIENCE_S, POLL_S, Shipping
 from explr.utils.priority import stand_back
-from explr.utils.redacted_logs import guard_logs
 
 
 def follow(order: Order, told: Callable[[], None] = lambda: None) -> bool:

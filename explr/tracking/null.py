@@ -14,7 +14,7 @@ from explr.tracking.media import check_place, check_table_name, image_of, table_
 from explr.tracking.values import number, whole_step
 
 if TYPE_CHECKING:
-    from explr.core.protocols import Tracker
+    from explr.core.tracker import Tracker
 
 
 class NullTracker:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from explr.core.folders import replace_file
 
 
 @dataclass
@@ -71,20 +72,3 @@ def _position(content: Mapping[str, Any]) -> Position:
 
 def _position_file(journal: Path) -> Path:
     return journal.with_suffix(".position")
-
-
-def replace_file(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file as JSON in one step, so that nobody ever reads half of it.
-
-    Raises:
-        OSError: it cannot be written; what was there before is untouched.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(content, file)
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
+from explr.core.folders import BestTrial
 from explr.tracking.position import read_position
-from explr.utils.best import BestTrial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.core.errors import ExplrError, TrackingError
+from explr.core.gc import postpone_collection, resume_collection
 from explr.tracking.delay import Delay
 from explr.tracking.home import is_local_store
 from explr.tracking.journal import first_event, has_ended, now_ms, read_events
@@ -17,7 +18,6 @@ from explr.tracking.liveness import Liveness
 from explr.tracking.position import read_position, write_position
 from explr.tracking.processes import ProcessIdentity, is_alive
 from explr.tracking.spool import Entry, entries, is_of_this_host, strike_off
-from explr.utils.collection import postpone_collection, resume_collection
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from explr.core.errors import TrackingError
+from explr.core.folders import replace_file
 from explr.core.secrets import without_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal import uid_of
-from explr.tracking.position import replace_file
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from explr.core.errors import DeviceError, UsageError
+from explr.core.on_import import apply_on_import
 from explr.utils.gpu import gpu_memory
 from explr.utils.memory_limits import limit_tensorflow, limit_torch
-from explr.utils.on_import import apply_on_import
 from explr.utils.settings import read_settings, settings_path
 
 log = logging.getLogger("explr")

@@ -10,7 +10,7 @@ from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any
 
-from explr.utils.on_import import apply_on_import
+from explr.core.on_import import apply_on_import
 
 
 def seed_everything(seed: int | None) -> None:

@@ -10,7 +10,8 @@ import pytest
 import explr
 from explr.core.config import ExplrConfig
 from explr.core.errors import CheckpointError
-from explr.core.protocols import NullReporter, TrainingContext
+from explr.core.protocols import TrainingContext
+from explr.core.reporter import NullReporter
 
 
 class Tracker:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from explr.utils.on_import import apply_on_import
+from explr.core.on_import import apply_on_import
 
 MakeModule = Callable[[str], None]
 

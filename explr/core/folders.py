@@ -1,11 +1,31 @@
-"""The best trial of a sweep, as the files in its folder tell."""
+"""The files of runs and sweeps: their names, replacing one in one step, the best trial."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+def replace_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file as JSON in one step, so that nobody ever reads half of it.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
 
 RESULTS = "results.json"
 RESULT = "result.json"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from explr.core.protocols import TrainFunction, TrainingContext
 
+
 _context: TrainingContext | None = None
 
 

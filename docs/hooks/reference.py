@@ -23,8 +23,8 @@ from mkdocs.structure.pages import Page
 from omegaconf import DictConfig, OmegaConf
 
 import explr
+from explr.config.command_line import VERBOSITY
 from explr.core import config as schema
-from explr.runner.arguments import VERBOSITY
 from explr.runner.commands import commands
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ import importlib
 import importlib.util
 from typing import Protocol, cast
 
+from explr.config.target import missing_dependency
 from explr.core.checkpoint import Serializer
 from explr.core.errors import ConfigError
-from explr.core.target import missing_dependency
 
 _HOMES = {
     "pytorch": "explr.frameworks.pytorch:PyTorch",

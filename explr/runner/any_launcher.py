@@ -18,12 +18,12 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
+from explr.config.grammar import quoted
 from explr.launching.hydra_job import HydraJob
 from explr.launching.lease import Lease
 from explr.runner.judging import judge
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
-from explr.tuning.search_space import quoted
 
 log = logging.getLogger("explr.sweep")
 

@@ -12,11 +12,11 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
+from explr.config.saved import saved_overrides, saved_run
+from explr.config.settings_file import FILE_OVERLAY
 from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import RESULTS, BestTrial, best_trial
 from explr.core.secrets import masked_keys, without_user_info
-from explr.runner.arguments import saved_overrides, saved_run
-from explr.runner.overlay import FILE_OVERLAY
 from explr.runner.sweep_folder import COMMAND_FILE
 from explr.tracking.attempts import journals_in
 from explr.tracking.destination import Destination, absolute_uri, with_user_info

@@ -8,10 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.target import check_train_function, resolve_target
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
 from explr.core.protocols import TrainFunction
-from explr.core.target import check_train_function, resolve_target
 from explr.frameworks.base import Framework, get_framework
 
 

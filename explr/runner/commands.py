@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from explr.config.messages import INTERRUPTED, report_fault
 from explr.core.errors import ExplrError
 from explr.core.secrets import guard_logs
-from explr.runner.faults import INTERRUPTED, report_fault
 
 
 class Commands(click.Group):
@@ -75,8 +75,8 @@ def run(config: Path, train_fn: str | None, overrides: tuple[str, ...]) -> None:
     """
     if str(config).startswith("-"):
         raise click.UsageError(f"the file comes first, got {config}")
+    from explr.config.settings_file import command_line
     from explr.runner.main import run_command_line
-    from explr.runner.settings_file import command_line
 
     sys.exit(run_command_line(command_line(config, train_fn, overrides)))
 
@@ -97,8 +97,8 @@ def tune(
     """
     if str(config).startswith("-"):
         raise click.UsageError(f"the file comes first, got {config}")
+    from explr.config.settings_file import command_line
     from explr.runner.main import run_command_line
-    from explr.runner.settings_file import command_line
 
     chosen = [f"tuner.n_trials={n_trials}"] if n_trials else []
     line = command_line(config, train_fn, [*chosen, *overrides], {"tuner": tuner})

@@ -80,7 +80,7 @@ def _of_hydra(words: Sequence[str], word: str) -> list[Candidate]:
 def _flags() -> list[str]:
     from hydra._internal.utils import get_args_parser
 
-    from explr.runner.arguments import VERBOSITY
+    from explr.config.command_line import VERBOSITY
 
     return sorted({*get_args_parser()._option_string_actions, *VERBOSITY, "--version"})
 
@@ -90,9 +90,9 @@ def _matches(words: Sequence[str], word: str) -> Iterator[str]:
     from hydra.plugins.completion_plugin import DefaultCompletionPlugin
     from omegaconf.errors import OmegaConfBaseException
 
+    from explr.config.command_line import parse_arguments, take_verbosity
+    from explr.config.compose import CONFIG_NAME, hydra_app
     from explr.core.errors import UsageError
-    from explr.runner.app import CONFIG_NAME, hydra_app
-    from explr.runner.arguments import parse_arguments, take_verbosity
 
     try:
         args = parse_arguments(take_verbosity(words)[0])

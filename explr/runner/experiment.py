@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.saved import by_reference
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned
@@ -31,7 +32,6 @@ from explr.tracking.session import TrackedRun, closing_line
 from explr.tracking.sweeps import current
 from explr.utils.console import count_as_own
 from explr.utils.memory import memory_budget
-from explr.utils.references import by_reference
 
 
 @dataclass(frozen=True)

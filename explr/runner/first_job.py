@@ -12,11 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.command_line import values_of
+from explr.config.compose import compose_with, hydra_app
+from explr.config.target import check_source
 from explr.core.config import ExplrConfig
 from explr.core.errors import UsageError
-from explr.core.target_source import check_source
-from explr.runner.app import compose_with, hydra_app
-from explr.runner.arguments import values_of
 from explr.runner.checks import check_settings, prepare
 from explr.runner.files import check_folder
 

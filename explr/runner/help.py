@@ -13,8 +13,8 @@ from typing import Any
 from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.compose import compose_with, hydra_app
 from explr.core.config import ROOT_KEYS
-from explr.runner.app import compose_with, hydra_app
 
 COMMANDS = """\
   explr init [DIR]                        begin a project that runs at once

@@ -12,17 +12,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from explr.config.messages import report_fault
+from explr.config.saved import hide_secrets, saved_files
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
 from explr.runner.display import watching_training
 from explr.runner.experiment import Outcome, run_training
-from explr.runner.faults import report_fault
 from explr.runner.trials import gathered
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.session import closing_line
 from explr.tuning.channel import VARIABLE
 from explr.utils.console import Verbosity, is_terminal, verbosity
-from explr.utils.saved_config import hide_secrets, saved_files
 
 log = logging.getLogger("explr")
 

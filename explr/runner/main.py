@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import hydra
 from omegaconf import DictConfig
 
+from explr.config.command_line import parse_arguments, program, take_verbosity, version_line
+from explr.config.compose import CONFIG_NAME, TRUSTED
+from explr.config.messages import INTERRUPTED, report_fault
+from explr.config.nodes import CONFIG_TREE
+from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.core.gc import postpone_collection, resume_collection
 from explr.core.secrets import guard_logs, remember_arguments
 from explr.core.signals import interrupt
-from explr.plugins.search_path import CONFIG_TREE
-from explr.runner.app import CONFIG_NAME, TRUSTED
-from explr.runner.arguments import parse_arguments, program, take_verbosity, version_line
-from explr.runner.faults import INTERRUPTED, report_fault
-from explr.runner.overlay import SCRIPT_SPACE, restore, store_script_space
 from explr.runner.trials import Trials, gathering
 from explr.utils import console
 from explr.utils.pipes import outlive_readers
@@ -49,7 +49,7 @@ def main(
     Raises:
         SystemExit: always: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
     """
-    from explr.core.target import check_train_function, spell_target
+    from explr.config.target import check_train_function, spell_target
 
     given = list(overrides)
     try:
@@ -103,7 +103,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
-        from explr.runner.diagnosis import diagnose
+        from explr.config.diagnosis import diagnose
 
         return report_fault(diagnose(error, line))
     finally:

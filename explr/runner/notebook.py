@@ -13,14 +13,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.compose import CONFIG_NAME, TRUSTED, compose_with, hydra_app
+from explr.config.diagnosis import diagnose
+from explr.config.target import check_train_function
 from explr.core.config import ExplrConfig
 from explr.core.protocols import TrainFunction
-from explr.core.target import check_train_function
 from explr.launching.pool import travel_by_value
 from explr.results.tune_result import TuneResult
-from explr.runner.app import CONFIG_NAME, TRUSTED, compose_with, hydra_app
 from explr.runner.checks import prepare
-from explr.runner.diagnosis import diagnose
 from explr.runner.files import read_result_file
 from explr.runner.first_job import check_first_job
 from explr.runner.job import run_trial

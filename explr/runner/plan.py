@@ -15,13 +15,13 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.command_line import parse_arguments
+from explr.config.compose import compose_with, hydra_app
+from explr.config.diagnosis import diagnose
+from explr.config.messages import report_fault
 from explr.core.errors import ExplrError
 from explr.core.validation import AUTO
-from explr.runner.app import compose_with, hydra_app
-from explr.runner.arguments import parse_arguments
 from explr.runner.checks import prepare
-from explr.runner.diagnosis import diagnose
-from explr.runner.faults import report_fault
 from explr.runner.first_job import check_first_job
 from explr.runner.main import make_importable
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from explr.config.nodes import SWEEPER
 from explr.core.errors import ConfigError
-from explr.plugins.search_path import SWEEPER
 
 log = logging.getLogger("explr.sweep")
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from explr.config.command_line import take_verbosity
+from explr.config.grammar import quoted
 from explr.core.errors import UsageError
 from explr.core.secrets import masked
-from explr.runner.arguments import take_verbosity
 from explr.runner.sweep_folder import COMMAND_FILE
-from explr.tuning.search_space import quoted
 
 
 def resume(folder: Path | None, shown: str | None = None) -> NoReturn:

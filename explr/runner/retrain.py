@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from explr.runner.arguments import program
-from explr.runner.overlay import FILE_OVERLAY, SCRIPT_SPACE
+from explr.config.command_line import program
+from explr.config.grammar import quoted
+from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
 from explr.runner.sweep_space import SweepSpace
-from explr.tuning.search_space import quoted
 
 
 def retrain_overrides(space: SweepSpace, best: Mapping[str, Any]) -> list[str]:

@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 from omegaconf._utils import get_omega_conf_dumper
 
+from explr.config.command_line import program
 from explr.core.secrets import redacted
 from explr.results.closing import best_trials, counts_line, pruned_line, show, table_of
 from explr.results.live import job_name
 from explr.results.report import REPORT
 from explr.results.text import params_text
-from explr.runner.arguments import program
 from explr.runner.sweep_logging import STARTS
 from explr.runner.sweep_results import results_of
 from explr.tuning.base import Job, Outcome

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from explr.config.command_line import program
 from explr.core.secrets import redacted_arguments
-from explr.runner.arguments import program
 from explr.runner.files import read_result_file
 from explr.tuning.study import ATTEMPTS, PARAMS, REASON, Study
 

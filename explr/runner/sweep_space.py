@@ -9,9 +9,10 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.grammar import literal
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraJob
-from explr.tuning.search_space import SearchSpace, literal, parse
+from explr.tuning.search_space import SearchSpace, parse
 
 
 class SweepSpace:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from explr.config.messages import keep_in_log_file, report_fault
 from explr.core.errors import ExplrError, UsageError
-from explr.runner.faults import keep_in_log_file, report_fault
 from explr.tracking.sweeps import judged_by
 
 HYDRA_OPTUNA_LOG = "hydra_plugins.hydra_optuna_sweeper._impl"

@@ -18,15 +18,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.command_line import parse_arguments
+from explr.config.compose import compose_with, hydra_app
+from explr.config.diagnosis import diagnose
+from explr.config.messages import report_fault
 from explr.core.config import ExplrConfig
 from explr.core.errors import ExplrError, UsageError
 from explr.core.secrets import without_user_info
 from explr.core.validation import AUTO
 from explr.launching.lease import CONTEXT_GB, divide, visible_devices
-from explr.runner.app import compose_with, hydra_app
-from explr.runner.arguments import parse_arguments
-from explr.runner.diagnosis import diagnose
-from explr.runner.faults import report_fault
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.loopback import past_proxies

@@ -22,6 +22,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.saved import hide_secrets, saved_files
 from explr.core.folders import best_trial
 from explr.core.secrets import guard_logs
 from explr.tracking.attempts import journals_in
@@ -29,7 +30,6 @@ from explr.tracking.provenance import constant_tags, provenance_of, provenance_t
 from explr.tracking.registry import describe
 from explr.tracking.session import Destination, Status, TrackedRun, closing_line, open_run
 from explr.tracking.sweeps import Sweep, announce, has_failed
-from explr.utils.saved_config import hide_secrets, saved_files
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from explr.config.grammar import literal
 from explr.core.protocols import TrainFunction
 from explr.tuning.base import BaseTuner, SweepResult
-from explr.tuning.search_space import literal
 
 
 class OptunaTuner(BaseTuner):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
+from explr.config.grammar import literal
 from explr.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
 
 Scalar = str | int | float | bool | None
 """What a choice may hold as it is."""
@@ -110,33 +111,6 @@ class SearchSpaceBuilder:
     def _interval(self, name: str, text: str, log: bool) -> SearchSpaceBuilder:
         self._ranges[name] = f"tag(log, {text})" if log else text
         return self
-
-
-def literal(value: Any) -> str:
-    """A value in Hydra's override grammar, such that parsing it gives the value back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_key(str(k))}:{literal(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(literal(item) for item in value) + "]"
-    return quoted(str(value))
-
-
-def _key(text: str) -> str:
-    """A key of a mapping, which Hydra's grammar takes without quotes only."""
-    return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", text)
-
-
-def quoted(text: str) -> str:
-    """A text in quotes of Hydra's override grammar."""
-    from hydra.core.override_parser.types import Quote
-
-    return QuotedString(text, Quote.double).with_quotes()
 
 
 def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from explr.config.target import check_train_function, resolve_target, spell_target
 from explr.core.errors import MissingDependencyError, TargetError
 from explr.core.protocols import TrainingContext
-from explr.core.target import check_train_function, resolve_target, spell_target
 
 CONTEXT: Any = type("Context", (), {"hyperparameters": {"lr": 3.0}})()
 

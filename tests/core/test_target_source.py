@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from explr.config.target import check_source, resolve_target
 from explr.core.errors import TargetError
-from explr.core.target import resolve_target
-from explr.core.target_source import check_source
 
 SOURCE = "import nowhere\n\n\ndef train(ctx):\n    return 1.0\n\n\nalias = train\n"
 

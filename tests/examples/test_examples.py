@@ -14,9 +14,9 @@ import yaml
 
 import explr.conf
 import explr.examples
+from explr.config.target import resolve_target
 from explr.core.checkpoint import Checkpoints
 from explr.core.protocols import TrainingContext
-from explr.core.target import resolve_target
 from explr.examples.digits import load_digits
 from explr.frameworks.base import get_framework
 

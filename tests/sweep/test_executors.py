@@ -17,10 +17,10 @@ from omegaconf import DictConfig
 from waiting import PATIENCE_S
 
 import explr
+from explr.config.compose import TRUSTED, hydra_app
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.lease import divide
 from explr.runner.any_launcher import LauncherExecutor
-from explr.runner.app import TRUSTED, hydra_app
 from explr.runner.executors import InlineExecutor, LocalExecutor
 from explr.runner.leases import FixedLeases
 from explr.runner.trial_process import RunTrial

@@ -4,8 +4,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from explr.config.grammar import literal
 from explr.core.errors import ConfigError
-from explr.tuning.search_space import SearchSpaceBuilder, _plain, literal, parse
+from explr.tuning.search_space import SearchSpaceBuilder, _plain, parse
 
 AWKWARD = ["a,b", " x ", "q\"u'o", "{z}", "[y]", "a=b", "é", "null", "true", "1", ""]
 AWKWARD += ["a\\", 'a\\"b']

@@ -18,14 +18,14 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
+from explr.config.command_line import parse_arguments, values_of
+from explr.config.compose import compose_with, hydra_app
+from explr.config.messages import short_message, yaml_message
+from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.user_code import user_traceback
-from explr.runner.app import compose_with, hydra_app
-from explr.runner.arguments import parse_arguments, values_of
 from explr.runner.checks import prepare
-from explr.runner.faults import short_message, yaml_message
-from explr.runner.overlay import FILE_OVERLAY, as_overrides, file_overlay
 
 MOST_VALUES = 20
 """How many values of one swept key are tried."""

@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
 
 from explr.core.errors import UsageError
 from explr.utils.console import Verbosity
@@ -121,28 +120,3 @@ def program() -> str:
 def version_line() -> str:
     """The version of explr, and of the Hydra beneath it."""
     return f"explr {version('explr-train')} (Hydra {version('hydra-core')})"
-
-
-def saved_run(folder: str) -> Path:
-    """The files that Hydra keeps with a run, to run it again.
-
-    Raises:
-        UsageError: there is no run in `folder`.
-    """
-    files = Path(folder) / ".hydra"
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
-        if not (files / name).is_file():
-            raise UsageError(f"there is no run in {folder}: it has no .hydra/{name}")
-    return files
-
-
-def saved_overrides(folder: str) -> list[str]:
-    """The overrides that a run was made with.
-
-    Raises:
-        UsageError: there is no run in `folder`.
-    """
-    saved = OmegaConf.load(saved_run(folder) / "overrides.yaml")
-    lines = OmegaConf.to_container(saved, resolve=False)
-    assert isinstance(lines, list)
-    return [str(line) for line in lines]

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from explr.plugins.search_path import CONFIG_TREE
+from explr.config.nodes import CONFIG_TREE
 
 CONFIG_NAME = "config"
 """Name of the primary config."""

@@ -1,0 +1,1 @@
+"""From a command line or a file to one checked config."""

@@ -1,0 +1,110 @@
+"""What Hydra saves of a run: its files without secrets, and a run read from them again."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from explr.core.errors import UsageError
+from explr.core.secrets import holds_remembered, redacted
+
+SAVED = ("config.yaml", "hydra.yaml", "overrides.yaml")
+"""What Hydra saves in a run's folder, below `.hydra`."""
+
+_TELLING = re.compile(
+    r"passw|passphrase|pwd|secret|token|credential|bearer|cookie|authorization|://[^\s]*@"
+    r"|(?:api|access|private|auth|encryption|signing|ssh|account)[_-]?keys?\b",
+    re.IGNORECASE,
+)
+"""What a file with a secret holds; most files hold none of it, and are not parsed."""
+
+
+def hide_secrets(*files: Path) -> None:
+    """Write files of Hydra's anew without their secrets, where there are any.
+
+    Args:
+        files: YAML files; those that do not exist are passed over.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        if not _TELLING.search(text) and not holds_remembered(text):
+            continue
+        from omegaconf import OmegaConf
+
+        before = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        if (after := redacted(before)) != before:
+            aside = file.with_name(f".{file.name}")
+            OmegaConf.save(OmegaConf.create(after), aside)
+            aside.replace(file)
+
+
+def saved_files(folder: Path) -> list[Path]:
+    """What Hydra saved for a run.
+
+    Args:
+        folder: the folder `.hydra` of the run.
+    """
+    return [folder / name for name in SAVED]
+
+
+_VARIABLE = re.compile(r"\boc\.env:\s*(\w+)")
+
+
+def by_reference(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolved settings, in which a text from the environment is the reference that gave it.
+
+    Args:
+        cfg: the config, with its interpolations.
+        values: some of its settings, resolved; numbers stay as they are.
+    """
+    written = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
+    assert isinstance(written, dict)
+    names = set(_VARIABLE.findall(str(written)))
+    found = {os.environ[name] for name in names if os.environ.get(name)}
+    return {key: _public(written.get(key), value, found) for key, value in values.items()}
+
+
+def _public(written: Any, value: Any, found: set[str]) -> Any:
+    if isinstance(value, Mapping) and isinstance(written, Mapping):
+        return {key: _public(written.get(key), below, found) for key, below in value.items()}
+    if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
+        return [_public(was, item, found) for was, item in zip(written, value, strict=True)]
+    if isinstance(written, str) and "${" in written and any(part in str(value) for part in found):
+        return value if isinstance(value, (bool, int, float)) else written
+    return value
+
+
+def saved_run(folder: str) -> Path:
+    """The files that Hydra keeps with a run, to run it again.
+
+    Raises:
+        UsageError: there is no run in `folder`.
+    """
+    files = Path(folder) / ".hydra"
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        if not (files / name).is_file():
+            raise UsageError(f"there is no run in {folder}: it has no .hydra/{name}")
+    return files
+
+
+def saved_overrides(folder: str) -> list[str]:
+    """The overrides that a run was made with.
+
+    Raises:
+        UsageError: there is no run in `folder`.
+    """
+    saved = OmegaConf.load(saved_run(folder) / "overrides.yaml")
+    lines = OmegaConf.to_container(saved, resolve=False)
+    assert isinstance(lines, list)
+    return [str(line) for line in lines]

@@ -20,10 +20,10 @@ from omegaconf import OmegaConf
 
 from explr.config.grammar import quoted
 from explr.launching.hydra_job import HydraJob
-from explr.launching.lease import Lease
 from explr.runner.judging import judge
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
+from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")
 

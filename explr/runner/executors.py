@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from explr.launching.hydra_job import HydraJob, HydraTask
-from explr.launching.lease import Lease
 from explr.launching.pool import Answer, LocalPool, WorkerDied
 from explr.runner.judging import judge, unjudged
 from explr.runner.leases import Leases
@@ -16,7 +15,8 @@ from explr.runner.reporting import reporting_to
 from explr.runner.trial_process import Prepare, RunTrial
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
-from explr.utils.host_memory import kills_for_memory
+from explr.utils.host import kills_for_memory
+from explr.utils.lease import Lease
 
 JobOf = Callable[[Job, Lease | None], HydraJob]
 """Turns a trial's job into Hydra's, for the lease of its slot if it has one."""

@@ -12,11 +12,11 @@ from typing import Protocol
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
-from explr.launching.lease import Lease, divide, share_gb, visible_devices
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.base import Job
 from explr.tuning.packing import Packing
 from explr.utils.gpu import nvidia_gpu_count
+from explr.utils.lease import Lease, divide, share_gb, visible_devices
 from explr.utils.memory import memory_budget
 
 

@@ -27,7 +27,7 @@ from explr.core.secrets import guard_logs, remember_arguments
 from explr.core.signals import interrupt
 from explr.runner.trials import Trials, gathering
 from explr.utils import console
-from explr.utils.pipes import outlive_readers
+from explr.utils.console import outlive_readers
 
 if TYPE_CHECKING:
     from explr.core.protocols import TrainFunction

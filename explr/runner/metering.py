@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from explr.launching.hydra_job import HydraJob
-from explr.launching.lease import CONTEXT_GB, Lease
 from explr.runner.trial_process import RunTrial
 from explr.tuning.base import Job, Outcome
 from explr.tuning.packing import Peak
-from explr.utils.held_gpu_memory import HeldGpuMemory
-from explr.utils.host_memory import OwnPeak, family, held_gb
-from explr.utils.machine import MEGABYTE, peak_memory
-from explr.utils.units import GIB
+from explr.utils.gpu import HeldGpuMemory
+from explr.utils.host import OwnPeak, family, held_gb
+from explr.utils.lease import CONTEXT_GB, Lease
+from explr.utils.nvml import GIB
+from explr.utils.readings import MEGABYTE, peak_memory
 
 LOOK_S = 0.5
 """Seconds between two looks, at least."""

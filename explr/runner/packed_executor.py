@@ -15,8 +15,8 @@ from explr.runner.metering import Meter
 from explr.runner.out_of_memory import OUT_OF_MEMORY
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.packing import Packing, Room
-from explr.utils.held_gpu_memory import HeldGpuMemory
-from explr.utils.host_memory import available_gb, cpu_cores
+from explr.utils.gpu import HeldGpuMemory
+from explr.utils.host import available_gb, cpu_cores
 
 log = logging.getLogger("explr.sweep")
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-from explr.tracking.processes import ProcessIdentity, find, identity_of
+from explr.utils.processes import ProcessIdentity, find, identity_of
 
 
 @contextmanager

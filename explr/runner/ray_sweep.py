@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import slots_faults
 from explr.launching.hydra_job import HydraTask
-from explr.launching.lease import divide
 from explr.runner.choose_executor import preload
 from explr.runner.ray_cluster import (
     RaySettings,
@@ -39,6 +38,7 @@ from explr.tracking.callback import OWN_TASK, MLflowCallback
 from explr.tracking.destination import Destination
 from explr.tuning.base import SweepResult
 from explr.tuning.failures import Failures
+from explr.utils.lease import divide
 from explr.utils.memory import memory_budget
 
 if TYPE_CHECKING:

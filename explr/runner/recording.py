@@ -19,7 +19,7 @@ from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
 from explr.tracking.session import Destination, TrackedRun, open_run
 from explr.tracking.sweeps import current
-from explr.utils.machine import peak_memory
+from explr.utils.readings import peak_memory
 
 log = logging.getLogger("explr")
 

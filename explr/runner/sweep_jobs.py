@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.launching.hydra_job import HydraJob
-from explr.launching.lease import Lease
 from explr.runner.sweep_space import SweepSpace
 from explr.tuning.base import Job
+from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")
 

@@ -13,9 +13,9 @@ from explr.runner.checks import check_target
 from explr.runner.job import train_job
 from explr.runner.judging import judge, unjudged
 from explr.tracking.callback import OWN_TASK
-from explr.tracking.processes import identity_of
 from explr.tracking.provenance import provenance_tags
 from explr.tuning.base import Outcome
+from explr.utils.processes import identity_of
 
 
 @dataclass(frozen=True)

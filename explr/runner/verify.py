@@ -26,33 +26,33 @@ from explr.core.config import ExplrConfig
 from explr.core.errors import ExplrError, UsageError
 from explr.core.secrets import without_user_info
 from explr.core.validation import AUTO
-from explr.launching.lease import CONTEXT_GB, divide, visible_devices
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.loopback import past_proxies
 from explr.tracking.server import MLflowServer
 from explr.utils.gpu import nvidia_gpu_count
+from explr.utils.lease import CONTEXT_GB, divide, visible_devices
 from explr.utils.memory import memory_budget
 from explr.utils.nvml import Driver, read_driver
-from explr.utils.verify import Check, Probe, passed, probe
-from explr.utils.verify_driver import (
+from explr.utils.verify.check import Check, Probe, passed, probe
+from explr.utils.verify.driver import (
     TRIALS,
     binding_check,
     budget_checks,
     driver_checks,
     share_check,
 )
-from explr.utils.verify_machine import compiler_check, folder_check, ray_check, shared_memory_check
-from explr.utils.verify_mlflow import CALL, server_checks
-from explr.utils.verify_tensorflow import tensorflow_checks
-from explr.utils.verify_torch import torch_checks
+from explr.utils.verify.machine import compiler_check, folder_check, ray_check, shared_memory_check
+from explr.utils.verify.mlflow import CALL, server_checks
+from explr.utils.verify.tensorflow import tensorflow_checks
+from explr.utils.verify.torch import torch_checks
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 PROBES = {
-    "torch": "explr.utils.verify_torch",
-    "tensorflow": "explr.utils.verify_tensorflow",
-    "ray": "explr.utils.verify_machine",
+    "torch": "explr.utils.verify.torch",
+    "tensorflow": "explr.utils.verify.tensorflow",
+    "ray": "explr.utils.verify.machine",
 }
 """Packages that are imported in processes of their own, and what looks at them there."""
 
@@ -131,7 +131,7 @@ def find(cfg: DictConfig) -> list[Check]:
 
 
 def _ask_server(uri: str) -> Probe:
-    return probe("explr.utils.verify_mlflow", uri, environment=past_proxies(os.environ))
+    return probe("explr.utils.verify.mlflow", uri, environment=past_proxies(os.environ))
 
 
 def _told(future: Future[Probe] | None) -> Probe | None:

@@ -23,9 +23,9 @@ from explr.tracking.home import explr_home
 from explr.tracking.liveness import Liveness
 from explr.tracking.observer import Observer
 from explr.tracking.position import read_position
-from explr.tracking.processes import is_alive
 from explr.tracking.shipping import PATIENCE_S, POLL_S, Shipping
 from explr.utils.priority import stand_back
+from explr.utils.processes import is_alive
 
 
 def follow(order: Order, told: Callable[[], None] = lambda: None) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, rotated_log
-from explr.tracking.processes import ProcessIdentity, identity_of
+from explr.utils.processes import ProcessIdentity, identity_of
 
 LOG_FILE = "mirror.log"
 """Where companions write what happens to them, in EXPLR_HOME."""

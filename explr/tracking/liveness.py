@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from explr.tracking.journal import is_being_written
-from explr.tracking.processes import ProcessIdentity, is_alive
 from explr.tracking.spool import Entry, entries, is_of_this_host
+from explr.utils.processes import ProcessIdentity, is_alive
 
 ABANDONED_S = 3600.0
 """Silence after which a journal of another machine, which nobody has open, counts as left."""

@@ -31,9 +31,9 @@ from explr.tracking.origin import (
     installed_packages,
     origin_tags,
 )
-from explr.tracking.processes import ProcessIdentity, is_alive
 from explr.tracking.spool import Entry, entries, is_of_this_host
-from explr.utils.machine import Machine
+from explr.utils.processes import ProcessIdentity, is_alive
+from explr.utils.readings import Machine
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from explr.core.secrets import redacted_text, without_user_info
 from explr.tracking.git import git
-from explr.utils.machine import gpu_tags
+from explr.utils.readings import gpu_tags
 
 DIFF_FILE = "changes.diff"
 LOCK_FILE = "requirements.txt"

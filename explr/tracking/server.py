@@ -16,8 +16,8 @@ from pathlib import Path
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, is_local_store, local_store_uri, prepare_home
 from explr.tracking.loopback import answers
-from explr.tracking.processes import end
 from explr.tracking.server_record import ServerRecord, ServerState
+from explr.utils.processes import end
 
 DEFAULT_PORT = 5000
 

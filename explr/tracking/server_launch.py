@@ -11,9 +11,9 @@ from pathlib import Path
 
 from explr.tracking.home import artifact_root, rotated_log
 from explr.tracking.loopback import HOST, listen, past_proxies
-from explr.tracking.processes import identity_of
 from explr.tracking.server_record import MARK, ServerRecord, ServerState
 from explr.utils.priority import stand_back
+from explr.utils.processes import identity_of
 
 _FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
 """Settings that would change the server or reach it for no reason: credentials of a remote server,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explr.tracking.processes import ProcessIdentity, session_of
+from explr.utils.processes import ProcessIdentity, session_of
 
 if TYPE_CHECKING:
     import psutil

@@ -22,10 +22,10 @@ from explr.tracking.fluent import active_run
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.journal import VERSION, Journal, uid_of
 from explr.tracking.position import Position, read_position
-from explr.tracking.processes import identity_of
 from explr.tracking.registry import name_fault
 from explr.tracking.server import MLflowServer, autostart_allowed
 from explr.tracking.spool import Entry, enter, entries, strike_off
+from explr.utils.processes import identity_of
 
 __all__ = ["Destination", "Status", "TrackedRun", "closing_line", "open_run"]
 

@@ -16,8 +16,8 @@ from explr.tracking.home import is_local_store
 from explr.tracking.journal import first_event, has_ended, now_ms, read_events
 from explr.tracking.liveness import Liveness
 from explr.tracking.position import read_position, write_position
-from explr.tracking.processes import ProcessIdentity, is_alive
 from explr.tracking.spool import Entry, entries, is_of_this_host, strike_off
+from explr.utils.processes import ProcessIdentity, is_alive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

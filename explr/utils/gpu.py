@@ -1,12 +1,13 @@
-"""What NVML knows of the GPUs, without a deep-learning framework."""
+"""The memory of the GPUs, asked of NVML without a deep-learning framework."""
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
 
-from explr.utils.nvml_session import nvml_session
-from explr.utils.units import GIB
+from explr.utils.nvml import GIB, nvml_session, opened_nvml
 
 
 class GpuMemory(NamedTuple):
@@ -69,3 +70,82 @@ def _let_through(visible: str, present: int) -> int:
             break
         count += 1
     return count
+
+
+FIRST_NAMESPACE = 0xEFFFFFFC
+"""The machine's own namespace of process numbers: PROC_PID_INIT_INO in the kernel's sources."""
+
+
+class HeldGpuMemory:
+    """Holds on to the driver until it is closed.
+
+    The driver tells processes by their numbers on the host. Within a container these are others
+    than the container's own; then a GPU is looked at as a whole, against what was taken of it
+    before.
+
+    Args:
+        devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
+        own_numbers: whether process numbers here are those of the host; None finds out.
+    """
+
+    def __init__(self, devices: Sequence[str], own_numbers: bool | None = None) -> None:
+        self._session = ExitStack()
+        self._nvml = self._session.enter_context(opened_nvml())
+        self._own_numbers = _is_on_the_host() if own_numbers is None else own_numbers
+        self._handles = {device: self._ask(self._handle, device) for device in devices}
+        self._before = {device: self._used_gb(device) for device in devices}
+
+    def free_gb(self, device: str) -> float | None:
+        """GiB of a GPU that nobody holds; None if the driver does not tell."""
+        memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, self._handles[device])
+        return None if memory is None else float(memory.free / GIB)
+
+    def held_gb(self, device: str, processes: Collection[int], alone: bool) -> float | None:
+        """GiB of a GPU that some processes hold together; None if the driver does not tell.
+
+        Args:
+            device: the GPU.
+            processes: their numbers.
+            alone: whether nothing else came to this GPU since this object was made, so that
+                whatever was added is theirs.
+        """
+        handle = self._handles[device]
+        if self._own_numbers:
+            users = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+            if users is not None:
+                held = [user.usedGpuMemory for user in users if user.pid in processes]
+                if None not in held:
+                    return float(sum(held) / GIB)
+        now, before = self._used_gb(device), self._before[device]
+        if not alone or now is None or before is None:
+            return None
+        return max(0.0, now - before)
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        self._session.close()
+
+    def _handle(self, device: str) -> Any:
+        if device.isdecimal():
+            return self._nvml.nvmlDeviceGetHandleByIndex(int(device))
+        return self._nvml.nvmlDeviceGetHandleByUUID(device)
+
+    def _used_gb(self, device: str) -> float | None:
+        memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, self._handles[device])
+        return None if memory is None else float(memory.used / GIB)
+
+    def _ask(self, question: Callable[[Any], Any], subject: Any) -> Any:
+        """What the driver says; None if it does not."""
+        if subject is None:
+            return None
+        try:
+            return question(subject)
+        except self._nvml.NVMLError:
+            return None
+
+
+def _is_on_the_host() -> bool:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == FIRST_NAMESPACE
+    except OSError:
+        return False

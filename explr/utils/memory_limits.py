@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from explr.core.errors import DeviceError
-from explr.utils.units import GIB
+from explr.utils.nvml import GIB
 
 
 def limit_torch(torch: ModuleType, index: int, limit_gb: float, setting: str) -> None:

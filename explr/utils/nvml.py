@@ -5,12 +5,61 @@ Any field may be one that a card does not support: it is None then, and shown as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from explr.utils.nvml_session import opened_nvml
-from explr.utils.units import GIB
+GIB = 2**30
+"""Bytes."""
+
+
+LIBRARY = "libnvidia-ml.so.1"
+
+
+@contextmanager
+def opened_nvml() -> Iterator[Any]:
+    """Python's binding of NVML, initialised.
+
+    Raises:
+        pynvml.NVMLError: there is no driver that can be used.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
+
+
+@contextmanager
+def nvml_session() -> Iterator[Any]:
+    """Python's binding of NVML, initialised; None where there is no driver that can be used."""
+    if not has_driver():
+        yield None
+        return
+    import pynvml
+
+    nvml = None
+    with ExitStack() as session:
+        with suppress(pynvml.NVMLError):
+            nvml = session.enter_context(opened_nvml())
+        yield nvml
+
+
+def has_driver() -> bool:
+    """Whether the driver's library is there; asked first, since the binding is slow to import."""
+    if sys.platform != "linux":
+        return True
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return False
+    return True
+
 
 T = TypeVar("T")
 

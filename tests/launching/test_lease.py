@@ -2,7 +2,7 @@
 
 import pytest
 
-from explr.launching.lease import CONTEXT_GB, divide, visible_devices
+from explr.utils.lease import CONTEXT_GB, divide, visible_devices
 
 
 def test_without_a_gpu_no_variable_is_set_and_no_limit_applies() -> None:

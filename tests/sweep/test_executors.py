@@ -19,13 +19,13 @@ from waiting import PATIENCE_S
 import explr
 from explr.config.compose import TRUSTED, hydra_app
 from explr.launching.hydra_job import HydraJob, HydraTask
-from explr.launching.lease import divide
 from explr.runner.any_launcher import LauncherExecutor
 from explr.runner.executors import InlineExecutor, LocalExecutor
 from explr.runner.leases import FixedLeases
 from explr.runner.trial_process import RunTrial
 from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
+from explr.utils.lease import divide
 
 # A job's process cannot import a test module; a user's module lies on `sys.path`.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -10,21 +10,21 @@ import pytest
 from simulated_driver import PROCESSES, Card, build_driver, environment_with
 from waiting import PATIENCE_S
 
-from explr.launching.lease import Lease
 from explr.runner.leases import PackedLeases
 from explr.tuning.base import Job
 from explr.tuning.packing import Packing, Peak, Room
+from explr.utils.lease import Lease
 
 LOOK = """\
 import os, subprocess, sys
 from pathlib import Path
-from explr.launching.lease import Lease
+from explr.utils.lease import Lease
 from explr.runner import metering
 from explr.runner.metering import Meter
 from explr.tuning.base import Job
 from explr.tuning.packing import Peak
-from explr.utils.held_gpu_memory import HeldGpuMemory
-from explr.utils.host_memory import family
+from explr.utils.gpu import HeldGpuMemory
+from explr.utils.host import family
 
 WAIT = "held = bytearray(b'x') * (100 * 2**20); print(flush=True); input()"
 WITH_CHILD = (

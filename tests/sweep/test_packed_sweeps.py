@@ -19,7 +19,7 @@ import explr
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError
 from explr.tuning import OptunaTuner
-from explr.utils.host_memory import cpu_cores
+from explr.utils.host import cpu_cores
 
 pytestmark = pytest.mark.skipif(cpu_cores() < 2, reason="one CPU core runs one trial at a time")
 

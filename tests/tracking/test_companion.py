@@ -18,9 +18,9 @@ from explr.tracking.home import local_store_uri
 from explr.tracking.journal import read_events
 from explr.tracking.liveness import Liveness
 from explr.tracking.position import read_position
-from explr.tracking.processes import identity_of
 from explr.tracking.session import open_run
 from explr.tracking.spool import Entry, enter, entries
+from explr.utils.processes import identity_of
 
 WRITER = """
 import os, pathlib, sys

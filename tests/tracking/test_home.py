@@ -120,7 +120,7 @@ def test_only_an_sqlite_file_is_a_local_store(uri: str, local: bool):
 
 def test_imports_nothing_heavy():
     program = (
-        "import sys, explr.tracking.home, explr.tracking.server, explr.tracking.processes\n"
+        "import sys, explr.tracking.home, explr.tracking.server, explr.utils.processes\n"
         "heavy = {'platformdirs', 'psutil', 'filelock', 'urllib.request', 'http', 'mlflow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -18,7 +18,7 @@ from explr.tracking.observer import (
 from explr.tracking.origin import changes_since_commit, installed_packages, origin_tags
 from explr.tracking.session import open_run
 from explr.tracking.spool import entries
-from explr.utils.machine import gpu_tags
+from explr.utils.readings import gpu_tags
 
 LOCK, DIFF = "origin/requirements.txt", "origin/changes.diff"
 

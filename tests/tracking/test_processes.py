@@ -12,7 +12,7 @@ import psutil
 import pytest
 from waiting import wait_until
 
-from explr.tracking.processes import ProcessIdentity, end, find, identity_of, is_alive, session_of
+from explr.utils.processes import ProcessIdentity, end, find, identity_of, is_alive, session_of
 
 MARK = ("EXPLR_TEST_MARK", "of-this-test")
 # Opens a session, starts a process in it, tells its pid, and waits.
@@ -70,7 +70,7 @@ def test_this_process_is_alive():
 
 def test_another_process_sees_the_same_identity():
     program = (
-        "from explr.tracking.processes import *\n"
+        "from explr.utils.processes import *\n"
         f"print(is_alive(ProcessIdentity({os.getpid()}, {identity_of().started!r})))"
     )
     done = subprocess.run(

@@ -15,8 +15,8 @@ from explr.tracking import liveness
 from explr.tracking.journal import Journal
 from explr.tracking.liveness import Liveness
 from explr.tracking.position import Position, read_position, write_position
-from explr.tracking.processes import identity_of
 from explr.tracking.spool import Entry, enter, entries, strike_off
+from explr.utils.processes import identity_of
 
 
 def entry(name: str, uri: str = "sqlite:////a.db", **changes: Any) -> Entry:

@@ -13,7 +13,7 @@ from simulated_driver import PROCESSES, TWO_GPUS, Card, build_driver, environmen
 LOOK = """\
 import os, sys
 from pathlib import Path
-from explr.utils.held_gpu_memory import HeldGpuMemory
+from explr.utils.gpu import HeldGpuMemory
 
 own_numbers, device = sys.argv[1] == "host", sys.argv[2]
 gpus = HeldGpuMemory([device], own_numbers)

@@ -10,13 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from explr.utils.host_memory import (
-    available_gb,
-    cgroup_room,
-    cpu_cores,
-    family,
-    held_gb,
-)
+from explr.utils.host import available_gb, cgroup_room, cpu_cores, family, held_gb
 
 MIB = 2**20
 
@@ -100,7 +94,7 @@ def test_cores_without_a_quota_are_those_of_the_affinity(tmp_path: Path) -> None
 
 SHARING = """
 import multiprocessing, os
-from explr.utils.host_memory import family, held_gb
+from explr.utils.host import family, held_gb
 
 MIB = 2**20
 here, there = multiprocessing.Pipe()
@@ -145,7 +139,7 @@ def printed(code: str) -> str:
 
 def test_a_peak_that_is_over_is_still_known() -> None:
     code = (
-        "from explr.utils.host_memory import OwnPeak\n"
+        "from explr.utils.host import OwnPeak\n"
         "peak = OwnPeak()\n"
         f"for _ in range(2): len(bytearray(b'x') * {400 * MIB})\n"
         "print(peak.gb)"
@@ -156,7 +150,7 @@ def test_a_peak_that_is_over_is_still_known() -> None:
 def test_what_a_process_was_forked_with_is_not_its_own() -> None:
     code = (
         "import os\n"
-        "from explr.utils.host_memory import OwnPeak\n"
+        "from explr.utils.host import OwnPeak\n"
         f"inherited = bytearray(b'x') * {300 * MIB}\n"
         "if os.fork() == 0:\n"
         "    peak = OwnPeak()\n"

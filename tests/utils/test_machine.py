@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from explr.utils.machine import Machine, peak_memory
+from explr.utils.readings import Machine, peak_memory
 
 DRIVER = """
 #include <string.h>
@@ -31,7 +31,7 @@ const char *nvmlErrorString(int code) { return "not supported"; }
 """
 LOOK = """
 import json
-from explr.utils.machine import gpu_readings, gpu_tags
+from explr.utils.readings import gpu_readings, gpu_tags
 print(json.dumps([gpu_readings(), gpu_tags()]))
 """
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from explr.utils.nvml import Driver, Gpu
-from explr.utils.verify import Probe, probe
-from explr.utils.verify_driver import binding_check, budget_checks, driver_checks, share_check
-from explr.utils.verify_machine import folder_check, ray_check, shared_memory_check
-from explr.utils.verify_mlflow import server_checks
-from explr.utils.verify_tensorflow import tensorflow_checks
-from explr.utils.verify_torch import runs_on, torch_checks
+from explr.utils.verify.check import Probe, probe
+from explr.utils.verify.driver import binding_check, budget_checks, driver_checks, share_check
+from explr.utils.verify.machine import folder_check, ray_check, shared_memory_check
+from explr.utils.verify.mlflow import server_checks
+from explr.utils.verify.tensorflow import tensorflow_checks
+from explr.utils.verify.torch import runs_on, torch_checks
 
 RTX_5090 = Gpu(0, "NVIDIA GeForce RTX 5090", compute_capability=(12, 0), memory_total_gb=32.0)
 DRIVER_570 = Driver(version="570.195.03", cuda=(12, 8), gpus=(RTX_5090,))
@@ -275,7 +275,7 @@ def test_a_server_that_lives_but_refuses_the_host_fails_with_the_option_to_set()
     thread.start()
     uri = f"http://127.0.0.1:{server.server_port}"
     try:
-        found = probe("explr.utils.verify_mlflow", uri)
+        found = probe("explr.utils.verify.mlflow", uri)
     finally:
         server.shutdown()
         thread.join()
@@ -290,7 +290,7 @@ def test_a_server_that_lives_but_refuses_the_host_fails_with_the_option_to_set()
 @pytest.mark.slow
 def test_a_server_that_is_away_fails_at_once() -> None:
     uri = "http://127.0.0.1:9"
-    health, call = server_checks(probe("explr.utils.verify_mlflow", uri), uri)
+    health, call = server_checks(probe("explr.utils.verify.mlflow", uri), uri)
     assert (health.status, call.status) == ("fail", "fail")
     assert "explr sync" in call.remedy
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from explr.core.secrets import without_user_info
-from explr.utils.verify import Check, Probe, failed, passed, tell, warned
+from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
 
 HEALTH, CALL, VERSIONS = "MLflow's health", "MLflow's API", "MLflow's versions"
 

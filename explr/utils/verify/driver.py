@@ -9,7 +9,7 @@ from pathlib import Path
 from explr.core.errors import UsageError
 from explr.utils.memory import CONFIG_KEY, memory_budget
 from explr.utils.nvml import Driver
-from explr.utils.verify import Check, failed, passed, warned
+from explr.utils.verify.check import Check, failed, passed, warned
 
 NVML, MATCH, BUDGET, TRIALS, BINDING = (
     "NVIDIA driver",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from explr.utils.nvml import Driver
-from explr.utils.verify import Check, Probe, failed, passed, tell, warned
-from explr.utils.verify_torch import runs_on
+from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
+from explr.utils.verify.torch import runs_on
 
 BLACKWELL = 10
 """Major compute capability from which on TensorFlow's PTX is refused."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from explr.utils.nvml_session import nvml_session
+from explr.utils.nvml import nvml_session
 
 T = TypeVar("T")
 

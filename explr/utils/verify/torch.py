@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from explr.utils.nvml import Driver
-from explr.utils.verify import Check, Probe, failed, passed, tell, warned
+from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
 
 LAST_FOR_CUDA_12 = "2.10.0"
 """The last release of PyTorch on the package index that is built for CUDA 12."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from explr.utils.units import GIB
+from explr.utils.nvml import GIB
 
 ROOT = Path("/")
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import psutil
 
+
 _POLL_S = 0.05
 _EXEC_S = 2.0
 _DEATH_S = 30.0

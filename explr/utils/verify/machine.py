@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from explr.utils.gpu import nvidia_gpu_count
-from explr.utils.units import GIB
-from explr.utils.verify import Check, Probe, failed, passed, tell, warned
+from explr.utils.nvml import GIB
+from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
 
 SHARED_MEMORY, COMPILER, RAY = "/dev/shm", "C compiler", "Ray"
 

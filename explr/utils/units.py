@@ -1,4 +1,0 @@
-"""Units of memory."""
-
-GIB = 2**30
-"""Bytes."""

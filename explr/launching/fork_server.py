@@ -21,8 +21,7 @@ from multiprocessing.connection import Connection, wait
 from explr.core.errors import ExplrError
 from explr.core.gc import postpone_collection, resume_collection
 from explr.launching.child import Child, signal_session
-from explr.launching.messages import Ended, SetUp, Signal, Start, Started
-from explr.launching.peer import same_user
+from explr.launching.messages import Ended, SetUp, Signal, Start, Started, same_user
 
 
 class ForkServer:

@@ -1,7 +1,10 @@
-"""What the controller, the process that jobs are forked from, and the jobs tell one another."""
+"""Messages between the controller, the fork server and the jobs, and who may send them."""
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,3 +73,17 @@ class Ended:
 
     key: int
     code: int
+
+
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: `struct ucred` in unix(7)
+
+
+def same_user(connected: socket.socket) -> bool:
+    """Whether the process at the other end runs as the user that this one runs as.
+
+    Args:
+        connected: a connected socket of the Unix family, on Linux.
+    """
+    data = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(data)
+    return bool(user == os.geteuid())

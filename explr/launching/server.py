@@ -19,8 +19,7 @@ from multiprocessing.connection import Connection
 import cloudpickle
 
 from explr.core.errors import ExplrError
-from explr.launching.messages import SetUp
-from explr.launching.peer import same_user
+from explr.launching.messages import SetUp, same_user
 
 GRACE_S = 30.0
 """Seconds that the process, and all that it ends, get to end by themselves."""

@@ -17,7 +17,7 @@ from statistics import median, quantiles
 
 from _timing import PAIRS, place, pretty, verdict
 
-from explr.tracking.session import Destination, TrackedRun, open_run
+from explr.tracking.run import Destination, TrackedRun, open_run
 
 BURSTS, CALLS = 40, 50
 """Calls of explr's in a round: the pauses between the bursts let the companion ship meanwhile."""

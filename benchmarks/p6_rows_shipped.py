@@ -13,9 +13,9 @@ from statistics import median
 
 from _timing import place, verdict
 
-from explr.tracking.mirror import Mirror
-from explr.tracking.session import Destination, open_run
-from explr.tracking.store import connect
+from explr.tracking.mlflow.mirror import Mirror
+from explr.tracking.mlflow.store import connect
+from explr.tracking.run import Destination, open_run
 
 ROUNDS = 5
 STEPS, NAMES = 2000, 10

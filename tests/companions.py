@@ -28,6 +28,6 @@ def companions_of(home: Path) -> list[psutil.Process]:
     for process in processes_of(home):
         with suppress(psutil.Error, ProcessLookupError):
             leads = os.getsid(process.pid) == process.pid
-            if leads and "explr.tracking.companion" in process.cmdline():
+            if leads and "explr.tracking.shipping.companion" in process.cmdline():
                 found.append(process)
     return found

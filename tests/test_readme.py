@@ -26,7 +26,7 @@ SKIPPED = {
 
 KEEPER = """
 import sys
-from explr.tracking.companion_launch import ensure_companion
+from explr.tracking.shipping.start import ensure_companion
 from explr.tracking.home import local_store_uri
 ensure_companion(local_store_uri(), serve=False, port=5000)
 sys.stdin.read()

@@ -11,7 +11,7 @@ import click
 
 from explr.core.errors import MissingDependencyError
 from explr.results.sweep_view import storage_of, stored_study
-from explr.tracking.loopback import listen
+from explr.tracking.mlflow.server_process import listen
 from explr.tuning.snapshot import study_storage
 
 

@@ -15,12 +15,11 @@ from omegaconf import OmegaConf
 from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import RESULT, RESULTS, best_trial
 from explr.core.secrets import redacted, redacted_text
-from explr.tracking.attempts import journals_in
 from explr.tracking.destination import Destination
-from explr.tracking.journal import read_events
-from explr.tracking.names import legal_name
-from explr.tracking.params import flatten
-from explr.tracking.store import connect, out_of_reach
+from explr.tracking.journal.journal import journals_in, read_events
+from explr.tracking.mlflow.names import legal_name
+from explr.tracking.mlflow.store import connect, out_of_reach
+from explr.tracking.values import flatten
 
 BEST = "best:"
 """What stands before the folder of a sweep whose best trial is meant."""

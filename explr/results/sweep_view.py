@@ -15,12 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.errors import UsageError
 from explr.core.folders import RESULTS
 from explr.core.secrets import redacted, without_user_info
-from explr.tracking.attempts import journals_in
 from explr.tracking.callback import MLflowCallback
 from explr.tracking.destination import Destination, absolute_uri
 from explr.tracking.home import is_local_store
-from explr.tracking.journal import first_event
-from explr.tracking.position import read_position
+from explr.tracking.journal.journal import first_event, journals_in
+from explr.tracking.journal.position import read_position
 from explr.tracking.server import MLflowServer
 from explr.tuning.snapshot import read_study
 from explr.tuning.storage import STUDY_FILE

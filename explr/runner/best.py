@@ -18,10 +18,10 @@ from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import RESULTS, BestTrial, best_trial
 from explr.core.secrets import masked_keys, without_user_info
 from explr.runner.sweep_folder import COMMAND_FILE
-from explr.tracking.attempts import journals_in
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
-from explr.tracking.registry import ALIAS, describe, register
-from explr.tracking.store import connect, out_of_reach
+from explr.tracking.journal.journal import journals_in
+from explr.tracking.mlflow.registry import ALIAS, describe, register
+from explr.tracking.mlflow.store import connect, out_of_reach
 
 NOT_IN_A_RECIPE = frozenset({"tracking", "tuner", "search_space", "hydra"})
 """What a recipe leaves to whoever runs it."""

@@ -28,7 +28,7 @@ from explr.runner.checks import prepare
 from explr.runner.files import make_folder, write_result
 from explr.runner.recording import recorded, register_best
 from explr.runner.reporting import ReportingTracker, current_reporter
-from explr.tracking.session import TrackedRun, closing_line
+from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
 from explr.utils.console import count_as_own
 from explr.utils.memory import memory_budget

@@ -20,7 +20,7 @@ from explr.runner.display import watching_training
 from explr.runner.experiment import Outcome, run_training
 from explr.runner.trials import gathered
 from explr.tracking.callback import OWN_TASK
-from explr.tracking.session import closing_line
+from explr.tracking.run import closing_line
 from explr.tuning.channel import VARIABLE
 from explr.utils.console import Verbosity, is_terminal, verbosity
 

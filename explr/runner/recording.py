@@ -17,7 +17,7 @@ from explr.runner.checks import Prepared
 from explr.runner.files import RESULT_FILE
 from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
-from explr.tracking.session import Destination, TrackedRun, open_run
+from explr.tracking.run import Destination, TrackedRun, open_run
 from explr.tracking.sweeps import current
 from explr.utils.readings import peak_memory
 

@@ -9,8 +9,8 @@ import click
 from explr.core.errors import TrackingError
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.mlflow.store import connect
 from explr.tracking.server import MLflowServer
-from explr.tracking.store import connect
 
 START_TIMEOUT_S = 180.0
 """How long to wait for the server; MLflow takes 10 to 35 s on a machine with two cores."""

@@ -12,14 +12,13 @@ from pathlib import Path
 import click
 
 from explr.core.secrets import without_user_info
-from explr.tracking.companion import follow
-from explr.tracking.companion_launch import LOG_FILE, Order
 from explr.tracking.destination import Destination, with_user_info
 from explr.tracking.home import explr_home
-from explr.tracking.journal import first_event
-from explr.tracking.liveness import Liveness
-from explr.tracking.position import read_position
-from explr.tracking.spool import Entry, enter, entries, is_of_this_host
+from explr.tracking.journal.journal import first_event
+from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
+from explr.tracking.journal.position import read_position
+from explr.tracking.shipping.companion import follow
+from explr.tracking.shipping.start import LOG_FILE, Order
 
 BUSY = "another process ships it, and has not come to it yet: try again"
 

@@ -16,12 +16,12 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import ConfigError
-from explr.tracking.attempts import journals_in
 from explr.tracking.callback import MLflowCallback
 from explr.tracking.destination import Destination, absolute_uri
 from explr.tracking.home import explr_home
-from explr.tracking.position import Position, read_position
-from explr.tracking.session import TrackedRun
+from explr.tracking.journal.journal import journals_in
+from explr.tracking.journal.position import Position, read_position
+from explr.tracking.run import TrackedRun
 from explr.tuning.lock import sole_controller
 
 VARIABLE = "MLFLOW_TRACKING_URI"

@@ -28,7 +28,7 @@ from explr.core.secrets import without_user_info
 from explr.core.validation import AUTO
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
-from explr.tracking.loopback import past_proxies
+from explr.tracking.mlflow.server_process import past_proxies
 from explr.tracking.server import MLflowServer
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import CONTEXT_GB, divide, visible_devices

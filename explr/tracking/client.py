@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
 from explr.core.secrets import redacted
-from explr.tracking.copies import Copies
-from explr.tracking.journal import Journal, now_ms
+from explr.tracking.artifacts import Copies
+from explr.tracking.journal.journal import Journal, now_ms
 from explr.tracking.media import (
     check_place,
     check_table_name,
@@ -24,9 +24,8 @@ from explr.tracking.media import (
     stepped_name,
     table_text,
 )
-from explr.tracking.names import MAX_PARAM, MAX_TAG, legal_name
-from explr.tracking.params import flatten
-from explr.tracking.values import number, whole_step
+from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name
+from explr.tracking.values import flatten, number, whole_step
 
 if TYPE_CHECKING:
     from explr.core.tracker import Tracker

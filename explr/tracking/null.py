@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.copies import existing
+from explr.tracking.artifacts import existing
 from explr.tracking.media import check_place, check_table_name, image_of, table_text
 from explr.tracking.values import number, whole_step
 

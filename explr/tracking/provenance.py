@@ -1,20 +1,48 @@
-"""Where a run comes from: the tags that tell how to repeat it."""
+"""Where a run comes from: command, commit, changes, packages, GPUs."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from explr.core.secrets import redacted_arguments
-from explr.tracking.git import git
+from explr.core.secrets import redacted_arguments, redacted_text, without_user_info
 from explr.tracking.sweeps import Sweep
+from explr.utils.readings import gpu_tags
+
+GIT_TIMEOUT_S = 20.0
+"""How long git may take for an answer."""
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """What git answers; None where it does not know the folder, or is not there.
+
+    Args:
+        folder: where it is asked.
+        arguments: subcommand and options; nothing that changes the repository.
+    """
+    try:
+        answer = subprocess.run(
+            ["git", "--no-optional-locks", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=GIT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.decode(errors="replace") if answer.returncode == 0 else None
+
 
 PACKAGES = ("explr-train", "torch", "tensorflow", "tensorflow-cpu", "keras", "numpy")
 """Packages whose versions a run records, by distribution."""
@@ -75,3 +103,61 @@ def _commit(folder: str) -> str | None:
     """The commit that is checked out in the working directory `folder`, if git knows one."""
     answer = git(Path(folder), "rev-parse", "HEAD")
     return None if answer is None else answer.strip()
+
+
+DIFF_FILE = "changes.diff"
+LOCK_FILE = "requirements.txt"
+"""Names of the files, below `origin` among a run's artifacts."""
+
+MAX_DIFF = 5_000_000
+"""Characters of a diff that are kept."""
+
+
+def origin_tags(folder: Path) -> dict[str, str]:
+    """Tags for branch, remote, changes that are in no commit, GPUs and driver.
+
+    Args:
+        folder: working directory of the run.
+    """
+    tags = gpu_tags()
+    branch = git(folder, "rev-parse", "--abbrev-ref", "HEAD")
+    if branch is None:
+        return tags
+    tags["mlflow.source.git.branch"] = branch.strip()
+    if remote := (git(folder, "config", "--get", "remote.origin.url") or "").strip():
+        tags["mlflow.source.git.repoURL"] = without_user_info(remote)
+    changes = git(folder, "status", "--porcelain")
+    tags["explr.git.dirty"] = str(bool(changes)).lower()
+    return tags
+
+
+def changes_since_commit(folder: Path) -> str:
+    """The diff of a working tree to its commit, without secrets; empty where there is none.
+
+    Files that git does not know are named at its end, after `#`.
+    """
+    diff = git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
+    untracked = git(folder, "ls-files", "--others", "--exclude-standard") or ""
+    text = redacted_text(diff)
+    if len(text) > MAX_DIFF:
+        text = f"{text[:MAX_DIFF]}\n# cut here: {len(text)} characters in all\n"
+    return text + "".join(f"# not in git: {name}\n" for name in untracked.splitlines()[:1000])
+
+
+def installed_packages() -> str:
+    """Every installed package with its version, as `pip freeze` prints them."""
+    lines = {_requirement(package) for package in distributions() if package.metadata["Name"]}
+    return "".join(f"{line}\n" for line in sorted(lines, key=str.lower))
+
+
+def _requirement(package: Distribution) -> str:
+    name = package.metadata["Name"]
+    direct = package.read_text("direct_url.json")
+    if direct is None:
+        return f"{name}=={package.version}"
+    source = json.loads(direct)
+    if source.get("dir_info", {}).get("editable"):
+        return f"-e {unquote(urlsplit(source['url']).path)}"
+    if (vcs := source.get("vcs_info")) is not None:
+        return redacted_text(f"{name} @ {vcs['vcs']}+{source['url']}@{vcs['commit_id']}")
+    return redacted_text(f"{name} @ {source['url']}")

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, is_local_store, local_store_uri, prepare_home
-from explr.tracking.loopback import answers
-from explr.tracking.server_record import ServerRecord, ServerState
+from explr.tracking.mlflow.server_process import ServerRecord, ServerState, answers
 from explr.utils.processes import end
 
 DEFAULT_PORT = 5000
@@ -134,7 +133,7 @@ class MLflowServer:
             return was_running
 
     def _launch(self) -> ServerState:
-        from explr.tracking.server_launch import launch
+        from explr.tracking.mlflow.server_process import launch
 
         record = launch(self._store_uri, self._port, self._home, self.log_path)
         try:

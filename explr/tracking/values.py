@@ -1,8 +1,9 @@
-"""Numbers as training code has them: Python's, numpy's, and tensors of any framework."""
+"""Values as training code has them, in the form that a journal holds."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 MAX_STEP = 2**63 - 1
@@ -56,3 +57,20 @@ def _no_number(name: str, value: Any, step: Any) -> TypeError:
     return TypeError(
         f"metric {name} must be a number, got {type(value).__name__} {value!r:.80}{at}"
     )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give every leaf of a nested mapping its dotted name.
+
+    Args:
+        values: a mapping, whose values may be mappings; lists stay whole.
+        prefix: put before each name.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat

@@ -14,7 +14,7 @@ import pytest
 from explr.core.errors import UsageError
 from explr.results.compare import draw
 from explr.results.run_view import RunView, differing, read_run
-from explr.tracking.journal import Journal
+from explr.tracking.journal.journal import Journal
 
 TRAINING = """\
 import explr

@@ -14,7 +14,7 @@ import pytest
 from sweeping import Workshop, any_runs, workers_of
 from waiting import PATIENCE_S, wait_until
 
-from explr.tracking.journal import read_events
+from explr.tracking.journal.journal import read_events
 
 N_TRIALS, N_KILLS = 40, 7
 SEEDS = [int(seed) for seed in os.environ.get("EXPLR_KILL_SEEDS", "1").split(",")]

@@ -15,10 +15,10 @@ from explr.runner.ship import BUSY
 HASTY_SYNC = """\
 import sys
 
-import explr.tracking.companion
+import explr.tracking.shipping.companion
 from explr.runner.cli import main
 
-explr.tracking.companion.PATIENCE_S = 0.0
+explr.tracking.shipping.companion.PATIENCE_S = 0.0
 sys.argv[1:] = ["sync"]
 main()
 """

@@ -15,11 +15,11 @@ from companions import companions_of, processes_of
 from ports import held_port
 from waiting import runs
 
-from explr.tracking.companion import follow
-from explr.tracking.companion_launch import Order
 from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
-from explr.tracking.session import TrackedRun, open_run
+from explr.tracking.run import TrackedRun, open_run
+from explr.tracking.shipping.companion import follow
+from explr.tracking.shipping.start import Order
 
 PATIENCE_S = 240.0
 """How long something that must happen may take; companions stand back behind all else."""
@@ -173,9 +173,9 @@ def journals(folder: Path) -> list[Path]:
 
 
 UNTIL_TRIED = """
-from explr.tracking.journal import first_event
-from explr.tracking.observer import is_awaited
-from explr.tracking.position import read_position
+from explr.tracking.journal.journal import first_event
+from explr.tracking.shipping.observer import is_awaited
+from explr.tracking.journal.position import read_position
 (journal,) = ctx.output_dir.glob("journal-*.jsonl")
 while not read_position(journal).error or is_awaited(journal, first_event(journal)):
     time.sleep(0.05)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from explr.tracking.spool import entries
+from explr.tracking.journal.pending import entries
 
 APP = """
 import os, sys, time

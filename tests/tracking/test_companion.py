@@ -11,21 +11,20 @@ from typing import Any
 import psutil
 import pytest
 
-from explr.tracking.companion import follow
-from explr.tracking.companion_launch import Order, ensure_companion, has_companion
 from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
-from explr.tracking.journal import read_events
-from explr.tracking.liveness import Liveness
-from explr.tracking.position import read_position
-from explr.tracking.session import open_run
-from explr.tracking.spool import Entry, enter, entries
+from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.pending import Entry, Liveness, enter, entries
+from explr.tracking.journal.position import read_position
+from explr.tracking.run import open_run
+from explr.tracking.shipping.companion import follow
+from explr.tracking.shipping.start import Order, ensure_companion, has_companion
 from explr.utils.processes import identity_of
 
 WRITER = """
 import os, pathlib, sys
 from explr.tracking.destination import Destination
-from explr.tracking.session import open_run
+from explr.tracking.run import open_run
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True)
 run = open_run(folder, Destination(companion=False), experiment="digits", name=folder.name,
@@ -37,7 +36,7 @@ os.kill(os.getpid(), 9)
 ORPHAN = """
 import os, pathlib, sys, time
 from explr.tracking.destination import Destination
-from explr.tracking.session import open_run
+from explr.tracking.run import open_run
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True)
 run = open_run(folder, Destination(), experiment="digits", name=folder.name, params={}, tags={})
@@ -49,7 +48,7 @@ time.sleep(600)
 FORKER = """
 import os, pathlib, sys
 from explr.tracking.destination import Destination
-from explr.tracking.session import open_run
+from explr.tracking.run import open_run
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True)
 run = open_run(folder, Destination(companion=False), experiment="digits", name=folder.name,
@@ -65,7 +64,7 @@ run.close("FINISHED")
 KILLED_AT_ITS_BEGINNING = """
 import os, pathlib, sys
 from explr.tracking.destination import Destination
-from explr.tracking.session import open_run
+from explr.tracking.run import open_run
 
 
 class Params(dict):
@@ -236,7 +235,7 @@ def test_a_companion_killed_at_any_moment_doubles_and_loses_nothing(
         me = identity_of()
         order = Order(store.uri, me.pid, 1.0)
         other = subprocess.Popen(
-            [sys.executable, "-m", "explr.tracking.companion"], stdin=subprocess.PIPE
+            [sys.executable, "-m", "explr.tracking.shipping.companion"], stdin=subprocess.PIPE
         )
         assert other.stdin is not None
         with other:
@@ -347,5 +346,5 @@ def test_an_order_is_not_on_the_command_line(kit: Any, home: Path, tmp_path: Pat
         return found
 
     # A process that becomes another program has no command line for a moment.
-    kit.eventually(lambda: any("explr.tracking.companion" in line for line in lines()))
+    kit.eventually(lambda: any("explr.tracking.shipping.companion" in line for line in lines()))
     assert not any("secret" in line for line in lines())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from explr.core.errors import TrackingError
-from explr.tracking.journal import (
+from explr.tracking.journal.journal import (
     Journal,
     first_event,
     is_being_written,
@@ -19,7 +19,7 @@ from explr.tracking.journal import (
 WRITER = """
 import os, sys, pathlib
 from explr.tracking.client import ExplrTracker
-from explr.tracking.journal import Journal
+from explr.tracking.journal.journal import Journal
 folder = pathlib.Path(sys.argv[1])
 tracker = ExplrTracker(Journal.create(folder), folder, None)
 for i in range(int(sys.argv[2])):
@@ -28,7 +28,7 @@ os.kill(os.getpid(), 9)
 """
 FORKED_WRITERS = """
 import os, pathlib, sys
-from explr.tracking.journal import Journal
+from explr.tracking.journal.journal import Journal
 journal = Journal(pathlib.Path(sys.argv[1]))
 for name in "abcd":
     if os.fork() == 0:
@@ -40,7 +40,7 @@ assert [os.wait()[1] for _ in "abcd"] == [0] * 4
 FULL_DISK = """
 import pathlib, resource, sys
 from explr.core.errors import TrackingError
-from explr.tracking.journal import Journal
+from explr.tracking.journal.journal import Journal
 journal = Journal(pathlib.Path(sys.argv[1]))
 journal.append("tags", g={"a": "1"})
 size = journal.path.stat().st_size

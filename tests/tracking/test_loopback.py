@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from explr.tracking.loopback import HOST, answers, listen, past_proxies
+from explr.tracking.mlflow.server_process import HOST, answers, listen, past_proxies
 
 
 class Pretender(BaseHTTPRequestHandler):

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from explr.core.errors import TrackingError
-from explr.tracking.journal import read_events
-from explr.tracking.mirror import Mirror
-from explr.tracking.position import read_position
-from explr.tracking.rows import REFUSED_TAG
-from explr.tracking.spool import entries
-from explr.tracking.store import connect
+from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.pending import entries
+from explr.tracking.journal.position import read_position
+from explr.tracking.mlflow.mirror import Mirror
+from explr.tracking.mlflow.rows import REFUSED_TAG
+from explr.tracking.mlflow.store import connect
 
 
 def mirror_of(store: Any, run: Any) -> Mirror:

@@ -3,8 +3,8 @@ import warnings
 
 import pytest
 
-from explr.tracking.names import MAX_NAME, MAX_PARAM, folder_name, legal_name, short_value
-from explr.tracking.params import flatten
+from explr.tracking.mlflow.names import MAX_NAME, MAX_PARAM, folder_name, legal_name, short_value
+from explr.tracking.values import flatten
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from explr.tracking.destination import Destination
-from explr.tracking.journal import Journal, now_ms
-from explr.tracking.observer import (
+from explr.tracking.journal.journal import Journal, now_ms
+from explr.tracking.journal.pending import entries
+from explr.tracking.provenance import changes_since_commit, installed_packages, origin_tags
+from explr.tracking.run import open_run
+from explr.tracking.shipping.observer import (
     AWAITED_MS,
     LONGEST_AWAITED_MS,
     is_awaited,
     observed_file,
 )
-from explr.tracking.origin import changes_since_commit, installed_packages, origin_tags
-from explr.tracking.session import open_run
-from explr.tracking.spool import entries
 from explr.utils.readings import gpu_tags
 
 LOCK, DIFF = "origin/requirements.txt", "origin/changes.diff"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from ports import held_port
 
-from explr.tracking.loopback import answers
-from explr.tracking.spool import entries
+from explr.tracking.journal.pending import entries
+from explr.tracking.mlflow.server_process import answers
 
 pytestmark = pytest.mark.slow
 

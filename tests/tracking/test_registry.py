@@ -6,8 +6,8 @@ import pytest
 
 from explr.core.errors import UsageError
 from explr.runner.ship import sync_journals
-from explr.tracking.mirror import Mirror
-from explr.tracking.spool import entries
+from explr.tracking.journal.pending import entries
+from explr.tracking.mlflow.mirror import Mirror
 
 MLMODEL = """\
 artifact_path: model

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from ports import held_port
 
-from explr.tracking.journal import read_events
-from explr.tracking.loopback import answers
-from explr.tracking.spool import entries
+from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.pending import entries
+from explr.tracking.mlflow.server_process import answers
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ return ctx.hyperparameters["lr"]
 WRITER = """
 import os, pathlib, sys
 from explr.tracking.destination import Destination
-from explr.tracking.session import open_run
+from explr.tracking.run import open_run
 folder, first = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 folder.mkdir(parents=True, exist_ok=True)
 run = open_run(folder, Destination(companion=False), experiment="digits", name="killed",
@@ -41,7 +41,7 @@ os.kill(os.getpid(), 9)
 """
 STARTERS = """
 import os, sys
-from explr.tracking.store import connect, find_or_create_experiment
+from explr.tracking.mlflow.store import connect, find_or_create_experiment
 import mlflow.store.tracking.sqlalchemy_store
 uri = sys.argv[1]
 ready, go = os.pipe(), os.pipe()

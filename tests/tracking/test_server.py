@@ -17,9 +17,8 @@ import pytest
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import artifact_root, local_store_uri
-from explr.tracking.loopback import listen
+from explr.tracking.mlflow.server_process import ServerRecord, ServerState, listen
 from explr.tracking.server import MLflowServer, autostart_allowed
-from explr.tracking.server_record import ServerRecord, ServerState
 from explr.utils.processes import identity_of
 
 PATIENCE_S = 240.0

@@ -10,9 +10,9 @@ import pytest
 
 from explr.core.errors import TrackingError
 from explr.tracking.destination import absolute_uri
-from explr.tracking.journal import read_events
-from explr.tracking.session import closing_line
-from explr.tracking.spool import entries
+from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.pending import entries
+from explr.tracking.run import closing_line
 
 MIRRORS = ["mlflow", "sqlalchemy", "pandas"]
 HEAVY = [*MIRRORS, "torch", "tensorflow", "keras", "ray", "optuna", "pynvml", "filelock"]
@@ -193,7 +193,7 @@ return 1.0
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
     try:
-        from explr.tracking.loopback import answers
+        from explr.tracking.mlflow.server_process import answers
 
         kit.eventually(lambda: answers(uri, 5.0), "the server")
         done = kit.explr("sync")

@@ -11,11 +11,10 @@ import pytest
 from waiting import wait_until
 
 from explr.core.errors import TrackingError
-from explr.tracking import liveness
-from explr.tracking.journal import Journal
-from explr.tracking.liveness import Liveness
-from explr.tracking.position import Position, read_position, write_position
-from explr.tracking.spool import Entry, enter, entries, strike_off
+from explr.tracking.journal.journal import Journal
+from explr.tracking.journal.journal import pending as liveness
+from explr.tracking.journal.pending import Entry, Liveness, enter, entries, strike_off
+from explr.tracking.journal.position import Position, read_position, write_position
 from explr.utils.processes import identity_of
 
 

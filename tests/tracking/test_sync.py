@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from explr.runner.ship import sync_journals
-from explr.tracking.position import read_position
-from explr.tracking.spool import entries
+from explr.tracking.journal.pending import entries
+from explr.tracking.journal.position import read_position
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ def test_a_run_that_was_taken_for_dead_is_corrected(store: Any, kit: Any, tmp_pa
     run = kit.begin(tmp_path / "run")
     run.tracker.log_metric("loss", 1.0)
     kit.ship()
-    from explr.tracking.mirror import Mirror
+    from explr.tracking.mlflow.mirror import Mirror
 
     Mirror(store.client, store.uri, run.journal.path).close_as_killed()
     kit.ship()

@@ -72,7 +72,7 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
         with rotated_log(explr_home() / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
                 # -P: a file in EXPLR_HOME is no module.
-                [sys.executable, "-P", "-m", "explr.tracking.companion"],
+                [sys.executable, "-P", "-m", "explr.tracking.shipping.companion"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

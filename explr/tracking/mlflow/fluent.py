@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.position import read_position
+from explr.tracking.journal.position import read_position
 
 RUN_WAIT_S = 120.0
 """How long to wait for the run; making a new store alone can take 30 s on a slow machine."""

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 from explr.core.errors import ExplrError, TrackingError
 from explr.core.gc import postpone_collection, resume_collection
-from explr.tracking.delay import Delay
 from explr.tracking.home import is_local_store
-from explr.tracking.journal import first_event, has_ended, now_ms, read_events
-from explr.tracking.liveness import Liveness
-from explr.tracking.position import read_position, write_position
-from explr.tracking.spool import Entry, entries, is_of_this_host, strike_off
+from explr.tracking.journal.journal import first_event, has_ended, now_ms, read_events
+from explr.tracking.journal.pending import Entry, Liveness, entries, is_of_this_host, strike_off
+from explr.tracking.journal.position import read_position, write_position
+from explr.tracking.shipping.delay import Delay
 from explr.utils.processes import ProcessIdentity, is_alive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from explr.tracking.mirror import Mirror
+    from explr.tracking.mlflow.mirror import Mirror
+
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Shipping:
         return moved
 
     def _ship(self, entry: Entry) -> bool:
-        from explr.tracking.mirror import Mirror
+        from explr.tracking.mlflow.mirror import Mirror
 
         # Asked before reading: what a process wrote before it died is read before it is closed.
         left = self._liveness.is_left(entry)
@@ -142,7 +142,7 @@ class Shipping:
 
     def _lose(self, entry: Entry) -> bool:
         """Take leave of a run whose journal was deleted, if it ever was on this machine."""
-        from explr.tracking.store import close_lost_run
+        from explr.tracking.mlflow.store import close_lost_run
 
         if not is_of_this_host(entry):
             return False
@@ -168,7 +168,7 @@ class Shipping:
 
     def _is_open(self, waiting: Iterable[Entry]) -> bool:
         """Open the store, which makes a new one, before a server looks for it."""
-        from explr.tracking.store import connect
+        from explr.tracking.mlflow.store import connect
 
         if self._client is not None:
             return not self._store.failed or self._answers(waiting)
@@ -211,7 +211,7 @@ class Shipping:
 
     def _note(self, waiting: Iterable[Entry], error: Exception) -> None:
         """Write a reason down beside the journals that it holds up."""
-        from explr.tracking.store import out_of_reach
+        from explr.tracking.mlflow.store import out_of_reach
 
         reason = out_of_reach(self._uri, error)
         stuck = isinstance(error, TrackingError)

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.journal import VERSION, first_event, read_events, uid_of
-from explr.tracking.names import MAX_TAG, legal_name, short_value
-from explr.tracking.observer import is_awaited, observed_file
-from explr.tracking.position import read_position, write_position
-from explr.tracking.rows import BATCH_METRICS, Rows
-from explr.tracking.store import RUN_TAG, find_or_create_experiment, find_run
-from explr.tracking.uploads import Uploads
+from explr.tracking.journal.journal import VERSION, first_event, read_events, uid_of
+from explr.tracking.journal.position import read_position, write_position
+from explr.tracking.mlflow.names import MAX_TAG, legal_name, short_value
+from explr.tracking.mlflow.rows import BATCH_METRICS, Rows
+from explr.tracking.mlflow.store import RUN_TAG, find_or_create_experiment, find_run
+from explr.tracking.mlflow.uploads import Uploads
+from explr.tracking.shipping.observer import is_awaited, observed_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
 
 PARENT_TAG = "mlflow.parentRunId"
 SHARE_BYTES = 1_000_000

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from explr.core.errors import TrackingError
-from explr.tracking.names import MAX_PARAM, MAX_TAG, legal_name, short_value
+from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name, short_value
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
+
 
 log = logging.getLogger(__name__)
 

@@ -14,17 +14,16 @@ from typing import Any, Literal
 
 from explr.core.errors import TrackingError, UsageError
 from explr.core.secrets import redacted, redacted_text, without_user_info
-from explr.tracking.attempts import journals_in, recorded_steps
 from explr.tracking.client import ExplrTracker
-from explr.tracking.companion_launch import LOG_FILE, ensure_companion, has_companion
 from explr.tracking.destination import Destination
-from explr.tracking.fluent import active_run
 from explr.tracking.home import explr_home, is_local_store
-from explr.tracking.journal import VERSION, Journal, uid_of
-from explr.tracking.position import Position, read_position
-from explr.tracking.registry import name_fault
+from explr.tracking.journal.journal import VERSION, Journal, journals_in, recorded_steps, uid_of
+from explr.tracking.journal.pending import Entry, enter, entries, strike_off
+from explr.tracking.journal.position import Position, read_position
+from explr.tracking.mlflow.fluent import active_run
+from explr.tracking.mlflow.registry import name_fault
 from explr.tracking.server import MLflowServer, autostart_allowed
-from explr.tracking.spool import Entry, enter, entries, strike_off
+from explr.tracking.shipping.start import LOG_FILE, ensure_companion, has_companion
 from explr.utils.processes import identity_of
 
 __all__ = ["Destination", "Status", "TrackedRun", "closing_line", "open_run"]

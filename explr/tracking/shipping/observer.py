@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import ExplrError
-from explr.tracking.journal import (
+from explr.tracking.journal.journal import (
     Journal,
     first_event,
     has_ended,
@@ -24,14 +24,14 @@ from explr.tracking.journal import (
     read_events,
     uid_of,
 )
-from explr.tracking.origin import (
+from explr.tracking.journal.pending import Entry, entries, is_of_this_host
+from explr.tracking.provenance import (
     DIFF_FILE,
     LOCK_FILE,
     changes_since_commit,
     installed_packages,
     origin_tags,
 )
-from explr.tracking.spool import Entry, entries, is_of_this_host
 from explr.utils.processes import ProcessIdentity, is_alive
 from explr.utils.readings import Machine
 

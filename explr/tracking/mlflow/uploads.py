@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explr.tracking.delay import Delay
-from explr.tracking.position import Position, read_position
-from explr.tracking.registry import register
-from explr.tracking.store import one_line
+from explr.tracking.journal.position import Position, read_position
+from explr.tracking.mlflow.registry import register
+from explr.tracking.mlflow.store import one_line
+from explr.tracking.shipping.delay import Delay
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
 from explr.core.folders import BestTrial
-from explr.tracking.position import read_position
+from explr.tracking.journal.position import read_position
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
 
 ALIAS = "best"
 """The alias of the version that was registered last."""

@@ -1,8 +1,4 @@
-"""The journal: everything that a run records, one line an event, in the run's own folder.
-
-A line is the CRC-32 of its text in eight hexadecimal digits, a space, and the event as JSON. It is
-handed to the operating system before `append` returns, so a killed process loses nothing.
-"""
+"""Earlier attempts at a run, as the journals in its folder tell of them."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -196,3 +192,19 @@ def _decode(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) else None
+
+
+def journals_in(folder: Path) -> list[Path]:
+    """The journals of a run's folder, the earliest first; one without a beginning is none."""
+    begun = [(first_event(path), path) for path in folder.glob("journal-*.jsonl")]
+    return [path for _, path in sorted((start["t"], path) for start, path in begun if start)]
+
+
+def recorded_steps(journals: Iterable[Path]) -> frozenset[tuple[str, int]]:
+    """Metrics by name and step that journals hold; those without a step do not count."""
+    found: set[tuple[str, int]] = set()
+    for journal in journals:
+        for event, _ in read_events(journal):
+            if event.get("k") == "metrics" and event["s"] is not None:
+                found.update((name, event["s"]) for name in event["m"])
+    return frozenset(found)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from explr.core.errors import TrackingError
 from explr.core.secrets import redacted_text
 from explr.tracking.home import artifact_root, explr_home, is_local_store
-from explr.tracking.names import MAX_TAG, folder_name, short_value
+from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
 
 RUN_TAG = "explr.run"
 """Tag that carries a run's identity from before it exists in MLflow."""

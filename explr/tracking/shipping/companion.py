@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from explr.core.secrets import guard_logs, without_user_info
-from explr.tracking.companion_launch import Order
 from explr.tracking.home import explr_home
-from explr.tracking.liveness import Liveness
-from explr.tracking.observer import Observer
-from explr.tracking.position import read_position
-from explr.tracking.shipping import PATIENCE_S, POLL_S, Shipping
+from explr.tracking.journal.pending import Liveness
+from explr.tracking.journal.position import read_position
+from explr.tracking.shipping.observer import Observer
+from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipping
+from explr.tracking.shipping.start import Order
 from explr.utils.priority import stand_back
 from explr.utils.processes import is_alive
 

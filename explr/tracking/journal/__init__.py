@@ -1,0 +1,1 @@
+"""The journal of a run: written first, on this machine, in microseconds."""

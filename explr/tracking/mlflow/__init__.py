@@ -1,0 +1,1 @@
+"""MLflow: its store, its server, its limits."""

@@ -1,0 +1,244 @@
+"""The process of an MLflow server: how it is started, recorded, found again and asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from explr.core.errors import TrackingError
+from explr.tracking.home import artifact_root, rotated_log
+from explr.utils.priority import stand_back
+from explr.utils.processes import ProcessIdentity, identity_of, session_of
+
+if TYPE_CHECKING:
+    import socket
+
+    import psutil
+
+
+HOST = "127.0.0.1"
+
+_BACKLOG = 128
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on `port` of the loopback interface, or on a free one if it is taken.
+
+    Args:
+        port: 0 to 65535; 0 takes any that is free.
+
+    Raises:
+        TrackingError: there is no free port.
+    """
+    import socket
+
+    for candidate in (port, 0):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Accepted connections inherit it; a server that is handed the socket does not set it.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.bind((HOST, candidate))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            reason = error.strerror or str(error)
+        else:
+            return listener
+    raise TrackingError(f"there is no free port on {HOST}: {reason}")
+
+
+def answers(url: str, timeout_s: float) -> bool:
+    """Whether the MLflow server at `url` answers a question about its store.
+
+    Not `/version`: that one answers while the store is out of reach.
+
+    Args:
+        url: address without a trailing slash.
+        timeout_s: seconds to wait for the connection, and for each part of the answer.
+    """
+    import http.client
+    import json
+    import urllib.request
+
+    request = urllib.request.Request(
+        f"{url}/api/2.0/mlflow/experiments/search",
+        data=json.dumps({"max_results": 1}).encode(),
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=timeout_s) as response:
+            return isinstance(json.load(response), dict)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+
+
+def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """A copy of `environment` in which the loopback interface is reached without a proxy."""
+    result = dict(environment)
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host.strip() for host in environment.get(name, "").split(",") if host.strip()]
+        if "*" not in hosts:
+            hosts += [host for host in (HOST, "localhost") if host not in hosts]
+        result[name] = ",".join(hosts)
+    return result
+
+
+MARK = "EXPLR_SERVER_MARK"
+"""Variable that tells a server's processes from those of any other session."""
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """A local MLflow server that was started.
+
+    Args:
+        url: its address, without a trailing slash.
+        port: its port on the loopback interface.
+        pid: the process that was started for it, which leads its session.
+        store_uri: the store that it serves.
+    """
+
+    url: str
+    port: int
+    pid: int
+    store_uri: str
+
+    def experiment_url(self, experiment_id: str) -> str:
+        """The page of an experiment in MLflow's UI."""
+        return f"{self.url}/#/experiments/{experiment_id}"
+
+    def run_url(self, experiment_id: str, run_id: str) -> str:
+        """The page of a run in MLflow's UI."""
+        return f"{self.experiment_url(experiment_id)}/runs/{run_id}"
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """A server, and what tells its processes from all others.
+
+    Args:
+        state: what others may know.
+        started: the moment at which its first process started.
+        mark: value of `MARK` in the environment of all its processes.
+    """
+
+    state: ServerState
+    started: str
+    mark: str
+
+    def processes(self) -> list[psutil.Process]:
+        """Its running processes: also those that outlived the first one, never a stranger's."""
+        leader = ProcessIdentity(self.state.pid, self.started)
+        return session_of(leader, (MARK, self.mark))
+
+    def write(self, path: Path) -> None:
+        """Put it at `path` in one step, readable by the user alone.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        content = {
+            **asdict(self.state),
+            "session": self.state.pid,
+            "started": self.started,
+            "mark": self.mark,
+        }
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            json.dump(content, file, indent=1)
+        aside.replace(path)
+
+    @staticmethod
+    def read(path: Path) -> ServerRecord | None:
+        """The record at `path`, or None where there is none that can be understood."""
+        try:
+            content = json.loads(path.read_text())
+            return ServerRecord(
+                ServerState(
+                    url=str(content["url"]),
+                    port=int(content["port"]),
+                    pid=int(content["pid"]),
+                    store_uri=str(content["store_uri"]),
+                ),
+                started=str(content["started"]),
+                mark=str(content["mark"]),
+            )
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+
+_FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
+"""Settings that would change the server or reach it for no reason: credentials of a remote server,
+a disabled security middleware, another program's options."""
+
+
+def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecord:
+    """Start a server in a session of its own and return at once.
+
+    Args:
+        store_uri: SQLite store with an absolute path.
+        port: the wanted port; another one is taken if it is not free.
+        home: working directory of the server, and the folder of its artifacts.
+        log_path: file that its output is appended to.
+
+    Raises:
+        OSError: the process cannot be started.
+        TrackingError: there is no free port.
+    """
+    mark = secrets.token_hex(16)
+    log = os.open(rotated_log(log_path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        # MLflow would take its port seconds later, when another process may have it. So it is
+        # given a socket that listens already, as its standard input, which it hands down.
+        with listen(port) as listener:
+            port = int(listener.getsockname()[1])
+            process = subprocess.Popen(
+                _command(store_uri, port, home),
+                stdin=listener.fileno(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=home,
+                env=_environment(os.environ, mark),
+                start_new_session=True,
+            )
+    finally:
+        os.close(log)
+    stand_back(process.pid)
+    started = identity_of(process.pid).started
+    process.returncode = 0  # nobody waits for it, and Popen is not to complain of that
+    state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)
+    return ServerRecord(state, started, mark)
+
+
+def _command(store_uri: str, port: int, home: Path) -> list[str]:
+    # Runs of the local store have file:// addresses, which the server reads by itself. Its
+    # artifact proxy, through which any local client could write files, is not needed for them.
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", store_uri),
+        *("--default-artifact-root", artifact_root(home).as_uri()),
+        "--no-serve-artifacts",
+        *("--host", HOST, "--port", str(port), "--workers", "1"),
+        *("--allowed-hosts", f"localhost:{port},{HOST}:{port}"),
+        *("--uvicorn-opts", "--fd 0 --loop asyncio --no-access-log"),
+    ]
+
+
+def _environment(environment: Mapping[str, str], mark: str) -> dict[str, str]:
+    kept = {k: v for k, v in environment.items() if not k.startswith(_FOREIGN_SETTINGS)}
+    return past_proxies(kept) | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        MARK: mark,
+    }

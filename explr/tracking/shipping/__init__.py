@@ -1,0 +1,1 @@
+"""A process beside the training that uploads its journal."""

@@ -16,10 +16,10 @@ from _pruners import pruner_option
 from _timing import place, pretty, verdict
 from optuna.samplers import RandomSampler
 
-from explr.tuning.base import Job, Outcome
 from explr.tuning.loop import Limits, SweepLoop
 from explr.tuning.search_space import parse
 from explr.tuning.study import Study
+from explr.tuning.trial import Job, Outcome
 
 EARLY, LATE, AROUND = 100, 5000, 30
 POINTS, AT_MOST = 10, 2.0

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from explr.launching.hydra_job import HydraJob
     from explr.runner.sweep_session import SweepSettings
-    from explr.tuning.base import SweepResult
+    from explr.tuning.trial import SweepResult
 
 
 class OptunaSweeper(Sweeper):

@@ -12,7 +12,7 @@ import click
 from explr.core.errors import MissingDependencyError
 from explr.results.sweep_view import storage_of, stored_study
 from explr.tracking.mlflow.server_process import listen
-from explr.tuning.snapshot import study_storage
+from explr.tuning.storage import study_storage
 
 
 def serve_dashboard(folder: Path, port: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from explr.tuning.base import Job, Outcome
+from explr.tuning.trial import Job, Outcome
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

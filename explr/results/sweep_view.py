@@ -21,8 +21,7 @@ from explr.tracking.home import is_local_store
 from explr.tracking.journal.journal import first_event, journals_in
 from explr.tracking.journal.position import read_position
 from explr.tracking.server import MLflowServer
-from explr.tuning.snapshot import read_study
-from explr.tuning.storage import STUDY_FILE
+from explr.tuning.storage import STUDY_FILE, read_study
 from explr.tuning.study import ATTEMPTS, PARAMS, REASON
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from explr.results.chart import Chart
 from explr.results.closing import best_trials, counts_line, pruned_line, table_of
 from explr.results.param_charts import Searched
 from explr.results.sweep_view import SweepView, read_sweep
-from explr.tuning.base import SweepResult
+from explr.tuning.trial import SweepResult
 
 if TYPE_CHECKING:
     import pandas

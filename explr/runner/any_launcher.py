@@ -21,8 +21,9 @@ from omegaconf import OmegaConf
 from explr.config.grammar import quoted
 from explr.launching.hydra_job import HydraJob
 from explr.runner.judging import judge
-from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
+from explr.tuning.executor import Executor
+from explr.tuning.trial import Job, Outcome
 from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")

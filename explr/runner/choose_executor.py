@@ -25,8 +25,9 @@ from explr.runner.metering import MeasuredTrial
 from explr.runner.packed_executor import PackedExecutor, packed_executor
 from explr.runner.trial_process import RunTrial
 from explr.tracking.callback import OWN_TASK
-from explr.tuning.base import Executor, Job
 from explr.tuning.channel import ChannelServer, Report
+from explr.tuning.executor import Executor
+from explr.tuning.trial import Job
 
 log = logging.getLogger("explr.sweep")
 

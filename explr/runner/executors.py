@@ -13,8 +13,9 @@ from explr.runner.leases import Leases
 from explr.runner.out_of_memory import OUT_OF_MEMORY
 from explr.runner.reporting import reporting_to
 from explr.runner.trial_process import Prepare, RunTrial
-from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
+from explr.tuning.executor import Executor
+from explr.tuning.trial import Job, Outcome
 from explr.utils.host import kills_for_memory
 from explr.utils.lease import Lease
 

@@ -13,7 +13,7 @@ from explr.core.errors import ExplrError, TrialPruned
 from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
 from explr.runner.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
-from explr.tuning.base import Outcome
+from explr.tuning.trial import Outcome
 
 
 def unjudged(error: BaseException) -> Outcome:

@@ -12,9 +12,9 @@ from typing import Protocol
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
+from explr.sweep.executors.packing import Packing
 from explr.tracking.callback import OWN_TASK
-from explr.tuning.base import Job
-from explr.tuning.packing import Packing
+from explr.tuning.trial import Job
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import Lease, divide, share_gb, visible_devices
 from explr.utils.memory import memory_budget

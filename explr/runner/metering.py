@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from explr.launching.hydra_job import HydraJob
 from explr.runner.trial_process import RunTrial
-from explr.tuning.base import Job, Outcome
-from explr.tuning.packing import Peak
+from explr.tuning.trial import Job, Outcome, Peak
 from explr.utils.gpu import HeldGpuMemory
 from explr.utils.host import OwnPeak, family, held_gb
 from explr.utils.lease import CONTEXT_GB, Lease

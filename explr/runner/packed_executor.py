@@ -13,8 +13,9 @@ from explr.runner.executors import LocalExecutor
 from explr.runner.leases import Leases, PackedLeases
 from explr.runner.metering import Meter
 from explr.runner.out_of_memory import OUT_OF_MEMORY
-from explr.tuning.base import Executor, Job, Outcome
-from explr.tuning.packing import Packing, Room
+from explr.sweep.executors.packing import Packing, Room
+from explr.tuning.executor import Executor
+from explr.tuning.trial import Job, Outcome
 from explr.utils.gpu import HeldGpuMemory
 from explr.utils.host import available_gb, cpu_cores
 

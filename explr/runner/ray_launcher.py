@@ -10,7 +10,8 @@ from hydra.core.utils import JobReturn
 from omegaconf import open_dict
 
 from explr.runner.any_launcher import LauncherExecutor
-from explr.tuning.base import Executor, Job
+from explr.tuning.executor import Executor
+from explr.tuning.trial import Job
 
 SHUTDOWN_S = 10.0
 """Seconds that jobs which are ended from outside get to do so."""

@@ -22,8 +22,8 @@ from explr.core.errors import ExplrError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.pool import Answer, LocalPool, WorkerDied
 from explr.runner.trial_process import Prepare, RunTrial
-from explr.tuning.base import Job, Outcome
 from explr.tuning.channel import ChannelServer
+from explr.tuning.trial import Job, Outcome
 
 DEVICES = "CUDA_VISIBLE_DEVICES"
 """The variable by which Ray gives each actor its GPUs."""

@@ -36,8 +36,8 @@ from explr.runner.sweep_space import SweepSpace
 from explr.runner.sweep_watch import SweepWatch
 from explr.tracking.callback import OWN_TASK, MLflowCallback
 from explr.tracking.destination import Destination
-from explr.tuning.base import SweepResult
-from explr.tuning.failures import Failures
+from explr.tuning.loop import Failures
+from explr.tuning.trial import SweepResult
 from explr.utils.lease import divide
 from explr.utils.memory import memory_budget
 

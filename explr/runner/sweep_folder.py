@@ -21,9 +21,9 @@ from explr.results.report import REPORT
 from explr.results.text import params_text
 from explr.runner.sweep_logging import STARTS
 from explr.runner.sweep_results import results_of
-from explr.tuning.base import Job, Outcome
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
+from explr.tuning.trial import Job, Outcome
 from explr.utils.console import in_notebook
 
 log = logging.getLogger("explr.sweep")

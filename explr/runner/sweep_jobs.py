@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.launching.hydra_job import HydraJob
 from explr.runner.sweep_space import SweepSpace
-from explr.tuning.base import Job
+from explr.tuning.trial import Job
 from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")

@@ -30,11 +30,10 @@ from explr.runner.sweep_record import (
     sole_study,
 )
 from explr.runner.sweep_space import SweepSpace
-from explr.tuning.base import Outcome
-from explr.tuning.failures import after_first
 from explr.tuning.lock import sole_controller
-from explr.tuning.loop import Limits
+from explr.tuning.loop import Limits, after_first
 from explr.tuning.study import Study
+from explr.tuning.trial import Outcome
 
 log = logging.getLogger("explr.sweep")
 

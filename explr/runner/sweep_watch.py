@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from explr.results.gpu_memory_texts import GpuMemoryTexts
 from explr.results.live import SweepProgress
 from explr.runner.display import watching
-from explr.tuning.base import Job, Outcome
 from explr.tuning.channel import Report
 from explr.tuning.loop import Limits
+from explr.tuning.trial import Job, Outcome
 
 log = logging.getLogger("explr.sweep")
 

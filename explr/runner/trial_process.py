@@ -14,7 +14,7 @@ from explr.runner.job import train_job
 from explr.runner.judging import judge, unjudged
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.provenance import provenance_tags
-from explr.tuning.base import Outcome
+from explr.tuning.trial import Outcome
 from explr.utils.processes import identity_of
 
 

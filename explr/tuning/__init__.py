@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from explr.tuning.base import BaseTuner, SweepResult
+    from explr.tuning.base import BaseTuner
     from explr.tuning.optuna_tuner import OptunaTuner
     from explr.tuning.ray_tuner import RayTuneTuner
     from explr.tuning.search_space import SearchSpaceBuilder
+    from explr.tuning.trial import SweepResult
 
 _HOMES = {
     "BaseTuner": "explr.tuning.base",

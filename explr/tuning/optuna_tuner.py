@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from explr.config.grammar import literal
 from explr.core.protocols import TrainFunction
-from explr.tuning.base import BaseTuner, SweepResult
+from explr.tuning.base import BaseTuner
+from explr.tuning.trial import SweepResult
 
 
 class OptunaTuner(BaseTuner):

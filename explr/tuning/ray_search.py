@@ -21,10 +21,9 @@ from ray.tune.search import SearchAlgorithm
 from ray.tune.utils.util import _atomic_save, _load_newest_checkpoint
 
 from explr.core.errors import UsageError
-from explr.tuning.base import Job, Outcome
-from explr.tuning.failures import Failures
-from explr.tuning.loop import Limits
+from explr.tuning.loop import Failures, Limits
 from explr.tuning.study import SpaceOf, Study
+from explr.tuning.trial import Job, Outcome
 
 log = logging.getLogger("explr.sweep")
 

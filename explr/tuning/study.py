@@ -9,17 +9,74 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explr.tuning.base import State
-from explr.tuning.completed import keep, note_complete
+from explr.core.errors import ConfigError
+from explr.tuning.percentile import keep, note_complete
 from explr.tuning.search_space import SearchSpace
 from explr.tuning.storage import open_study
-from explr.tuning.study_checks import check_ranges, encoded_configurations
+from explr.tuning.trial import State
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
+
+
+def check_ranges(trials: Sequence[FrozenTrial], space: SearchSpace) -> None:
+    """Make sure that ranges fit the trials that were run before.
+
+    A range may be widened; values that lie outside of it stay known.
+
+    Args:
+        trials: the trials of the study.
+        space: every range that may become active.
+
+    Raises:
+        ConfigError: naming each parameter that changed its kind or its choices.
+    """
+    from optuna.distributions import check_distribution_compatibility
+
+    last: dict[str, Any] = {}
+    for trial in trials:
+        last |= trial.distributions
+    faults = []
+    for name, before in last.items():
+        now = space.distributions.get(name)
+        try:
+            if now is not None:
+                check_distribution_compatibility(before, now)
+        except ValueError:
+            faults.append(
+                f"{name} was searched in {before} before, and is now in {now}: keep the kind "
+                "of range and the choices, or name another study with tuner.study_name"
+            )
+    if faults:
+        raise ConfigError(faults)
+
+
+def encoded_configurations(
+    configurations: Sequence[Mapping[str, Any]], space: SearchSpace
+) -> list[dict[str, Any]]:
+    """Known configurations as Optuna holds them.
+
+    Args:
+        configurations: values by parameter.
+        space: every range that may become active.
+
+    Raises:
+        ConfigError: naming each value that the ranges do not allow.
+    """
+    encoded = [{k: space.encode(k, v) for k, v in values.items()} for values in configurations]
+    faults = [
+        f"tuner.enqueue: {name}={values[name]} {fault}"
+        for values, codes in zip(configurations, encoded, strict=True)
+        for name, code in codes.items()
+        if (fault := space.fault(name, code))
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return encoded
+
 
 ATTEMPTS, REASON, PARAMS = "explr.attempts", "explr.reason", "explr.params"
 """User attributes of a trial: starts, why it failed, parameters that were changed as it ran."""

@@ -12,7 +12,7 @@ import pytest
 import explr
 from explr import TrainingContext
 from explr.core.errors import ConfigError, UsageError
-from explr.tuning.base import SweepResult
+from explr.tuning.trial import SweepResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray", "elsewhere")]
 

@@ -15,7 +15,7 @@ import explr
 from explr import TrainingContext, TrainingResult, TrialPruned
 from explr.core.errors import ConfigError, SweepError
 from explr.tuning import OptunaTuner, RayTuneTuner, SearchSpaceBuilder
-from explr.tuning.base import SweepResult
+from explr.tuning.trial import SweepResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray", "elsewhere")]
 

@@ -14,7 +14,7 @@ from explr.results.live import SweepProgress
 from explr.results.live_training import FIRST, TrainingProgress
 from explr.results.live_view import SHOWN
 from explr.results.text import duration
-from explr.tuning.base import Job, Outcome
+from explr.tuning.trial import Job, Outcome
 from explr.utils.gpu import GpuMemory
 
 

@@ -23,8 +23,9 @@ from explr.runner.any_launcher import LauncherExecutor
 from explr.runner.executors import InlineExecutor, LocalExecutor
 from explr.runner.leases import FixedLeases
 from explr.runner.trial_process import RunTrial
-from explr.tuning.base import Executor, Job, Outcome
 from explr.tuning.channel import ChannelServer
+from explr.tuning.executor import Executor
+from explr.tuning.trial import Job, Outcome
 from explr.utils.lease import divide
 
 # A job's process cannot import a test module; a user's module lies on `sys.path`.

@@ -11,8 +11,8 @@ from simulated_driver import PROCESSES, Card, build_driver, environment_with
 from waiting import PATIENCE_S
 
 from explr.runner.leases import PackedLeases
-from explr.tuning.base import Job
-from explr.tuning.packing import Packing, Peak, Room
+from explr.sweep.executors.packing import Packing, Room
+from explr.tuning.trial import Job, Peak
 from explr.utils.lease import Lease
 
 LOOK = """\
@@ -22,7 +22,7 @@ from explr.utils.lease import Lease
 from explr.runner import metering
 from explr.runner.metering import Meter
 from explr.tuning.base import Job
-from explr.tuning.packing import Peak
+from explr.sweep.executors.packing import Peak
 from explr.utils.gpu import HeldGpuMemory
 from explr.utils.host import family
 

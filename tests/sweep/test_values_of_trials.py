@@ -13,8 +13,8 @@ from sweeping import Workshop
 import explr
 from explr import TrainingContext
 from explr.core.errors import ConfigError
-from explr.tuning.base import SweepResult
 from explr.tuning.search_space import SearchSpaceBuilder
+from explr.tuning.trial import SweepResult
 
 AWKWARD = [
     "a,b", "it's", 'say "so"', "{a: 1}", "[1]", "k=v", "ä ☃", " edge ", "null", "None", "true",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from explr.tuning.packing import Packing, Peak, Room
+from explr.sweep.executors.packing import Packing, Room
+from explr.tuning.trial import Peak
 
 
 def decided(room: Room, *peaks: Peak) -> list[int]:

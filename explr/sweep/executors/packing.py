@@ -5,32 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from explr.tuning.trial import Peak, readable_gb
+
 MARGIN = 1.1
 """What a trial is reckoned to need, in parts of the most that one before it took."""
 
 GROWTH = 2
 """Trials at once, at most, for each that was measured: the first may have been the smallest."""
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The most memory that a trial took at any moment.
-
-    Args:
-        host_gb: GiB of the host.
-        gpu_gb: GiB of its GPU, its CUDA context included; None if nobody can tell.
-    """
-
-    host_gb: float = 0.0
-    gpu_gb: float | None = None
-
-    def __or__(self, other: Peak) -> Peak:
-        known = [gb for gb in (self.gpu_gb, other.gpu_gb) if gb is not None]
-        return Peak(max(self.host_gb, other.host_gb), max(known, default=None))
-
-    def __str__(self) -> str:
-        host = f"{_short(self.host_gb)} GiB of host memory"
-        return f"{host} and {_short(self.gpu_gb)} GiB of its GPU" if self.gpu_gb else host
 
 
 @dataclass(frozen=True)
@@ -68,10 +49,10 @@ class Packing:
         self._ceiling = math.inf
 
     def __str__(self) -> str:
-        room = f"{_short(self.room.host_gb)} GiB of host memory"
+        room = f"{readable_gb(self.room.host_gb)} GiB of host memory"
         if self.room.gpus and self.room.gpu_gb is not None:
             which = "each" if self.room.gpus > 1 else "the"
-            room += f" and {_short(self.room.gpu_gb)} GiB of {which} GPU"
+            room += f" and {readable_gb(self.room.gpu_gb)} GiB of {which} GPU"
         return f"{_trials(self.slots)} at once, until it is known what one takes of {room}"
 
     def measured(self, peak: Peak, again: bool = False) -> str | None:
@@ -113,7 +94,7 @@ class Packing:
     def _bounds(self) -> list[tuple[float, str]]:
         """Each thing that bounds the number, with the number and with what is said of it."""
         room, peak = self.room, self._peak
-        host = f"each took up to {_short(peak.host_gb)} GiB of {_short(room.host_gb)} GiB"
+        host = f"each took up to {readable_gb(peak.host_gb)} GiB of {readable_gb(room.host_gb)} GiB"
         most = max(self._first, GROWTH * self._measured)
         bounds = [
             (_fit(room.host_gb, peak.host_gb), f"{host} host memory"),
@@ -126,7 +107,7 @@ class Packing:
         if peak.gpu_gb is None or room.gpu_gb is None:
             unknown = "the driver does not tell how much of a GPU each of them takes"
             return [(room.gpus, unknown), *bounds]
-        gpu = f"each took up to {_short(peak.gpu_gb)} GiB of {_short(room.gpu_gb)} GiB GPU memory"
+        gpu = f"each took up to {readable_gb(peak.gpu_gb)} GiB of {readable_gb(room.gpu_gb)} GiB GPU memory"
         fit = room.gpus * max(1, _fit(room.gpu_gb, peak.gpu_gb))
         return [(fit, f"{gpu} on {room.gpus} GPUs" if room.gpus > 1 else gpu), *bounds]
 
@@ -137,8 +118,3 @@ def _fit(room_gb: float, peak_gb: float) -> float:
 
 def _trials(count: int) -> str:
     return "1 trial" if count == 1 else f"{count} trials"
-
-
-def _short(gb: float) -> str:
-    """An amount with as many digits as say something."""
-    return f"{gb:.1f}" if gb >= 1 else f"{gb:.2g}"

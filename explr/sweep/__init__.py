@@ -1,0 +1,1 @@
+"""One sweep: its session, folder, search space and record."""

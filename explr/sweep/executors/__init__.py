@@ -1,0 +1,1 @@
+"""What runs the jobs of a sweep."""

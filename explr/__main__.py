@@ -1,5 +1,5 @@
 """`python -m explr` is the command `explr`."""
 
-from explr.runner.cli import main
+from explr.runner.cli.main import main
 
 main()

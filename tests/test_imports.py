@@ -88,7 +88,7 @@ def test_the_plugins_are_declared() -> None:
     [
         ["explr"],
         plugin_modules(),
-        ["explr.runner.cli", "explr.runner.main"],
+        ["explr.runner.cli.main", "explr.runner.main"],
         ["explr.runner.job"],
         ["explr.integrations"],
     ],

@@ -144,7 +144,7 @@ def best(folder: Path, out: Path | None, register: str | None) -> None:
 )
 def report(folder: Path, out: Path | None, png: Path | None) -> None:
     """Show what the sweep in FOLDER has found so far, as one page that needs no network."""
-    from explr.results.report import show_report
+    from explr.results.report.write import show_report
 
     show_report(folder, out, png)
 
@@ -158,7 +158,7 @@ def compare_runs(runs: tuple[str, ...], png: Path | None, as_json: bool) -> None
 
     A run is named by its folder or that of a trial, by its id in MLflow, or as best:SWEEP_DIR.
     """
-    from explr.results.compare import compare
+    from explr.runner.cli.compare import compare
 
     compare(runs, png, as_json)
 
@@ -189,7 +189,7 @@ def dashboard(folder: Path, port: int) -> None:
 
     It follows a sweep that is running, and changes nothing in its folder.
     """
-    from explr.results.dashboard import serve_dashboard
+    from explr.runner.cli.dashboard import serve_dashboard
 
     serve_dashboard(folder, port)
 

@@ -33,7 +33,7 @@ from explr.runner.sweep import OptunaSweep
 from explr.runner.sweep_jobs import SweepJobs
 from explr.runner.sweep_session import SweepSession, SweepSettings, open_sweep
 from explr.runner.sweep_space import SweepSpace
-from explr.runner.sweep_watch import SweepWatch
+from explr.sweep.watch import SweepWatch
 from explr.tracking.callback import OWN_TASK, MLflowCallback
 from explr.tracking.destination import Destination
 from explr.tuning.loop import Failures

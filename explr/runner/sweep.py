@@ -21,7 +21,7 @@ from explr.runner.pruner_choice import pruner_for
 from explr.runner.sweep_jobs import SweepJobs
 from explr.runner.sweep_session import SweepSettings, open_sweep, study_name
 from explr.runner.sweep_space import SweepSpace
-from explr.runner.sweep_watch import SweepWatch
+from explr.sweep.watch import SweepWatch
 from explr.tuning.loop import SweepLoop
 from explr.tuning.study import Study
 from explr.tuning.trial import SweepResult

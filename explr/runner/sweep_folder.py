@@ -15,9 +15,9 @@ from omegaconf._utils import get_omega_conf_dumper
 
 from explr.config.command_line import program
 from explr.core.secrets import redacted
-from explr.results.closing import best_trials, counts_line, pruned_line, show, table_of
-from explr.results.live import job_name
-from explr.results.report import REPORT
+from explr.results.live.sweep import job_name
+from explr.results.report.write import REPORT
+from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
 from explr.results.text import params_text
 from explr.runner.sweep_logging import STARTS
 from explr.runner.sweep_results import results_of

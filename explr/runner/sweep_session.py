@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.errors import ExplrError
 from explr.core.gc import resume_collection
 from explr.core.signals import terminable, uninterrupted
-from explr.results.live import names_of
-from explr.results.report import write_report
+from explr.results.live.sweep import names_of
+from explr.results.report.write import write_report
 from explr.results.tune_result import TuneResult
 from explr.runner.retrain import retrain_overrides
 from explr.runner.sweep_folder import SweepFolder, remembered_study

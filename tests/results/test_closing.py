@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from explr.results.closing import (
-    aligned,
-    best_trials,
-    counts_line,
-    pruned_line,
-    show,
-    table_of,
-)
+from explr.results.summary import aligned, best_trials, counts_line, pruned_line, show, table_of
 from explr.results.text import brief
 
 

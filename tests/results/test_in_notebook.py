@@ -11,7 +11,7 @@ import pytest
 CELLS = [
     """\
 import threading
-from explr.results.notebook_screen import NotebookScreen
+from explr.results.live.notebook import NotebookScreen
 
 class View:
     times = 0

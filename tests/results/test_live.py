@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from explr.results.gpu_memory_texts import GpuMemoryTexts
-from explr.results.live import SweepProgress
-from explr.results.live_training import FIRST, TrainingProgress
-from explr.results.live_view import SHOWN
+from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
+from explr.results.live.sweep_view import SHOWN
+from explr.results.live.training import FIRST, TrainingProgress
 from explr.results.text import duration
 from explr.tuning.trial import Job, Outcome
 from explr.utils.gpu import GpuMemory
@@ -149,8 +148,8 @@ def test_the_memory_of_gpus_is_drawn_where_there_are_some(
         asked.append(1)
         return [GpuMemory(used_gb=10.25, total_gb=31.8), None]
 
-    monkeypatch.setattr("explr.results.gpu_memory_texts.gpu_memory", gpu_memory)
-    monkeypatch.setattr("explr.results.gpu_memory_texts.EVERY_S", math.inf)
+    monkeypatch.setattr("explr.results.live.sweep.gpu_memory", gpu_memory)
+    monkeypatch.setattr("explr.results.live.sweep.EVERY_S", math.inf)
     sweep.gpu = GpuMemoryTexts()
     for _ in range(3):
         assert drawn(sweep)[1].endswith("0 running of 2 slots  GPU 0 10.2/32 GiB")
@@ -164,8 +163,8 @@ def test_where_there_is_no_gpu_nobody_is_asked_again(monkeypatch: pytest.MonkeyP
         asked.append(1)
         return []
 
-    monkeypatch.setattr("explr.results.gpu_memory_texts.gpu_memory", gpu_memory)
-    monkeypatch.setattr("explr.results.gpu_memory_texts.EVERY_S", 0.0)
+    monkeypatch.setattr("explr.results.live.sweep.gpu_memory", gpu_memory)
+    monkeypatch.setattr("explr.results.live.sweep.EVERY_S", 0.0)
     texts = GpuMemoryTexts()
     assert [texts.read(), texts.read()] == [[], []]
     assert len(asked) == 1

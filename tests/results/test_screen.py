@@ -13,7 +13,7 @@ from terminals import Terminal, text_of
 
 SCRIPT = """
 import logging, sys, threading
-from explr.results.screen import Screen
+from explr.results.live.terminal import Screen
 from explr.utils.console import is_terminal
 
 logging.basicConfig(stream=sys.stdout, level="INFO", format="%(message)s")
@@ -152,7 +152,7 @@ sys.stderr.close()
 
 def test_one_region_at_a_time(terminal: Terminal) -> None:
     body = """
-from explr.results.screen import is_taken
+from explr.results.live.terminal import is_taken
 before = is_taken()
 with Screen(View()):
     print(before, is_taken())

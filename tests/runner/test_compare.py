@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from explr.core.errors import UsageError
-from explr.results.compare import draw
-from explr.results.run_view import RunView, differing, read_run
+from explr.results.run import RunView, differing, read_run
+from explr.runner.cli.compare import draw
 from explr.tracking.journal.journal import Journal
 
 TRAINING = """\

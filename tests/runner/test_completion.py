@@ -77,7 +77,7 @@ def test_files_are_left_to_the_shell(line: str) -> None:
 
 def test_asking_imports_nothing_heavy(folder: Path) -> None:
     code = (
-        "import sys; from explr.runner.cli import main; main()\n"
+        "import sys; from explr.runner.cli.main import main; main()\n"
         "print([name for name in ('torch', 'optuna', 'mlflow', 'ray') if name in sys.modules])"
     )
     done = subprocess.run(

@@ -29,7 +29,7 @@ NEEDS_DASHBOARD = pytest.mark.skipif(
 WITHOUT = """\
 import sys
 sys.modules["optuna_dashboard"] = None
-from explr.runner.cli import main
+from explr.runner.cli.main import main
 main()
 """
 

@@ -17,10 +17,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from explr.core.errors import UsageError
-from explr.results.importance import importances
-from explr.results.picture import browser
-from explr.results.report import write_report
-from explr.results.sweep_view import read_sweep
+from explr.results.report.importance import importances
+from explr.results.report.picture import browser
+from explr.results.report.write import write_report
+from explr.results.sweep import read_sweep
 from explr.tuning.search_space import SearchSpace
 from explr.tuning.study import Study
 

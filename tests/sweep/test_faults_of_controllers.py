@@ -109,7 +109,7 @@ def test_an_interrupted_sweep_stops_and_says_how_to_go_on(shop: Workshop, number
 
 def test_17_the_second_ctrl_c_ends_it_at_once(shop: Workshop) -> None:
     (shop.folder / "patient.py").write_text(
-        f"{PATIENT}\nfrom explr.runner.cli import main\n\nmain()\n"
+        f"{PATIENT}\nfrom explr.runner.cli.main import main\n\nmain()\n"
     )
     line = shop.optuna("defies", "lr=interval(0,1)", "tuner.n_trials=2", "tuner.n_jobs=2")
     controller = shop.start([line[0], "patient.py", *line[3:]])

@@ -16,7 +16,7 @@ HASTY_SYNC = """\
 import sys
 
 import explr.tracking.shipping.companion
-from explr.runner.cli import main
+from explr.runner.cli.main import main
 
 explr.tracking.shipping.companion.PATIENCE_S = 0.0
 sys.argv[1:] = ["sync"]

@@ -10,12 +10,13 @@ import click
 
 from explr.core.errors import UsageError
 from explr.core.secrets import redacted_text
-from explr.results.page import render
-from explr.results.picture import take_picture
-from explr.results.sweep_view import read_sweep
+from explr.results.report.page import render
+from explr.results.report.picture import take_picture
+from explr.results.sweep import read_sweep
 
 if TYPE_CHECKING:
     from optuna import Study
+
 
 REPORT = "report.html"
 """Name of the report in a sweep's folder."""

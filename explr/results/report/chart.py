@@ -8,7 +8,7 @@ from pathlib import Path
 
 from explr.core.errors import UsageError
 from explr.core.secrets import redacted_text
-from explr.results.svg import STYLE
+from explr.results.report.svg import STYLE
 
 SIZE = re.compile(r'width="(\d+)" height="(\d+)"')
 

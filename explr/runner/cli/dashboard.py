@@ -10,7 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import click
 
 from explr.core.errors import MissingDependencyError
-from explr.results.sweep_view import storage_of, stored_study
+from explr.results.sweep import storage_of, stored_study
 from explr.tracking.mlflow.server_process import listen
 from explr.tuning.storage import study_storage
 

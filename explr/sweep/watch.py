@@ -1,26 +1,29 @@
-"""Who learns of what happens in a sweep: its log, its folder, and whoever looks on."""
+"""Forwards the events of a sweep to its log, its folder and the live view."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from explr.results.gpu_memory_texts import GpuMemoryTexts
-from explr.results.live import SweepProgress
-from explr.runner.display import watching
+from explr.results.live.region import drawn
+from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
+from explr.runner.sweep_logging import LOGGER, STARTS
 from explr.tuning.channel import Report
 from explr.tuning.loop import Limits
 from explr.tuning.trial import Job, Outcome
-
-log = logging.getLogger("explr.sweep")
+from explr.utils.console import Verbosity, in_notebook, verbosity
 
 if TYPE_CHECKING:
+    from explr.results.live.sweep import SweepProgress
     from explr.runner.sweep_session import SweepSession
+
+
+log = logging.getLogger("explr.sweep")
 
 
 class SweepWatch:
@@ -89,3 +92,14 @@ class SweepWatch:
 def _meant(sweep: SweepSession, sampled: Mapping[str, Any]) -> dict[str, Any]:
     """What the sampled values of a trial stand for."""
     return {name: sweep.space.value(name, value) for name, value in sampled.items()}
+
+
+def watching(progress: SweepProgress) -> AbstractContextManager[object]:
+    """Show a sweep within the block, where there is somebody to see it."""
+    if verbosity() is Verbosity.QUIET:
+        return nullcontext()
+    if in_notebook():
+        from explr.results.live.notebook import NotebookScreen
+
+        return NotebookScreen(progress, (LOGGER,))
+    return drawn(progress, (LOGGER,), {STARTS})

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate, combinations, pairwise
 
-from explr.results.svg import Axis, Plot
-from explr.results.sweep_view import SweepView, TrialView
+from explr.results.report.svg import Axis, Plot
+from explr.results.sweep import SweepView, TrialView
 from explr.results.text import number, plain
 
 COLOURS = {

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+
 COMMAND = "sweep.json"
 """Where a sweep's folder keeps the command that began it."""
 

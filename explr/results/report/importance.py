@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
 
+
 CELLS = 50
 """Cells that the range of a number is divided into."""
 

@@ -11,11 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from explr.results.live import STATES, job_name
+from explr.results.live.sweep import STATES, job_name
 from explr.results.text import duration, number, params_text
 
 if TYPE_CHECKING:
-    from explr.results.live import Running, SweepProgress
+    from explr.results.live.sweep import Running, SweepProgress
+
 
 SHOWN = 12
 """Running trials that are drawn at most."""

@@ -8,13 +8,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from explr.core.secrets import is_secret
-from explr.results.importance import importances
-from explr.results.svg import Axis, Plot, label, ramp, svg
-from explr.results.sweep_view import SweepView, TrialView
-from explr.results.trial_charts import COLOURS, SHOWN, about, finite
+from explr.results.report.importance import importances
+from explr.results.report.svg import Axis, Plot, label, ramp, svg
+from explr.results.report.trial_charts import COLOURS, SHOWN, about, finite
+from explr.results.sweep import SweepView, TrialView
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
 
 CELLS = 48
 """Cells along each axis of a contour."""

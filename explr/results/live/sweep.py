@@ -14,11 +14,36 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from explr.tuning.trial import Job, Outcome
+from explr.utils.gpu import gpu_memory
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from explr.results.gpu_memory_texts import GpuMemoryTexts
+
+EVERY_S = 2.0
+"""Seconds between two looks."""
+
+
+class GpuMemoryTexts:
+    """Tells how much memory is taken on each GPU; nothing where there is none."""
+
+    def __init__(self) -> None:
+        self._next: float | None = 0.0
+        self._texts: list[str] = []
+
+    def read(self) -> list[str]:
+        """What is known, at most a moment old: a text for each GPU that tells of its memory."""
+        now = time.monotonic()
+        if self._next is not None and now >= self._next:
+            gpus = gpu_memory()
+            self._texts = [
+                f"GPU {index} {memory.used_gb:.1f}/{memory.total_gb:.0f} GiB"
+                for index, memory in enumerate(gpus)
+                if memory is not None
+            ]
+            self._next = now + EVERY_S if gpus else None  # one that is missing stays so
+        return self._texts
+
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 """What is counted, in the words in which it is shown."""
@@ -175,7 +200,7 @@ class SweepProgress:
 
     def __rich__(self) -> RenderableType:
         """How it looks now."""
-        from explr.results.live_view import picture
+        from explr.results.live.sweep_view import picture
 
         return picture(self)
 

@@ -13,6 +13,7 @@ from explr.results.text import duration, number
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+
 FIRST = 20
 """Reports that each have a line, of a training whose number of epochs is not known."""
 

@@ -7,11 +7,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from html import escape
 
-from explr.results import svg
-from explr.results.param_charts import Searched, contour, importance_chart, parallel, slices
-from explr.results.sweep_view import SweepView, TrialView
-from explr.results.text import number, plain
-from explr.results.trial_charts import (
+from explr.results.report.param_charts import Searched, contour, importance_chart, parallel, slices
+from explr.results.report.trial_charts import (
     COLOURS,
     SHOWN,
     history,
@@ -19,6 +16,9 @@ from explr.results.trial_charts import (
     pareto,
     timeline,
 )
+from explr.results.report.write import svg
+from explr.results.sweep import SweepView, TrialView
+from explr.results.text import number, plain
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#111827;background:#fff;max-width:1080px;

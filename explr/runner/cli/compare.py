@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from explr.core.errors import UsageError
-from explr.results.run_view import Curve, RunView, differing, read_run
+from explr.results.run import Curve, RunView, differing, read_run
 from explr.results.text import number
 
 MISSING = "-"

@@ -1,0 +1,1 @@
+"""A sweep or a training while it runs, drawn in a terminal or a notebook."""

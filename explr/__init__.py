@@ -9,22 +9,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from explr.api import compose, tune
     from explr.core.errors import TrialPruned
     from explr.core.protocols import TrainingContext, TrainingResult
+    from explr.runner.cli.app import main
     from explr.runner.experiment import run
-    from explr.runner.main import main
-    from explr.runner.notebook import compose, tune
-    from explr.runner.report import report
+    from explr.runner.reporting import report
 
 _HOMES = {
     "TrainingContext": "explr.core.protocols",
     "TrainingResult": "explr.core.protocols",
     "TrialPruned": "explr.core.errors",
-    "compose": "explr.runner.notebook",
-    "main": "explr.runner.main",
-    "report": "explr.runner.report",
+    "compose": "explr.api",
+    "main": "explr.runner.cli.app",
+    "report": "explr.runner.reporting",
     "run": "explr.runner.experiment",
-    "tune": "explr.runner.notebook",
+    "tune": "explr.api",
 }
 
 __all__ = [

@@ -27,7 +27,7 @@ from explr.core.config import (
     RayClusterConfig,
     RayConfig,
 )
-from explr.runner.commands import commands
+from explr.runner.cli.commands import commands
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -88,8 +88,8 @@ def test_the_plugins_are_declared() -> None:
     [
         ["explr"],
         plugin_modules(),
-        ["explr.runner.cli.main", "explr.runner.main"],
-        ["explr.runner.job"],
+        ["explr.runner.cli.main", "explr.runner.cli.app"],
+        ["explr.runner.task"],
         ["explr.integrations"],
     ],
     ids=lambda names: names[0],

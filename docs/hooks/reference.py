@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 import explr
 from explr.config.command_line import VERBOSITY
 from explr.core import config as schema
-from explr.runner.commands import commands
+from explr.runner.cli.commands import commands
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"

@@ -25,7 +25,7 @@ from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.user_code import user_traceback
-from explr.runner.checks import prepare
+from explr.runner.prepare import prepare
 
 MOST_VALUES = 20
 """How many values of one swept key are tried."""

@@ -24,10 +24,10 @@ from explr.core.protocols import (
 from explr.core.result import objective_values, read_result
 from explr.core.secrets import guard_logs, remember
 from explr.core.user_code import call_train_function
-from explr.runner.checks import prepare
-from explr.runner.files import make_folder, write_result
-from explr.runner.recording import recorded, register_best
+from explr.runner.prepare import prepare
+from explr.runner.record import recorded, register_best
 from explr.runner.reporting import ReportingTracker, current_reporter
+from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
 from explr.utils.console import count_as_own

@@ -17,8 +17,8 @@ from explr.config.compose import compose_with, hydra_app
 from explr.config.target import check_source
 from explr.core.config import ExplrConfig
 from explr.core.errors import UsageError
-from explr.runner.checks import check_settings, prepare
-from explr.runner.files import check_folder
+from explr.runner.prepare import check_settings, prepare
+from explr.runner.result_file import check_folder
 
 
 def check_sweep(args: Namespace) -> bool:

@@ -1,4 +1,4 @@
-"""Where the reports of the training at hand go, and what a tracker's metric has to do with it."""
+"""`explr.report`: an intermediate value, from any code that runs in a training or a Hydra app."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from explr.core.errors import BY_TUNER, TrialPruned
+from explr.core.errors import BY_TUNER, TrialPruned, UsageError
 from explr.core.reporter import NullReporter, Reporter
 from explr.core.tracker import Tracker
+from explr.core.user_code import running_context
+from explr.tracking.values import number
 from explr.tuning.channel import VARIABLE, ChannelReporter
 
 
@@ -164,3 +166,32 @@ class ReportingTracker:
         self._count += 1
         if self._reporter.should_prune():
             raise TrialPruned(BY_TUNER)
+
+
+def report(step: int, **metrics: float) -> None:
+    """Report metrics of a step, in any Hydra app: pruning in one line.
+
+    Within a training of explr's the metrics are logged too, and the objective's is what pruning
+    looks at; in another app, whose objective nobody names, it is the first.
+
+    Args:
+        step: epoch or batch, counted by the training.
+        metrics: values by metric name.
+
+    Raises:
+        TrialPruned: the tuner ends this trial.
+        TypeError: a value cannot be read as a number.
+        UsageError: no metric was given.
+    """
+    if not metrics:
+        raise UsageError("explr.report needs a metric, as in explr.report(step, loss=loss)")
+    context = running_context()
+    if context is not None:
+        context.report(step, **metrics)
+        reporter = context.reporter
+    else:
+        reporter = foreign_reporter()
+        name, value = next(iter(metrics.items()))
+        reporter.report(step, number(name, value, step))
+    if reporter.should_prune():
+        raise TrialPruned(f"{BY_TUNER}, at step {step}")

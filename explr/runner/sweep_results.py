@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from explr.config.command_line import program
 from explr.core.secrets import redacted_arguments
-from explr.runner.files import read_result_file
+from explr.runner.result_file import read_result_file
 from explr.tuning.study import ATTEMPTS, PARAMS, REASON, Study
 
 if TYPE_CHECKING:

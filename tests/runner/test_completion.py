@@ -14,8 +14,8 @@ import pytest
 from terminals import spawn
 from waiting import PATIENCE_S
 
-from explr.runner.completion import candidates
-from explr.runner.completion_scripts import SCRIPTS, VARIABLE
+from explr.runner.cli.completion import candidates
+from explr.runner.cli.completion_scripts import SCRIPTS, VARIABLE
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 import explr.conf
 from explr.core.config import ROOT_KEYS
-from explr.runner.commands import commands
+from explr.runner.cli.commands import commands
 
 TREE = Path(explr.conf.__path__[0])
 

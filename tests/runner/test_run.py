@@ -10,8 +10,8 @@ import pytest
 import explr
 from explr import TrainingContext, TrainingResult, TrialPruned
 from explr.core.errors import ConfigError, ResultError, TargetError, UsageError
-from explr.runner.checks import prepare
 from explr.runner.experiment import run_training
+from explr.runner.prepare import prepare
 from explr.runner.reporting import reporting_to
 
 OFF = ["tracking=off", "lr=3"]

@@ -14,7 +14,7 @@ from sweeping import DRAIN, Workshop
 
 import explr
 from explr import TrainingContext
-from explr.runner.resume import resume
+from explr.runner.cli.resume import resume
 
 TOP = ["study", "direction", "command", "n_trials", "best", "trials"]
 TRIAL = [

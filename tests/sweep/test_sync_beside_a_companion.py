@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 from sweeping import Workshop
 
-from explr.runner.ship import BUSY
+from explr.runner.cli.sync import BUSY
 
 HASTY_SYNC = """\
 import sys

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from explr.core.errors import UsageError
-from explr.runner.ship import sync_journals
+from explr.runner.cli.sync import sync_journals
 from explr.tracking.journal.pending import entries
 from explr.tracking.mlflow.mirror import Mirror
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from explr.runner.ship import sync_journals
+from explr.runner.cli.sync import sync_journals
 from explr.tracking.journal.pending import entries
 from explr.tracking.journal.position import read_position
 

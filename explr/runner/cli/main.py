@@ -7,7 +7,7 @@ import re
 import sys
 
 from explr.core.gc import postpone_collection, resume_collection
-from explr.runner.completion_scripts import VARIABLE
+from explr.runner.cli.completion_scripts import VARIABLE
 
 
 def main() -> None:
@@ -20,16 +20,16 @@ def main() -> None:
     arguments = sys.argv[1:]
     line = os.environ.pop(VARIABLE, None)
     if line is not None:  # a shell asks, see `explr completion`
-        from explr.runner.completion import print_candidates
+        from explr.runner.cli.completion import print_candidates
 
         print_candidates(line)
         return
     if arguments and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", arguments[0]):
-        from explr.runner.commands import run_subcommand
+        from explr.runner.cli.commands import run_subcommand
 
         resume_collection()
         sys.exit(run_subcommand(arguments))
-    from explr.runner.main import run_command_line
+    from explr.runner.cli.app import run_command_line
 
     sys.exit(run_command_line(arguments))
 

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.config import ROOT_KEYS, MLflowConfig, TrackingConfig
 from explr.core.protocols import TrainingResult
 from explr.core.tracker import Tracker
-from explr.runner.checks import Prepared
-from explr.runner.files import RESULT_FILE
+from explr.runner.prepare import Prepared
+from explr.runner.result_file import RESULT_FILE
 from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
 from explr.tracking.run import Destination, TrackedRun, open_run

@@ -76,7 +76,7 @@ def run(config: Path, train_fn: str | None, overrides: tuple[str, ...]) -> None:
     if str(config).startswith("-"):
         raise click.UsageError(f"the file comes first, got {config}")
     from explr.config.settings_file import command_line
-    from explr.runner.main import run_command_line
+    from explr.runner.cli.app import run_command_line
 
     sys.exit(run_command_line(command_line(config, train_fn, overrides)))
 
@@ -98,7 +98,7 @@ def tune(
     if str(config).startswith("-"):
         raise click.UsageError(f"the file comes first, got {config}")
     from explr.config.settings_file import command_line
-    from explr.runner.main import run_command_line
+    from explr.runner.cli.app import run_command_line
 
     chosen = [f"tuner.n_trials={n_trials}"] if n_trials else []
     line = command_line(config, train_fn, [*chosen, *overrides], {"tuner": tuner})
@@ -114,7 +114,7 @@ def resume(folder: Path | None, last: bool, shown: str | None) -> None:
     """Go on with the interrupted sweep in FOLDER."""
     if (folder is None) is not last:
         raise click.UsageError("name the sweep's folder, or --last")
-    from explr.runner.resume import resume as go_on
+    from explr.runner.cli.resume import resume as go_on
 
     go_on(folder, shown)
 
@@ -129,7 +129,7 @@ def best(folder: Path, out: Path | None, register: str | None) -> None:
     A recipe is an option of the group `experiment`: as conf/experiment/NAME.yaml it is run by
     `explr experiment=NAME`.
     """
-    from explr.runner.best import show_best
+    from explr.runner.cli.best import show_best
 
     show_best(folder, out, register)
 
@@ -170,7 +170,7 @@ def compare_runs(runs: tuple[str, ...], png: Path | None, as_json: bool) -> None
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def plan(samples: int, overrides: tuple[str, ...]) -> None:
     """Compose what OVERRIDES would run and check it all, running nothing; -m plans a sweep."""
-    from explr.runner.plan import show_plan
+    from explr.runner.cli.plan import show_plan
 
     sys.exit(show_plan(overrides, samples))
 
@@ -208,7 +208,7 @@ def init(folder: Path, framework: str) -> None:
 
     All of it runs at once, without a download. Nothing is written over.
     """
-    from explr.runner.init import init_project
+    from explr.runner.cli.init import init_project
 
     init_project(folder, framework)
 
@@ -224,7 +224,7 @@ def init(folder: Path, framework: str) -> None:
 @click.option("--stop", is_flag=True, help="Stop the server that explr started.")
 def mlflow_ui(port: int, stop: bool) -> None:
     """Make sure that the MLflow server of the local store runs, and print its address."""
-    from explr.runner.serve import start_server, stop_server
+    from explr.runner.cli.mlflow_ui import start_server, stop_server
 
     stop_server() if stop else start_server(port)
 
@@ -233,7 +233,7 @@ def mlflow_ui(port: int, stop: bool) -> None:
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
 def sync(folder: Path | None) -> None:
     """Ship what has not reached MLflow: of runs below FOLDER, or of all."""
-    from explr.runner.ship import sync_journals
+    from explr.runner.cli.sync import sync_journals
 
     sys.exit(sync_journals(folder))
 
@@ -242,7 +242,7 @@ def sync(folder: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def gpu_info(as_json: bool) -> None:
     """Show the NVIDIA driver and what it tells of its GPUs."""
-    from explr.runner.gpu_info import show_gpus
+    from explr.runner.cli.gpu import show_gpus
 
     show_gpus(as_json)
 
@@ -259,7 +259,7 @@ def memory(show: bool, limit: str | None) -> None:
 
     The setting gpu.memory_limit_gb and the variable EXPLR_GPU_MEMORY_GB go before it.
     """
-    from explr.runner.gpu_info import keep_memory_limit, show_memory
+    from explr.runner.cli.gpu import keep_memory_limit, show_memory
 
     if limit is not None:
         keep_memory_limit(limit)
@@ -275,7 +275,7 @@ def verify(as_json: bool, overrides: tuple[str, ...]) -> None:
 
     Each check passes, warns or fails, with what was seen and what to do about it.
     """
-    from explr.runner.verify import verify_installation
+    from explr.runner.cli.verify import verify_installation
 
     sys.exit(verify_installation(overrides, as_json))
 
@@ -288,6 +288,6 @@ def completion(shell: str) -> None:
     One line in the file that it reads at its start: `eval "$(explr completion bash)"` in ~/.bashrc,
     the same with zsh in ~/.zshrc, `explr completion fish | source` in fish's config.fish.
     """
-    from explr.runner.completion_scripts import SCRIPTS
+    from explr.runner.cli.completion_scripts import SCRIPTS
 
     click.echo(SCRIPTS[shell], nl=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from explr.runner.completion_scripts import Candidate
+from explr.runner.cli.completion_scripts import Candidate
 
 OPEN = ("=", ".", "/")
 """Ends of words that are to be gone on with, so that no space follows them."""
@@ -53,7 +53,7 @@ def _is_setting(word: str) -> bool:
 def _of_subcommands(words: list[str], word: str) -> list[Candidate]:
     from click.shell_completion import ShellComplete
 
-    from explr.runner.commands import commands
+    from explr.runner.cli.commands import commands
 
     if word.startswith("-") if not words else words[0] not in commands.commands:
         return []  # flags at the beginning are Hydra's
@@ -62,7 +62,7 @@ def _of_subcommands(words: list[str], word: str) -> list[Candidate]:
 
 
 def _takes_settings(name: str) -> bool:
-    from explr.runner.commands import commands
+    from explr.runner.cli.commands import commands
 
     command = commands.commands.get(name)
     return command is not None and any(one.name == "overrides" for one in command.params)

@@ -21,9 +21,9 @@ from explr.config.diagnosis import diagnose
 from explr.config.messages import report_fault
 from explr.core.errors import ExplrError
 from explr.core.validation import AUTO
-from explr.runner.checks import prepare
+from explr.runner.cli.app import make_importable
 from explr.runner.first_job import check_first_job
-from explr.runner.main import make_importable
+from explr.runner.prepare import prepare
 
 
 def show_plan(arguments: Sequence[str], samples: int) -> int:

@@ -17,8 +17,8 @@ from explr.config.saved import hide_secrets, saved_files
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
 from explr.runner.experiment import Outcome, run_training
+from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
-from explr.runner.trials import gathered
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.run import closing_line
 from explr.tuning.channel import VARIABLE

@@ -20,12 +20,12 @@ from explr.core.config import ExplrConfig
 from explr.core.protocols import TrainFunction
 from explr.launching.pool import travel_by_value
 from explr.results.tune_result import TuneResult
-from explr.runner.checks import prepare
-from explr.runner.files import read_result_file
 from explr.runner.first_job import check_first_job
-from explr.runner.job import run_trial
+from explr.runner.grid_tally import gathering
+from explr.runner.prepare import prepare
+from explr.runner.result_file import read_result_file
 from explr.runner.sweep_logging import shown_logging
-from explr.runner.trials import gathering
+from explr.runner.task import run_trial
 from explr.tracking.callback import OWN_TASK
 from explr.utils.console import in_notebook
 

@@ -25,7 +25,7 @@ from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.core.gc import postpone_collection, resume_collection
 from explr.core.secrets import guard_logs, remember_arguments
 from explr.core.signals import interrupt
-from explr.runner.trials import Trials, gathering
+from explr.runner.grid_tally import Trials, gathering
 from explr.utils import console
 from explr.utils.console import outlive_readers
 
@@ -89,7 +89,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             line = [*defaults, *arguments]
             args = parse_arguments(line)
             if args.help:
-                from explr.runner.help import show_help
+                from explr.runner.cli.help import show_help
 
                 return show_help(args, program())
             if args.experimental_rerun is not None:
@@ -115,7 +115,7 @@ def _start(line: Sequence[str], args: Namespace) -> int:
     if args.cfg or args.info or args.hydra_help or args.shell_completion:
         task = _no_job
     else:
-        from explr.runner.job import train_job as task
+        from explr.runner.task import train_job as task
     sys.argv[1:] = line
     hydra.main(config_path=CONFIG_TREE, config_name=CONFIG_NAME, execution_whitelist=TRUSTED)(
         task
@@ -146,7 +146,7 @@ def _sweep(line: Sequence[str], args: Namespace) -> int:
 
 
 def _tell(trials: Trials) -> None:
-    from explr.runner.job import relative
+    from explr.runner.task import relative
 
     print(f"Trials: {trials}")
     print(f"Folder: {relative(trials.folders[0].parent)}")

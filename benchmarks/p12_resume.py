@@ -18,7 +18,7 @@ from _sweeps import LR
 from _timing import EXPLR, HERE, checked, place, pretty, verdict, wait_until_gone
 from optuna.samplers import RandomSampler
 
-from explr.runner.sweep_folder import COMMAND_FILE
+from explr.sweep.folder import COMMAND_FILE
 from explr.tuning.search_space import parse
 from explr.tuning.study import Study
 

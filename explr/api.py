@@ -20,12 +20,12 @@ from explr.core.config import ExplrConfig
 from explr.core.protocols import TrainFunction
 from explr.launching.pool import travel_by_value
 from explr.results.tune_result import TuneResult
-from explr.runner.first_job import check_first_job
 from explr.runner.grid_tally import gathering
 from explr.runner.prepare import prepare
 from explr.runner.result_file import read_result_file
-from explr.runner.sweep_logging import shown_logging
 from explr.runner.task import run_trial
+from explr.sweep.logs import shown_logging
+from explr.sweep.preflight import check_first_job
 from explr.tracking.callback import OWN_TASK
 from explr.utils.console import in_notebook
 

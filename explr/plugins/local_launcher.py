@@ -58,7 +58,7 @@ class LocalLauncher(Launcher):
         """
         from explr.launching.hydra_job import HydraJob, HydraTask
         from explr.launching.pool import LocalPool
-        from explr.runner.leases import leases_for
+        from explr.sweep.executors.leases import leases_for
 
         task = HydraTask(self._config, self._context, self._task)
         leases = leases_for(self._config, self._task, self._n_jobs)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from explr.launching.hydra_job import HydraJob
-    from explr.runner.sweep_session import SweepSettings
+    from explr.sweep.session import SweepSettings
     from explr.tuning.trial import SweepResult
 
 
@@ -38,7 +38,7 @@ class OptunaSweeper(Sweeper):
         enqueue: Any,
         params: Mapping[str, Any] | None,
     ) -> None:
-        from explr.runner.sweep_session import SweepSettings
+        from explr.sweep.session import SweepSettings
         from explr.tuning.loop import Limits
 
         limits = Limits(n_trials, timeout_s, trial_timeout_s, retries, max_failure_rate, replicates)
@@ -59,7 +59,7 @@ class OptunaSweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take in what Hydra composed."""
-        from explr.runner.sweep import OptunaSweep
+        from explr.sweep.sweep import OptunaSweep
 
         self._task = task_function
         self._sweep: OptunaSweep = OptunaSweep(

@@ -15,7 +15,7 @@ class RaySweeper(OptunaSweeper):
     """Searches ranges with Ray Tune; see `conf/tuner/ray.yaml` for what each field means."""
 
     def __init__(self, ray: Mapping[str, Any] | None = None, **settings: Any) -> None:
-        from explr.runner.ray_cluster import RaySettings
+        from explr.sweep.ray.cluster import RaySettings
 
         super().__init__(**settings)
         node = OmegaConf.to_container(ray, resolve=True) if OmegaConf.is_config(ray) else ray
@@ -26,7 +26,7 @@ class RaySweeper(OptunaSweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take in what Hydra composed."""
-        from explr.runner.ray_sweep import RaySweep
+        from explr.sweep.ray.sweep import RaySweep
 
         self._task = task_function
         self._sweep = RaySweep(

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
-from explr.runner.sweep_logging import LOGGER, STARTS
+from explr.sweep.logs import LOGGER, STARTS
 from explr.tuning.channel import Report
 from explr.tuning.loop import Limits
 from explr.tuning.trial import Job, Outcome
@@ -20,7 +20,7 @@ from explr.utils.console import Verbosity, in_notebook, verbosity
 
 if TYPE_CHECKING:
     from explr.results.live.sweep import SweepProgress
-    from explr.runner.sweep_session import SweepSession
+    from explr.sweep.session import SweepSession
 
 
 log = logging.getLogger("explr.sweep")

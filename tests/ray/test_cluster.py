@@ -114,7 +114,7 @@ def test_a_launcher_without_an_address_joins_no_cluster(monkeypatch: pytest.Monk
     import ray
     from omegaconf import OmegaConf
 
-    from explr.runner.any_launcher import RAY, make_ready
+    from explr.sweep.executors.hydra_launcher import RAY, make_ready
 
     asked: dict[str, Any] = {}
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -129,7 +129,7 @@ def test_a_launcher_without_an_address_joins_no_cluster(monkeypatch: pytest.Monk
 def test_what_other_machines_cannot_record_is_said(caplog: pytest.LogCaptureFixture) -> None:
     from socket import gethostname
 
-    from explr.runner.ray_cluster import tracking_variables, warn_of_local_store
+    from explr.sweep.ray.cluster import tracking_variables, warn_of_local_store
 
     here = {"NodeManagerHostname": gethostname(), "Alive": True}
     there = {"NodeManagerHostname": "gpu-box-2", "Alive": True}

@@ -291,7 +291,7 @@ def test_03_a_killed_driver_takes_its_workers_along_and_is_gone_on_with(shop: Wo
 
 @pytest.mark.parametrize("torn", ["experiment_state-1.json", "study-search-1.pkl"])
 def test_03_a_snapshot_that_a_kill_left_torn_is_none(tmp_path: Path, torn: str) -> None:
-    from explr.runner.ray_snapshot import has_snapshot
+    from explr.sweep.ray.trainable import has_snapshot
 
     assert not has_snapshot(tmp_path)
     (tmp_path / "experiment_state-1.json").write_text('{"trial_data": []}')

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from explr.tuning.ray_domains import ray_domains, within
+from explr.sweep.ray.searchers import ray_domains, within
 from explr.tuning.search_space import SearchSpace, SearchSpaceBuilder, parse
 
 DRAWS = 100

@@ -10,7 +10,7 @@ import pytest
 import explr
 from explr import TrainingContext, TrialPruned
 from explr.core.errors import ConfigError, SweepError, UsageError
-from explr.runner.sweep_folder import SweepFolder
+from explr.sweep.folder import SweepFolder
 
 SEARCH = ["tracking=off", "tuner=optuna", "tuner/sampler=random", "lr=interval(1,2)"]
 

@@ -11,7 +11,7 @@ import pytest
 from sweeping import Workshop
 from terminals import Terminal, plain, text_of
 
-from explr.runner.sweep_logging import LOG_FILE, steady_logging
+from explr.sweep.logs import LOG_FILE, steady_logging
 
 
 @pytest.fixture

@@ -19,10 +19,11 @@ from waiting import PATIENCE_S
 import explr
 from explr.config.compose import TRUSTED, hydra_app
 from explr.launching.hydra_job import HydraJob, HydraTask
-from explr.runner.any_launcher import LauncherExecutor
-from explr.runner.executors import InlineExecutor, LocalExecutor
-from explr.runner.leases import FixedLeases
-from explr.runner.trial_process import RunTrial
+from explr.sweep.executors.hydra_launcher import LauncherExecutor
+from explr.sweep.executors.inline import InlineExecutor
+from explr.sweep.executors.leases import FixedLeases
+from explr.sweep.executors.local import LocalExecutor
+from explr.sweep.executors.trial_process import RunTrial
 from explr.tuning.channel import ChannelServer
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job, Outcome

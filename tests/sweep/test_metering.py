@@ -10,7 +10,7 @@ import pytest
 from simulated_driver import PROCESSES, Card, build_driver, environment_with
 from waiting import PATIENCE_S
 
-from explr.runner.leases import PackedLeases
+from explr.sweep.executors.leases import PackedLeases
 from explr.sweep.executors.packing import Packing, Room
 from explr.tuning.trial import Job, Peak
 from explr.utils.lease import Lease
@@ -20,7 +20,7 @@ import os, subprocess, sys
 from pathlib import Path
 from explr.utils.lease import Lease
 from explr.runner import metering
-from explr.runner.metering import Meter
+from explr.sweep.executors.meter import Meter
 from explr.tuning.base import Job
 from explr.sweep.executors.packing import Peak
 from explr.utils.gpu import HeldGpuMemory

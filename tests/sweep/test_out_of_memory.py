@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from waiting import PATIENCE_S
 
-from explr.runner.out_of_memory import is_out_of_memory
+from explr.sweep.executors.outcome import is_out_of_memory
 
 HUGE = {
     "python": "bytearray(2**50)",
@@ -25,7 +25,7 @@ HUGE = {
 
 ASK = """\
 import sys
-from explr.runner.out_of_memory import is_out_of_memory
+from explr.sweep.executors.outcome import is_out_of_memory
 try:
     exec(sys.argv[1])
 except BaseException as error:

@@ -128,7 +128,7 @@ def _no_job(cfg: DictConfig) -> None:
 
 
 def _sweep(line: Sequence[str], args: Namespace) -> int:
-    from explr.runner.first_job import check_sweep
+    from explr.sweep.preflight import check_sweep
 
     if check_sweep(args):
         return _start(line, args)  # the tuner tells what became of its trials

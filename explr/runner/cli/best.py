@@ -17,7 +17,7 @@ from explr.config.settings_file import FILE_OVERLAY
 from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import RESULTS, BestTrial, best_trial
 from explr.core.secrets import masked_keys, without_user_info
-from explr.runner.sweep_folder import COMMAND_FILE
+from explr.sweep.folder import COMMAND_FILE
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import ALIAS, describe, register

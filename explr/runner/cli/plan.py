@@ -22,8 +22,8 @@ from explr.config.messages import report_fault
 from explr.core.errors import ExplrError
 from explr.core.validation import AUTO
 from explr.runner.cli.app import make_importable
-from explr.runner.first_job import check_first_job
 from explr.runner.prepare import prepare
+from explr.sweep.preflight import check_first_job
 
 
 def show_plan(arguments: Sequence[str], samples: int) -> int:

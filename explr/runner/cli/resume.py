@@ -12,7 +12,7 @@ from explr.config.command_line import take_verbosity
 from explr.config.grammar import quoted
 from explr.core.errors import UsageError
 from explr.core.secrets import masked
-from explr.runner.sweep_folder import COMMAND_FILE
+from explr.sweep.folder import COMMAND_FILE
 
 
 def resume(folder: Path | None, shown: str | None = None) -> NoReturn:

@@ -17,6 +17,7 @@ from explr.tuning.study import ATTEMPTS, PARAMS, REASON, Study
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+
 ValueOf = Callable[[str, Any], Any]
 """What a sampled value of a parameter stands for."""
 

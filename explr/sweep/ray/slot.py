@@ -21,7 +21,7 @@ from typing import Any
 from explr.core.errors import ExplrError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.pool import Answer, LocalPool, WorkerDied
-from explr.runner.trial_process import Prepare, RunTrial
+from explr.sweep.executors.trial_process import Prepare, RunTrial
 from explr.tuning.channel import ChannelServer
 from explr.tuning.trial import Job, Outcome
 

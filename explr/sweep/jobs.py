@@ -1,14 +1,19 @@
-"""The jobs of a sweep: what distinguishes each from the sweep's own config."""
+"""The command that trains the best trial of a sweep once more."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.command_line import program
+from explr.config.grammar import quoted
+from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
 from explr.launching.hydra_job import HydraJob
-from explr.runner.sweep_space import SweepSpace
+from explr.sweep.space import SweepSpace
 from explr.tuning.trial import Job
 from explr.utils.lease import Lease
 
@@ -49,3 +54,20 @@ class SweepJobs:
         if lease is not None and lease.memory_gb:
             own["gpu.memory_limit_gb"] = lease.memory_gb
         return self._space.job(job.key, job.params, own)
+
+
+def retrain_overrides(space: SweepSpace, best: Mapping[str, Any]) -> list[str]:
+    """Overrides that train a trial once more.
+
+    Args:
+        space: the ranges of its sweep.
+        best: the trial, as `results.json` has it.
+    """
+    job = space.job(best["number"], best["params"], {})
+    if FILE_OVERLAY in job.overrides:  # what the file said is in the trial's own folder
+        again = quoted(str(Path(best["dir"], "again")))
+        return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
+    own: tuple[str, ...] = ("tuner", "hydra", "+hydra", "++hydra")
+    if program() != "explr":  # what a script says of itself
+        own += ("train_model=", SCRIPT_SPACE)
+    return [text for text in job.overrides if not text.startswith(own)]

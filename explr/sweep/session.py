@@ -18,10 +18,10 @@ from explr.core.signals import terminable, uninterrupted
 from explr.results.live.sweep import names_of
 from explr.results.report.write import write_report
 from explr.results.tune_result import TuneResult
-from explr.runner.retrain import retrain_overrides
-from explr.runner.sweep_folder import SweepFolder, remembered_study
-from explr.runner.sweep_logging import steady_logging
-from explr.runner.sweep_record import (
+from explr.sweep.folder import SweepFolder, remembered_study
+from explr.sweep.jobs import retrain_overrides
+from explr.sweep.logs import steady_logging
+from explr.sweep.record import (
     await_run_ids,
     note_failure,
     note_results,
@@ -29,7 +29,7 @@ from explr.runner.sweep_record import (
     refuse_shared_store,
     sole_study,
 )
-from explr.runner.sweep_space import SweepSpace
+from explr.sweep.space import SweepSpace
 from explr.tuning.lock import sole_controller
 from explr.tuning.loop import Limits, after_first
 from explr.tuning.study import Study

@@ -13,8 +13,8 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from explr.core.errors import ConfigError
-from explr.tuning.ray_domains import ray_domains, within
-from explr.tuning.ray_search import STEP, StudySearch
+from explr.sweep.ray.search import STEP, StudySearch
+from explr.sweep.ray.searchers import ray_domains, within
 from explr.tuning.search_space import SearchSpace
 
 NATIVE = "ray.tune.schedulers."

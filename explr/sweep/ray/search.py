@@ -1,9 +1,4 @@
-"""Ray Tune's search, carried out by the study in the sweep's folder.
-
-Ray asks here for trials and tells here what became of them; so both tuners share samplers, known
-configurations, conditional ranges and the record of what was tried. The study, which is written
-with every trial, is also what a killed sweep goes on from: Ray's own snapshots lag behind it.
-"""
+"""Tells a search what Ray tells callbacks, and Ray when the search is over."""
 
 from __future__ import annotations
 
@@ -15,9 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
+from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
+from ray.tune.stopper import Stopper
 from ray.tune.utils.util import _atomic_save, _load_newest_checkpoint
 
 from explr.core.errors import UsageError
@@ -294,3 +291,48 @@ def announce(search: StudySearch) -> None:
 def live_search() -> StudySearch:
     """The search of the sweep that this process runs."""
     return _LIVE[0]
+
+
+class Watch(Callback, Stopper):
+    """A callback of Ray's, and the one that ends its loop.
+
+    Args:
+        search: the search.
+    """
+
+    def __init__(self, search: StudySearch) -> None:
+        self.search = search
+        self._begun = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _live_watch, ()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """See `Callback.on_step_begin`."""
+        if not self._begun:
+            self._begun = True
+            self.search.guarded(lambda: self.search.take_over(trials))
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """See `Callback.on_trial_start`."""
+        self.search.guarded(lambda: self.search.started(trial))
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """See `Callback.on_trial_recover`."""
+        self.search.guarded(lambda: self.search.recovered(trial))
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """See `Stopper`: no trial is stopped by its results here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """See `Stopper.stop_all`."""
+        return self.search.verdict is not None
+
+
+def _live_watch() -> Watch:
+    return Watch(live_search())

@@ -9,9 +9,9 @@ from explr.core.config import ExplrConfig, MLflowConfig
 from explr.core.errors import UsageError
 from explr.frameworks.base import get_framework
 from explr.launching.hydra_job import HydraJob, HydraTask
-from explr.runner.judging import judge, unjudged
 from explr.runner.prepare import check_target
 from explr.runner.task import train_job
+from explr.sweep.executors.outcome import judge, unjudged
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.provenance import provenance_tags
 from explr.tuning.trial import Outcome

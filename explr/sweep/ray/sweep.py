@@ -19,20 +19,20 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import slots_faults
 from explr.launching.hydra_job import HydraTask
-from explr.runner.choose_executor import preload
-from explr.runner.ray_cluster import (
+from explr.sweep.executors.choose import preload
+from explr.sweep.jobs import SweepJobs
+from explr.sweep.ray.cluster import (
     RaySettings,
     gpus_per_trial,
     ray_cluster,
     tracking_variables,
     warn_of_local_store,
 )
-from explr.runner.ray_slot import Work
-from explr.runner.ray_snapshot import has_snapshot
-from explr.runner.sweep import OptunaSweep
-from explr.runner.sweep_jobs import SweepJobs
-from explr.runner.sweep_session import SweepSession, SweepSettings, open_sweep
-from explr.runner.sweep_space import SweepSpace
+from explr.sweep.ray.slot import Work
+from explr.sweep.ray.trainable import has_snapshot
+from explr.sweep.session import SweepSession, SweepSettings, open_sweep
+from explr.sweep.space import SweepSpace
+from explr.sweep.sweep import OptunaSweep
 from explr.sweep.watch import SweepWatch
 from explr.tracking.callback import OWN_TASK, MLflowCallback
 from explr.tracking.destination import Destination
@@ -42,8 +42,9 @@ from explr.utils.lease import divide
 from explr.utils.memory import memory_budget
 
 if TYPE_CHECKING:
-    from explr.tuning.ray_native import NativeSearch
-    from explr.tuning.ray_watch import Watch
+    from explr.sweep.ray.search import Watch
+    from explr.sweep.ray.searchers import NativeSearch
+
 
 FOLDER = "ray"
 """Folder of Ray Tune's own files within the sweep's."""
@@ -105,7 +106,7 @@ class RaySweep(OptunaSweep):
 
     def _pruner(self, node: Mapping[str, Any], space: SweepSpace) -> Any:
         """Ray schedules by itself where it can."""
-        from explr.tuning.ray_schedulers import is_population, rays_own
+        from explr.sweep.ray.schedulers import is_population, rays_own
 
         self._scheduler = rays_own(node, space.every) if node else None
         if is_population(self._scheduler) and self._settings.limits.replicates > 1:
@@ -116,7 +117,7 @@ class RaySweep(OptunaSweep):
 
     def _sampler(self, space: SweepSpace, begun: int) -> Any:
         """A search algorithm of Ray's chooses in place of the study's sampler."""
-        from explr.tuning.ray_native import NativeSearch, is_native
+        from explr.sweep.ray.searchers import NativeSearch, is_native
 
         node = self._settings.sampler
         if not is_native(node):
@@ -126,10 +127,9 @@ class RaySweep(OptunaSweep):
 
     def _fit(self, ray: Any, sweep: SweepSession) -> Failures:
         """Have Ray Tune run the trials that are left; the count of those that failed."""
-        from explr.runner.ray_trainable import TrialTrainable
-        from explr.tuning.ray_schedulers import StudyScheduler, is_population
-        from explr.tuning.ray_search import StudySearch, announce
-        from explr.tuning.ray_watch import Watch
+        from explr.sweep.ray.schedulers import StudyScheduler, is_population
+        from explr.sweep.ray.search import StudySearch, Watch, announce
+        from explr.sweep.ray.trainable import TrialTrainable
 
         settings, study = self._settings, sweep.study
         limits = replace(settings.limits, n_trials=min(settings.limits.n_trials, study.size))
@@ -198,7 +198,7 @@ class RaySweep(OptunaSweep):
 
     def _tuner(self, tune: Any, folder: Path, trainable: Any, scheduler: Any, watch: Watch) -> Any:
         """Ray's tuner: the one that was interrupted in this folder, or a new one."""
-        from explr.tuning.ray_search import METRIC
+        from explr.sweep.ray.search import METRIC
 
         if has_snapshot(folder):
             tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True)

@@ -22,7 +22,7 @@ def guarded() -> Iterator[None]:
     """Have every process end that this one has started by now, should it be killed meanwhile."""
     family = [f"{one.pid} {one.started}" for one in _family()]
     guard = subprocess.Popen(
-        [sys.executable, "-P", "-m", "explr.runner.ray_guard", *family],
+        [sys.executable, "-P", "-m", "explr.sweep.ray.guard", *family],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )

@@ -5,19 +5,39 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from explr.runner.counted_reports import CountedReports
-from explr.runner.executors import LocalExecutor
-from explr.runner.leases import Leases, PackedLeases
-from explr.runner.metering import Meter
-from explr.runner.out_of_memory import OUT_OF_MEMORY
+from explr.sweep.executors.leases import Leases, PackedLeases
+from explr.sweep.executors.local import LocalExecutor
+from explr.sweep.executors.meter import Meter
+from explr.sweep.executors.outcome import OUT_OF_MEMORY
 from explr.sweep.executors.packing import Packing, Room
+from explr.tuning.channel import Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job, Outcome
 from explr.utils.gpu import HeldGpuMemory
 from explr.utils.host import available_gb, cpu_cores
+
+
+@dataclass(frozen=True)
+class CountedReports:
+    """Takes reports, as a `Report` does, and counts them before it passes them on.
+
+    Args:
+        report: what they are passed on to.
+    """
+
+    report: Report
+    counts: Counter[int] = field(default_factory=Counter, init=False)
+    """The number of reports by the key of the job."""
+
+    def __call__(self, key: int, step: int, value: float) -> bool:
+        """Count a report and pass it on."""
+        self.counts[key] += 1
+        return self.report(key, step, value)
+
 
 log = logging.getLogger("explr.sweep")
 

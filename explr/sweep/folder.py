@@ -19,8 +19,8 @@ from explr.results.live.sweep import job_name
 from explr.results.report.write import REPORT
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
 from explr.results.text import params_text
-from explr.runner.sweep_logging import STARTS
-from explr.runner.sweep_results import results_of
+from explr.sweep.logs import STARTS
+from explr.sweep.results import results_of
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome

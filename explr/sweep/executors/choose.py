@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.errors import ConfigError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraTask
-from explr.runner.any_launcher import RAY, LauncherExecutor, listening_host, make_ready
-from explr.runner.counted_reports import CountedReports
-from explr.runner.executors import InlineExecutor, JobOf, LocalExecutor
-from explr.runner.leases import FixedLeases, Leases, devices_and_budget, leases_for
-from explr.runner.metering import MeasuredTrial
-from explr.runner.packed_executor import PackedExecutor, packed_executor
-from explr.runner.trial_process import RunTrial
+from explr.sweep.executors.hydra_launcher import RAY, LauncherExecutor, listening_host, make_ready
+from explr.sweep.executors.inline import InlineExecutor
+from explr.sweep.executors.leases import FixedLeases, Leases, devices_and_budget, leases_for
+from explr.sweep.executors.local import JobOf, LocalExecutor
+from explr.sweep.executors.meter import MeasuredTrial
+from explr.sweep.executors.packed import CountedReports, PackedExecutor, packed_executor
+from explr.sweep.executors.trial_process import RunTrial
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.channel import ChannelServer, Report
 from explr.tuning.executor import Executor
@@ -147,7 +147,7 @@ class Launching:
 
         slots = make_ready(self.config.hydra.launcher, self.n_jobs)
         if self._target == RAY:
-            from explr.runner.ray_launcher import RayLauncherExecutor
+            from explr.sweep.executors.hydra_launcher import RayLauncherExecutor
 
             return RayLauncherExecutor(launcher, job_of, slots, channel, self.objectives)
         return LauncherExecutor(launcher, job_of, slots, channel, self.objectives)

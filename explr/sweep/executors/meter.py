@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from explr.launching.hydra_job import HydraJob
-from explr.runner.trial_process import RunTrial
+from explr.sweep.executors.trial_process import RunTrial
 from explr.tuning.trial import Job, Outcome, Peak
 from explr.utils.gpu import HeldGpuMemory
 from explr.utils.host import OwnPeak, family, held_gb

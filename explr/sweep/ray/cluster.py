@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from explr.core.errors import ConfigError, MissingDependencyError, UsageError
 from explr.core.secrets import without_user_info
-from explr.runner.ray_guard import guarded
+from explr.sweep.ray.guard import guarded
 from explr.tracking.home import is_local_store
 
 log = logging.getLogger("explr.sweep")

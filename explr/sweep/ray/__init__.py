@@ -1,0 +1,1 @@
+"""One sweep with Ray Tune."""

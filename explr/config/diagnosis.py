@@ -25,7 +25,6 @@ from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.user_code import user_traceback
-from explr.runner.prepare import prepare
 
 MOST_VALUES = 20
 """How many values of one swept key are tried."""
@@ -34,7 +33,7 @@ MOST_VALUES = 20
 def diagnose(
     error: Exception,
     arguments: Sequence[str],
-    check: Callable[[DictConfig], Any] = prepare,
+    check: Callable[[DictConfig], Any],
 ) -> Exception:
     """Turn a complaint about a command line into one that names every fault.
 

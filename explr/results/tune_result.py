@@ -8,9 +8,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import UsageError
+from explr.results.report import param_charts, trial_charts
 from explr.results.report.chart import Chart
 from explr.results.report.param_charts import Searched
-from explr.results.report.write import param_charts, trial_charts
 from explr.results.summary import best_trials, counts_line, pruned_line, table_of
 from explr.results.sweep import SweepView, read_sweep
 from explr.tuning.trial import SweepResult

@@ -15,7 +15,6 @@ from omegaconf._utils import get_omega_conf_dumper
 
 from explr.config.command_line import program
 from explr.core.secrets import redacted
-from explr.results.live.sweep import job_name
 from explr.results.report.write import REPORT
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
 from explr.results.text import params_text
@@ -100,17 +99,17 @@ class SweepFolder:
     def started(self, job: Job) -> None:
         """Say that a job starts."""
         attempt = f" (attempt {job.attempt + 1})" if job.attempt else ""
-        starts.info("trial %s starts%s: %s", job_name(job), attempt, params_text(job.params))
+        starts.info("trial %s starts%s: %s", job.name, attempt, params_text(job.params))
 
     def changed(self, job: Job) -> None:
         """Say that a job goes on with other parameters, as population based training has it."""
-        log.info("trial %s goes on with %s", job_name(job), params_text(job.params))
+        log.info("trial %s goes on with %s", job.name, params_text(job.params))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Say how a job ended; keep the traceback of one that failed."""
         said = " ".join(f"{value:.6g}" for value in outcome.values) or outcome.reason
         level = logging.WARNING if outcome.state == "FAIL" else logging.INFO
-        log.log(level, "trial %s %s: %s", job_name(job), outcome.state, said)
+        log.log(level, "trial %s %s: %s", job.name, outcome.state, said)
         if outcome.detail:
             folder = self.job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,9 @@ def readable_gb(gb: float) -> str:
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 """States of a trial, as Optuna calls them."""
 
+ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAIL")
+"""States of a trial that has ended."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -63,6 +66,11 @@ class Job:
     def key(self) -> int:
         """Names the job among all of its sweep."""
         return self.trial * self.replicates + self.replicate
+
+    @property
+    def name(self) -> str:
+        """What a person reads of the job: the number of its trial, and of its replicate."""
+        return f"{self.trial}.{self.replicate}" if self.replicates > 1 else str(self.trial)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from explr.tuning.trial import Job, Outcome
+from explr.tuning.trial import ENDED, Job, Outcome
 from explr.utils.gpu import gpu_memory
 
 if TYPE_CHECKING:
@@ -43,10 +43,6 @@ class GpuMemoryTexts:
             ]
             self._next = now + EVERY_S if gpus else None  # one that is missing stays so
         return self._texts
-
-
-STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-"""What is counted, in the words in which it is shown."""
 
 
 @dataclass
@@ -164,7 +160,7 @@ class SweepProgress:
     @property
     def ended_trials(self) -> int:
         """Trials that came to an end, those of earlier controllers included."""
-        return sum(self.counts[state] for state in STATES)
+        return sum(self.counts[state] for state in ENDED)
 
     def elapsed_s(self) -> float:
         """Seconds since this controller began."""
@@ -203,11 +199,6 @@ class SweepProgress:
         from explr.results.live.sweep_view import picture
 
         return picture(self)
-
-
-def job_name(job: Job) -> str:
-    """A job as it is called where a person reads of it."""
-    return f"{job.trial}.{job.replicate}" if job.replicates > 1 else str(job.trial)
 
 
 def names_of(metrics: Any, count: int) -> list[str]:

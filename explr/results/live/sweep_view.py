@@ -11,7 +11,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from explr.results.live.sweep import STATES, job_name
 from explr.results.text import duration, number, params_text
 
 if TYPE_CHECKING:
@@ -21,7 +20,12 @@ if TYPE_CHECKING:
 SHOWN = 12
 """Running trials that are drawn at most."""
 
-COLOURS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
+STATES = {
+    "COMPLETE": ("complete", "green"),
+    "PRUNED": ("pruned", "yellow"),
+    "FAIL": ("failed", "red"),
+}
+"""Word and colour of each state that is counted."""
 
 
 def picture(sweep: SweepProgress) -> RenderableType:
@@ -43,9 +47,9 @@ def _head(sweep: SweepProgress, running: int) -> Iterator[RenderableType]:
     line.add_row(*cells, told)
     yield line
     parts: list[Any] = []
-    for state, word in STATES.items():
+    for state, (word, colour) in STATES.items():
         count = sweep.counts[state]
-        parts += [(f"{count} {word}", COLOURS[state] if count else "dim"), "  "]
+        parts += [(f"{count} {word}", colour if count else "dim"), "  "]
     slots = sweep.slots()
     of = f" of {slots} slot{'s' if slots > 1 else ''}" if slots else ""
     parts.append(f"{running} running{of}")
@@ -74,7 +78,7 @@ def _table(sweep: SweepProgress, running: list[Running]) -> Iterator[RenderableT
     now = sweep.clock()
     for one in running[:SHOWN]:
         table.add_row(
-            job_name(one.job),
+            one.job.name,
             "" if one.step is None else str(one.step),
             "" if one.value is None else number(one.value),
             duration(now - one.since),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from html import escape
 
+from explr.results.report import svg
 from explr.results.report.param_charts import Searched, contour, importance_chart, parallel, slices
 from explr.results.report.trial_charts import (
     COLOURS,
@@ -16,7 +17,6 @@ from explr.results.report.trial_charts import (
     pareto,
     timeline,
 )
-from explr.results.report.write import svg
 from explr.results.sweep import SweepView, TrialView
 from explr.results.text import number, plain
 

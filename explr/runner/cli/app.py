@@ -104,8 +104,9 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         from explr.config.diagnosis import diagnose
+        from explr.runner.prepare import prepare
 
-        return report_fault(diagnose(error, line))
+        return report_fault(diagnose(error, line, prepare))
     finally:
         resume_collection()
 

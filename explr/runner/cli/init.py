@@ -57,5 +57,5 @@ def init_project(folder: Path, framework: str) -> None:
 
 
 def _template(name: str) -> str:
-    source = files("explr.runner").joinpath("project", f"{name}.template")
+    source = files("explr.runner.cli").joinpath("project", f"{name}.template")
     return source.read_text(encoding="utf-8")

@@ -56,7 +56,7 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
     except ExplrError as error:
         return report_fault(error)
     except (HydraException, OmegaConfBaseException) as error:
-        return report_fault(diagnose(error, arguments))
+        return report_fault(diagnose(error, arguments, prepare))
     return 0
 
 

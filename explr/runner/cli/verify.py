@@ -26,6 +26,7 @@ from explr.core.config import ExplrConfig
 from explr.core.errors import ExplrError, UsageError
 from explr.core.secrets import without_user_info
 from explr.core.validation import AUTO
+from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.mlflow.server_process import past_proxies
@@ -75,7 +76,7 @@ def verify_installation(arguments: Sequence[str], as_json: bool) -> int:
     except ExplrError as error:
         return report_fault(error)
     except (HydraException, OmegaConfBaseException) as error:
-        return report_fault(diagnose(error, arguments))
+        return report_fault(diagnose(error, arguments, prepare))
     count = dict.fromkeys(COLOURS, 0) | Counter(check.status for check in checks)
     if as_json:
         click.echo(json.dumps({**count, "checks": [asdict(check) for check in checks]}, indent=1))

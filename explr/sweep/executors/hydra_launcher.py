@@ -159,10 +159,6 @@ def make_ready(config: Any, n_jobs: int) -> int:
     return slots
 
 
-def _conforms(executor: LauncherExecutor) -> Executor:
-    return executor
-
-
 SHUTDOWN_S = 10.0
 """Seconds that jobs which are ended from outside get to do so."""
 
@@ -230,5 +226,5 @@ class RayLauncherExecutor(LauncherExecutor):
             ray.cancel(reference, force=force)
 
 
-def _conforms(executor: RayLauncherExecutor) -> Executor:
-    return executor
+def _conforms(one: LauncherExecutor, two: RayLauncherExecutor) -> list[Executor]:
+    return [one, two]

@@ -9,6 +9,7 @@ from explr.runner.reporting import reporting_to
 from explr.sweep.executors.local import JobOf
 from explr.sweep.executors.outcome import judge, unjudged
 from explr.sweep.executors.trial_process import RunTrial
+from explr.tuning.executor import Executor
 from explr.tuning.trial import Job, Outcome
 
 
@@ -59,3 +60,7 @@ class InlineExecutor:
 
     def close(self) -> None:
         """See `Executor.close`."""
+
+
+def _conforms(executor: InlineExecutor) -> Executor:
+    return executor

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.pool import Answer, LocalPool, WorkerDied
-from explr.sweep.executors.inline import InlineExecutor
 from explr.sweep.executors.leases import Leases
 from explr.sweep.executors.outcome import OUT_OF_MEMORY
 from explr.sweep.executors.trial_process import Prepare
@@ -111,5 +110,5 @@ class LocalExecutor:
         self._pool.close()
 
 
-def _conforms(one: LocalExecutor, two: InlineExecutor) -> list[Executor]:
-    return [one, two]
+def _conforms(executor: LocalExecutor) -> Executor:
+    return executor

@@ -107,7 +107,8 @@ class Packing:
         if peak.gpu_gb is None or room.gpu_gb is None:
             unknown = "the driver does not tell how much of a GPU each of them takes"
             return [(room.gpus, unknown), *bounds]
-        gpu = f"each took up to {readable_gb(peak.gpu_gb)} GiB of {readable_gb(room.gpu_gb)} GiB GPU memory"
+        took, of = readable_gb(peak.gpu_gb), readable_gb(room.gpu_gb)
+        gpu = f"each took up to {took} GiB of {of} GiB GPU memory"
         fit = room.gpus * max(1, _fit(room.gpu_gb, peak.gpu_gb))
         return [(fit, f"{gpu} on {room.gpus} GPUs" if room.gpus > 1 else gpu), *bounds]
 

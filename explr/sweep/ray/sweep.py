@@ -29,7 +29,6 @@ from explr.sweep.ray.cluster import (
     warn_of_local_store,
 )
 from explr.sweep.ray.slot import Work
-from explr.sweep.ray.trainable import has_snapshot
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep
 from explr.sweep.space import SweepSpace
 from explr.sweep.sweep import OptunaSweep
@@ -199,6 +198,7 @@ class RaySweep(OptunaSweep):
     def _tuner(self, tune: Any, folder: Path, trainable: Any, scheduler: Any, watch: Watch) -> Any:
         """Ray's tuner: the one that was interrupted in this folder, or a new one."""
         from explr.sweep.ray.search import METRIC
+        from explr.sweep.ray.trainable import has_snapshot
 
         if has_snapshot(folder):
             tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True)

@@ -24,6 +24,10 @@ from explr.sweep.ray.slot import Report, Slot, Work
 log = logging.getLogger("explr.sweep")
 
 
+TUNER_FILE = "tuner.pkl"
+"""Where Ray keeps the settings of its tuner; `_TUNER_PKL` in `ray.tune.impl.tuner_internal`."""
+
+
 def has_snapshot(folder: Path) -> bool:
     """Whether Ray left a whole snapshot of a sweep.
 
@@ -41,9 +45,15 @@ def has_snapshot(folder: Path) -> bool:
         return False
     try:
         json.loads(states[-1].read_bytes())
-        cloudpickle.loads(searches[-1].read_bytes())  # our own, which Ray loads next
-    except (ValueError, EOFError, pickle.UnpicklingError) as error:
+        for file in (searches[-1], folder / TUNER_FILE):  # our own, which Ray loads next
+            cloudpickle.loads(file.read_bytes())
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
         log.warning("Ray's snapshot in %s is torn, schedulers begin anew: %s", folder, error)
+        return False
+    except (ImportError, AttributeError) as error:
+        log.warning(
+            "Ray's snapshot in %s is of another version, schedulers begin anew: %s", folder, error
+        )
         return False
     return True
 

@@ -17,7 +17,8 @@ from statistics import median, quantiles
 
 from _timing import PAIRS, place, pretty, verdict
 
-from explr.tracking.run import Destination, TrackedRun, open_run
+from explr.tracking.destination import Destination
+from explr.tracking.run import TrackedRun, open_run
 
 BURSTS, CALLS = 40, 50
 """Calls of explr's in a round: the pauses between the bursts let the companion ship meanwhile."""

@@ -12,7 +12,8 @@ from statistics import median
 
 from _timing import alternate, place, verdict
 
-from explr.tracking.run import Destination, TrackedRun, open_run
+from explr.tracking.destination import Destination
+from explr.tracking.run import TrackedRun, open_run
 
 STEP_S = 0.001
 STEPS, NAMES, PAIRS = 3000, 10, 9

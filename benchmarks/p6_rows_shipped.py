@@ -13,9 +13,10 @@ from statistics import median
 
 from _timing import place, verdict
 
+from explr.tracking.destination import Destination
 from explr.tracking.mlflow.mirror import Mirror
 from explr.tracking.mlflow.store import connect
-from explr.tracking.run import Destination, open_run
+from explr.tracking.run import open_run
 
 ROUNDS = 5
 STEPS, NAMES = 2000, 10

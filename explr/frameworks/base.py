@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from typing import Protocol, cast
 
-from explr.config.target import missing_dependency
+from explr.config.importing import missing_dependency
 from explr.core.checkpoint import Serializer
 from explr.core.errors import ConfigError
 

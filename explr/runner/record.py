@@ -15,9 +15,10 @@ from explr.core.protocols import TrainingResult
 from explr.core.tracker import Tracker
 from explr.runner.prepare import Prepared
 from explr.runner.result_file import RESULT_FILE
+from explr.tracking.destination import Destination
 from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
-from explr.tracking.run import Destination, TrackedRun, open_run
+from explr.tracking.run import TrackedRun, open_run
 from explr.tracking.sweeps import current
 from explr.utils.readings import peak_memory
 

@@ -25,10 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.folders import best_trial
 from explr.core.secrets import guard_logs
+from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
 from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
-from explr.tracking.run import Destination, Status, TrackedRun, closing_line, open_run
+from explr.tracking.run import Status, TrackedRun, closing_line, open_run
 from explr.tracking.sweeps import Sweep, announce, has_failed
 
 log = logging.getLogger(__name__)

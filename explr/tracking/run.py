@@ -26,8 +26,6 @@ from explr.tracking.server import MLflowServer, autostart_allowed
 from explr.tracking.shipping.start import LOG_FILE, ensure_companion, has_companion
 from explr.utils.processes import identity_of
 
-__all__ = ["Destination", "Status", "TrackedRun", "closing_line", "open_run"]
-
 log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]

@@ -19,10 +19,9 @@ LOOK = """\
 import os, subprocess, sys
 from pathlib import Path
 from explr.utils.lease import Lease
-from explr.runner import metering
+from explr.sweep.executors import meter as metering
 from explr.sweep.executors.meter import Meter
-from explr.tuning.base import Job
-from explr.sweep.executors.packing import Peak
+from explr.tuning.trial import Job, Peak
 from explr.utils.gpu import HeldGpuMemory
 from explr.utils.host import family
 

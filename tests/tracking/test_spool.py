@@ -11,8 +11,8 @@ import pytest
 from waiting import wait_until
 
 from explr.core.errors import TrackingError
+from explr.tracking.journal import pending as liveness
 from explr.tracking.journal.journal import Journal
-from explr.tracking.journal.journal import pending as liveness
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, strike_off
 from explr.tracking.journal.position import Position, read_position, write_position
 from explr.utils.processes import identity_of

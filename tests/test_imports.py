@@ -131,6 +131,8 @@ def test_the_plugins_are_declared() -> None:
         plugin_modules(),
         ["explr.runner.cli.main", "explr.runner.cli.app"],
         ["explr.runner.task"],
+        ["explr.api"],
+        ["explr.sweep.sweep"],
         ["explr.integrations"],
     ],
     ids=lambda names: names[0],
@@ -163,7 +165,7 @@ def test_all_names_are_the_public_ones() -> None:
     assert set(explr.__all__) == declared == set(explr._HOMES)
     assert explr.__all__ == sorted(explr.__all__, key=lambda name: (name.islower(), name))
     public = {name for name in dir(explr) if not name.startswith("_")}
-    submodules = {path.name for path in ROOT.iterdir()} | {"examples", "conf"}
+    submodules = {path.stem for path in ROOT.iterdir()} | {"examples", "conf"}
     helpers = {"annotations", "import_module", "TYPE_CHECKING", "Any"}
     assert public - submodules - helpers == set(explr.__all__)
 

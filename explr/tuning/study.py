@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import ConfigError
-from explr.tuning.percentile import keep, note_complete
+from explr.tuning.completed import keep, note_complete
 from explr.tuning.search_space import SearchSpace
 from explr.tuning.storage import open_study
 from explr.tuning.trial import State

@@ -289,7 +289,7 @@ def test_03_a_killed_driver_takes_its_workers_along_and_is_gone_on_with(shop: Wo
     assert counts == [(1,)] * 4
 
 
-@pytest.mark.parametrize("torn", ["experiment_state-1.json", "study-search-1.pkl"])
+@pytest.mark.parametrize("torn", ["experiment_state-1.json", "study-search-1.pkl", "tuner.pkl"])
 def test_03_a_snapshot_that_a_kill_left_torn_is_none(tmp_path: Path, torn: str) -> None:
     from explr.sweep.ray.trainable import has_snapshot
 
@@ -297,11 +297,30 @@ def test_03_a_snapshot_that_a_kill_left_torn_is_none(tmp_path: Path, torn: str) 
     (tmp_path / "experiment_state-1.json").write_text('{"trial_data": []}')
     assert not has_snapshot(tmp_path)  # Ray had not come to the rest of it
     (tmp_path / "study-search-1.pkl").write_bytes(pickle.dumps({"spec": {}}))
+    assert not has_snapshot(tmp_path)
+    (tmp_path / "tuner.pkl").write_bytes(pickle.dumps({"_tuner_kwargs": {}}))
     assert has_snapshot(tmp_path)
     content = (tmp_path / torn).read_bytes()
     for length in range(len(content)):
         (tmp_path / torn).write_bytes(content[:length])
         assert not has_snapshot(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["study-search-1.pkl", "tuner.pkl"])
+@pytest.mark.parametrize("place", ["explr.left.with_the_past", "explr.core.errors"])
+def test_a_snapshot_of_another_version_is_none(
+    tmp_path: Path, file: str, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from explr.sweep.ray.trainable import has_snapshot
+
+    (tmp_path / "experiment_state-1.json").write_text('{"trial_data": []}')
+    for name in ("study-search-1.pkl", "tuner.pkl"):
+        (tmp_path / name).write_bytes(pickle.dumps({}))
+    assert has_snapshot(tmp_path)
+    # A function that is pickled by a name which nothing has any more.
+    (tmp_path / file).write_bytes(f"c{place}\nlive_search\n)R.".encode())
+    assert not has_snapshot(tmp_path)
+    assert "another version's, schedulers begin anew" in caplog.text
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])

@@ -187,8 +187,8 @@ def test_no_trial_begins_after_the_sweeps_own_time(
         """Each trial takes an hour."""
         return time.monotonic() + 3600 * len([*tmp_path.glob("begun-*")])
 
-    for module in ("loop", "ray_search"):
-        monkeypatch.setattr(f"explr.tuning.{module}.time", SimpleNamespace(monotonic=clock))
+    for module in ("tuning.loop", "sweep.ray.search"):
+        monkeypatch.setattr(f"explr.{module}.time", SimpleNamespace(monotonic=clock))
     swept = tune(slow, {"lr": "interval(0, 1)"}, 50, settings={"timeout_s": 1.5 * 3600})
     assert [trial["state"] for trial in swept.trials] == ["COMPLETE"] * 2
 

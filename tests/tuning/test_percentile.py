@@ -14,7 +14,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.trial import FrozenTrial
 
 from explr.tuning import percentile
-from explr.tuning.percentile import ValuesAtStep, completed_of
+from explr.tuning.completed import ValuesAtStep, completed_of
 from explr.tuning.search_space import SearchSpace
 from explr.tuning.study import Study
 

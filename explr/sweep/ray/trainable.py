@@ -52,7 +52,7 @@ def has_snapshot(folder: Path) -> bool:
         return False
     except (ImportError, AttributeError) as error:
         log.warning(
-            "Ray's snapshot in %s is of another version, schedulers begin anew: %s", folder, error
+            "Ray's snapshot in %s is another version's, schedulers begin anew: %s", folder, error
         )
         return False
     return True

@@ -40,8 +40,6 @@ def hide_secrets(*files: Path) -> None:
             continue
         if not _TELLING.search(text) and not holds_remembered(text):
             continue
-        from omegaconf import OmegaConf
-
         before = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if (after := redacted(before)) != before:
             aside = file.with_name(f".{file.name}")
@@ -92,7 +90,7 @@ def saved_run(folder: str) -> Path:
         UsageError: there is no run in `folder`.
     """
     files = Path(folder) / ".hydra"
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+    for name in SAVED:
         if not (files / name).is_file():
             raise UsageError(f"there is no run in {folder}: it has no .hydra/{name}")
     return files

@@ -78,7 +78,7 @@ def train_model(ctx: TrainingContext) -> TrainingResult:
     if (checkpoint := ctx.load_checkpoint()) is not None:
         last_epoch, state = checkpoint
         start = last_epoch + 1
-        network = state["network"]
+        vars(network).update(state["network"])
         np.random.set_state(state["rng"])
 
     def save(path: Path) -> None:
@@ -98,7 +98,7 @@ def train_model(ctx: TrainingContext) -> TrainingResult:
         val_accuracy = float(np.mean(logits.argmax(1) == data.val_labels))
         metrics = {"train_loss": train_loss, "val_loss": val_loss, "val_accuracy": val_accuracy}
         progress.epoch_end(epoch, metrics, save)
-        ctx.save_checkpoint({"network": network, "rng": np.random.get_state()}, epoch)
+        ctx.save_checkpoint({"network": vars(network), "rng": np.random.get_state()}, epoch)
     return progress.result()
 
 

@@ -28,8 +28,9 @@ def seed_everything(seed: int | None) -> None:
     if seed is None:
         apply_on_import("seed", {})
         return
+    seeders = _seeders()  # its imports may draw, and the finder looks into it
     random.seed(seed)
-    seeders = _seeders()  # before the finder is asked, which looks into them
+    _before_import.states.clear()  # of imports that nobody waited for
     if _before_import not in sys.meta_path:
         sys.meta_path.insert(0, _before_import)
     apply_on_import("seed", {name: partial(_seed, name, seed) for name in seeders})

@@ -78,7 +78,7 @@ def framework(request: pytest.FixtureRequest) -> Framework:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError) as raised:
         get_framework("jax")
-    assert str(raised.value) == "framework.name must be pytorch or tensorflow, got 'jax'"
+    assert str(raised.value) == "framework.name must be auto, pytorch, tensorflow or none, got 'jax'"
 
 
 @pytest.mark.parametrize(("name", "extra"), [("pytorch", "torch"), ("tensorflow", "tensorflow")])

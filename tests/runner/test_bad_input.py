@@ -30,7 +30,7 @@ WORDS = {
     ("gpu.memory_limit_gb=-1",): ["gpu.memory_limit_gb must be at least 0, got -1.0"],
     ("framework.deterministic=perhaps",): ["framework.deterministic=perhaps: Value 'perhaps'"],
     ("objective.direction=up",): ["objective.direction must be minimize or maximize, got 'up'"],
-    ("framework.name=jax",): ["framework.name must be pytorch or tensorflow, got 'jax'"],
+    ("framework.name=jax",): ["framework.name must be auto, pytorch, tensorflow or none, got 'jax'"],
     ("seed=abc",): ["seed must be an integer from 0 to 4294967295, or null, got 'abc'"],
     ("seed=1.5",): ["seed must be an integer from 0 to 4294967295, or null, got 1.5"],
     ("seed=true",): ["seed must be an integer from 0 to 4294967295, or null, got True"],

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.config.target import check_train_function, resolve_target
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
-from explr.core.framework import AUTO, Framework
+from explr.core.framework import AUTO, NO_FRAMEWORK, Framework
 from explr.core.protocols import TrainFunction
 from explr.frameworks.base import get_framework
 
@@ -73,8 +73,9 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
         function = attempt(lambda: resolve_target(_select(cfg, "train_model")))
     if intact("framework.name") and intact("framework"):
         name = _select(cfg, "framework.name")
-        if name != AUTO or function is not None:  # else it is said of the function what is wrong
-            framework = attempt(lambda: get_framework(name, function))
+        # Without the function nobody knows which framework it imports; the device is still checked.
+        unknown = name == AUTO and function is None
+        framework = attempt(lambda: get_framework(NO_FRAMEWORK if unknown else name, function))
     if framework is not None and intact("gpu.device") and intact("gpu"):
         resolve = framework.resolve_device
         device = attempt(lambda: resolve(_select(cfg, "gpu.device")))

@@ -12,6 +12,12 @@ from explr.core.errors import TargetError
 from explr.frameworks.base import get_framework
 from explr.frameworks.detect import imported_framework
 
+TF_NOTEBOOK = """\
+from types import ModuleType
+tf = ModuleType("tensorflow")
+def train(ctx): return tf.a
+"""
+
 FILES = {
     "plain.py": "import numpy\ndef train(ctx): return 0.5\n",
     "with_torch.py": "from torch import nn\ndef train(ctx): return 0.5\n",
@@ -75,9 +81,9 @@ def test_a_function_that_was_given(project: Path) -> None:
     [
         ("def train(ctx): return 0.5", "none"),
         ("def train(ctx):\n    import torch\n    return torch.rand(1)", "pytorch"),
-        ("from types import ModuleType\ntf = ModuleType('tensorflow')\ndef train(ctx): return tf.a", "tensorflow"),
+        (TF_NOTEBOOK, "tensorflow"),
     ],
-)  # fmt: skip
+)
 def test_a_function_of_a_notebook(code: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import ModuleType
 

@@ -93,7 +93,7 @@ def tune(
     check = partial(prepare, train_model=train_model)
     with execution_whitelist(TRUSTED):
         try:
-            tuned = check_first_job(given, check, by_name=train_model is None)
+            tuned = check_first_job(given, check, train_model=train_model)
         except (HydraException, OmegaConfBaseException) as error:
             raise diagnose(error, [*given, "-m"], check) from None
         with hydra_app() as app:

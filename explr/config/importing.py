@@ -11,16 +11,20 @@ from pathlib import Path
 from types import ModuleType
 
 from explr.core.errors import ExplrError, MissingDependencyError, TargetError
+from explr.core.framework import frameworks
 
-EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "ray": "ray"}
-"""The extra of our distribution that brings a package, by the name it is imported under."""
+
+def extra_of(package: str) -> str | None:
+    """The extra of `explr-train` that installs a package, by the name it is imported under."""
+    if package == "ray":
+        return "ray"
+    return next((one.extra for one in frameworks() if package in one.packages), None)
 
 
 def missing_dependency(package: str) -> MissingDependencyError:
     """The error for a package of one of our extras that is not installed."""
-    extra = EXTRAS[package]
     return MissingDependencyError(
-        f"{package} is not installed: pip install 'explr-train[{extra}]' brings it"
+        f"{package} is not installed: pip install 'explr-train[{extra_of(package)}]' brings it"
     )
 
 
@@ -110,7 +114,7 @@ def _is_file_of(module: ModuleType, file: Path) -> bool:
 def _import_error(error: Exception, target: str) -> ExplrError:
     """What to say of an exception that a module raised while it was imported."""
     package = (getattr(error, "name", None) or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and package in EXTRAS:
+    if isinstance(error, ModuleNotFoundError) and extra_of(package):
         return missing_dependency(package)
     if isinstance(error, ExplrError):
         return error

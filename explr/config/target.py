@@ -12,9 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from explr.config.importing import EXTRAS as EXTRAS
 from explr.config.importing import import_file, import_module, no_file, no_module
-from explr.config.importing import missing_dependency as missing_dependency
 from explr.core.errors import TargetError
 from explr.core.protocols import TrainFunction
 
@@ -184,17 +182,11 @@ def check_source(target: str | Mapping[str, Any]) -> None:
     Raises:
         TargetError: there is no such file, module or function.
     """
-    text = target if isinstance(target, str) else str(target["_target_"])
-    place, name = split_target(text)
-    if place.endswith(".py"):
-        file = Path(place).expanduser().resolve()
-        if not file.is_file():
-            raise no_file(file, text)
-    else:
-        origin = _origin(place, text)
-        if origin is None or not origin.endswith(".py"):
-            return
-        file = Path(origin)
+    file = source_of(target)
+    if file is None:
+        return
+    text = _spelled(target)
+    _, name = split_target(text)
     try:
         module = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -203,6 +195,30 @@ def check_source(target: str | Mapping[str, Any]) -> None:
     if name not in there and not there & DYNAMIC:
         functions = [node.name for node in module.body if isinstance(node, ast.FunctionDef)]
         raise no_function(text, str(file), name, functions)
+
+
+def source_of(target: str | Mapping[str, Any]) -> Path | None:
+    """The file that a training function lies in; None for a module without a source.
+
+    Args:
+        target: the function, as `resolve_target` takes it.
+
+    Raises:
+        TargetError: there is no such file or module.
+    """
+    text = _spelled(target)
+    place, _ = split_target(text)
+    if place.endswith(".py"):
+        file = Path(place).expanduser().resolve()
+        if not file.is_file():
+            raise no_file(file, text)
+        return file
+    origin = _origin(place, text)
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
+
+
+def _spelled(target: str | Mapping[str, Any]) -> str:
+    return target if isinstance(target, str) else str(target["_target_"])
 
 
 def _origin(module: str, target: str) -> str | None:

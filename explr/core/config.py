@@ -57,7 +57,8 @@ class ObjectiveConfig:
 class FrameworkConfig:
     """The deep-learning framework and how it is set up before training."""
 
-    # pytorch or tensorflow
+    # pytorch, tensorflow, none (plain Python, NumPy, scikit-learn), or auto: the one that the
+    # training imports
     name: str = MISSING
     # bundled training function, used while `train_model` names no other
     example: str = MISSING

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -10,20 +12,32 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from explr.core.checkpoint import Serializer
-from explr.core.errors import CheckpointError
+from explr.core.errors import CheckpointError, DeviceError
+from explr.core.framework import Seeder
 from explr.core.on_import import apply_on_import
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.device import choose_device, cuda_index
 from explr.frameworks.progress import Progress
 from explr.utils.memory import CONFIG_KEY, hold_to
-from explr.utils.memory_limits import limit_torch
+from explr.utils.nvml import GIB
 from explr.utils.seed import seed_everything
 
 if TYPE_CHECKING:
     import torch
 
+OUT_OF_MEMORY = (
+    "CUDA out of memory",
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What errors say whose class is that of every error."""
+
 _in_force = ExitStack()
 """Takes back what the last training set."""
+
+
+def _seed(seed: int, torch: ModuleType) -> None:
+    torch.manual_seed(seed)
 
 
 class TorchSerializer:
@@ -61,12 +75,16 @@ class PyTorch:
     """PyTorch behind the protocol `Framework`."""
 
     name = "pytorch"
-    package = "torch"
+    packages: tuple[str, ...] = ("torch",)
+    distributions: tuple[str, ...] = ("torch",)
+    extra: str | None = "torch"
+    probe: str | None = "explr.utils.verify.torch"
     serializer: Serializer = TorchSerializer()
+    seeders: Mapping[str, Seeder] = {"torch": _seed}
 
     def resolve_device(self, requested: str) -> str:
         """See `Framework.resolve_device`."""
-        return choose_device(requested, self.package, _usable_gpus)
+        return choose_device(requested, self.packages[0], _usable_gpus)
 
     def configure(
         self,
@@ -87,8 +105,28 @@ class PyTorch:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         hold_to(memory_limit_gb)
         settings = partial(_apply, deterministic, threads, device, memory_limit_gb)
-        apply_on_import("framework", {self.package: settings})
+        apply_on_import("framework", {self.packages[0]: settings})
         seed_everything(seed)
+
+    def limit_memory(self, module: ModuleType, limit_gb: float, setting: str) -> None:
+        """See `Framework.limit_memory`; starts CUDA."""
+        for index in range(module.cuda.device_count() if module.cuda.is_available() else 0):
+            limit_torch(module, index, limit_gb, setting)
+
+    def peak_memory_gb(self) -> float | None:
+        """See `Framework.peak_memory_gb`."""
+        return _imported().cuda.max_memory_reserved() / GIB if self.has_used_gpu() else None
+
+    def has_used_gpu(self) -> bool:
+        """See `Framework.has_used_gpu`."""
+        torch = _imported()
+        return torch is not None and bool(torch.cuda.is_initialized())
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """See `Framework.is_out_of_memory`."""
+        if type(error).__name__ == "OutOfMemoryError":
+            return True
+        return isinstance(error, RuntimeError) and any(said in str(error) for said in OUT_OF_MEMORY)
 
 
 class TorchReporter:
@@ -140,6 +178,11 @@ class TorchReporter:
             torch.save(self._model.state_dict(), file)
 
 
+def _imported() -> Any:
+    """PyTorch, if it is imported; it is not imported to be asked."""
+    return sys.modules.get("torch")
+
+
 def _usable_gpus() -> int:
     import torch
 
@@ -188,3 +231,36 @@ def _set_up_gpu(torch: ModuleType, index: int | None, memory_limit_gb: float) ->
     if memory_limit_gb:
         limit_torch(torch, index, memory_limit_gb, CONFIG_KEY)
         _in_force.callback(limit_torch, torch, index, 0, CONFIG_KEY)
+
+
+def limit_torch(torch: ModuleType, index: int, limit_gb: float, setting: str) -> None:
+    """Limit PyTorch's allocator on one GPU; starts CUDA.
+
+    Args:
+        torch: the package.
+        index: number of the GPU, as PyTorch counts.
+        limit_gb: GiB; 0 for no limit.
+        setting: what the person calls the limit.
+
+    Raises:
+        DeviceError: it is above the card's memory, or below what is taken already.
+    """
+    if limit_gb == 0:
+        torch.cuda.set_per_process_memory_fraction(1.0, index)
+        return
+    total_gb = torch.cuda.get_device_properties(index).total_memory / GIB
+    if limit_gb > total_gb:
+        raise DeviceError(
+            f"{setting}={limit_gb:g} is more than the {total_gb:.1f} GiB of "
+            f"cuda:{index}: lower it, or set no limit with {setting}=0"
+        )
+    if torch.cuda.memory_reserved(index) > limit_gb * GIB:
+        torch.cuda.empty_cache()  # what is only kept for reuse
+    taken_gb = torch.cuda.memory_reserved(index) / GIB
+    if taken_gb > limit_gb:
+        raise DeviceError(
+            f"{setting}={limit_gb:g} comes too late, because PyTorch has taken {taken_gb:.1f} GiB "
+            f"of cuda:{index} in this process (pid {os.getpid()}) already: set it before the "
+            "first tensor is put there"
+        )
+    torch.cuda.set_per_process_memory_fraction(limit_gb / total_gb, index)

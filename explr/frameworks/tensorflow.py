@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from explr.core.checkpoint import Serializer
-from explr.core.errors import CheckpointError
+from explr.core.errors import CheckpointError, DeviceError
+from explr.core.framework import Seeder
 from explr.core.on_import import apply_on_import
 from explr.frameworks.device import choose_device, cuda_index, device_missing
 from explr.utils.memory import CONFIG_KEY, hold_to
-from explr.utils.memory_limits import limit_tensorflow, tensorflow_started
+from explr.utils.nvml import GIB
 from explr.utils.seed import seed_everything
 
 if TYPE_CHECKING:
@@ -36,6 +40,21 @@ def __getattr__(name: str) -> Any:
 
         return KerasReporter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _seed_tensorflow(seed: int, tensorflow: ModuleType) -> None:
+    # Not through Keras, which may itself be in the middle of importing TensorFlow.
+    tensorflow.random.set_seed(seed)
+
+
+def _seed_keras(seed: int, keras: ModuleType) -> None:
+    import numpy
+
+    # Keras seeds numpy as well: a late import must not make a training draw the same numbers a
+    # second time.
+    state = numpy.random.get_state()
+    keras.utils.set_random_seed(seed)
+    numpy.random.set_state(state)
 
 
 class KerasSerializer:
@@ -68,12 +87,16 @@ class TensorFlow:
     """TensorFlow and Keras behind the protocol `Framework`."""
 
     name = "tensorflow"
-    package = "tensorflow"
+    packages: tuple[str, ...] = ("tensorflow", "keras")
+    distributions: tuple[str, ...] = ("tensorflow", "tensorflow-cpu", "keras")
+    extra: str | None = "tensorflow"
+    probe: str | None = "explr.utils.verify.tensorflow"
     serializer: Serializer = KerasSerializer()
+    seeders: Mapping[str, Seeder] = {"tensorflow": _seed_tensorflow, "keras": _seed_keras}
 
     def resolve_device(self, requested: str) -> str:
         """See `Framework.resolve_device`."""
-        return choose_device(requested, self.package, _usable_gpus)
+        return choose_device(requested, self.packages[0], _usable_gpus)
 
     def configure(
         self,
@@ -93,8 +116,30 @@ class TensorFlow:
         """
         hold_to(memory_limit_gb)
         settings = partial(_apply, deterministic, threads, device, memory_limit_gb)
-        apply_on_import("framework", {self.package: settings})
+        apply_on_import("framework", {self.packages[0]: settings})
         seed_everything(seed)
+
+    def limit_memory(self, module: ModuleType, limit_gb: float, setting: str) -> None:
+        """See `Framework.limit_memory`."""
+        for gpu in module.config.get_visible_devices("GPU"):
+            limit_tensorflow(module.config, gpu, limit_gb, setting)
+
+    def peak_memory_gb(self) -> float | None:
+        """See `Framework.peak_memory_gb`."""
+        tensorflow: Any = sys.modules.get("tensorflow")
+        if tensorflow is None or not tensorflow.config.list_logical_devices("GPU"):
+            return None
+        return float(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"] / GIB)
+
+    def has_used_gpu(self) -> bool:
+        """See `Framework.has_used_gpu`; asking TensorFlow itself would start it."""
+        return False
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """See `Framework.is_out_of_memory`."""
+        if type(error).__name__ == "ResourceExhaustedError":
+            return True
+        return isinstance(error, RuntimeError) and "CUDA_ERROR_OUT_OF_MEMORY" in str(error)
 
 
 def _usable_gpus() -> int:
@@ -147,3 +192,35 @@ def _set_threads(config: Any, threads: int | None) -> None:
         )
         return
     _threads_in_force = threads
+
+
+def limit_tensorflow(config: Any, gpu: Any, limit_gb: float, setting: str) -> None:
+    """Limit TensorFlow's memory of one GPU, or let it grow with the need where there is no limit.
+
+    Args:
+        config: `tensorflow.config`.
+        gpu: the physical device.
+        limit_gb: GiB; 0 for no limit.
+        setting: what the person calls the limit.
+
+    Raises:
+        DeviceError: TensorFlow has started with another setting.
+    """
+    try:
+        if limit_gb == 0:
+            config.experimental.set_memory_growth(gpu, True)
+            return
+        if config.experimental.get_memory_growth(gpu):  # the two exclude each other
+            config.experimental.set_memory_growth(gpu, False)
+        limit = config.LogicalDeviceConfiguration(memory_limit=max(1, round(limit_gb * 1024)))
+        config.set_logical_device_configuration(gpu, [limit])
+    except (RuntimeError, ValueError):  # ValueError: growth after a limit
+        raise tensorflow_started(f"{setting}={limit_gb:g}") from None
+
+
+def tensorflow_started(setting: str) -> DeviceError:
+    """The error for a setting that TensorFlow takes only before its first operation."""
+    return DeviceError(
+        f"{setting} cannot be set, because TensorFlow has already started with another setting "
+        f"in this process (pid {os.getpid()}): train in a fresh one"
+    )

@@ -19,6 +19,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 
 from explr.core.errors import ExplrError
+from explr.core.framework import frameworks
 from explr.core.gc import postpone_collection, resume_collection
 from explr.launching.child import Child, signal_session
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started, same_user
@@ -86,7 +87,7 @@ class ForkServer:
             return False
         gc.collect()
         resume_collection()  # a collection in a job would copy every page that it looks at
-        self._used_gpu = _cuda_is_initialized()
+        self._used_gpu = any(framework.has_used_gpu() for framework in frameworks())
         _tell(controller, self._used_gpu)
         return True
 
@@ -166,12 +167,6 @@ def _tell(controller: Connection, message: object) -> None:
     """Send a message; that a controller is gone is seen when its next one does not come."""
     with suppress(OSError):
         controller.send(message)
-
-
-def _cuda_is_initialized() -> bool:
-    """Whether an import touched the GPU, after which no fork can use it."""
-    torch = sys.modules.get("torch")
-    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def main() -> None:

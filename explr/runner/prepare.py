@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from explr.config.target import check_train_function, resolve_target
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
+from explr.core.framework import AUTO, NO_FRAMEWORK, Framework
 from explr.core.protocols import TrainFunction
-from explr.frameworks.base import Framework, get_framework
+from explr.frameworks.base import get_framework
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,16 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
     framework: Framework | None = None
     function: TrainFunction | None = None
     device: str | None = None
-    if intact("framework.name") and intact("framework"):
-        framework = attempt(lambda: get_framework(_select(cfg, "framework.name")))
     if train_model is not None:
         name = getattr(train_model, "__qualname__", repr(train_model))
         function = attempt(lambda: check_train_function(train_model, name))
     elif intact("train_model"):
         function = attempt(lambda: resolve_target(_select(cfg, "train_model")))
+    if intact("framework.name") and intact("framework"):
+        name = _select(cfg, "framework.name")
+        # Without the function nobody knows which framework it imports; the device is still checked.
+        unknown = name == AUTO and function is None
+        framework = attempt(lambda: get_framework(NO_FRAMEWORK if unknown else name, function))
     if framework is not None and intact("gpu.device") and intact("gpu"):
         resolve = framework.resolve_device
         device = attempt(lambda: resolve(_select(cfg, "gpu.device")))
@@ -86,14 +90,32 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
     return Prepared(config, function, shown, framework, device)
 
 
-def check_settings(cfg: DictConfig) -> None:
+def framework_of(cfg: DictConfig, train_model: TrainFunction | None = None) -> Framework:
+    """The framework of a training, found without importing the training or the framework.
+
+    Args:
+        cfg: the composed config.
+        train_model: a function to use in place of the one that the config names.
+
+    Raises:
+        UsageError: it cannot be found, or is not installed.
+    """
+    given = train_model or _select(cfg, "train_model")
+    return get_framework(_select(cfg, "framework.name"), given)
+
+
+def check_settings(cfg: DictConfig, train_model: TrainFunction | None = None) -> None:
     """Check all that can be checked without importing the training function or its framework.
+
+    Args:
+        cfg: the composed config.
+        train_model: a function to use in place of the one that the config names.
 
     Raises:
         UsageError: something is at fault.
     """
     config = ExplrConfig.from_composed(cfg)
-    framework = get_framework(config.framework.name)
+    framework = framework_of(cfg, train_model)
     if config.gpu.device not in ("auto", "cpu"):
         framework.resolve_device(config.gpu.device)
 

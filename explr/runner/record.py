@@ -84,10 +84,11 @@ def _params(prepared: Prepared, params: Mapping[str, Any], cfg: DictConfig) -> d
     """Hyperparameters as they are used, and the rest as it was written."""
     written = OmegaConf.to_container(cfg, enum_to_str=True)
     assert isinstance(written, dict)
-    rest = ROOT_KEYS - {"hydra"}
+    rest = {str(key): written[key] for key in written if key in ROOT_KEYS - {"hydra"}}
     return {
         **params,
-        **{str(key): value for key, value in written.items() if key in rest},
+        **rest,
+        "framework": {**rest["framework"], "name": prepared.framework.name},
         "train_model": prepared.train_model_name,
         "device": prepared.device,
     }

@@ -17,6 +17,7 @@ from explr.config.compose import compose_with, hydra_app
 from explr.config.target import check_source
 from explr.core.config import ExplrConfig
 from explr.core.errors import UsageError
+from explr.core.protocols import TrainFunction
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 
@@ -43,7 +44,7 @@ def check_first_job(
     config_dir: str | None = None,
     config_name: str | None = None,
     *,
-    by_name: bool = True,
+    train_model: TrainFunction | None = None,
 ) -> bool:
     """Like `check_sweep`, for a sweep from Python.
 
@@ -52,7 +53,7 @@ def check_first_job(
         check: checks the config of the first trial.
         config_dir: a folder of configs that comes after the packaged ones.
         config_name: name of the primary config; None takes explr's own.
-        by_name: the config names the training function; else it was given as such.
+        train_model: a function to use in place of the one that the config names.
     """
     with hydra_app(config_dir) as app:
         whole = compose_with(app, overrides, config_name, multirun=True)
@@ -77,8 +78,8 @@ def check_first_job(
             if launcher.endswith(".BasicLauncher"):
                 check(first)
             elif launcher.endswith(".LocalLauncher"):
-                check_settings(first)
-                if by_name:  # the process that jobs are forked from imports it
+                check_settings(first, train_model)
+                if train_model is None:  # the process that jobs are forked from imports it
                     check_source(first.train_model)
             else:  # other machines may have devices and modules that this one lacks
                 ExplrConfig.from_composed(first)

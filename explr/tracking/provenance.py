@@ -15,6 +15,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from explr.core.framework import frameworks
 from explr.core.secrets import redacted_arguments, redacted_text, without_user_info
 from explr.tracking.sweeps import Sweep
 from explr.utils.readings import gpu_tags
@@ -44,8 +45,8 @@ def git(folder: Path, *arguments: str) -> str | None:
     return answer.stdout.decode(errors="replace") if answer.returncode == 0 else None
 
 
-PACKAGES = ("explr-train", "torch", "tensorflow", "tensorflow-cpu", "keras", "numpy")
-"""Packages whose versions a run records, by distribution."""
+PACKAGES = ("explr-train", "numpy")
+"""Distributions whose versions a run records beside those of the frameworks."""
 
 
 def provenance_of(sweep: Sweep | None) -> dict[str, str]:
@@ -90,7 +91,8 @@ def _working_directory() -> str:
 @cache
 def _versions() -> dict[str, str]:
     tags = {}
-    for package in PACKAGES:
+    named = (name for framework in frameworks() for name in framework.distributions)
+    for package in (*PACKAGES, *named):
         try:
             tags[f"version.{package}"] = version(package)
         except PackageNotFoundError:

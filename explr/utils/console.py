@@ -65,7 +65,11 @@ class ConsoleFilter(logging.Filter):
 def _is_librarys(record: logging.LogRecord) -> bool:
     if record.name.partition(".")[0] in _own:
         return False
-    path = record.pathname
+    return is_installed(record.pathname)
+
+
+def is_installed(path: str) -> bool:
+    """Whether a source file belongs to Python or to an installed library."""
     return path.startswith(STANDARD_LIBRARY) or any(f"/{name}/" in path for name in INSTALLED)
 
 

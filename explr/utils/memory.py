@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from explr.core.errors import DeviceError, UsageError
+from explr.core.framework import Framework, frameworks
 from explr.core.on_import import apply_on_import
 from explr.utils.gpu import gpu_memory
-from explr.utils.memory_limits import limit_tensorflow, limit_torch
 from explr.utils.settings import read_settings, settings_path
 
 log = logging.getLogger("explr")
@@ -146,8 +146,9 @@ def limit_gpu_memory(max_memory_gb: float | None = None) -> float:
     apply_on_import(
         "gpu memory",
         {
-            "torch": partial(_limit_torch, limit_gb),
-            "tensorflow": partial(_limit_tensorflow, limit_gb),
+            framework.packages[0]: partial(_limit, framework, limit_gb)
+            for framework in frameworks()
+            if framework.packages
         },
     )
     return limit_gb
@@ -173,11 +174,5 @@ def _known_cards() -> list[float]:
     return [memory.total_gb for memory in gpu_memory() if memory is not None]
 
 
-def _limit_torch(limit_gb: float, torch: ModuleType) -> None:
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        limit_torch(torch, index, limit_gb, "max_memory_gb")
-
-
-def _limit_tensorflow(limit_gb: float, tensorflow: ModuleType) -> None:
-    for gpu in tensorflow.config.get_visible_devices("GPU"):
-        limit_tensorflow(tensorflow.config, gpu, limit_gb, "max_memory_gb")
+def _limit(framework: Framework, limit_gb: float, package: ModuleType) -> None:
+    framework.limit_memory(package, limit_gb, "max_memory_gb")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from explr.utils.nvml import nvml_session
+from explr.core.framework import frameworks
+from explr.utils.nvml import GIB, nvml_session
 
 T = TypeVar("T")
 
@@ -59,14 +59,15 @@ def peak_memory() -> dict[str, float]:
     """The most memory that this process took so far, on the host and on its GPU."""
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {"system/peak_memory_megabytes": kilobytes * 1024 / MEGABYTE}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        found["system/gpu_peak_memory_megabytes"] = torch.cuda.max_memory_reserved() / MEGABYTE
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is not None and tensorflow.config.list_logical_devices("GPU"):
-        peak = tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
-        found["system/gpu_peak_memory_megabytes"] = peak / MEGABYTE
+    if (gpu_gb := gpu_peak_memory_gb()) is not None:
+        found["system/gpu_peak_memory_megabytes"] = gpu_gb * GIB / MEGABYTE
     return {name: round(value, 1) for name, value in found.items()}
+
+
+def gpu_peak_memory_gb() -> float | None:
+    """Most GPU memory in GiB that the framework took in this process; None if it took none."""
+    peaks = (framework.peak_memory_gb() for framework in frameworks())
+    return next((gb for gb in peaks if gb is not None), None)
 
 
 def gpu_tags() -> dict[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any
 
+from explr.core.framework import Seeder, frameworks
 from explr.core.on_import import apply_on_import
 
 
@@ -28,10 +28,12 @@ def seed_everything(seed: int | None) -> None:
     if seed is None:
         apply_on_import("seed", {})
         return
+    seeders = _seeders()  # its imports may draw, and the finder looks into it
     random.seed(seed)
+    _before_import.states.clear()  # of imports that nobody waited for
     if _before_import not in sys.meta_path:
         sys.meta_path.insert(0, _before_import)
-    apply_on_import("seed", {name: partial(_seed, name, seed) for name in _SEEDERS})
+    apply_on_import("seed", {name: partial(_seed, name, seed) for name in seeders})
 
 
 class _BeforeImport(MetaPathFinder):
@@ -45,7 +47,7 @@ class _BeforeImport(MetaPathFinder):
         self.states: dict[str, tuple[Any, ...]] = {}
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> None:
-        if fullname in _SEEDERS:
+        if fullname in _seeders():
             self.states[fullname] = random.getstate()
 
 
@@ -54,7 +56,7 @@ _before_import = _BeforeImport()
 
 def _seed(name: str, seed: int, module: ModuleType) -> None:
     state = _before_import.states.pop(name, None) or random.getstate()
-    _SEEDERS[name](seed, module)
+    _seeders()[name](seed, module)
     random.setstate(state)
 
 
@@ -62,29 +64,10 @@ def _seed_numpy(seed: int, numpy_random: ModuleType) -> None:
     numpy_random.seed(seed)
 
 
-def _seed_torch(seed: int, torch: ModuleType) -> None:
-    torch.manual_seed(seed)
-
-
-def _seed_tensorflow(seed: int, tensorflow: ModuleType) -> None:
-    # Not through Keras, which may itself be in the middle of importing TensorFlow.
-    tensorflow.random.set_seed(seed)
-
-
-def _seed_keras(seed: int, keras: ModuleType) -> None:
-    import numpy
-
-    # Keras seeds numpy as well: a late import must not make a training draw the same numbers a
-    # second time.
-    state = numpy.random.get_state()
-    keras.utils.set_random_seed(seed)
-    numpy.random.set_state(state)
-
-
-_SEEDERS: dict[str, Callable[[int, ModuleType], None]] = {
-    "numpy.random": _seed_numpy,
-    "torch": _seed_torch,
-    "tensorflow": _seed_tensorflow,
-    "keras": _seed_keras,
-}
-"""How each package is seeded, by the module whose import makes it possible."""
+@cache
+def _seeders() -> dict[str, Seeder]:
+    """How each package is seeded, by the module whose import makes it possible."""
+    found: dict[str, Seeder] = {"numpy.random": _seed_numpy}
+    for framework in frameworks():
+        found |= framework.seeders
+    return found

@@ -7,21 +7,25 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from explr.core.errors import CheckpointError, ConfigError, DeviceError, MissingDependencyError
-from explr.frameworks.base import Framework, get_framework
+from explr.core.framework import REGISTERED, Framework
+from explr.frameworks.base import get_framework
 from explr.utils.gpu import nvidia_gpu_count
 
 PLAIN = {"deterministic": False, "threads": None, "device": "cpu", "memory_limit_gb": 0}
 # Keras 3 itself, when it saves a model with numpy 2.4
 KERAS_WARNING = "ignore:__array__ implementation doesn't accept a copy keyword"
 NAMES = [
+    "none",
     "pytorch",
     pytest.param("tensorflow", marks=[pytest.mark.slow, pytest.mark.filterwarnings(KERAS_WARNING)]),
 ]
 
 DRAW = {
+    "none": "import numpy; print(numpy.random.rand(3).tolist())",
     "pytorch": "import torch; print(torch.rand(3).tolist(), torch.nn.Linear(2, 2).weight.tolist())",
     "tensorflow": (
         "import keras, tensorflow as tf; dense = keras.layers.Dense(2); dense.build((1, 2)); "
@@ -54,6 +58,8 @@ def configure(name: str, seed: int | None, **settings: Any) -> str:
 
 
 def model_of(name: str) -> Any:
+    if name == "none":
+        return {"weights": np.random.rand(3), "bias": np.random.rand(1)}
     if name == "pytorch":
         import torch
 
@@ -61,6 +67,11 @@ def model_of(name: str) -> Any:
     import keras
 
     return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+
+def state_of(model: Any) -> Any:
+    """What a checkpoint of a model holds."""
+    return model.state_dict() if hasattr(model, "state_dict") else model
 
 
 def weights_of(state: Any) -> list[float]:
@@ -78,7 +89,8 @@ def framework(request: pytest.FixtureRequest) -> Framework:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError) as raised:
         get_framework("jax")
-    assert str(raised.value) == "framework.name must be pytorch or tensorflow, got 'jax'"
+    known = "auto, pytorch, tensorflow or none"
+    assert str(raised.value) == f"framework.name must be {known}, got 'jax'"
 
 
 @pytest.mark.parametrize(("name", "extra"), [("pytorch", "torch"), ("tensorflow", "tensorflow")])
@@ -90,7 +102,7 @@ def test_a_missing_package_names_its_extra(
         get_framework(name)
 
 
-@pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
+@pytest.mark.parametrize("name", ["none", "pytorch", "tensorflow"])
 def test_a_training_that_imports_no_framework_pays_for_none(name: str) -> None:
     code = configure(name, 1, deterministic=True, threads=1)
     code += (
@@ -116,7 +128,7 @@ def test_auto_is_the_cpu_where_there_is_no_gpu(framework: Framework) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
+@pytest.mark.parametrize("name", ["none", "pytorch", "tensorflow"])
 def test_a_seed_gives_the_same_numbers_however_it_meets_the_import(name: str) -> None:
     seed, other, draw = configure(name, 5), configure(name, 6), DRAW[name]
     imports = draw.partition(";")[0]
@@ -131,7 +143,7 @@ def test_the_newest_seed_counts_in_one_process(framework: Framework) -> None:
     def weights(seed: int) -> list[float]:
         framework.configure(seed=seed, **PLAIN)
         model = model_of(framework.name)
-        return weights_of(model if framework.name == "tensorflow" else model.state_dict())
+        return weights_of(state_of(model))
 
     first = weights(1)
     assert weights(2) != first
@@ -140,8 +152,7 @@ def test_the_newest_seed_counts_in_one_process(framework: Framework) -> None:
 
 def test_checkpoints_come_back(framework: Framework, make_context: Any) -> None:
     ctx = make_context(checkpoints=make_context.checkpoints(framework.name))
-    model = model_of(framework.name)
-    state = model if framework.name == "tensorflow" else model.state_dict()
+    state = state_of(model_of(framework.name))
     assert ctx.load_checkpoint() is None
     path = ctx.save_checkpoint(state, 3)
     assert path.suffix == framework.serializer.suffix
@@ -150,10 +161,33 @@ def test_checkpoints_come_back(framework: Framework, make_context: Any) -> None:
     assert weights_of(loaded) == weights_of(state)
 
 
+UNREADABLE = {"none": {"draw": lambda: 4}}
+"""What a framework cannot read back, where a path is not enough for that."""
+
+
 def test_a_state_that_could_not_be_read_back_is_refused_at_once(
     framework: Framework, make_context: Any
 ) -> None:
     ctx = make_context(checkpoints=make_context.checkpoints(framework.name))
     with pytest.raises(CheckpointError):
-        ctx.save_checkpoint({"folder": ctx.output_dir}, 0)
+        ctx.save_checkpoint(UNREADABLE.get(framework.name, {"folder": ctx.output_dir}), 0)
     assert list(ctx.output_dir.rglob("*.*")) == []
+
+
+def test_every_registered_framework_is_tried_here() -> None:
+    names = {name if isinstance(name, str) else name.values[0] for name in NAMES}
+    assert names == set(REGISTERED)
+
+
+OUT_OF_MEMORY = {
+    "none": "OutOfMemoryError",
+    "pytorch": "OutOfMemoryError",
+    "tensorflow": "ResourceExhaustedError",
+}
+"""Class of the error that is raised for want of memory."""
+
+
+def test_memory_that_ran_out_is_known(framework: Framework) -> None:
+    assert not framework.is_out_of_memory(ValueError("CUDA out of memory"))
+    raised = type(OUT_OF_MEMORY[framework.name], (RuntimeError,), {})("no room")
+    assert framework.is_out_of_memory(raised)

@@ -23,14 +23,18 @@ WORDS = {
     ("hydra.swep.dir=x",): ["hydra.swep.dir; did you mean hydra.sweep.dir?"],
     ("hydra/launchr=basic",): ["hydra/launchr; did you mean hydra/launcher?"],
     # an unknown option lists the options
-    ("framework=jax",): ["framework=jax: there is no such option, framework is one of pytorch, te"],
+    ("framework=jax",): [
+        "framework=jax: there is no such option, framework is one of auto, none, "
+    ],
     ("search_space=nix",): ["search_space is one of default, digits"],
     # a wrong type, or a value out of its range
     ("gpu.memory_limit_gb=abc",): ["gpu.memory_limit_gb=abc: Value 'abc' of type 'str' could not"],
     ("gpu.memory_limit_gb=-1",): ["gpu.memory_limit_gb must be at least 0, got -1.0"],
     ("framework.deterministic=perhaps",): ["framework.deterministic=perhaps: Value 'perhaps'"],
     ("objective.direction=up",): ["objective.direction must be minimize or maximize, got 'up'"],
-    ("framework.name=jax",): ["framework.name must be pytorch or tensorflow, got 'jax'"],
+    ("framework.name=jax",): [
+        "framework.name must be auto, pytorch, tensorflow or none, got 'jax'"
+    ],
     ("seed=abc",): ["seed must be an integer from 0 to 4294967295, or null, got 'abc'"],
     ("seed=1.5",): ["seed must be an integer from 0 to 4294967295, or null, got 1.5"],
     ("seed=true",): ["seed must be an integer from 0 to 4294967295, or null, got True"],
@@ -137,7 +141,8 @@ def test_a_missing_framework_names_the_extra(explr, project: Path) -> None:
     torch = "torch is not installed: pip install 'explr-train[torch]' brings it"
     # The bundled example needs it too, which is not told twice.
     assert said(explr(OFF, PYTHONPATH=str(hidden))) == [torch]
-    assert said(explr(OFF, TRAIN, PYTHONPATH=str(hidden))) == [torch]
+    assert said(explr(OFF, TRAIN, "framework=pytorch", PYTHONPATH=str(hidden))) == [torch]
+    assert explr(OFF, TRAIN, PYTHONPATH=str(hidden)).returncode == 0  # it imports none
     (project / "needy.py").write_text("import keras\ndef f(ctx): return 1.0\n")
     assert said(
         explr(OFF, "framework=tensorflow", "train_model=needy:f", PYTHONPATH=str(hidden))

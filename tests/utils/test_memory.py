@@ -15,9 +15,9 @@ import pytest
 from simulated_driver import LAPTOP, Card, build_driver, environment_with
 
 from explr.core.errors import DeviceError, UsageError
+from explr.frameworks.pytorch import limit_torch
 from explr.utils import memory
 from explr.utils.memory import hold_to, limit_gpu_memory, memory_budget
-from explr.utils.memory_limits import limit_torch
 from explr.utils.settings import read_settings, settings_path, write_setting
 
 BUDGET = """

@@ -28,6 +28,17 @@ def test_python_and_numpy_repeat() -> None:
     assert (random.random(), np.random.rand()) != first
 
 
+def test_an_import_without_a_seed_leaves_nothing_behind() -> None:
+    lines = output_of(
+        "import random, sys\n"
+        "from explr.utils.seed import seed_everything\n"
+        "seed_everything(1); seed_everything(None)\n"
+        "import numpy.random\n"
+        "for _ in range(2): seed_everything(7); print(random.random())"
+    )
+    assert lines[0] == lines[1]
+
+
 def test_none_leaves_the_generators_as_they_are() -> None:
     seed_everything(7)
     state = random.getstate()

@@ -45,7 +45,7 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
             cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
             prepared = prepare(cfg)
             click.echo(f"train_model  {prepared.config.train_model}")
-            click.echo(f"framework    {prepared.config.framework.name} on {prepared.device}")
+            click.echo(f"framework    {prepared.framework.name} on {prepared.device}")
             click.echo(f"tracking     {prepared.config.tracking.backend}")
             click.echo(f"seed         {prepared.config.seed}")
             if args.multirun and cfg.tuner.name != "none":

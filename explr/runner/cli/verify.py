@@ -24,9 +24,10 @@ from explr.config.diagnosis import diagnose
 from explr.config.messages import report_fault
 from explr.core.config import ExplrConfig
 from explr.core.errors import ExplrError, UsageError
+from explr.core.framework import frameworks
 from explr.core.secrets import without_user_info
 from explr.core.validation import AUTO
-from explr.runner.prepare import prepare
+from explr.runner.prepare import framework_of, prepare
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.mlflow.server_process import past_proxies
@@ -51,8 +52,7 @@ from explr.utils.verify.torch import torch_checks
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 PROBES = {
-    "torch": "explr.utils.verify.torch",
-    "tensorflow": "explr.utils.verify.tensorflow",
+    **{one.packages[0]: one.probe for one in frameworks() if one.probe is not None},
     "ray": "explr.utils.verify.machine",
 }
 """Packages that are imported in processes of their own, and what looks at them there."""
@@ -120,7 +120,7 @@ def find(cfg: DictConfig) -> list[Check]:
             folder_check("EXPLR_HOME", explr_home()),
         ]
         found = {name: _told(looking.get(name)) for name in PROBES}
-        name = config.framework.name
+        name = framework_of(cfg).name
         return [
             *first,
             *torch_checks(found["torch"], driver, usable, name == "pytorch"),

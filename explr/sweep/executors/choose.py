@@ -162,7 +162,8 @@ def preload(config: DictConfig, task: TaskFunction) -> list[str]:
     """
     modules = list(OmegaConf.select(config, "hydra.launcher.preload") or [])
     if getattr(task, OWN_TASK, False):
-        from explr.frameworks.base import get_framework
+        from explr.runner.prepare import framework_of
 
-        modules.append(get_framework(config.framework.name).package)
+        given = getattr(task, "keywords", {}).get("train_model")
+        modules += framework_of(config, given).packages[:1]
     return modules

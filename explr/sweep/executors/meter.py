@@ -12,8 +12,7 @@ from explr.tuning.trial import Job, Outcome, Peak
 from explr.utils.gpu import HeldGpuMemory
 from explr.utils.host import OwnPeak, family, held_gb
 from explr.utils.lease import CONTEXT_GB, Lease
-from explr.utils.nvml import GIB
-from explr.utils.readings import MEGABYTE, peak_memory
+from explr.utils.readings import gpu_peak_memory_gb
 
 LOOK_S = 0.5
 """Seconds between two looks, at least."""
@@ -36,8 +35,8 @@ class MeasuredTrial:
         """See `RunTrial`; short peaks, which no look from outside meets, are known here."""
         host = OwnPeak()
         outcome = self.run(job)
-        allocated = peak_memory().get("system/gpu_peak_memory_megabytes")
-        gpu_gb = None if allocated is None else allocated * MEGABYTE / GIB + CONTEXT_GB
+        allocated_gb = gpu_peak_memory_gb()
+        gpu_gb = None if allocated_gb is None else allocated_gb + CONTEXT_GB
         return replace(outcome, peak=Peak(host.gb, gpu_gb))
 
 

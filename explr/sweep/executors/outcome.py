@@ -11,24 +11,13 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from explr.config.hydra_private import value_of
 from explr.core.errors import ExplrError, TrialPruned
+from explr.core.framework import frameworks
 from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
 from explr.tuning.trial import Outcome
 
 OUT_OF_MEMORY = "out of memory"
 """How the reason of such a failure begins."""
-
-NAMES = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
-"""What PyTorch, CuPy and TensorFlow call it; neither is imported to be asked."""
-
-PHRASES = (
-    "CUDA out of memory",
-    "RESOURCE_EXHAUSTED",  # JAX
-    "CUDA_ERROR_OUT_OF_MEMORY",
-    "DefaultCPUAllocator: can't allocate memory",  # PyTorch, for host memory
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
-"""What errors of libraries say that have one class for everything."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -37,11 +26,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     Args:
         error: what a training raised.
     """
-    if isinstance(error, MemoryError) or type(error).__name__ in NAMES:
-        return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    if isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in PHRASES):
+    if any(framework.is_out_of_memory(error) for framework in frameworks()):
         return True
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 

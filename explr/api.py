@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra._internal.execution_policy import execution_whitelist
 from hydra.errors import HydraException
+from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 

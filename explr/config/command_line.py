@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 
+from explr.config.hydra_private import args_parser
 from explr.core.errors import UsageError
 from explr.utils.console import Verbosity
 
@@ -40,7 +40,7 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
     Raises:
         UsageError: a flag is unknown, has a wrong value, or excludes another one.
     """
-    parser = get_args_parser()
+    parser = args_parser()
 
     def refuse(message: str) -> NoReturn:
         raise UsageError(f"{message}; `explr --hydra-help` lists the flags")

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from explr.config.hydra_private import Hydra, create_app, search_path_of
 from explr.config.nodes import CONFIG_TREE
 
 CONFIG_NAME = "config"
@@ -28,14 +26,14 @@ def hydra_app(config_dir: str | None = None) -> Iterator[Hydra]:
     Args:
         config_dir: a folder of configs that comes after the packaged ones.
     """
-    search_path = create_config_search_path(CONFIG_TREE)
+    search_path = search_path_of(CONFIG_TREE)
     if config_dir is not None:
         folder = Path(config_dir).absolute().as_uri()
-        search_path.prepend("command-line", folder, SearchPathQuery(provider="schema"))
+        search_path.prepend("command-line", folder, "schema")
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2("explr", search_path)
+        yield create_app("explr", search_path)
     finally:
         GlobalHydra.instance().clear()
         if before is not None:

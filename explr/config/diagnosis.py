@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import yaml
-from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
@@ -20,6 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 
 from explr.config.command_line import parse_arguments, values_of
 from explr.config.compose import compose_with, hydra_app
+from explr.config.hydra_private import Hydra
 from explr.config.messages import short_message, yaml_message
 from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
 from explr.core.config import ExplrConfig

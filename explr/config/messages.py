@@ -12,15 +12,13 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.hydra_private import WRITERS
 from explr.core.errors import ExplrError, UsageError
 from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
 
 FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether the user asked for whole tracebacks, by Hydra's own variable."""
-
-WRITERS = frozenset({"hydra.core.utils", "hydra._internal.core_plugins.basic_sweeper"})
-"""Modules of Hydra's that make the output folder and write to it."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM."""

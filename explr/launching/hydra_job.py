@@ -16,23 +16,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.execution_policy import execution_whitelist
-from hydra._internal.logging_config import configure_logging
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import (
     JobReturn,
-    JobRuntime,
     JobStatus,
-    _flush_loggers,
     configure_log,
-    env_override,
     setup_globals,
 )
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.hydra_private import (
+    configure_logging,
+    flush_logs,
+    job_environment,
+    job_name,
+)
 from explr.launching.job_files import JobFiles
 
 _LOG = {
@@ -148,7 +150,7 @@ class HydraTask:
         folder, task_config = _settle(config)
         result.cfg, result.hydra_cfg = task_config, config
         result.overrides = list(config.hydra.overrides.task)
-        result.task_name = JobRuntime.instance().get("name")
+        result.task_name = job_name()
         folder.mkdir(parents=True, exist_ok=True)
         with _working_directory(folder if config.hydra.job.chdir else None):
             result.working_dir = os.getcwd()
@@ -160,7 +162,7 @@ class HydraTask:
                 saved.mkdir(parents=True, exist_ok=True)
                 for name, text in self._files.texts(config, task_config).items():
                     (saved / name).write_text(text, encoding="utf-8")
-            with env_override(config.hydra.job.env_set):
+            with job_environment(config.hydra.job.env_set):
                 _call(config, task_config, self.task, self.context, result)
         return result
 
@@ -217,7 +219,7 @@ def _call(
             raise
         logging.getLogger(__name__).debug("the task raised", exc_info=True)
     finally:
-        _flush_loggers()
+        flush_logs()
         context.callbacks.on_job_end(config=config, job_return=result)
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_omega_conf_dumper
 
+from explr.config.omegaconf_private import to_yaml
 from explr.core.secrets import redacted
 
 
@@ -31,7 +30,7 @@ class JobFiles:
         return {
             "config.yaml": self._task.text(task_config),
             "hydra.yaml": self._hydra.text(config.hydra),
-            "overrides.yaml": _yaml(
+            "overrides.yaml": to_yaml(
                 redacted(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
             ),
         }
@@ -67,24 +66,5 @@ class _Sections:
 
     def _written(self, content: dict[Any, Any]) -> str:
         """A part of the mapping, without the head."""
-        whole = _yaml(redacted({self._within: content} if self._within else content))
+        whole = to_yaml(redacted({self._within: content} if self._within else content))
         return whole.removeprefix(self._head)
-
-
-class _FastDumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    """OmegaConf's way of quoting, with libyaml's speed."""
-
-
-_FastDumper.yaml_representers = get_omega_conf_dumper().yaml_representers.copy()
-
-
-def _yaml(content: Any) -> str:
-    return str(
-        yaml.dump(
-            content,
-            default_flow_style=False,
-            allow_unicode=True,
-            sort_keys=False,
-            Dumper=_FastDumper,
-        )
-    )

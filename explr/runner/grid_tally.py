@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from explr.config.hydra_private import OPTUNA_SWEEPER_LOG
 from explr.config.messages import keep_in_log_file, report_fault
 from explr.core.errors import ExplrError, UsageError
 from explr.tracking.sweeps import judged_by
-
-HYDRA_OPTUNA_LOG = "hydra_plugins.hydra_optuna_sweeper._impl"
-"""Where Hydra's sweeper warns of each trial without a value, which has been told already."""
 
 
 @dataclass
@@ -79,7 +77,8 @@ def gathering() -> Iterator[Trials]:
     """Gather what becomes of the trials that run within the block, in this process."""
     global _here
     before, _here = _here, Trials()
-    log = logging.getLogger(HYDRA_OPTUNA_LOG)
+    # Hydra's sweeper warns there of each trial without a value, which has been told already.
+    log = logging.getLogger(OPTUNA_SWEEPER_LOG)
     log.addFilter(_no_warning)
     here = _here
     try:

@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf._utils import get_omega_conf_dumper
-
 from explr.config.command_line import program
+from explr.config.omegaconf_private import to_yaml
 from explr.core.secrets import redacted
 from explr.results.report.write import REPORT
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
@@ -135,7 +133,7 @@ class SweepFolder:
             content = {"name": "optuna", "best_params": best["params"], "best_value": best["value"]}
         else:
             return results
-        _write(self.path / BEST_FILE, _yaml(redacted(content)))
+        _write(self.path / BEST_FILE, to_yaml(redacted(content)))
         return results
 
     def tell(
@@ -174,19 +172,6 @@ def remembered_study(folder: Path) -> str | None:
     except FileNotFoundError:
         return None
     return str(name) if name is not None else None
-
-
-def _yaml(content: dict[str, Any]) -> str:
-    """YAML as OmegaConf writes it; a text that looks like an interpolation is no more than text."""
-    return str(
-        yaml.dump(
-            content,
-            default_flow_style=False,
-            allow_unicode=True,
-            sort_keys=False,
-            Dumper=get_omega_conf_dumper(),
-        )
-    )
 
 
 def _write(path: Path, text: str) -> None:

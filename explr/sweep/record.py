@@ -15,6 +15,7 @@ from typing import Any
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.hydra_private import callbacks_of
 from explr.core.errors import ConfigError
 from explr.tracking.callback import MLflowCallback
 from explr.tracking.destination import Destination, absolute_uri
@@ -84,7 +85,7 @@ def open_record(context: HydraContext, config: DictConfig) -> TrackedRun | None:
     Raises:
         TrackingError: it cannot be recorded.
     """
-    for callback in context.callbacks.callbacks:
+    for callback in callbacks_of(context):
         if isinstance(callback, MLflowCallback):
             return callback.open_sweep(config, keeps_folders=True)
     return None

@@ -22,6 +22,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.hydra_private import value_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.folders import best_trial
 from explr.core.secrets import guard_logs
@@ -145,7 +146,7 @@ class MLflowCallback(Callback):
         announce(None)
         if self._job is None:
             return
-        returned = job_return._return_value
+        returned = value_of(job_return)
         if type(returned).__name__ == "TrialPruned":  # explr's, or Optuna's own
             self._job.tracker.set_tag("explr.state", "PRUNED")
             self._job.close("FINISHED")
@@ -212,7 +213,7 @@ def _results_of(folder: Path) -> tuple[Path, ...]:
 def _params(config: DictConfig) -> Mapping[str, Any]:
     """The config of the job without Hydra's own part; what cannot be resolved stays as written."""
     job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    job._set_flag("readonly", False)
+    OmegaConf.set_readonly(job, False)
     content = OmegaConf.to_container(job, resolve=False, enum_to_str=True)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}

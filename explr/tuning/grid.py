@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.samplers import GridSampler
 
+from explr.config.hydra_private import grid_choices
 from explr.core.errors import ConfigError
 from explr.tuning.search_space import SearchSpace
 
@@ -27,11 +28,9 @@ class Grid(GridSampler):
     """
 
     def __init__(self, space: SearchSpace, seed: int | None = None) -> None:
-        from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
-
         try:
-            choices: dict[str, list[Any]] = {
-                name: list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
+            choices = {
+                name: grid_choices(distribution)
                 for name, distribution in space.distributions.items()
             }
         except ValueError:

@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
 from explr.config.grammar import literal
+from explr.config.hydra_private import distribution_of
 from explr.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,15 +47,16 @@ class SearchSpace:
 
     def fault(self, name: str, code: Any) -> str | None:
         """Why a parameter cannot have an encoded value; None if it can."""
+        from optuna.trial import create_trial
+
         distribution = self.distributions.get(name)
         if distribution is None:
             return f"is not searched: the ranges are {', '.join(self.distributions)}"
         try:
-            if distribution._contains(distribution.to_internal_repr(code)):
-                return None
+            create_trial(value=0.0, params={name: code}, distributions={name: distribution})
         except (ValueError, TypeError):
-            pass
-        return f"is not in {distribution}"
+            return f"is not in {distribution}"
+        return None
 
     def agrees_on(self, name: str, other: SearchSpace) -> bool:
         """Whether both have the same range for a parameter."""
@@ -146,12 +148,11 @@ def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
 
 
 def _add(space: SearchSpace, name: str, override: Override) -> None:
-    from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
     from optuna.distributions import CategoricalDistribution
 
     sweep = override.value()
     if not isinstance(sweep, ChoiceSweep):
-        space.distributions[name] = create_optuna_distribution_from_override(override)
+        space.distributions[name] = distribution_of(override)
         return
     choices = [_plain(choice) for choice in sweep.list]
     scalars = all(isinstance(choice, Scalar) for choice in choices)

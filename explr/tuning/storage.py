@@ -111,7 +111,7 @@ def _sole_writer(path: Path) -> BaseJournalBackend:
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             lines = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
             # Not "ab": where somebody has deleted the sweep's folder, no new study is begun.
-            with open(self._file_path, "r+b", buffering=0) as file:
+            with open(path, "r+b", buffering=0) as file:
                 whole = file.seek(0, os.SEEK_END)
                 left = memoryview(lines.encode())
                 try:

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import ConfigError
 from explr.tuning.completed import keep, note_complete
+from explr.tuning.optuna_private import (
+    is_enqueued,
+    is_stopped,
+    new_trial,
+    optimizing,
+    suggest,
+    taken_over,
+)
 from explr.tuning.search_space import SearchSpace
 from explr.tuning.storage import open_study
 from explr.tuning.trial import State
@@ -121,13 +129,13 @@ class Study:
     @property
     def size(self) -> float:
         """How many trials there can be: a grid ends, other samplers do not."""
-        known = sum("fixed_params" in trial.system_attrs for trial in self.frozen())
+        known = sum(map(is_enqueued, self.frozen()))
         return float(getattr(self._study.sampler, "size", math.inf)) + known
 
     @property
     def stopped(self) -> bool:
         """Whether the sampler, or the pruner, has ended the study."""
-        return self._study._stop_flag
+        return is_stopped(self._study)
 
     @property
     def name(self) -> str:
@@ -255,7 +263,7 @@ class Study:
                 deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)
             )
             for frozen in running:
-                self._trials[frozen.number] = optuna.Trial(self._study, frozen._trial_id)
+                self._trials[frozen.number] = taken_over(self._study, frozen)
                 self._reports[frozen.number] = dict(frozen.intermediate_values)
                 self._attempts[frozen.number] = frozen.user_attrs.get(ATTEMPTS, 1)
             # A controller may have been killed between two parameters of the same trial.
@@ -276,29 +284,17 @@ class Study:
             return [trial.number for trial in self._study.best_trials]
 
     def _begin(self) -> Trial:
-        """A new trial, or one that waits.
-
-        Optuna's own `ask` looks for one that waits among all of them.
-        """
-        import optuna
-
+        """A new trial, or one that waits."""
         if self._waiting:
             self._waiting -= 1
             return self._study.ask()
-        self._study._thread_local.cached_all_trials = None  # as `ask` does
-        return optuna.Trial(
-            self._study, self._study._storage.create_new_trial(self._study._study_id)
-        )
+        return new_trial(self._study)
 
     @contextmanager
     def _optimizing(self) -> Iterator[None]:
         """Hold the lock; a sampler may end the study meanwhile, as in Optuna's own loop."""
-        with self._lock:
-            self._study._thread_local.in_optimize_loop = True
-            try:
-                yield
-            finally:
-                self._study._thread_local.in_optimize_loop = False
+        with self._lock, optimizing(self._study):
+            yield
 
     def _count(self, state: State) -> int:
         return sum(trial.state.name == state for trial in self.frozen())
@@ -310,6 +306,6 @@ def _sampled(trial: Trial, space_of: SpaceOf) -> dict[str, Any]:
     while fresh := space_of(values).without(list(values)).distributions:
         space = space_of(values)
         for name in fresh:
-            sampled = trial._suggest(name, space.distributions[name])
+            sampled = suggest(trial, name, space.distributions[name])
             values[name] = space.value(name, sampled)
     return values

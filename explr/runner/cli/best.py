@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from omegaconf import OmegaConf
-from omegaconf._utils import get_omega_conf_dumper
 
+from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_overrides, saved_run
 from explr.config.settings_file import FILE_OVERLAY
 from explr.core.errors import TrackingError, UsageError
@@ -82,10 +81,9 @@ def _write_recipe(best: BestTrial, out: Path) -> None:
     framework = config["framework"]["name"]
     recipe: dict[str, Any] = {"defaults": [{"override /framework": framework}, "_self_"], **kept}
     about = f"# {best.metric} {best.value:.6g} in trial {best.number} of {best.folder.parent}"
-    text = yaml.dump(recipe, sort_keys=False, allow_unicode=True, Dumper=get_omega_conf_dumper())
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(f"# @package _global_\n{about}\n{text}", encoding="utf-8")
+        out.write_text(f"# @package _global_\n{about}\n{to_yaml(recipe)}", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from None
     click.echo(f"recipe: {out}")

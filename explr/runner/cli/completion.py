@@ -78,20 +78,19 @@ def _of_hydra(words: Sequence[str], word: str) -> list[Candidate]:
 
 
 def _flags() -> list[str]:
-    from hydra._internal.utils import get_args_parser
-
     from explr.config.command_line import VERBOSITY
+    from explr.config.hydra_private import flags
 
-    return sorted({*get_args_parser()._option_string_actions, *VERBOSITY, "--version"})
+    return sorted({*flags(), *VERBOSITY, "--version"})
 
 
 def _matches(words: Sequence[str], word: str) -> Iterator[str]:
     from hydra.errors import HydraException
-    from hydra.plugins.completion_plugin import DefaultCompletionPlugin
     from omegaconf.errors import OmegaConfBaseException
 
     from explr.config.command_line import parse_arguments, take_verbosity
     from explr.config.compose import CONFIG_NAME, hydra_app
+    from explr.config.hydra_private import complete
     from explr.core.errors import UsageError
 
     try:
@@ -99,9 +98,8 @@ def _matches(words: Sequence[str], word: str) -> Iterator[str]:
         # Hydra splits the line at spaces; with -m ranges that are in it compose too.
         settings = [one for one in args.overrides if "=" in one and not any(map(str.isspace, one))]
         with hydra_app(args.config_dir) as app:
-            completer = DefaultCompletionPlugin(app.config_loader)
             line = " ".join(["-m", *settings, word])
-            found = completer._query(args.config_name or CONFIG_NAME, line)
+            found = complete(app, args.config_name or CONFIG_NAME, line)
     except (UsageError, HydraException, OmegaConfBaseException):
         return  # what is there does not compose, so nothing is known of what may follow
     for match in found:

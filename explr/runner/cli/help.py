@@ -10,10 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
 from explr.config.compose import compose_with, hydra_app
+from explr.config.hydra_private import Hydra
 from explr.core.config import ROOT_KEYS
 
 COMMANDS = """\

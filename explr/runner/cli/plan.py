@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -18,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from explr.config.command_line import parse_arguments
 from explr.config.compose import compose_with, hydra_app
 from explr.config.diagnosis import diagnose
+from explr.config.hydra_private import silent_context
 from explr.config.messages import report_fault
 from explr.core.errors import ExplrError
 from explr.core.validation import AUTO
@@ -49,7 +49,7 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
             click.echo(f"tracking     {prepared.config.tracking.backend}")
             click.echo(f"seed         {prepared.config.seed}")
             if args.multirun and cfg.tuner.name != "none":
-                _plan_sweep(cfg, HydraContext(app.config_loader, Callbacks()), samples)
+                _plan_sweep(cfg, silent_context(app), samples)
             else:
                 for name, value in prepared.config.hyperparameters.items():
                     click.echo(f"    {name}={value}")

@@ -14,6 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.hydra_private import BASIC_LAUNCHER as BASIC
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraTask
@@ -31,7 +32,6 @@ from explr.tuning.trial import Job
 
 log = logging.getLogger("explr.sweep")
 
-BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 LOCAL = "explr.plugins.local_launcher.LocalLauncher"
 
 

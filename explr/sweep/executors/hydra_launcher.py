@@ -15,12 +15,12 @@ from threading import Timer
 from typing import Any
 
 import psutil
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict
 
 from explr.config.grammar import quoted
+from explr.config.hydra_private import start_on_ray
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.executors.outcome import judge
 from explr.tuning.channel import ChannelServer
@@ -197,21 +197,13 @@ class RayLauncherExecutor(LauncherExecutor):
     def _launched(self, job: Job, overrides: list[str], number: int) -> JobReturn:
         """What Hydra's launcher does, except that it would keep the reference to itself."""
         import ray
-        from hydra_plugins.hydra_ray_launcher._launcher_util import launch_job_on_ray
 
         launcher: Any = self._launcher()
-        context = launcher.hydra_context
-        config = context.config_loader.load_sweep_config(launcher.config, overrides)
+        config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, overrides)
         with open_dict(config):
             config.hydra.job.id = f"job_id_for_{number}"
             config.hydra.job.num = number
-        self._references[job.key] = launch_job_on_ray(
-            context,
-            launcher.ray_cfg.remote,
-            config,
-            launcher.task_function,
-            Singleton.get_state(),
-        )
+        self._references[job.key] = start_on_ray(launcher, config)
         try:
             returned: JobReturn = ray.get(self._references[job.key])
         finally:

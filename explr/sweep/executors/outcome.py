@@ -9,6 +9,7 @@ import traceback
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from explr.config.hydra_private import value_of
 from explr.core.errors import ExplrError, TrialPruned
 from explr.core.framework import frameworks
 from explr.core.secrets import redacted_text
@@ -46,7 +47,7 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
         returned: what Hydra says of the job.
         objectives: number of values that it must have returned.
     """
-    value = returned._return_value
+    value = value_of(returned)
     if returned.status is not JobStatus.COMPLETED:
         if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
             return Outcome("PRUNED", reason=str(value))

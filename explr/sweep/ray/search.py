@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
+from ray import cloudpickle
 from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
-from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
 from ray.tune.stopper import Stopper
-from ray.tune.utils.util import _atomic_save, _load_newest_checkpoint
 
 from explr.core.errors import UsageError
+from explr.sweep.ray.private import create_trial
 from explr.tuning.loop import Failures, Limits
 from explr.tuning.study import SpaceOf, Study
 from explr.tuning.trial import Job, Outcome
@@ -116,8 +116,11 @@ class StudySearch(SearchAlgorithm):
 
     def save_to_dir(self, dirpath: str, session_str: str = "", **kwargs: Any) -> None:
         """See `SearchAlgorithm.save_to_dir`: what Ray's trials have in common."""
-        name = STATE_FILE.format(session_str)
-        _atomic_save({"spec": self._spec}, dirpath, name, f"tmp-{name}")
+        file = Path(dirpath, STATE_FILE.format(session_str))
+        aside = file.with_name(f".{file.name}")
+        content: bytes = cloudpickle.dumps({"spec": self._spec})  # type: ignore[no-untyped-call]
+        aside.write_bytes(content)
+        aside.replace(file)
 
     def has_checkpoint(self, dirpath: str) -> bool:
         """See `SearchAlgorithm.has_checkpoint`."""
@@ -125,9 +128,8 @@ class StudySearch(SearchAlgorithm):
 
     def restore_from_dir(self, dirpath: str) -> None:
         """See `SearchAlgorithm.restore_from_dir`."""
-        state = _load_newest_checkpoint(dirpath, STATE_FILE.format("*"))
-        assert state is not None  # `has_checkpoint` said so
-        self._spec = state["spec"]
+        newest = max(Path(dirpath).glob(STATE_FILE.format("*")))
+        self._spec = cloudpickle.loads(newest.read_bytes())["spec"]
 
     def take_over(self, trials: list[Trial]) -> None:
         """Take note of trials that Ray has restored; the study's others follow them."""
@@ -151,13 +153,7 @@ class StudySearch(SearchAlgorithm):
             self.set_finished()  # type: ignore[no-untyped-call]
             return None
         number, params = begun
-        trial: Trial = _create_trial_from_spec(
-            {**self._spec, "config": {"params": params}},
-            _make_parser(),
-            evaluated_params=params,
-            experiment_tag=str(number),
-            trial_id=str(number),  # in the config, another trial could take it over
-        )
+        trial = create_trial(self._spec, number, params)
         self._open[number] = _Open(number, params, trial)
         return trial
 

@@ -18,14 +18,11 @@ from ray.tune import Trainable
 
 from explr.core.errors import ExplrError
 from explr.core.signals import end_with
+from explr.sweep.ray.private import EXPERIMENT_FILES, TUNER_FILE
 from explr.sweep.ray.search import METRIC, STEP
 from explr.sweep.ray.slot import Report, Slot, Work
 
 log = logging.getLogger("explr.sweep")
-
-
-TUNER_FILE = "tuner.pkl"
-"""Where Ray keeps the settings of its tuner; `_TUNER_PKL` in `ray.tune.impl.tuner_internal`."""
 
 
 def has_snapshot(folder: Path) -> bool:
@@ -39,7 +36,7 @@ def has_snapshot(folder: Path) -> bool:
     """
     from explr.sweep.ray.search import STATE_FILE
 
-    states = sorted(folder.glob("experiment_state-*.json"))
+    states = sorted(folder.glob(EXPERIMENT_FILES))
     searches = sorted(folder.glob(STATE_FILE.format("*")))
     if not states or not searches:
         return False

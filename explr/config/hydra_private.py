@@ -1,0 +1,200 @@
+"""Every use of Hydra, and of its own plugins, that Hydra does not document.
+
+Read in hydra-core, hydra-optuna-sweeper and hydra-ray-launcher 1.4.0rc3, and beside them in 1.3.8,
+1.3.0 and 1.2.2, the last that belong to Hydra 1.3. Public is what Hydra's documentation shows and
+what its own plugins import from `hydra.core`. On an upgrade this file is the one to read.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.logging_config import configure_logging as _configure_logging
+from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import get_args_parser as _get_args_parser
+from hydra.core import utils as _utils
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.types import Override
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+# `Hydra` composes and sweeps without a command line, by `compose_config`, `multirun`,
+# `list_all_config_groups` and `config_loader`. `hydra.compose` composes single runs only, and never
+# sweeps; `hydra.main` reads `sys.argv`. Read in 1.4.0rc3; 1.3.8 has the same.
+__all__ = ["Hydra"]
+
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+"""`_target_` of Hydra's default launcher, which has no other name. The same in 1.3.8."""
+
+WRITERS = frozenset({"hydra.core.utils", "hydra._internal.core_plugins.basic_sweeper"})
+"""Modules that make output folders and write to them.
+
+Hydra raises a plain `OSError` when it cannot write; only the traceback tells that it was Hydra.
+The same in 1.3.8.
+"""
+
+OPTUNA_SWEEPER_LOG = "hydra_plugins.hydra_optuna_sweeper._impl"
+"""Logger of Hydra's Optuna sweeper, which is named by its module. The same in 1.3.0."""
+
+
+def create_app(name: str, search_path: ConfigSearchPath) -> Hydra:
+    """Make Hydra the global one, over a search path.
+
+    `hydra.initialize_config_search_path` does so too, but sets the version base of the whole
+    process, and puts a second folder before what plugins add. Read in 1.4.0rc3; 1.3.8 has the same.
+    """
+    return Hydra.create_main_hydra2(name, search_path)
+
+
+def search_path_of(config_tree: str) -> ConfigSearchPath:
+    """The search path that begins with a config tree, as the plugins leave it.
+
+    `ConfigSearchPath` is an abstract class without a public implementation. Read in 1.4.0rc3;
+    1.3.8 has the same.
+    """
+    return create_config_search_path(config_tree)
+
+
+def args_parser() -> ArgumentParser:
+    """The parser of Hydra's command line.
+
+    Only `hydra.main` uses it, on `sys.argv`. Read in 1.4.0rc3; 1.3.8 has the same.
+    """
+    return _get_args_parser()
+
+
+def flags() -> list[str]:
+    """All flags of Hydra's command line.
+
+    argparse has no public list of them. Read in Python 3.11.
+    """
+    return list(args_parser()._option_string_actions)
+
+
+def complete(app: Hydra, config_name: str, line: str) -> list[str]:
+    """What may stand at the end of a command line.
+
+    The public `query` of a completion plugin takes the line from the shell's variables and prints
+    what it finds. Read in 1.4.0rc3; 1.3.8 has the same.
+    """
+    return DefaultCompletionPlugin(app.config_loader)._query(config_name, line)
+
+
+def silent_context(app: Hydra) -> HydraContext:
+    """A context whose callbacks do nothing.
+
+    `HydraContext` requires a `Callbacks`, and no public module has that class. Read in 1.4.0rc3;
+    1.3.8 has the same.
+    """
+    return HydraContext(app.config_loader, Callbacks())
+
+
+def callbacks_of(context: HydraContext) -> list[Callback]:
+    """The callbacks that Hydra has built from `hydra.callbacks`.
+
+    A sweeper gets them only as a `Callbacks`, whose list is undocumented. Read in 1.4.0rc3; 1.3.8
+    has the same.
+    """
+    return list(context.callbacks.callbacks)
+
+
+def job_name() -> str:
+    """Name of the app, for `JobReturn.task_name`.
+
+    `hydra.job.name` is no substitute: a config may override it. Read in 1.4.0rc3; 1.3.8 has the
+    same.
+    """
+    return str(_utils.JobRuntime.instance().get("name"))
+
+
+def job_environment(variables: Any) -> AbstractContextManager[None]:
+    """Set the variables of `hydra.job.env_set` as long as the block runs.
+
+    Only `run_job` calls it, which also composes and saves again. Read in 1.4.0rc3; 1.3.8 has the
+    same.
+    """
+    context: AbstractContextManager[None] = _utils.env_override(variables)
+    return context
+
+
+def flush_logs() -> None:
+    """Flush all log handlers.
+
+    Neither Hydra nor `logging` has a public function for it. Read in 1.4.0rc3; 1.3.8 has the same.
+    """
+    _utils._flush_loggers()
+
+
+def configure_logging(config: dict[str, Any], whitelist: Any) -> None:
+    """Configure logging as Hydra does for a job.
+
+    The public `configure_log` requires a root logger in the config, and replaces the handlers of
+    the one there is. Read in 1.4.0rc3; in 1.3.8 it takes no whitelist.
+    """
+    _configure_logging(config, whitelist)
+
+
+def value_of(returned: JobReturn) -> Any:
+    """What a job returned, or the exception that it raised.
+
+    The property `return_value` prints and raises the exception. Read in 1.4.0rc3; 1.3.8 has the
+    same.
+    """
+    return returned._return_value
+
+
+def distribution_of(override: Override) -> BaseDistribution:
+    """Optuna's distribution of a range in Hydra's sweep grammar.
+
+    The sweeper has no public function for it, and a study that Hydra's sweeper began must go on
+    with the same distributions. Read in 1.4.0rc3; 1.3.0 has the same name.
+
+    Raises:
+        ValueError, NotImplementedError: the range cannot be sampled.
+    """
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
+
+    distribution: BaseDistribution = create_optuna_distribution_from_override(override)
+    return distribution
+
+
+def grid_choices(distribution: BaseDistribution) -> list[Any]:
+    """All values of a distribution.
+
+    Optuna's `GridSampler` wants them listed and lists none itself; Hydra's sweeper counts steps
+    in decimals, so that no rounding error adds up. Read in 1.4.0rc3; a method in 1.3.0.
+
+    Raises:
+        ValueError: the distribution has no step.
+    """
+    from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+
+    return list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
+
+
+def start_on_ray(launcher: Any, config: DictConfig) -> Any:
+    """Start a job of Hydra's Ray launcher, and return Ray's reference to it.
+
+    `Launcher.launch` waits for its jobs and keeps the references, so that no job can be cancelled.
+    Read in 1.4.0rc3; 1.2.2 has the same.
+    """
+    from hydra_plugins.hydra_ray_launcher._launcher_util import launch_job_on_ray
+
+    return launch_job_on_ray(
+        launcher.hydra_context,
+        launcher.ray_cfg.remote,
+        config,
+        launcher.task_function,
+        Singleton.get_state(),
+    )

@@ -1,0 +1,75 @@
+"""Every use of Optuna that it does not document.
+
+Read in optuna 5.0.0. On an upgrade this file is the one to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial, Trial
+
+
+def is_stopped(study: Study) -> bool:
+    """Whether a sampler or a pruner has called `Study.stop`.
+
+    Only `Study.optimize` reads the flag, which explr does not call. Read in 5.0.0.
+    """
+    return study._stop_flag
+
+
+@contextmanager
+def optimizing(study: Study) -> Iterator[None]:
+    """Let samplers and pruners call `Study.stop` in the block, as in `Study.optimize`.
+
+    Outside of `Study.optimize`, `Study.stop` raises `RuntimeError`. Read in 5.0.0.
+    """
+    study._thread_local.in_optimize_loop = True
+    try:
+        yield
+    finally:
+        study._thread_local.in_optimize_loop = False
+
+
+def new_trial(study: Study) -> Trial:
+    """Begin a trial of a study in which none is waiting.
+
+    `Study.ask` searches all trials for one that waits, which costs more the longer a study is.
+    Read in 5.0.0.
+    """
+    import optuna
+
+    study._thread_local.cached_all_trials = None  # as `ask` does
+    return optuna.Trial(study, study._storage.create_new_trial(study._study_id))
+
+
+def taken_over(study: Study, trial: FrozenTrial) -> Trial:
+    """A running trial of a controller that ended, to be told and reported to again.
+
+    `Study.tell` takes a number, but `Study` gives no `Trial` for one. Read in 5.0.0.
+    """
+    import optuna
+
+    return optuna.Trial(study, trial._trial_id)
+
+
+def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Sample a parameter, unless the trial has it already.
+
+    The public `suggest_float`, `suggest_int` and `suggest_categorical` build the distribution
+    again, and warn if a trial that goes on has a range that was widened since. Read in 5.0.0.
+    """
+    return trial._suggest(name, distribution)
+
+
+def is_enqueued(trial: FrozenTrial) -> bool:
+    """Whether `Study.enqueue_trial` has given a trial its parameters.
+
+    No public attribute tells. Read in 5.0.0.
+    """
+    return "fixed_params" in trial.system_attrs

@@ -173,7 +173,9 @@ def _table(head: list[str], rows: Any) -> str:
 
 def _meanings(one: type) -> dict[str, str]:
     """The comment above each field of a dataclass, those of its bases included."""
-    found = _meanings(one.__base__) if one.__base__ not in (None, object) else {}
+    found: dict[str, str] = {}
+    for base in one.__bases__:
+        found |= _meanings(base) if base is not object else {}
     comment: list[str] = []
     for line in map(str.strip, inspect.getsource(one).splitlines()):
         if line.startswith("#"):

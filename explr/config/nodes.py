@@ -1,54 +1,74 @@
-"""The nodes that explr puts into Hydra's config store."""
+"""The nodes that explr puts into Hydra's config store, made from the dataclasses of the config."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
+from typing import Any
+
+from explr.core.config import MirrorConfig, RayClusterConfig, SearchConfig, SweeperConfig
+
 CONFIG_TREE = "pkg://explr.conf"
 """Where Hydra finds the packaged config tree."""
+
+URI = "${oc.env:MLFLOW_TRACKING_URI,null}"
+"""Tracking URI, unless a config names one."""
+
+
+def _scalars_first(values: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(values.items(), key=lambda item: isinstance(item[1], (dict, list))))
+
+
+def _taken_from(group: str, settings: type) -> dict[str, str]:
+    """Settings of a plugin that are set in a group of explr's own tree."""
+    return {each.name: f"${{{group}.{each.name}}}" for each in fields(settings)}
+
 
 # Untyped nodes: Hydra cannot put an interpolation where a structured node stands.
 CALLBACK = {
     "explr_mlflow": {
         "_target_": "explr.tracking.callback.MLflowCallback",
         "experiment_name": "${hydra.job.name}",
-        "uri": "${oc.env:MLFLOW_TRACKING_URI,null}",
-        "autostart": True,
-        "port": 5000,
-        "drain_timeout_s": 10.0,
-        "system_metrics": True,
-        "system_metrics_interval_s": 10.0,
-        "register": None,
+        **asdict(MirrorConfig()),
+        "uri": URI,
     }
 }
 SWEEPER = {
     "_target_": "explr.plugins.optuna_sweeper.OptunaSweeper",
-    "n_trials": 20,
-    "n_jobs": 1,
-    "memory_gb": None,
-    "timeout_s": None,
-    "trial_timeout_s": None,
-    "retries": 2,
-    "replicates": 1,
-    "max_failure_rate": 1.0,
-    "study_name": None,
-    "storage": None,
-    "direction": "minimize",
-    "enqueue": [],
+    **_scalars_first(asdict(SweeperConfig())),
     "sampler": {"_target_": "optuna.samplers.TPESampler"},
     "pruner": {"_target_": "explr.tuning.percentile.MedianPruner"},
     "params": None,
 }
 RAY_SWEEPER = SWEEPER | {
     "_target_": "explr.plugins.ray_sweeper.RaySweeper",
-    "ray": {
-        "address": None,
-        "cpus_per_trial": 1.0,
-        "gpus_per_trial": None,
-        "runtime_env": {},
-        "init": {},
-    },
+    "ray": asdict(RayClusterConfig()),
 }
 LAUNCHER = {
     "_target_": "explr.plugins.local_launcher.LocalLauncher",
     "n_jobs": 1,
     "preload": [],
+}
+
+# Of explr's own config tree, in the group `explr`: what its plugins are given.
+SEARCH = {
+    "tuner": {"study_name": "${now:%Y-%m-%d/%H-%M-%S-%f}"},
+    "hydra": {
+        "sweep": {"dir": "multirun/${tuner.study_name}"},
+        "sweeper": {
+            **_taken_from("tuner", SearchConfig),
+            "direction": "${objective.direction}",
+            "params": "${search_space}",
+        },
+    },
+}
+MIRROR = {
+    "tracking": {"uri": URI},
+    "hydra": {
+        "callbacks": {
+            "explr_mlflow": {
+                "experiment_name": "${experiment_name}",
+                **_taken_from("tracking", MirrorConfig),
+            }
+        }
+    },
 }

@@ -77,8 +77,8 @@ class TunerConfig:
 
 
 @dataclass
-class OptunaConfig(TunerConfig):
-    """A sweep with Optuna."""
+class SearchConfig:
+    """How a sweep searches, whichever tuner it has."""
 
     # trials in all, those of an interrupted sweep that goes on included
     n_trials: int = 20
@@ -110,6 +110,11 @@ class OptunaConfig(TunerConfig):
 
 
 @dataclass
+class OptunaConfig(SearchConfig, TunerConfig):
+    """A sweep with Optuna."""
+
+
+@dataclass
 class RayClusterConfig:
     """Which Ray runs a sweep, and what each trial gets of it."""
 
@@ -126,11 +131,21 @@ class RayClusterConfig:
 
 
 @dataclass
-class RayConfig(OptunaConfig):
+class RayConfig(SearchConfig, TunerConfig):
     """A sweep with Ray Tune."""
 
     # which Ray, and what each trial gets of it
     ray: RayClusterConfig = field(default_factory=RayClusterConfig)
+
+
+@dataclass
+class SweeperConfig(SearchConfig):
+    """What a sweeper takes: how to search, for what, and where."""
+
+    # minimize or maximize; for several objectives, a list with one of them for each
+    direction: Any = "minimize"  # untyped: in an app of one's own it may be an Enum
+    # ranges by parameter, in Hydra's sweep grammar, where the command line names none
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -142,8 +157,8 @@ class TrackingConfig:
 
 
 @dataclass
-class MLflowConfig(TrackingConfig):
-    """Runs are mirrored to MLflow."""
+class MirrorConfig:
+    """How runs reach MLflow."""
 
     # MLflow tracking URI; null uses the local store in EXPLR_HOME
     uri: str | None = None
@@ -159,6 +174,11 @@ class MLflowConfig(TrackingConfig):
     system_metrics_interval_s: float = 10.0
     # name under which the best model of the run or sweep is registered; null registers none
     register: str | None = None
+
+
+@dataclass
+class MLflowConfig(MirrorConfig, TrackingConfig):
+    """Runs are mirrored to MLflow."""
 
 
 @dataclass

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from explr.core.errors import ConfigError
 
 MAX_SEED = 2**32 - 1
 """The largest seed that numpy accepts."""
@@ -33,6 +36,8 @@ LEAST: Mapping[str, float] = {
 
 AUTO = "auto"
 """Number of trials at the same time that is to be found out."""
+
+T = TypeVar("T")
 
 FaultOf = Callable[[Any], str | None]
 """Says what is wrong with a value, or None."""
@@ -68,20 +73,52 @@ def typed(node: DictConfig, key: str, schema: type, faults: list[str]) -> Any:
     if not isinstance(group, DictConfig):
         faults.append(f"{key} must be a mapping with the keys of {schema.__name__}")
         return None
-    try:
+    with _noted(key, schema, faults):
         known_keys = {each.name for each in fields(schema)}
         if OmegaConf.get_type(group) is schema and set(group) <= known_keys:
             return OmegaConf.to_object(group)  # as the config tree composes it: the quick way
         values = OmegaConf.to_container(group, resolve=True)  # while the root is still above it
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    return None
+
+
+def settings_of(schema: type[T], given: Mapping[str, Any], key: str) -> T:
+    """The settings of a plugin as an object of the dataclass `schema`.
+
+    Args:
+        schema: the dataclass; its defaults count for what is not given.
+        given: plain values by name; null empties a list or a mapping.
+        key: the node of the config that they stand in.
+
+    Raises:
+        ConfigError: a setting does not exist or has another type; names each that does so.
+    """
+    made = {each.name for each in fields(schema) if each.default_factory is not MISSING}  # type: ignore[arg-type]
+    node = OmegaConf.structured(schema)
+    faults: list[str] = []
+    for name, value in given.items():
+        if value is not None or name not in made:
+            with _noted(key, schema, faults):
+                node[name] = value
+    if faults:
+        raise ConfigError(faults)
+    # Unresolved: what looks like an interpolation now was escaped in the config.
+    values = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(values, dict)
+    return schema(**{str(name): value for name, value in values.items()})
+
+
+@contextmanager
+def _noted(key: str, schema: type, faults: list[str]) -> Iterator[None]:
+    """Add OmegaConf's complaint of a value in the node `key` to `faults`."""
+    try:
+        yield
     except (ConfigAttributeError, ConfigKeyError) as error:
         known = ", ".join(f"{key}.{each.name}" for each in fields(schema))
         faults.append(f"there is no setting {key}.{error.full_key}; there are {known}")
-        return None
     except OmegaConfBaseException as error:
         full_key = getattr(error, "full_key", None)
         faults.append(f"{f'{key}.{full_key}' if full_key else key}: {_first_line(error)}")
-        return None
 
 
 def _first_line(error: Exception) -> str:
@@ -191,6 +228,16 @@ def slots_faults(
             f"{group}.n_jobs={n_jobs}"
         ]
     return []
+
+
+def cluster_faults(cpus_per_trial: float, gpus_per_trial: float | None) -> list[str]:
+    """What is wrong with what each trial takes of a Ray cluster."""
+    given = {"cpus": cpus_per_trial, "gpus": gpus_per_trial or 0.0}
+    return [
+        f"tuner.ray.{name}_per_trial={number:g} is negative"
+        for name, number in given.items()
+        if number < 0
+    ]
 
 
 def number_faults(groups: Mapping[str, Any]) -> list[str]:

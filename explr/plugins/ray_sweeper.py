@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from explr.core.config import RayClusterConfig
+from explr.core.errors import ConfigError
+from explr.core.validation import cluster_faults, settings_of
+from explr.plugins.sweeper import NODE, SearchSweeper
 
-from explr.plugins.optuna_sweeper import OptunaSweeper
+if TYPE_CHECKING:
+    from explr.sweep.ray.sweep import RaySweep
 
 
-class RaySweeper(OptunaSweeper):
-    """Searches ranges with Ray Tune; see `conf/tuner/ray.yaml` for what each field means."""
+class RaySweeper(SearchSweeper):
+    """Searches ranges with Ray Tune; takes the fields of `RayClusterConfig` as `ray`."""
 
-    def __init__(self, ray: Mapping[str, Any] | None = None, **settings: Any) -> None:
-        from explr.sweep.ray.cluster import RaySettings
-
-        super().__init__(**settings)
-        node = OmegaConf.to_container(ray, resolve=True) if OmegaConf.is_config(ray) else ray
-        assert node is None or isinstance(node, dict)
-        self._ray = RaySettings(**{str(key): value for key, value in (node or {}).items()})
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Take in what Hydra composed."""
+    def _sweep_of(self, given: dict[str, Any], *app: Any) -> RaySweep:
         from explr.sweep.ray.sweep import RaySweep
+        from explr.sweep.session import SweepSettings
 
-        self._task = task_function
-        self._sweep = RaySweep(
-            self._settings_in(config), self._ray, config, hydra_context, task_function
-        )
+        ray = settings_of(RayClusterConfig, given.pop("ray", None) or {}, f"{NODE}.ray")
+        if faults := cluster_faults(ray.cpus_per_trial, ray.gpus_per_trial):
+            raise ConfigError(faults)
+        return RaySweep(settings_of(SweepSettings, given, NODE), ray, *app)

@@ -8,12 +8,20 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from explr.config.nodes import CALLBACK, CONFIG_TREE, LAUNCHER, RAY_SWEEPER, SWEEPER
+from explr.config.nodes import (
+    CALLBACK,
+    CONFIG_TREE,
+    LAUNCHER,
+    MIRROR,
+    RAY_SWEEPER,
+    SEARCH,
+    SWEEPER,
+)
 from explr.core.config import SCHEMAS
 
 
 class ExplrSearchPath(SearchPathPlugin):
-    """Brings an explr app its schemas, and the options of a project's own `conf` folder.
+    """Brings an explr app its schemas and nodes, and the options of a project's own `conf` folder.
 
     A project's options stand behind the packaged ones: it adds some and replaces none.
     """
@@ -26,6 +34,15 @@ class ExplrSearchPath(SearchPathPlugin):
         for name, schema in SCHEMAS.items():
             store.store(
                 group="explr/schema", name=name, node=schema, provider="explr", replace=True
+            )
+        for name, node in {"mirror": MIRROR, "search": SEARCH}.items():
+            store.store(
+                group="explr",
+                name=name,
+                node=node,
+                package="_global_",
+                provider="explr",
+                replace=True,
             )
         project = Path.cwd() / "conf"
         if project.is_dir():

@@ -48,17 +48,10 @@ def recorded(
     if not isinstance(tracking, MLflowConfig):
         yield NullTracker(), None
         return
-    destination = Destination(
-        tracking.uri,
-        tracking.autostart,
-        tracking.port,
-        tracking.drain_timeout_s,
-        look_s=tracking.system_metrics_interval_s if tracking.system_metrics else 0.0,
-    )
     sweep = current()
     run = open_run(
         folder,
-        destination.beside(sweep),
+        Destination.of(tracking).beside(sweep),
         experiment=prepared.config.experiment_name,
         name=folder.name,
         params=_params(prepared, params, cfg),

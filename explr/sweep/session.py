@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError
 from explr.core.gc import resume_collection
 from explr.core.signals import terminable, uninterrupted
@@ -38,33 +39,20 @@ from explr.tuning.trial import Outcome
 log = logging.getLogger("explr.sweep")
 
 
-@dataclass(frozen=True)
-class SweepSettings:
-    """How a sweep searches; the fields of its sweeper's config.
+@dataclass
+class SweepSettings(SweeperConfig):
+    """How a sweep searches: the settings of its sweeper, and what follows from them."""
 
-    Args:
-        limits: when the sweep ends.
-        n_jobs: trials at the same time, or AUTO for as many as fit into memory.
-        directions: `minimize` or `maximize` for each objective.
-        study_name: name of the study; None takes the name of the sweep's folder.
-        storage: Optuna storage URL; None keeps a journal in the sweep's folder.
-        sampler: what chooses the values, as a `_target_`.
-        pruner: what ends trials early, as a `_target_`; empty never does.
-        enqueue: known configurations to try first.
-        params: ranges by parameter, in Hydra's sweep grammar.
-        memory_gb: GiB of host memory that AUTO shares out; None takes most of what is free.
-    """
+    @property
+    def limits(self) -> Limits:
+        """When the sweep ends."""
+        return Limits(**{each.name: getattr(self, each.name) for each in fields(Limits)})
 
-    limits: Limits
-    n_jobs: Any
-    directions: tuple[str, ...]
-    study_name: str | None
-    storage: str | None
-    sampler: Mapping[str, Any]
-    pruner: Mapping[str, Any]
-    enqueue: list[dict[str, Any]] = field(default_factory=list)
-    params: Mapping[str, Any] = field(default_factory=dict)
-    memory_gb: float | None = None
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """`minimize` or `maximize`, for each objective."""
+        given = self.direction if isinstance(self.direction, list) else [self.direction]
+        return tuple(str(getattr(one, "name", one)) for one in given)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ NAMES = ("tuner/pruner", "tuner.pruner", "hydra.sweeper.pruner")
 """How a command line begins to speak of pruners."""
 
 
-def pruner_for(pruner: Mapping[str, Any], objectives: int, config: DictConfig) -> Mapping[str, Any]:
+def pruner_for(pruner: dict[str, Any], objectives: int, config: DictConfig) -> dict[str, Any]:
     """The pruner of a sweep, as a `_target_`; empty never prunes.
 
     Args:

@@ -24,8 +24,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.hydra_private import value_of
 from explr.config.saved import hide_secrets, saved_files
+from explr.core.config import MirrorConfig
 from explr.core.folders import best_trial
 from explr.core.secrets import guard_logs
+from explr.core.validation import settings_of
 from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
@@ -47,31 +49,18 @@ class MLflowCallback(Callback):
 
     Args:
         experiment_name: name of the MLflow experiment.
-        uri: tracking URI; None uses the local store in EXPLR_HOME.
-        autostart: start an MLflow server for the local store.
-        port: first port to try for it.
-        drain_timeout_s: how long the end of a command waits for MLflow to catch up.
-        system_metrics: record load and memory of the machine while a run goes on.
-        system_metrics_interval_s: seconds between two looks at the machine.
-        register: name under which the best model of a sweep is registered; None registers none.
+        settings: fields of `MirrorConfig` in `explr/core/config.py`.
+
+    Raises:
+        ConfigError: a setting does not exist or has another type.
     """
 
-    def __init__(
-        self,
-        experiment_name: str,
-        uri: str | None = None,
-        autostart: bool = True,
-        port: int = 5000,
-        drain_timeout_s: float = 10.0,
-        system_metrics: bool = True,
-        system_metrics_interval_s: float = 10.0,
-        register: str | None = None,
-    ) -> None:
+    def __init__(self, experiment_name: str, **settings: Any) -> None:
         guard_logs()
+        mirror = settings_of(MirrorConfig, settings, "hydra.callbacks.explr_mlflow")
         self._experiment = experiment_name
-        look_s = system_metrics_interval_s if system_metrics else 0.0
-        self._destination = Destination(uri, autostart, port, drain_timeout_s, look_s=look_s)
-        self._register = register
+        self._destination = Destination.of(mirror)
+        self._register = mirror.register
         self._sweep: Sweep | None = None
         self._parent: TrackedRun | None = None
         self._job: TrackedRun | None = None

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from explr.core.config import MirrorConfig
 from explr.core.secrets import without_user_info
 from explr.tracking.home import is_local_store, local_store_uri
 from explr.tracking.sweeps import Sweep
@@ -35,6 +36,18 @@ class Destination:
         if self.uri:
             # What ships has another working directory.
             object.__setattr__(self, "uri", absolute_uri(self.uri, _working_directory()))
+
+    @classmethod
+    def of(cls, settings: MirrorConfig) -> Destination:
+        """The destination that the settings name."""
+        look_s = settings.system_metrics_interval_s if settings.system_metrics else 0.0
+        return cls(
+            settings.uri,
+            settings.autostart,
+            settings.port,
+            settings.drain_timeout_s,
+            look_s=look_s,
+        )
 
     def beside(self, sweep: Sweep | None) -> Destination:
         """The destination of a job of `sweep`, whose controller ships for its own machine."""

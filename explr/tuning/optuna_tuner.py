@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from explr.config.grammar import literal
-from explr.core.protocols import TrainFunction
-from explr.tuning.base import BaseTuner
-from explr.tuning.trial import SweepResult
+from explr.tuning.base import SweepTuner
 
 
-class OptunaTuner(BaseTuner):
+class OptunaTuner(SweepTuner):
     """Searches with Optuna, each trial in a fresh process, as `explr tuner=optuna -m` does.
 
     Args:
@@ -26,39 +20,3 @@ class OptunaTuner(BaseTuner):
     """
 
     tuner = "optuna"
-
-    def __init__(
-        self,
-        n_trials: int = 20,
-        n_jobs: int | Literal["auto"] = 1,
-        *,
-        sampler: str = "tpe",
-        pruner: str | None = None,
-        study_name: str | None = None,
-        settings: Mapping[str, Any] | None = None,
-        overrides: Sequence[str] = (),
-    ) -> None:
-        named = {"n_trials": n_trials, "n_jobs": n_jobs, **(settings or {})}
-        if study_name is not None:
-            named["study_name"] = study_name
-        self._overrides = [
-            f"tuner={self.tuner}",
-            f"tuner/sampler={sampler}",
-            *([f"tuner/pruner={pruner}"] if pruner else []),
-            *(f"{_key(name)}={literal(value)}" for name, value in named.items()),
-            *overrides,
-        ]
-
-    def optimize(self, train_model: TrainFunction, search_space: Mapping[str, Any]) -> SweepResult:
-        """See `BaseTuner.optimize`."""
-        import explr  # its public face, which wires a sweep for everybody
-
-        ranges = [
-            f"++{name}={value if isinstance(value, str) else literal(value)}"
-            for name, value in search_space.items()
-        ]
-        return explr.tune([*self._overrides, *ranges], train_model)
-
-
-def _key(name: str) -> str:
-    return name if "." in name else f"tuner.{name}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from explr.tuning.optuna_tuner import OptunaTuner
+from explr.tuning.base import SweepTuner
 
 
-class RayTuneTuner(OptunaTuner):
+class RayTuneTuner(SweepTuner):
     """Searches with Ray Tune, as `explr tuner=ray -m` does; takes what `OptunaTuner` takes."""
 
     tuner = "ray"

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 import explr
+from explr.config.nodes import SEARCH, SWEEPER
 from explr.core.config import (
     SCHEMAS,
     ExplrConfig,
     MLflowConfig,
     OptunaConfig,
+    SearchConfig,
+    SweeperConfig,
     TrackingConfig,
     TunerConfig,
 )
 from explr.core.errors import ConfigError, UsageError
+from explr.core.validation import settings_of
+from explr.sweep.session import SweepSettings
 
 PROBLEMS = [
     ("experiment_name", "", "experiment_name must be a text"),
@@ -116,7 +122,27 @@ def test_another_config_is_recognised() -> None:
 
 def test_every_field_of_a_schema_says_what_it_is() -> None:
     text = (Path(explr.__path__[0]) / "core" / "config.py").read_text().splitlines()
-    for schema in SCHEMAS.values():
+    for schema in {base for one in (*SCHEMAS.values(), SweeperConfig) for base in one.__mro__[:-1]}:
         for name in schema.__annotations__:
             line = next(n for n, row in enumerate(text) if row.startswith(f"    {name}: "))
             assert text[line - 1].startswith("    # "), f"{schema.__name__}.{name}"
+
+
+def test_a_setting_of_a_sweep_is_declared_once() -> None:
+    settings = asdict(SearchConfig()) | {"sampler": SWEEPER["sampler"], "pruner": SWEEPER["pruner"]}
+    assert {name: SWEEPER[name] for name in settings} == settings
+    names = [field.name for field in fields(SweeperConfig)]
+    assert sorted(SWEEPER) == sorted(["_target_", *names])
+    assert sorted(SEARCH["hydra"]["sweeper"]) == sorted(names)
+    given = {"retries": 7, "memory_gb": 1.5, "pruner": None, "direction": ["minimize", "maximize"]}
+    taken = settings_of(SweepSettings, given, "hydra.sweeper")
+    assert (taken.limits.retries, taken.memory_gb, taken.pruner) == (7, 1.5, {})
+    assert taken.directions == ("minimize", "maximize")
+
+
+def test_a_plugin_names_every_setting_that_is_wrong() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_of(SweepSettings, {"foo": 1, "n_trials": "abc"}, "hydra.sweeper")
+    unknown, wrong = caught.value.faults
+    assert unknown.startswith("there is no setting hydra.sweeper.foo; there are hydra.sweeper.n_")
+    assert wrong.startswith("hydra.sweeper.n_trials: Value 'abc'")

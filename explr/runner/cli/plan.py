@@ -62,13 +62,13 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
 
 def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
     """Print the first trials of a sweep, each composed and checked."""
-    from explr.plugins.optuna_sweeper import OptunaSweeper
+    from explr.plugins.sweeper import SearchSweeper
 
     HydraConfig.instance().set_config(cfg)
     sweeper = Plugins.instance().instantiate_sweeper(
         hydra_context=context, task_function=lambda config: None, config=cfg
     )
-    assert isinstance(sweeper, OptunaSweeper)
+    assert isinstance(sweeper, SearchSweeper)
     overrides = OmegaConf.to_container(cfg.hydra.overrides.task)
     assert isinstance(overrides, list)
     jobs = sweeper.plan(overrides, samples)

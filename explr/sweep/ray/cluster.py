@@ -8,12 +8,12 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from explr.core.errors import ConfigError, MissingDependencyError, UsageError
+from explr.core.config import RayClusterConfig
+from explr.core.errors import MissingDependencyError, UsageError
 from explr.core.secrets import without_user_info
 from explr.sweep.ray.guard import guarded
 from explr.tracking.home import is_local_store
@@ -44,37 +44,8 @@ VARIABLES = {
 """How Ray Tune is to behave: it moves no working directory, and explr does the talking."""
 
 
-@dataclass(frozen=True)
-class RaySettings:
-    """The node `tuner.ray`.
-
-    Args:
-        address: of a cluster that is there; None starts a Ray of the sweep's own.
-        cpus_per_trial: CPUs that each trial takes.
-        gpus_per_trial: GPUs that each trial takes, fractions too; None divides those there are.
-        runtime_env: Ray's runtime environment of the trials.
-        init: further arguments for `ray.init`.
-    """
-
-    address: str | None = None
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float | None = None
-    runtime_env: Mapping[str, Any] = field(default_factory=dict)
-    init: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        given = {"cpus": self.cpus_per_trial, "gpus": self.gpus_per_trial or 0.0}
-        faults = [
-            f"tuner.ray.{name}_per_trial={number:g} is negative"
-            for name, number in given.items()
-            if number < 0
-        ]
-        if faults:
-            raise ConfigError(faults)
-
-
 @contextmanager
-def ray_cluster(settings: RaySettings, n_jobs: int) -> Iterator[Any]:
+def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
     """Have a Ray to run on; one that was started for this is ended again.
 
     Args:
@@ -121,7 +92,7 @@ def tracking_variables(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def gpus_per_trial(settings: RaySettings, n_jobs: int, gpus: float) -> float:
+def gpus_per_trial(settings: RayClusterConfig, n_jobs: int, gpus: float) -> float:
     """GPUs of each trial: what was asked for, else an equal part of those there are.
 
     Args:
@@ -168,7 +139,7 @@ def _is_of_one_machine(uri: str) -> bool:
     return is_local_store(uri) or urlsplit(uri).hostname in LOOPBACK or uri.startswith("file:")
 
 
-def _init(ray: Any, settings: RaySettings, n_jobs: int) -> None:
+def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
     address = settings.address
     if address is not None and address.startswith("ray://"):
         raise UsageError(

@@ -16,6 +16,7 @@ import cloudpickle
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.core.config import RayClusterConfig
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import slots_faults
 from explr.launching.hydra_job import HydraTask
@@ -23,7 +24,6 @@ from explr.runner.prepare import given_to
 from explr.sweep.executors.choose import preload
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.ray.cluster import (
-    RaySettings,
     gpus_per_trial,
     ray_cluster,
     tracking_variables,
@@ -70,7 +70,7 @@ class RaySweep(OptunaSweep):
     def __init__(
         self,
         settings: SweepSettings,
-        ray: RaySettings,
+        ray: RayClusterConfig,
         config: DictConfig,
         context: HydraContext,
         task: TaskFunction,

@@ -1,0 +1,89 @@
+"""What the sweepers of explr share: settings that are checked, and the sweep that they begin."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import ConfigCompositionException
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from explr.launching.hydra_job import HydraJob
+    from explr.sweep.sweep import OptunaSweep
+    from explr.tuning.trial import SweepResult
+
+NODE = "hydra.sweeper"
+"""Where the settings stand."""
+
+
+class SearchSweeper(Sweeper):
+    """Searches ranges.
+
+    Args:
+        settings: fields of `SweeperConfig` in `explr/core/config.py`; a tuner may have more.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._given = {name: _plain(value) for name, value in settings.items()}
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take in what Hydra composed.
+
+        Raises:
+            ConfigError: a setting does not exist or has a wrong value.
+            ConfigCompositionException: the same, in an app that is not explr's own.
+        """
+        self._task = task_function
+        # Named as the folder is: Hydra made this object from a copy with a `now` of its own.
+        name = OmegaConf.select(config, f"{NODE}.study_name")
+        with self._complaints():
+            self._sweep = self._sweep_of(
+                self._given | {"study_name": name}, config, hydra_context, task_function
+            )
+
+    @abstractmethod
+    def _sweep_of(
+        self, given: dict[str, Any], config: DictConfig, context: HydraContext, task: TaskFunction
+    ) -> OptunaSweep:
+        """The sweep with the settings `given`."""
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """Have Hydra show explr's complaints without a traceback in an app that is not its own."""
+        from explr.core.errors import ExplrError
+        from explr.tracking.callback import OWN_TASK
+
+        try:
+            yield
+        except ExplrError as error:
+            if getattr(self._task, OWN_TASK, False):
+                raise
+            raise ConfigCompositionException(str(error)) from None
+
+    def sweep(self, arguments: list[str]) -> SweepResult:
+        """Run the sweep.
+
+        Raises:
+            ConfigCompositionException: explr's complaint, in an app that is not its own.
+        """
+        with self._complaints():
+            return self._sweep.run(arguments)
+
+    def plan(self, arguments: list[str], samples: int) -> list[HydraJob]:
+        """The jobs of the first trials, launching nothing."""
+        return self._sweep.plan(arguments, samples)
+
+    def fixed(self, arguments: list[str]) -> list[str]:
+        """Those of the overrides that are no ranges."""
+        return self._sweep.space(arguments).fixed
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

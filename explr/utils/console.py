@@ -1,4 +1,4 @@
-"""What a person sees: how much of the log, on which streams, and output whose reader may leave."""
+"""Console output: verbosity, terminals and notebooks, pipes whose reader may exit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, TextIO
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 INSTALLED = ("site-packages", "dist-packages")
-"""Folders that libraries are installed in."""
+"""Folders of installed libraries."""
 
 
 class Verbosity(IntEnum):
-    """How much is shown."""
+    """How much explr shows."""
 
     QUIET = -1
     NORMAL = 0
@@ -29,43 +29,38 @@ _own = {"explr"}
 
 
 def verbosity() -> Verbosity:
-    """How much this process shows."""
+    """The verbosity of this process."""
     return _chosen
 
 
-def be(chosen: Verbosity) -> None:
-    """Show so much from now on."""
+def set_verbosity(chosen: Verbosity) -> None:
+    """Set the verbosity of this process."""
     global _chosen
     _chosen = chosen
     logging.getLogger("explr").setLevel(
         logging.DEBUG if chosen is Verbosity.VERBOSE else logging.NOTSET
     )
-    if chosen is not Verbosity.VERBOSE:  # of what TensorFlow says in C++, the errors
+    if chosen is not Verbosity.VERBOSE:  # TensorFlow's C++ logs errors only
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def count_as_own(task: Any) -> None:
-    """Show what the package of a training function logs, though it be installed as a library."""
+    """Show the logs of a training function's package even if it is an installed library."""
     module = getattr(task, "__module__", None) or type(task).__module__
     _own.add(str(module).partition(".")[0])
 
 
 class ConsoleFilter(logging.Filter):
-    """Lets through what a person is to see: of libraries only errors, unless more is wanted."""
+    """Shows records by verbosity; of libraries only errors, unless verbose."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to show a record."""
         if _chosen is Verbosity.VERBOSE:
             return True
-        if _is_librarys(record):
+        own = record.name.partition(".")[0] in _own
+        if not own and is_installed(record.pathname):
             return record.levelno >= logging.ERROR
         return record.levelno >= (logging.WARNING if _chosen is Verbosity.QUIET else logging.INFO)
-
-
-def _is_librarys(record: logging.LogRecord) -> bool:
-    if record.name.partition(".")[0] in _own:
-        return False
-    return is_installed(record.pathname)
 
 
 def is_installed(path: str) -> bool:
@@ -74,7 +69,7 @@ def is_installed(path: str) -> bool:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream ends at a person's screen that can be drawn on."""
+    """Whether a stream is a terminal that can be drawn on."""
     try:
         there = stream is not None and stream.isatty()
     except ValueError:  # it is closed
@@ -83,45 +78,43 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def in_notebook() -> bool:
-    """Whether this is a kernel of Jupyter's."""
+    """Whether this process is a Jupyter kernel."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(shell, "kernel")
 
 
 class _Lasting(io.TextIOWrapper):
-    """A stream into a pipe; what is written after its reader has gone goes nowhere."""
+    """A stream into a pipe that discards its text once the reader has exited."""
 
     def write(self, text: str) -> int:
         try:
             return super().write(text)
         except BrokenPipeError:
-            self._let_go()
+            self._discard()
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
         except BrokenPipeError:
-            self._let_go()
+            self._discard()
 
-    def _let_go(self) -> None:
+    def _discard(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
 
 
 def outlive_readers() -> None:
-    """Have this process go on when what reads its standard output or error ends first."""
+    """Keep this process running if the reader of its standard output or error exits."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if type(stream) is not io.TextIOWrapper or not _is_pipe(stream):
+        if type(stream) is not io.TextIOWrapper:
+            continue
+        mode = os.fstat(stream.fileno()).st_mode
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
             continue
         kept = (stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through)
         lasting = _Lasting(stream.detach(), *kept)
         setattr(sys, name, lasting)
         setattr(sys, f"__{name}__", lasting)
-
-
-def _is_pipe(stream: io.TextIOWrapper) -> bool:
-    mode = os.fstat(stream.fileno()).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

@@ -1,4 +1,4 @@
-"""The memory of the GPUs, asked of NVML without a deep-learning framework."""
+"""Memory of the GPUs, read from NVML without a deep-learning framework."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class GpuMemory(NamedTuple):
     """The memory of a GPU in GiB.
 
     Args:
-        used_gb: what is taken, by whomever.
-        total_gb: all of it.
+        used_gb: GiB that all processes use.
+        total_gb: GiB of the GPU.
     """
 
     used_gb: float
@@ -23,11 +23,10 @@ class GpuMemory(NamedTuple):
 
 
 def nvidia_gpu_count() -> int:
-    """How many NVIDIA GPUs this process may use.
+    """Number of NVIDIA GPUs that this process may use.
 
     Returns:
-        The number that the driver has and `CUDA_VISIBLE_DEVICES` lets through; 0 without a
-        driver, or with one that cannot be used.
+        The number of GPUs that `CUDA_VISIBLE_DEVICES` allows; 0 without a working driver.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in {"", "-1"}:
@@ -37,7 +36,7 @@ def nvidia_gpu_count() -> int:
 
 
 def gpu_memory() -> list[GpuMemory | None]:
-    """Memory of each GPU, by the driver, None where it does not say; empty without one."""
+    """Memory of each GPU, None if it is unknown; empty without a driver."""
     with nvml_session() as nvml:
         if nvml is None:
             return []
@@ -57,10 +56,9 @@ def gpu_memory() -> list[GpuMemory | None]:
 
 
 def _let_through(visible: str, present: int) -> int:
-    """Entries of `CUDA_VISIBLE_DEVICES` up to the first one that is no GPU.
+    """Number of entries of `CUDA_VISIBLE_DEVICES` up to the first that names no GPU.
 
-    That CUDA ignores the rest of the list is in its programming guide, under "CUDA Environment
-    Variables".
+    CUDA ignores the rest of the list (programming guide, "CUDA Environment Variables").
     """
     count = 0
     for entry in visible.split(","):
@@ -73,19 +71,18 @@ def _let_through(visible: str, present: int) -> int:
 
 
 FIRST_NAMESPACE = 0xEFFFFFFC
-"""The machine's own namespace of process numbers: PROC_PID_INIT_INO in the kernel's sources."""
+"""Inode of the host's pid namespace: PROC_PID_INIT_INO in the kernel's sources."""
 
 
 class HeldGpuMemory:
-    """Holds on to the driver until it is closed.
+    """Measures the GPU memory of processes; keeps NVML open until it is closed.
 
-    The driver tells processes by their numbers on the host. Within a container these are others
-    than the container's own; then a GPU is looked at as a whole, against what was taken of it
-    before.
+    The driver names processes by their pids on the host, which differ from those in a container.
+    There, the growth of the memory in use on the whole GPU is measured instead.
 
     Args:
         devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
-        own_numbers: whether process numbers here are those of the host; None finds out.
+        own_numbers: whether pids here are those of the host; None finds out.
     """
 
     def __init__(self, devices: Sequence[str], own_numbers: bool | None = None) -> None:
@@ -96,18 +93,18 @@ class HeldGpuMemory:
         self._before = {device: self._used_gb(device) for device in devices}
 
     def free_gb(self, device: str) -> float | None:
-        """GiB of a GPU that nobody holds; None if the driver does not tell."""
+        """Free GiB of a GPU; None if unknown."""
         memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, self._handles[device])
         return None if memory is None else float(memory.free / GIB)
 
     def held_gb(self, device: str, processes: Collection[int], alone: bool) -> float | None:
-        """GiB of a GPU that some processes hold together; None if the driver does not tell.
+        """GiB of a GPU that processes use together; None if unknown.
 
         Args:
             device: the GPU.
-            processes: their numbers.
-            alone: whether nothing else came to this GPU since this object was made, so that
-                whatever was added is theirs.
+            processes: their pids.
+            alone: whether only these processes have started to use the GPU since this object
+                was made.
         """
         handle = self._handles[device]
         if self._own_numbers:
@@ -122,7 +119,7 @@ class HeldGpuMemory:
         return max(0.0, now - before)
 
     def close(self) -> None:
-        """Let go of the driver."""
+        """Close NVML."""
         self._session.close()
 
     def _handle(self, device: str) -> Any:
@@ -135,7 +132,7 @@ class HeldGpuMemory:
         return None if memory is None else float(memory.used / GIB)
 
     def _ask(self, question: Callable[[Any], Any], subject: Any) -> Any:
-        """What the driver says; None if it does not."""
+        """The driver's answer; None if it has none."""
         if subject is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""What this machine, or the container that this process is in, has for it; and what others hold."""
+"""Memory and CPU cores of this machine or container, and memory of processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path("/")
 
 
 def available_gb(root: Path = ROOT) -> float:
-    """GiB of memory that can be taken now, by this machine and by every cgroup above this process.
+    """GiB of free memory, limited by the machine and by every cgroup of this process.
 
     Args:
         root: where `proc` and `sys` lie.
@@ -24,7 +24,7 @@ def available_gb(root: Path = ROOT) -> float:
 
 
 def cpu_cores(root: Path = ROOT) -> int:
-    """CPU cores that this process may use, by its affinity and by every cgroup above it.
+    """CPU cores that this process may use, limited by its affinity and every cgroup.
 
     Args:
         root: where `proc` and `sys` lie.
@@ -41,7 +41,7 @@ def cpu_cores(root: Path = ROOT) -> int:
 
 
 def cgroup_room(root: Path = ROOT) -> float:
-    """Bytes that the cgroups of this process leave it, files that can be dropped included.
+    """Bytes that the cgroups of this process still allow; droppable page cache counts as free.
 
     The files are described in the kernel's documentation, `cgroup-v1/memory` and `cgroup-v2`.
 
@@ -62,10 +62,10 @@ def cgroup_room(root: Path = ROOT) -> float:
 
 
 def held_gb(processes: list[int]) -> float:
-    """GiB that some processes hold together; what they share with others counts in parts.
+    """GiB that processes use together; shared pages count in proportion (PSS).
 
     Args:
-        processes: their numbers; one that is gone holds nothing.
+        processes: their pids; one that has exited counts as 0.
     """
     import psutil
 
@@ -74,12 +74,12 @@ def held_gb(processes: list[int]) -> float:
         try:
             held += psutil.Process(pid).memory_full_info().pss
         except psutil.Error:
-            continue  # it has ended meanwhile
+            continue  # it has exited
     return held / GIB
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that it started, as far as they still run."""
+    """Pids of a process and its descendants; empty if it has exited."""
     import psutil
 
     try:
@@ -89,25 +89,25 @@ def family(pid: int) -> list[int]:
 
 
 class OwnPeak:
-    """The most memory that this process takes beyond what it was forked with."""
+    """Peak memory of this process beyond what it had at the fork."""
 
     def __init__(self) -> None:
         self._before = _status("RssAnon")
 
     @property
     def gb(self) -> float:
-        """GiB so far; the code of libraries, which every process shares, is left out."""
+        """GiB so far, without the code of libraries, which processes share."""
         return max(0, _status("VmHWM") - _status("RssFile") - self._before) / GIB
 
 
 def kills_for_memory() -> int:
-    """How many processes the kernel has ended since it started because memory ran out."""
+    """Number of processes that the OOM killer has killed since boot."""
     _, _, rest = _text(ROOT / "proc" / "vmstat").partition("\noom_kill ")
     return int(rest.partition("\n")[0] or 0)
 
 
 def _status(name: str) -> int:
-    """A size in bytes that the kernel tells of this process."""
+    """A size in bytes from `/proc/self/status`."""
     for line in _text(ROOT / "proc" / "self" / "status").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
@@ -115,7 +115,7 @@ def _status(name: str) -> int:
 
 
 def _cgroups(controller: str, root: Path) -> Iterator[Path]:
-    """The folder of this process's cgroup, and those above it; in a container, those it shows."""
+    """Folders of this process's cgroup and its parents, as far as a container shows them."""
     mounted = root / "sys" / "fs" / "cgroup"
     for line in _text(root / "proc" / "self" / "cgroup").splitlines():
         number, names, path = line.split(":", 2)
@@ -130,14 +130,14 @@ def _cgroups(controller: str, root: Path) -> Iterator[Path]:
 
 
 def _quota(words: list[str]) -> float:
-    """Cores that a quota and its period, in microseconds, allow."""
+    """Cores that a quota and a period, both in microseconds, allow."""
     if len(words) == 2 and all(word.isdigit() for word in words):
         return int(words[0]) / int(words[1])
     return math.inf
 
 
 def _text(path: Path) -> str:
-    """Content of a file of the kernel's; nothing where it has none."""
+    """Content of a kernel file; empty if it cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:

@@ -1,21 +1,21 @@
-"""Which GPU a slot may use, and how much of the memory budget."""
+"""Divides GPUs and their memory budget among trials that run at the same time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 CONTEXT_GB = 0.5
-"""GiB that a process takes for its CUDA context, outside of what a framework can limit."""
+"""GiB of a process's CUDA context, which no framework's limit includes."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right of one slot to a device.
+    """The GPU and the memory of one slot.
 
     Args:
         slot: number of the slot, from 0.
-        devices: value for `CUDA_VISIBLE_DEVICES`; None leaves it as it is.
-        memory_gb: GiB that a job in this slot may take on its GPU; 0 sets no limit.
+        devices: value of `CUDA_VISIBLE_DEVICES`; None leaves it unchanged.
+        memory_gb: GiB of the GPU that a job in this slot may use; 0 sets no limit.
     """
 
     slot: int
@@ -29,16 +29,16 @@ class Lease:
 
 
 def divide(slots: int, devices: list[str], budget_gb: float) -> list[Lease]:
-    """Spread slots over GPUs, and each GPU's budget over the slots on it.
+    """Divide slots among GPUs, and the budget of each GPU among its slots.
 
     Args:
         slots: jobs at the same time.
-        devices: the GPUs that may be used, as `CUDA_VISIBLE_DEVICES` names them.
-        budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
+        devices: the usable GPUs, as `CUDA_VISIBLE_DEVICES` names them.
+        budget_gb: GiB of each GPU for all jobs on it; 0 sets no limit.
 
     Returns:
-        A lease a slot. Where more than one job shares a GPU, each gets an equal part of the
-        budget less `CONTEXT_GB` for its CUDA context.
+        One lease per slot. Jobs that share a GPU each get an equal part of the budget, less
+        `CONTEXT_GB` for the CUDA context.
     """
     if not devices:
         return [Lease(slot, None, 0.0) for slot in range(slots)]
@@ -51,11 +51,11 @@ def divide(slots: int, devices: list[str], budget_gb: float) -> list[Lease]:
 
 
 def share_gb(budget_gb: float, sharing: int) -> float:
-    """GiB of a GPU's budget for each of the jobs that share it; 0 sets no limit.
+    """GiB for each of the jobs that share a GPU; 0 sets no limit.
 
     Args:
-        budget_gb: GiB for all of them; 0 sets no limit.
-        sharing: number of the jobs; one alone gets the whole.
+        budget_gb: GiB for all jobs; 0 sets no limit.
+        sharing: number of jobs.
     """
     share = budget_gb / sharing - (CONTEXT_GB if sharing > 1 else 0.0)
     return max(share, 0.1) if budget_gb else 0.0

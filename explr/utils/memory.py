@@ -1,4 +1,4 @@
-"""How much GPU memory explr keeps to: the one place that decides it, and knows who said so."""
+"""Decides the limit of GPU memory, and knows where it was set."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from explr.utils.settings import read_settings, settings_path
 log = logging.getLogger("explr")
 
 DEFAULT_MEMORY_GB = 24.0
-"""What explr takes of a card that it shares with a desktop: 24 GiB of an RTX 5090's 32."""
+"""GiB that explr uses by default; leaves a desktop 8 of the 32 GiB of an RTX 5090."""
 CARD_SHARE = 0.9
-"""Part of a smaller card that it takes at most."""
+"""Largest part of a smaller card that explr uses."""
 
 VARIABLE = "EXPLR_GPU_MEMORY_GB"
 CONFIG_KEY = "gpu.memory_limit_gb"
@@ -29,16 +29,16 @@ SETTING = "gpu_memory_gb"
 """Name of the user's own default in the settings file."""
 
 _configured_gb: float | None = None
-"""What the configuration of a training in this process sets; None outside of one."""
+"""Limit that the configuration sets for the training in this process; None if there is none."""
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """GPU memory that all that runs at once keeps to.
+    """Limit of GPU memory for all trainings that run at the same time.
 
     Args:
         gb: GiB of each GPU; 0 for no limit.
-        source: where this comes from.
+        source: where the limit was set.
     """
 
     gb: float
@@ -52,11 +52,11 @@ class MemoryBudget:
 def memory_budget(configured: float | None = None) -> MemoryBudget:
     """The memory budget in force.
 
-    The configuration goes before `EXPLR_GPU_MEMORY_GB`, that before the user's own default, and
-    that before explr's: `DEFAULT_MEMORY_GB`, and of a smaller card nine tenths.
+    The first of these that is set counts: the configuration, `EXPLR_GPU_MEMORY_GB`, the user's
+    default, explr's default (`DEFAULT_MEMORY_GB`, or nine tenths of a smaller card).
 
     Args:
-        configured: GiB that a configuration sets, 0 for none; None leaves it open.
+        configured: GiB that a configuration sets, 0 for no limit; None if it sets none.
 
     Raises:
         UsageError: a limit is no number or negative.
@@ -78,14 +78,14 @@ def memory_budget(configured: float | None = None) -> MemoryBudget:
 
 
 def check_limit(value: Any, name: str) -> float:
-    """A limit in GiB that can be kept to on this machine.
+    """Check a limit against the GPUs of this machine, and return it in GiB.
 
     Args:
-        value: what was given for it.
-        name: what the person calls it.
+        value: the limit.
+        name: name of the setting, for messages.
 
     Raises:
-        UsageError: it is no number or negative.
+        UsageError: it is not a number, or negative.
         DeviceError: it is above the memory of every GPU.
     """
     try:
@@ -108,27 +108,27 @@ def check_limit(value: Any, name: str) -> float:
 def limit_gpu_memory(max_memory_gb: float | None = None) -> float:
     """Limit the GPU memory of this process, for PyTorch and for TensorFlow.
 
-    Each is limited at once if it is imported, and otherwise when it is. PyTorch starts CUDA for
-    this, so call it in the process that trains and not where processes are forked from. Within a
-    training of explr's the configuration has set a limit already, in a sweep the trial's share:
-    a lower one may be set here, a higher one is not, with a warning.
+    A framework that is imported later is limited at its import. PyTorch starts CUDA for this, so
+    call it in the training process, not in one that forks. In a training the configuration has
+    set a limit already (in a sweep, the trial's share): a lower limit replaces it; a higher one is
+    ignored with a warning.
 
-    The limit holds for the framework's allocator on each visible GPU; the CUDA context, about half
-    a GiB, comes on top. It is kept by this process alone, and isolates nothing.
+    The limit applies to the framework's allocator on each visible GPU. The CUDA context, about
+    half a GiB, comes on top. Other processes are not limited.
 
     Args:
-        max_memory_gb: GiB of each GPU, 0 for no limit. None takes what is in force: in a training
-            its own limit, else `EXPLR_GPU_MEMORY_GB`, the default that `explr memory --limit` has
-            kept, or 24, and of a smaller card nine tenths.
+        max_memory_gb: GiB of each GPU, 0 for no limit. None takes the limit in force: that of the
+            training, else `EXPLR_GPU_MEMORY_GB`, the default of `explr memory --limit`, or 24 GiB
+            (nine tenths of a smaller card).
 
     Returns:
-        The limit that was set, in GiB; 0 for none.
+        The limit in force, in GiB; 0 for none.
 
     Raises:
-        UsageError: the limit is no number or negative.
-        DeviceError: it is above the card's memory, or comes too late: the framework has taken more
-            already, or has started with another limit. Where the framework is not imported yet,
-            its `import` raises this.
+        UsageError: the limit is not a number, or negative.
+        DeviceError: it is above the card's memory, or too late: the framework uses more already,
+            or has started with another limit. If the framework is not imported yet, its `import`
+            raises this.
     """
     if max_memory_gb is None:
         limit_gb = memory_budget().gb if _configured_gb is None else _configured_gb
@@ -155,10 +155,10 @@ def limit_gpu_memory(max_memory_gb: float | None = None) -> float:
 
 
 def hold_to(limit_gb: float) -> None:
-    """Let later calls of `limit_gpu_memory` in this process know what a training was given.
+    """Set the upper bound of later calls of `limit_gpu_memory` in this process.
 
     Args:
-        limit_gb: GiB that its configuration sets; 0 for no limit.
+        limit_gb: GiB that the configuration of the training sets; 0 for no limit.
     """
     global _configured_gb
     _configured_gb = limit_gb
@@ -170,7 +170,7 @@ def _checked(value: Any, name: str, source: str) -> MemoryBudget:
 
 
 def _known_cards() -> list[float]:
-    """Memory of each GPU that tells it, in GiB."""
+    """Memory of each GPU in GiB, if the driver reports it."""
     return [memory.total_gb for memory in gpu_memory() if memory is not None]
 
 

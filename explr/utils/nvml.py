@@ -1,6 +1,6 @@
-"""The NVIDIA driver and its GPUs, as NVML tells of them.
+"""The NVIDIA driver and its GPUs, read from NVML.
 
-Any field may be one that a card does not support: it is None then, and shown as unknown.
+A field that a card does not support is None, and shown as unknown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 GIB = 2**30
-"""Bytes."""
+"""Bytes in a GiB."""
 
 
 LIBRARY = "libnvidia-ml.so.1"
@@ -21,10 +21,10 @@ LIBRARY = "libnvidia-ml.so.1"
 
 @contextmanager
 def opened_nvml() -> Iterator[Any]:
-    """Python's binding of NVML, initialised.
+    """The module `pynvml`, initialised.
 
     Raises:
-        pynvml.NVMLError: there is no driver that can be used.
+        pynvml.NVMLError: there is no working driver.
     """
     import pynvml
 
@@ -37,7 +37,7 @@ def opened_nvml() -> Iterator[Any]:
 
 @contextmanager
 def nvml_session() -> Iterator[Any]:
-    """Python's binding of NVML, initialised; None where there is no driver that can be used."""
+    """The module `pynvml`, initialised; None without a working driver."""
     if not has_driver():
         yield None
         return
@@ -51,7 +51,7 @@ def nvml_session() -> Iterator[Any]:
 
 
 def has_driver() -> bool:
-    """Whether the driver's library is there; asked first, since the binding is slow to import."""
+    """Whether the driver's library exists; a quick check before the slow import of `pynvml`."""
     if sys.platform != "linux":
         return True
     try:
@@ -69,9 +69,9 @@ class GpuProcess:
     """A process that uses a GPU.
 
     Args:
-        pid: its number, as the host counts; within a container it means nothing.
-        name: name of its program, None where this cannot be seen.
-        memory_gb: GiB of the GPU that it holds, None if unknown.
+        pid: its pid on the host, which differs from the pid in a container.
+        name: name of its program, None if unknown.
+        memory_gb: GiB of the GPU that it uses, None if unknown.
     """
 
     pid: int
@@ -81,22 +81,22 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU; None stands for what the card or the driver does not tell.
+    """A GPU; None stands for what is unknown.
 
     Args:
-        index: its number, as the driver counts.
-        name: what NVIDIA calls it.
-        uuid: names it for good, also in `CUDA_VISIBLE_DEVICES`.
-        memory_total_gb: its memory in GiB.
-        memory_used_gb: GiB that are taken, by whomever.
-        memory_free_gb: GiB that are free.
-        utilization_percent: part of the last moment in which it was busy.
+        index: its index in the driver.
+        name: product name.
+        uuid: permanent id, also valid in `CUDA_VISIBLE_DEVICES`.
+        memory_total_gb: memory in GiB.
+        memory_used_gb: GiB that all processes use.
+        memory_free_gb: free GiB.
+        utilization_percent: percent of the last moment in which it was busy.
         temperature_c: degrees Celsius.
-        power_w: watts that it draws.
-        power_limit_w: watts that it may draw.
-        compute_capability: major and minor number, as (12, 0).
-        mig: whether it is cut into instances.
-        processes: who uses it, None if unknown.
+        power_w: watts.
+        power_limit_w: limit of the power in watts.
+        compute_capability: major and minor number, such as (12, 0).
+        mig: whether it is divided into MIG instances.
+        processes: processes that use it, None if unknown.
     """
 
     index: int
@@ -115,7 +115,7 @@ class Gpu:
 
     @property
     def architecture(self) -> str | None:
-        """What compilers call its compute capability, as sm_120."""
+        """Its compute capability as compilers write it, such as sm_120."""
         if self.compute_capability is None:
             return None
         return "sm_{}{}".format(*self.compute_capability)
@@ -126,11 +126,11 @@ class Driver:
     """The NVIDIA driver.
 
     Args:
-        fault: why it cannot be used, as NVML says it; None if it can.
-        missing: whether there is none at all.
-        mismatched: whether its library and its kernel module are of different versions.
-        version: its version, as 570.195.03.
-        cuda: the newest CUDA that it runs, as (12, 8).
+        fault: NVML's error if it does not work; None if it does.
+        missing: whether there is no driver.
+        mismatched: whether its library and its kernel module have different versions.
+        version: its version, such as 570.195.03.
+        cuda: the newest CUDA version that it supports, such as (12, 8).
         gpus: its GPUs.
     """
 
@@ -143,7 +143,7 @@ class Driver:
 
     @property
     def state(self) -> str:
-        """What a person is told of it, in a sentence without a full stop."""
+        """Its state as a sentence without a full stop."""
         if self.missing:
             return "there is no NVIDIA driver on this machine"
         if self.mismatched:
@@ -155,7 +155,7 @@ class Driver:
 
 
 def read_driver() -> Driver:
-    """Ask NVML for the driver and all that it knows of its GPUs; never raises for want of one."""
+    """Read the driver and its GPUs from NVML; does not raise without a driver."""
     import pynvml
 
     try:
@@ -177,7 +177,7 @@ def read_driver() -> Driver:
 
 @dataclass(frozen=True)
 class _Asker:
-    """Asks one thing at a time: a card that does not tell it has all other answers."""
+    """Calls NVML once per value, so that an unsupported value does not hide the others."""
 
     error: type[Exception]
 
@@ -193,6 +193,7 @@ def _read_gpu(nvml: Any, ask: _Asker, index: int) -> Gpu:
     if handle is None:
         return Gpu(index)
     memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    capability = ask(lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
     return Gpu(
         index=index,
         name=ask(lambda: str(nvml.nvmlDeviceGetName(handle))),
@@ -206,15 +207,10 @@ def _read_gpu(nvml: Any, ask: _Asker, index: int) -> Gpu:
         ),
         power_w=ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
         power_limit_w=ask(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
-        compute_capability=ask(lambda: _pair(nvml.nvmlDeviceGetCudaComputeCapability(handle))),
+        compute_capability=None if capability is None else (capability[0], capability[1]),
         mig=ask(lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0])),
         processes=_processes(nvml, ask, handle),
     )
-
-
-def _pair(numbers: Any) -> tuple[int, int]:
-    major, minor = numbers
-    return int(major), int(minor)
 
 
 def _processes(nvml: Any, ask: _Asker, handle: Any) -> tuple[GpuProcess, ...] | None:

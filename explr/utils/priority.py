@@ -1,4 +1,4 @@
-"""Standing back behind the trainings of this machine."""
+"""Lowers the CPU priority of helper processes below that of trainings."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from contextlib import suppress
 from pathlib import Path
 
 NICENESS = 19
-"""How far to stand back: all the way. At 10 the server's start still took a busy training an
-eighth of its speed; where a core is idle, it makes no difference."""
+"""The lowest priority. At 10 the start of the server still slowed a busy training by an eighth.
+
+On an idle core it makes no difference.
+"""
 
 _ATTEMPTS = 20
 _PAUSE_S = 0.1
 
 
 def stand_back(pid: int) -> None:
-    """Give a process less of a busy machine, and all that it starts.
+    """Lower the CPU priority of a process and of those that it starts.
 
-    A process that leads a session has a scheduling group of its own on Linux, within which alone
-    its niceness counts; so the group's is set too (`sched(7)`, "The autogroup feature"). The group
-    of a session that others lead is theirs, and stays as it is.
+    On Linux each session has a scheduling group, and niceness counts only within the group. So the
+    group's niceness is set too if the process leads the session (`sched(7)`, "The autogroup
+    feature").
 
     Args:
-        pid: a process, best started with a session of its own.
+        pid: a process, preferably started in its own session.
     """
-    with suppress(OSError):  # not allowed, or not Linux: it works at its usual pace
+    with suppress(OSError):  # not allowed, or not Linux: the priority stays
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
     with suppress(OSError):
         if os.getsid(pid) == pid:
@@ -33,7 +35,7 @@ def stand_back(pid: int) -> None:
 
 
 def _stand_back_as_group(autogroup: Path) -> None:
-    """Write a group's niceness; of all users but root, Linux takes one each tenth of a second."""
+    """Write a group's niceness; Linux accepts one every 0.1 s from users other than root."""
     for _ in range(_ATTEMPTS):
         with suppress(BlockingIOError):
             autogroup.write_text(str(NICENESS))

@@ -1,7 +1,6 @@
-"""Telling one process from another, so that nothing is ended that explr did not start.
+"""Identifies processes, so that explr stops only those that it started.
 
-A pid alone says nothing: it is given away again. A pid with the moment at which the process started
-names one process, also from another process and at a later time.
+A pid alone is not enough, since the kernel reuses it. A pid with the start time names one process.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 _EXEC_S = 2.0
 _DEATH_S = 30.0
-"""How long a killed process may take to be gone, which needs a core for a moment."""
+"""Seconds that a killed process may take to exit."""
 
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """One process, for good.
+    """Names one process uniquely.
 
     Args:
-        pid: its number.
-        started: the moment at which it started; two are equal or not, nothing else can be said.
+        pid: its pid.
+        started: its start time, to be compared for equality only.
     """
 
     pid: int
@@ -40,10 +39,10 @@ class ProcessIdentity:
 
 
 def identity_of(pid: int | None = None) -> ProcessIdentity:
-    """The identity of the process that has `pid` now (default: this process).
+    """The identity of the process with this pid (default: this process).
 
     Raises:
-        ProcessLookupError: there is none.
+        ProcessLookupError: there is no such process.
     """
     import psutil
 
@@ -55,15 +54,15 @@ def identity_of(pid: int | None = None) -> ProcessIdentity:
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
-    """Whether this very process still runs.
+    """Whether the process still runs.
 
-    One that ended and was not waited for does not; one of whose threads any runs does.
+    A zombie does not run, unless one of its threads does.
     """
     return find(identity) is not None
 
 
 def find(identity: ProcessIdentity) -> psutil.Process | None:
-    """The running process that `identity` names, or None."""
+    """The running process with this identity, or None."""
     import psutil
 
     try:
@@ -75,12 +74,12 @@ def find(identity: ProcessIdentity) -> psutil.Process | None:
 
 
 def session_of(leader: ProcessIdentity, mark: tuple[str, str]) -> list[psutil.Process]:
-    """The running processes of the session that `leader` opened, with or without the leader.
+    """The running processes of a session, even if its leader has exited.
 
     Args:
         leader: the process that was started with `start_new_session=True`.
-        mark: name and value of a variable in its environment that no other session has: once
-            the leader is gone, its number may lead a stranger's session.
+        mark: name and value of an environment variable that only this session has: once the
+            leader has exited, its pid may lead another session.
     """
     import psutil
 
@@ -99,12 +98,12 @@ def session_of(leader: ProcessIdentity, mark: tuple[str, str]) -> list[psutil.Pr
 
 
 def end(processes: Sequence[psutil.Process], grace_s: float) -> list[psutil.Process]:
-    """End processes: SIGTERM, then SIGKILL for those that still run after `grace_s` seconds.
+    """Stop processes: SIGTERM, then SIGKILL for those that still run after `grace_s` seconds.
 
-    Each signal goes to the process that was found, never to another one that has its pid now.
+    No signal goes to another process that has reused a pid.
 
     Returns:
-        Those that run even then.
+        Those that still run after that.
     """
     import psutil
 
@@ -119,17 +118,17 @@ def end(processes: Sequence[psutil.Process], grace_s: float) -> list[psutil.Proc
         deadline = time.monotonic() + patience_s
         while (running := [p for p in running if _runs(p)]) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-    for process in processes:  # takes leave of those that are children of this process
+    for process in processes:  # reaps those that are children of this process
         with suppress(psutil.TimeoutExpired):
             process.wait(timeout=0)
     return running
 
 
 def _start_of(process: psutil.Process) -> str:
-    """The moment at which a process started, in words that no clock that is set can change.
+    """The start time of a process, independent of changes to the clock.
 
-    Linux counts it in ticks since it booted (proc(5), field 22 of /proc/PID/stat); in seconds since
-    the epoch it would move with the clock. Other kernels note the time of day itself.
+    Linux gives it in ticks since boot (proc(5), field 22 of /proc/PID/stat). Other systems give the
+    time of day.
     """
     import psutil
 
@@ -139,13 +138,15 @@ def _start_of(process: psutil.Process) -> str:
         fields = Path(f"/proc/{process.pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         raise psutil.NoSuchProcess(process.pid) from None
-    ticks = int(fields.rpartition(b")")[2].split()[19])  # the name before it may hold anything
+    ticks = int(
+        fields.rpartition(b")")[2].split()[19]
+    )  # the name before it may contain spaces and brackets
     return f"{ticks} after boot {_boot_id()}"
 
 
 @cache
 def _boot_id() -> str:
-    """What tells this boot from all others; empty where the kernel does not say."""
+    """Linux's id of this boot; empty if it cannot be read."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -153,7 +154,7 @@ def _boot_id() -> str:
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
-    """Its variables; none can be seen for a moment while it becomes another program."""
+    """Environment of a process; it is empty for a moment during `exec`."""
     deadline = time.monotonic() + _EXEC_S
     while not (variables := process.environ()) and _runs(process) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
@@ -164,8 +165,8 @@ def _runs(process: psutil.Process) -> bool:
     import psutil
 
     try:
-        # A killed process shows as a zombie from when its main thread ends, and holds its ports
-        # and its memory, that of a GPU too, until the last of its threads does.
+        # A killed process is a zombie once its main thread has exited, but keeps its ports, memory
+        # and GPU memory until its last thread has.
         return process.is_running() and (
             process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
         )

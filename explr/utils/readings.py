@@ -1,4 +1,4 @@
-"""What the machine does and has: its load, its memory, its GPUs, in MLflow's names for them."""
+"""Load and memory of the machine and its GPUs, under MLflow's names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from explr.core.framework import frameworks
+from explr.utils.host import family
 from explr.utils.nvml import GIB, nvml_session
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ MEGABYTE = 1e6
 
 @dataclass
 class Machine:
-    """Looks at the machine, and at one process with all that it started.
+    """Measures the machine, and one process with its descendants.
 
     Args:
         pid: the process.
@@ -31,11 +32,11 @@ class Machine:
     def __post_init__(self) -> None:
         import psutil
 
-        psutil.cpu_percent()  # the first look at a load tells nothing
+        psutil.cpu_percent()  # the first call returns 0
         self._network = _network()
 
     def look(self) -> dict[str, float]:
-        """Readings by the names that MLflow shows among its system metrics."""
+        """Readings under the names of MLflow's system metrics."""
         import psutil
 
         memory, disk = psutil.virtual_memory(), psutil.disk_usage(os.sep)
@@ -56,7 +57,7 @@ class Machine:
 
 
 def peak_memory() -> dict[str, float]:
-    """The most memory that this process took so far, on the host and on its GPU."""
+    """Peak memory of this process so far, on the host and on its GPU."""
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {"system/peak_memory_megabytes": kilobytes * 1024 / MEGABYTE}
     if (gpu_gb := gpu_peak_memory_gb()) is not None:
@@ -65,13 +66,13 @@ def peak_memory() -> dict[str, float]:
 
 
 def gpu_peak_memory_gb() -> float | None:
-    """Most GPU memory in GiB that the framework took in this process; None if it took none."""
+    """Peak GPU memory of the framework in this process, in GiB; None if it used none."""
     peaks = (framework.peak_memory_gb() for framework in frameworks())
     return next((gb for gb in peaks if gb is not None), None)
 
 
 def gpu_tags() -> dict[str, str]:
-    """Names of the GPUs and version of their driver; empty without one."""
+    """Names of the GPUs and the version of their driver; empty without GPUs."""
 
     def read(nvml: Any, handles: list[Any]) -> dict[str, str]:
         names = ", ".join(str(nvml.nvmlDeviceGetName(handle)) for handle in handles)
@@ -81,7 +82,7 @@ def gpu_tags() -> dict[str, str]:
 
 
 def gpu_readings() -> dict[str, float]:
-    """Load, memory and power of each GPU by the driver; empty without one."""
+    """Load, memory and power of each GPU; empty without GPUs."""
 
     def read(nvml: Any, handles: list[Any]) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -90,7 +91,7 @@ def gpu_readings() -> dict[str, float]:
                 try:
                     values = measure(nvml, handle)
                 except nvml.NVMLError:
-                    continue  # not every card tells everything
+                    continue  # not every card supports every reading
                 found |= {f"gpu_{index}_{name}": value for name, value in values.items()}
         return found
 
@@ -119,7 +120,7 @@ def _gpu_power(nvml: Any, handle: Any) -> dict[str, float]:
 
 
 def _with_gpus(read: Callable[[Any, list[Any]], T]) -> T | None:
-    """What `read` makes of NVML and the handles of all GPUs; None where there is no driver."""
+    """Call `read` with NVML and the handles of all GPUs; None without GPUs."""
     with nvml_session() as nvml:
         if nvml is None:
             return None
@@ -139,18 +140,13 @@ def _network() -> tuple[int, int]:
 
 
 def _resident(pid: int) -> int:
-    """Bytes in memory of a process and of all that it started."""
+    """Resident bytes of a process and its descendants."""
     import psutil
 
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return 0
     total = 0
-    for member in family:
+    for member in family(pid):
         try:
-            total += member.memory_info().rss
+            total += psutil.Process(member).memory_info().rss
         except psutil.Error:
-            continue  # it has ended meanwhile
+            continue  # it has exited
     return total

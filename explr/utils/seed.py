@@ -1,4 +1,4 @@
-"""One seed for every random generator that a training may draw from."""
+"""Seeds every random generator that a training may use."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from explr.core.on_import import apply_on_import
 def seed_everything(seed: int | None) -> None:
     """Seed the global generators of Python, numpy, PyTorch, TensorFlow and Keras.
 
-    Nothing is imported for it: a package that is not imported yet is seeded when it is, and its
-    import leaves Python's own generator where it stood.
-    Generators made without a seed, such as `numpy.random.default_rng()`, are not reached; make
-    them from `ctx.seed`. String hashes are not reached either: `PYTHONHASHSEED` counts only
-    before the interpreter starts.
+    This imports nothing: a package that is imported later is seeded then, and its import does not
+    change the state of Python's generator.
+    Generators made without a seed, such as `numpy.random.default_rng()`, are not seeded; make
+    them from `ctx.seed`. String hashes are not seeded either: set `PYTHONHASHSEED` before the
+    interpreter starts.
 
     Args:
-        seed: from 0 to 2**32 - 1, or None to leave all of them as they are.
+        seed: from 0 to 2**32 - 1, or None to leave all generators as they are.
     """
     if seed is None:
         apply_on_import("seed", {})
         return
-    seeders = _seeders()  # its imports may draw, and the finder looks into it
+    seeders = _seeders()  # before seeding: its imports may draw
     random.seed(seed)
-    _before_import.states.clear()  # of imports that nobody waited for
+    _before_import.states.clear()  # left by imports that are not seeded
     if _before_import not in sys.meta_path:
         sys.meta_path.insert(0, _before_import)
     apply_on_import("seed", {name: partial(_seed, name, seed) for name in seeders})
 
 
 class _BeforeImport(MetaPathFinder):
-    """Remembers where Python's generator stood when the import of a package began.
+    """Saves the state of Python's generator when the import of a package begins.
 
-    Some imports draw from it (Keras's does, by way of rich). Without this, the first training of
-    a process, during which the import happens, would differ from a later one of the same seed.
+    Some imports draw from it (Keras does, through rich). Without this, the first training of a
+    process would differ from a later one with the same seed.
     """
 
     def __init__(self) -> None:
@@ -60,14 +60,10 @@ def _seed(name: str, seed: int, module: ModuleType) -> None:
     random.setstate(state)
 
 
-def _seed_numpy(seed: int, numpy_random: ModuleType) -> None:
-    numpy_random.seed(seed)
-
-
 @cache
 def _seeders() -> dict[str, Seeder]:
-    """How each package is seeded, by the module whose import makes it possible."""
-    found: dict[str, Seeder] = {"numpy.random": _seed_numpy}
+    """The function that seeds each package, by the module that it needs."""
+    found: dict[str, Seeder] = {"numpy.random": lambda seed, module: module.seed(seed)}
     for framework in frameworks():
         found |= framework.seeders
     return found

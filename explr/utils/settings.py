@@ -1,6 +1,6 @@
-"""What a user has settled for all projects, in a file of their own.
+"""The user's settings file, which holds for all projects.
 
-It lies in `EXPLR_HOME` where that is set, else in the platform's folder for settings.
+It is in `EXPLR_HOME` if that is set, else in the platform's folder for settings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FILE = "settings.json"
 
 
 def settings_path() -> Path:
-    """Where the settings are kept, whether or not there are any."""
+    """Path of the settings file, which may not exist."""
     home = os.environ.get("EXPLR_HOME")
     if home:
         return Path(os.path.abspath(Path(home).expanduser())) / FILE
@@ -26,7 +26,7 @@ def settings_path() -> Path:
 
 
 def read_settings() -> dict[str, Any]:
-    """The settings by name; empty where there is no file.
+    """The settings by name; empty if there is no file.
 
     Raises:
         UsageError: the file cannot be read as settings.
@@ -34,7 +34,7 @@ def read_settings() -> dict[str, Any]:
     path = settings_path()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):  # a folder that is none is told by who writes
+    except (FileNotFoundError, NotADirectoryError):  # `write_setting` reports a bad folder
         return {}
     except (OSError, ValueError) as error:
         raise UsageError(f"the settings in {path} cannot be read: {error}") from None
@@ -44,11 +44,11 @@ def read_settings() -> dict[str, Any]:
 
 
 def write_setting(name: str, value: Any) -> Path:
-    """Keep a setting; the others stay.
+    """Save a setting; the others stay.
 
     Args:
         name: its name.
-        value: what JSON can hold; None takes the setting away.
+        value: a JSON value; None removes the setting.
 
     Returns:
         The file.

@@ -16,7 +16,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(console, "_own", {"explr"})
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     yield
-    console.be(Verbosity.NORMAL)
+    console.set_verbosity(Verbosity.NORMAL)
 
 
 USER, LIBRARY = "/home/me/train.py", "/venv/lib/python3.11/site-packages/noisy/core.py"
@@ -41,7 +41,7 @@ def heard(name: str, path: str) -> list[str]:
 def test_of_libraries_only_errors_are_heard_unless_more_is_wanted(
     verbosity: Verbosity, own: list[str], librarys: list[str]
 ) -> None:
-    console.be(verbosity)
+    console.set_verbosity(verbosity)
     assert heard("train", USER) == own
     assert heard("explr.sweep", LIBRARY) == own
     assert heard("noisy.core", LIBRARY) == librarys

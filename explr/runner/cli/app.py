@@ -85,7 +85,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
                 print(version_line())
                 return 0
             arguments, chosen = take_verbosity(arguments)
-            console.be(chosen)
+            console.set_verbosity(chosen)
             line = [*defaults, *arguments]
             args = parse_arguments(line)
             if args.help:

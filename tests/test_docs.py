@@ -91,9 +91,10 @@ def test_the_reference_has_every_key(configuration: str) -> None:
 def test_the_reference_tells_unit_default_and_meaning(configuration: str) -> None:
     cells = " ".join(configuration.split())
     assert (
-        "tuner.trial_timeout_s s null seconds after which a trial is ended and has failed" in cells
+        "tuner.trial_timeout_s s null seconds after which a trial is stopped and counts as failed"
+        in cells
     )
-    assert "gpu.memory_limit_gb GiB null GPU memory in GiB for all that runs at once" in cells
+    assert "gpu.memory_limit_gb GiB null GPU memory in GiB for all running trials together" in cells
     assert "tracking.autostart true start an MLflow server for the local store" in cells
     assert "tuner/pruner=asha asynchronous successive halving" in cells
 

@@ -137,7 +137,9 @@ def _grammar_sentence(override: str, fault: Exception) -> str:
         and not set(line) <= {" ", "^"}
         and line.strip() != override
     ]
-    return f"{override} cannot be read: {' '.join(reasons)}; a text with special signs wants quotes"
+    return (
+        f"{override} cannot be read: {' '.join(reasons)}; quote a text that has special characters"
+    )
 
 
 def _sentence(override: str, fault: Exception, whole: DictConfig, app: Hydra) -> str:
@@ -152,7 +154,7 @@ def _sentence(override: str, fault: Exception, whole: DictConfig, app: Hydra) ->
     if isinstance(fault, yaml.YAMLError):
         return f"{override}: {yaml_message(fault)}"
     if parsed is not None and parsed.is_sweep_override():
-        return f"{override} is for a sweep, which wants -m; a list is written {key}=[…]"
+        return f"{override} is a sweep: add -m; a list is written {key}=[…]"
     if isinstance(fault, MissingConfigException):
         options = app.config_loader.get_group_options(key)
         if options:

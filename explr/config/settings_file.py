@@ -71,8 +71,8 @@ def restore(folder: str, again: Sequence[str] = ()) -> None:
     given = {text.lstrip("+").partition("=")[0] for text in again}
     if lacking := [key for key in dict.fromkeys(hidden) if key not in given]:
         raise UsageError(
-            f"the run in {folder} was given secrets, which explr does not write down: give them "
-            f"again, as in {lacking[0]}=…, or from the environment ({', '.join(lacking)})"
+            f"the command of the run in {folder} had secrets, which explr does not save "
+            f"({', '.join(lacking)}): give them again, as in {lacking[0]}=…"
         )
     if SCRIPT_SPACE in overrides:
         store_script_space({str(k): v for k, v in config.items() if k not in ROOT_KEYS})

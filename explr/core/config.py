@@ -25,11 +25,11 @@ from explr.core.validation import (
 
 @dataclass
 class ObjectiveConfig:
-    """What a training is judged by."""
+    """What a tuner optimizes."""
 
-    # name of the metric, as the training logs it; a list of names has several objectives
+    # name of the metric, as the training logs it; for several objectives, a list of names
     metric: str | list[str] = "val_loss"
-    # minimize or maximize; for a list of names a list, with one of them for each
+    # minimize or maximize; for several objectives, a list with one direction for each
     direction: str | list[str] = "minimize"
 
     @property
@@ -44,12 +44,12 @@ class ObjectiveConfig:
 
     @property
     def primary(self) -> str:
-        """Name of the first objective, which the best model is kept by."""
+        """Name of the first objective, which decides which model is the best."""
         return self.metrics[0]
 
     @property
     def minimize(self) -> bool:
-        """Whether the first objective is better when it is small."""
+        """Whether the first objective is minimized."""
         return self.directions[0] == "minimize"
 
 
@@ -60,11 +60,11 @@ class FrameworkConfig:
     # pytorch, tensorflow, none (plain Python, NumPy, scikit-learn), or auto: the one that the
     # training imports
     name: str = MISSING
-    # bundled training function, used while `train_model` names no other
+    # bundled training function, used if `train_model` is not set
     example: str = MISSING
-    # bit-exact repeats at the price of speed
+    # use deterministic algorithms: results repeat exactly, training is slower
     deterministic: bool = False
-    # CPU threads within one operation; null leaves it to the framework
+    # CPU threads within one operation; null keeps the framework's default
     threads: int | None = None
 
 
@@ -80,32 +80,32 @@ class TunerConfig:
 class SearchConfig:
     """How a sweep searches, whichever tuner it has."""
 
-    # trials in all, those of an interrupted sweep that goes on included
+    # total number of trials; a resumed sweep counts those it already has
     n_trials: int = 20
-    # trials at the same time; auto measures how many fit into memory
-    n_jobs: Any = 1  # an int or AUTO; untyped, so that whatever else is given gets one sentence
-    # host memory in GiB for all trials at once, where n_jobs is auto; null takes nine tenths of
-    # what is free when the sweep starts
+    # trials that run at the same time; auto measures how many fit into memory
+    n_jobs: Any = 1  # an int or AUTO; untyped, so that explr reports a wrong value itself
+    # host memory in GiB for all running trials, with n_jobs=auto; null takes 90 % of what is free
+    # when the sweep starts
     memory_gb: float | None = None
-    # seconds after which no trial begins; null sets no limit
+    # seconds after which no new trial starts; null sets no limit
     timeout_s: float | None = None
-    # seconds after which a trial is ended and has failed; null sets no limit
+    # seconds after which a trial is stopped and counts as failed; null sets no limit
     trial_timeout_s: float | None = None
-    # how often a trial whose process died is tried again, from its checkpoint
+    # how often a trial is retried from its checkpoint after its process died
     retries: int = 2
-    # trainings of each trial, with seeds of their own; their mean is what counts
+    # trainings per trial, each with its own seed; the trial's value is their mean
     replicates: int = 1
-    # part of the trials that may fail before the sweep gives up, looked at from the fifth on
+    # fraction of trials that may fail before the sweep stops; checked from the fifth trial on
     max_failure_rate: float = 1.0
-    # name of the study and of its folder below `multirun`; the same name goes on with it
+    # name of the study and of its folder in `multirun`; an existing name resumes that study
     study_name: str | None = None
-    # Optuna storage URL; null keeps a journal in the sweep's folder
+    # Optuna storage URL; null stores the study in the sweep's folder
     storage: str | None = None
     # known configurations to try first, each a mapping of parameters
     enqueue: list[dict[str, Any]] = field(default_factory=list)
-    # what chooses the values: tuner/sampler=…
+    # algorithm that chooses the values: tuner/sampler=…
     sampler: dict[str, Any] = field(default_factory=dict)
-    # what ends trials early: tuner/pruner=…
+    # algorithm that stops bad trials early: tuner/pruner=…
     pruner: dict[str, Any] = field(default_factory=dict)
 
 
@@ -116,17 +116,17 @@ class OptunaConfig(SearchConfig, TunerConfig):
 
 @dataclass
 class RayClusterConfig:
-    """Which Ray runs a sweep, and what each trial gets of it."""
+    """Which Ray runs a sweep, and the resources of each trial."""
 
-    # address of a cluster that is there, as host:6379; null starts a Ray of the sweep's own
+    # address of a running cluster, such as host:6379; null starts Ray for this sweep alone
     address: str | None = None
-    # CPUs that each trial takes
+    # CPUs per trial
     cpus_per_trial: float = 1.0
-    # GPUs that each trial takes, fractions too; null divides those there are among the trials
+    # GPUs per trial, may be a fraction; null divides the GPUs equally among the running trials
     gpus_per_trial: float | None = None
     # Ray's runtime environment for the trials, such as {pip: [some-package]}
     runtime_env: dict[str, Any] = field(default_factory=dict)
-    # further arguments for ray.init
+    # more arguments for ray.init
     init: dict[str, Any] = field(default_factory=dict)
 
 
@@ -134,7 +134,7 @@ class RayClusterConfig:
 class RayConfig(SearchConfig, TunerConfig):
     """A sweep with Ray Tune."""
 
-    # which Ray, and what each trial gets of it
+    # which Ray runs the sweep, and the resources of each trial
     ray: RayClusterConfig = field(default_factory=RayClusterConfig)
 
 
@@ -164,31 +164,31 @@ class MirrorConfig:
     uri: str | None = None
     # start an MLflow server for the local store
     autostart: bool = True
-    # first port to try for that server
+    # port of that server; if it is taken, another one is used
     port: int = 5000
-    # seconds that the end of a command waits for MLflow to catch up
+    # seconds that a command waits at its end for uploads to MLflow
     drain_timeout_s: float = 10.0
-    # record load and memory of the machine and its GPUs while a run goes on
+    # record load and memory of the machine and its GPUs during a run
     system_metrics: bool = True
-    # seconds between two looks at the machine
+    # seconds between two of these measurements
     system_metrics_interval_s: float = 10.0
-    # name under which the best model of the run or sweep is registered; null registers none
+    # registers the best model of the run or sweep under this name; null registers none
     register: str | None = None
 
 
 @dataclass
 class MLflowConfig(MirrorConfig, TrackingConfig):
-    """Runs are mirrored to MLflow."""
+    """Runs are recorded in MLflow."""
 
 
 @dataclass
 class GpuConfig:
-    """Which device trains, and how much of its memory it may take."""
+    """The device, and how much of its memory trainings may use."""
 
     # auto, cpu, cuda, or cuda:N
     device: str = "auto"
-    # GPU memory in GiB for all that runs at once; 0 sets no limit; null takes EXPLR_GPU_MEMORY_GB,
-    # your own default, or 24, and on a smaller card nine tenths of it
+    # GPU memory in GiB for all running trials together; 0 sets no limit; null takes
+    # EXPLR_GPU_MEMORY_GB, else your own default, else 24 (90 % of the card if that is less)
     memory_limit_gb: float | None = None
 
 
@@ -218,7 +218,7 @@ ROOT_KEYS = frozenset(
         "tuner",
     }
 )
-"""Keys of the root that are explr's own; every other key there is a hyperparameter."""
+"""Keys of the root that explr defines; every other key there is a hyperparameter."""
 
 
 @dataclass(frozen=True)
@@ -229,13 +229,13 @@ class ExplrConfig:
         experiment_name: name of the MLflow experiment.
         seed: seed of every random generator, or None to leave them unseeded.
         train_model: the training function: a path to it, or a mapping with `_target_`.
-        objective: what the training is judged by.
+        objective: what a tuner optimizes.
         framework: the framework and its set-up.
         tuner: what chooses the hyperparameters of a sweep.
         tracking: where the run is recorded.
         gpu: device and memory.
-        search_space: ranges by hyperparameter, in Hydra's sweep grammar.
-        hyperparameters: every key of the root that is not one of explr's own.
+        search_space: range of each hyperparameter, in Hydra's sweep grammar.
+        hyperparameters: every key of the root that explr does not define.
     """
 
     experiment_name: str

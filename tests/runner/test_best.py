@@ -79,7 +79,7 @@ def test_the_best_of_a_grid(explr: Any, tmp_path: Path) -> None:
     refused = explr("best", "grid", "--register", "mine")
     assert (refused.returncode, refused.stderr) == (
         2,
-        "trial 1 was not tracked: there is no run to register it from\n",
+        "trial 1 was not tracked, so there is no run to register its model from\n",
     )
 
 
@@ -87,7 +87,7 @@ def test_where_there_is_no_best(explr: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = explr("best", "empty")
     assert done.returncode == 2
-    assert done.stderr.startswith("no trial below empty is complete")
+    assert done.stderr.startswith("empty has no best trial: no trial is complete")
     assert explr("best", "nowhere").returncode == 2
 
 

@@ -86,7 +86,7 @@ def test_a_picture_of_curves(tmp_path: Path) -> None:
         draw(runs, tmp_path / "curves.xyz")
     with pytest.raises(UsageError, match="cannot be written: No such file"):
         draw(runs, tmp_path / "nowhere" / "curves.png")
-    with pytest.raises(UsageError, match="there are no curves to draw"):
+    with pytest.raises(UsageError, match="there are no curves to plot"):
         draw([RunView("a", curves={"once": [(0, 1.0)]})], tmp_path / "curves.png")
 
 

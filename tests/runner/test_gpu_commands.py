@@ -53,7 +53,7 @@ def test_gpu_info_shows_what_a_laptop_does_not_tell_as_unknown(explr: Any, tmp_p
     done = explr("gpu-info", LD_LIBRARY_PATH=str(build_driver(tmp_path, [LAPTOP])))
     assert done.returncode == 0
     assert done.stdout.count("unknown") == 5
-    assert "who uses GPU 0 is unknown" in done.stdout
+    assert "the processes on GPU 0 are unknown" in done.stdout
 
 
 def test_no_driver_is_an_answer(explr: Any, tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def test_the_chosen_options_are_marked(shown: str) -> None:
 def test_hyperparameters_are_described(shown: str) -> None:
     for row in (
         r"lr=0\.001 +learning rate of Adam",
-        r"batch_size=64 +images in a batch",
+        r"batch_size=64 +images per batch",
         r"width=32 +channels of the first convolution",
-        r"epochs=20 +passes over the training images",
+        r"epochs=20 +number of passes over the training images",
     ):
         assert re.search(rf"^    {row}$", shown, re.MULTILINE)
 

@@ -43,7 +43,7 @@ def test_it_writes_nothing_over(explr: Any, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("mine")
     done = explr("init")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(". has train.py already, and nothing is written over")
+    assert done.stderr.startswith(". already has train.py, and explr init overwrites nothing")
     assert done.stderr.count("\n") == 1
     assert files_in(tmp_path) == {"train.py"}
 

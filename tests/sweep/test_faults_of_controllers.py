@@ -154,7 +154,7 @@ def test_17_ctrl_c_in_the_controllers_own_process(shop: Workshop) -> None:
 def test_a_folder_that_is_no_sweep_cannot_be_gone_on_with(shop: Workshop) -> None:
     done = shop.run(shop.explr("resume", "conf"))
     assert done.returncode == 2
-    assert done.stderr.endswith("conf is no folder of a sweep: it has no sweep.json\n")
+    assert done.stderr.endswith("conf is not the folder of a sweep: it has no sweep.json\n")
     done = shop.run(shop.explr("resume", "--last"))
     assert done.returncode == 2
-    assert "there is no sweep below" in done.stderr
+    assert "there is no sweep in" in done.stderr

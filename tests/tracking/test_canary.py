@@ -83,7 +83,9 @@ def test_a_rerun_takes_secrets_from_the_environment(train: str, kit: Any, tmp_pa
     assert kit.explr(train, *SETTINGS, *where).returncode == 0
     refused = kit.explr("--experimental-rerun", "out")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("the run in out was given secrets, which explr does not write")
+    assert refused.stderr.startswith(
+        "the command of the run in out had secrets, which explr does not save"
+    )
     assert "(db.password, db.url)" in refused.stderr
     given = ("db.password=CANARY-again", "db.url=none")
     again = kit.explr("--experimental-rerun", "out", *given)
@@ -109,7 +111,7 @@ def test_a_sweep_writes_no_secret_and_goes_on(
     folder = tmp_path / "multirun" / "s"
     refused = kit.explr("resume", str(folder))
     assert refused.returncode == 2
-    assert "was given secrets, which explr does not write down (db.url)" in refused.stderr
+    assert "had secrets, which explr does not save (db.url)" in refused.stderr
 
     command = json.loads((folder / "sweep.json").read_text())
     command["argv"] = [text.replace("***@", "") for text in command["argv"]]

@@ -200,13 +200,13 @@ return 1.0
         kit.eventually(lambda: answers(uri, 5.0), "the server")
         done = kit.explr("sync")
         assert (done.returncode, done.stderr) == (0, "")
-        assert "1 run shipped, 0 left." in done.stdout
+        assert "1 run uploaded, 0 left." in done.stdout
         remote = kit.store_at(uri)
         run = remote.run()
         assert run.info.status == "FINISHED"
         assert remote.rows(run, "loss") == [(i, i) for i in range(20)]
         assert "notes.txt" in remote.artifacts(run)
-        assert "Nothing waits" in kit.explr("sync").stdout
+        assert "Everything is in MLflow already" in kit.explr("sync").stdout
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()

@@ -29,7 +29,7 @@ def _root_handlers() -> Any:
 
 def test_nothing_waits(capsys: pytest.CaptureFixture[str]) -> None:
     assert sync_journals(None) == 0
-    assert capsys.readouterr().out == "Nothing waits: MLflow has all of it.\n"
+    assert capsys.readouterr().out == "Everything is in MLflow already.\n"
 
 
 def test_what_waits_is_shipped_and_told(
@@ -42,7 +42,7 @@ def test_what_waits_is_shipped_and_told(
     kit.begin(tmp_path / "live")
     assert sync_journals(None) == 0
     captured = capsys.readouterr()
-    assert captured.out == "Shipping 3 runs …\n2 runs shipped, 1 left.\n"
+    assert captured.out == "Uploading 3 runs …\n2 runs uploaded, 1 left.\n"
     assert captured.err.endswith("its training is still running\n")
     assert sync_journals(None) == 0
     assert len(store.runs()) == 3
@@ -54,7 +54,7 @@ def test_a_folder_limits_what_is_told(
     for name in ("a", "b"):
         kit.begin(tmp_path / name).close("FINISHED")
     assert sync_journals(tmp_path / "a") == 0
-    assert "1 run shipped, 0 left." in capsys.readouterr().out
+    assert "1 run uploaded, 0 left." in capsys.readouterr().out
 
 
 def test_a_reason_is_told_and_exits_1(
@@ -66,7 +66,7 @@ def test_a_reason_is_told_and_exits_1(
     assert sync_journals(None) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"{run.journal.path}: the MLflow experiment 'digits' was del")
-    assert captured.out.endswith("0 runs shipped, 1 left.\n")
+    assert captured.out.endswith("0 runs uploaded, 1 left.\n")
 
 
 def test_a_deleted_journal_is_told(
@@ -212,4 +212,4 @@ def test_a_terminal_shows_how_far_it_is(store: Any, kit: Any, tmp_path: Path) ->
     assert percentages == sorted(percentages)
     assert percentages[-1] == 100
     assert len(set(percentages)) > 2
-    assert b"1 run shipped, 0 left." in shown
+    assert b"1 run uploaded, 0 left." in shown

@@ -1,6 +1,6 @@
-"""The Hydra application: what `explr` and a user's own script run.
+"""The Hydra application that `explr` and a user's own script run.
 
-What only a training needs is imported when one starts, so that help and tab completion are quick.
+Modules that only a training needs are imported when it starts, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def main(
 
     Args:
         train_model: the script's training function, at the top level of its module.
-        overrides: settings in Hydra's grammar; those on the command line win over them.
-        hyperparameters: names and defaults of the script's own hyperparameters, in place of
-            those of the default search space.
+        overrides: settings in Hydra's grammar; the command line overrides them.
+        hyperparameters: names and defaults of the script's hyperparameters. They replace those of
+            the default search space.
 
     Raises:
         SystemExit: always: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
@@ -68,7 +68,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
 
     Args:
         arguments: overrides, Hydra's own flags, and `-q` or `-v`.
-        defaults: overrides that those among `arguments` win over; a rerun does without them.
+        defaults: overrides with lower priority than `arguments`; a rerun ignores them.
 
     Returns:
         The exit code.
@@ -125,23 +125,23 @@ def _start(line: Sequence[str], args: Namespace) -> int:
 
 
 def _no_job(cfg: DictConfig) -> None:
-    """What Hydra is told to run where it is told to run nothing."""
+    """The task for flags that only print, such as `--cfg`."""
 
 
 def _sweep(line: Sequence[str], args: Namespace) -> int:
     from explr.sweep.preflight import check_sweep
 
     if check_sweep(args):
-        return _start(line, args)  # the tuner tells what became of its trials
+        return _start(line, args)  # the tuner reports its trials itself
     resume_collection()
     with gathering() as trials:
         try:
             _start(line, args)
         except Exception:
             if not trials.fruitless:
-                raise  # else there was no best trial for the sweeper to name
+                raise  # otherwise the sweeper failed only because there is no best trial
     if not trials.folders:
-        return 0  # they ran in other processes, which Hydra speaks for
+        return 0  # the trials ran in other processes; Hydra reports them
     _tell(trials)
     return trials.exit_code()
 
@@ -161,7 +161,7 @@ def make_importable(folder: Path) -> None:
 
 @contextmanager
 def _errors_passed_on() -> Iterator[None]:
-    """Have Hydra raise what goes wrong rather than print it, whatever the user chose to see."""
+    """Make Hydra raise errors instead of printing them, whatever the user has set."""
     chosen = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

@@ -1,4 +1,4 @@
-"""`explr best`: what a sweep has found, how to train it again, and where its model goes."""
+"""`explr best`: prints a sweep's best trial, writes its settings, registers its model."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import ALIAS, describe, register
 from explr.tracking.mlflow.store import connect, out_of_reach
 
-NOT_IN_A_RECIPE = frozenset({"tracking", "tuner", "search_space", "hydra"})
-"""What a recipe leaves to whoever runs it."""
+NOT_IN_EXPERIMENT = frozenset({"tracking", "tuner", "search_space", "hydra"})
+"""Settings that an experiment config does not fix."""
 
 
 def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
-    """Print the best trial of a sweep, and keep it if that is wanted.
+    """Print the best trial of a sweep; write its settings and register its model on request.
 
     Args:
         folder: folder of the sweep.
-        out: a file to write an experiment recipe to.
-        register_as: name to register its model under.
+        out: file for an experiment config with its settings; None writes none.
+        register_as: name to register its model under; None registers none.
 
     Raises:
-        UsageError: there is no sweep, none of its trials is complete, or it has no model.
-        TrackingError: MLflow cannot register it.
+        UsageError: there is no sweep, no trial is complete, or the best trial has no model.
+        TrackingError: MLflow cannot register the model.
     """
     best = best_trial(folder)
     if best is None:
-        raise UsageError(f"no trial below {folder} is complete, or several objectives rule it out")
+        raise UsageError(
+            f"{folder} has no best trial: no trial is complete, or there are several objectives"
+        )
     click.echo(f"trial {best.number} of {best.trials}: {best.metric} {best.value:.6g}")
     width = max((len(name) for name in best.params), default=0)
     for name, value in best.params.items():
@@ -50,7 +52,7 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
         click.echo(f"model: {best.model}")
     click.echo(f"to train it again: {_again(folder, best)}")
     if out is not None:
-        _write_recipe(best, out)
+        _write_experiment(best, out)
     if register_as is not None:
         _register(folder, best, register_as)
 
@@ -58,7 +60,7 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
 def _again(folder: Path, best: BestTrial) -> str:
     overrides = saved_overrides(str(best.folder))
     program = _program(folder)
-    if FILE_OVERLAY in overrides:  # what the file said is in the trial's own folder
+    if FILE_OVERLAY in overrides:  # the settings of the file are saved in the trial's folder
         again = f"hydra.run.dir={best.folder / 'again'}"
         return shlex.join([*program, "--experimental-rerun", str(best.folder), again])
     own = ("tuner", "hydra", "+hydra", "++hydra", "search_space=script")
@@ -66,7 +68,7 @@ def _again(folder: Path, best: BestTrial) -> str:
 
 
 def _program(folder: Path) -> list[str]:
-    """How the command of the sweep was called."""
+    """The program that started the sweep, as command-line words."""
     try:
         words = shlex.split(json.loads((folder / RESULTS).read_text())["command"])
     except FileNotFoundError:  # a grid
@@ -74,45 +76,45 @@ def _program(folder: Path) -> list[str]:
     return words[:2] if words[0] == "python" else words[:1]
 
 
-def _write_recipe(best: BestTrial, out: Path) -> None:
-    """Write the trial's settings as an option of the group `experiment`."""
+def _write_experiment(best: BestTrial, out: Path) -> None:
+    """Write the trial's settings as an experiment config, an option of the group `experiment`."""
     config = _config(best)
-    kept = {key: value for key, value in config.items() if key not in NOT_IN_A_RECIPE}
+    kept = {key: value for key, value in config.items() if key not in NOT_IN_EXPERIMENT}
     framework = config["framework"]["name"]
-    recipe: dict[str, Any] = {"defaults": [{"override /framework": framework}, "_self_"], **kept}
+    content: dict[str, Any] = {"defaults": [{"override /framework": framework}, "_self_"], **kept}
     about = f"# {best.metric} {best.value:.6g} in trial {best.number} of {best.folder.parent}"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(f"# @package _global_\n{about}\n{to_yaml(recipe)}", encoding="utf-8")
+        out.write_text(f"# @package _global_\n{about}\n{to_yaml(content)}", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from None
-    click.echo(f"recipe: {out}")
+    click.echo(f"experiment config: {out}")
     if hidden := masked_keys(kept):
-        click.echo(f"not in it, since they are secrets: {', '.join(hidden)}", err=True)
+        click.echo(f"secrets are left out: {', '.join(hidden)}", err=True)
 
 
 def _register(folder: Path, best: BestTrial, name: str) -> None:
     runs = journals_in(best.folder)
     if best.model is None or not best.model.exists():
         raise UsageError(
-            f"trial {best.number} has no model: its training saved none, or it is gone"
+            f"trial {best.number} has no model: its training saved none, or the file was deleted"
         )
     if not runs:
         raise UsageError(
-            f"trial {best.number} was not tracked: there is no run to register it from"
+            f"trial {best.number} was not tracked, so there is no run to register its model from"
         )
     uri = _store(folder, best)
     try:
         version = register(connect(uri), name, best.model, runs[-1], describe(best))
     except TrackingError:
         raise
-    except Exception as error:  # databases and MLflow raise their own
+    except Exception as error:  # databases and MLflow have their own exceptions
         raise TrackingError(f"{name} is not registered: {out_of_reach(uri, error)}") from error
     click.echo(f"registered: {name} version {version}, alias {ALIAS}")
 
 
 def _store(folder: Path, best: BestTrial) -> str:
-    """Tracking URI that the sweep went to."""
+    """Tracking URI of the sweep."""
     node = OmegaConf.select(OmegaConf.create(_config(best)), "tracking.uri")
     if not node:
         return Destination().resolved_uri

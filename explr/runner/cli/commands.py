@@ -14,12 +14,12 @@ from explr.core.secrets import guard_logs
 
 
 class Commands(click.Group):
-    """A group that names the nearest command."""
+    """A command group that suggests the nearest command for a mistyped one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; a word that is none may be a mistyped override too."""
+        """Find a command. A word that is no command may also be a mistyped override."""
         import difflib
 
         try:
@@ -31,10 +31,10 @@ class Commands(click.Group):
 
 
 def run_subcommand(arguments: Sequence[str]) -> int:
-    """Run a subcommand, and tell what is wrong in a sentence.
+    """Run a subcommand; print each error as one sentence.
 
     Args:
-        arguments: the command line, the name of the subcommand first.
+        arguments: the command line, starting with the name of the subcommand.
 
     Returns:
         The exit code.
@@ -60,18 +60,18 @@ def run_subcommand(arguments: Sequence[str]) -> int:
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def commands() -> None:
-    """Train and tune deep-learning models from one function; `explr --help` shows the rest."""
+    """Train and tune deep-learning models from one function; see `explr --help`."""
 
 
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--train-fn", metavar="MODULE:FUNCTION", help="The training function.")
+@click.option("--train-fn", metavar="MODULE:FUNCTION", help="Training function.")
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def run(config: Path, train_fn: str | None, overrides: tuple[str, ...]) -> None:
     """Train once from CONFIG, a plain YAML file of settings.
 
-    Keys of the file that are no settings of explr are hyperparameters. OVERRIDES (KEY=VALUE) win
-    over the file. A file with a `defaults` list is taken as a primary config of Hydra's.
+    Keys of the file that explr does not define are hyperparameters. OVERRIDES (KEY=VALUE) replace
+    values of the file. A file with a `defaults` list is used as Hydra's primary config.
     """
     if str(config).startswith("-"):
         raise click.UsageError(f"the file comes first, got {config}")
@@ -83,17 +83,17 @@ def run(config: Path, train_fn: str | None, overrides: tuple[str, ...]) -> None:
 
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--train-fn", metavar="MODULE:FUNCTION", help="The training function.")
-@click.option("--n-trials", type=click.IntRange(1), help="Trials in all.")
-@click.option("--tuner", default="optuna", show_default=True, help="What chooses the values.")
+@click.option("--train-fn", metavar="MODULE:FUNCTION", help="Training function.")
+@click.option("--n-trials", type=click.IntRange(1), help="Total number of trials.")
+@click.option("--tuner", default="optuna", show_default=True, help="Tuner: optuna or ray.")
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def tune(
     config: Path, train_fn: str | None, n_trials: int | None, tuner: str, overrides: tuple[str, ...]
 ) -> None:
-    """Search the ranges of CONFIG, a plain YAML file of settings.
+    """Tune hyperparameters over the ranges in CONFIG, a plain YAML file of settings.
 
-    Its `search_space` holds ranges by hyperparameter, in Hydra's sweep grammar. OVERRIDES
-    (KEY=VALUE, or ranges) win over the file.
+    The key `search_space` maps hyperparameters to ranges in Hydra's sweep grammar. OVERRIDES
+    (KEY=VALUE or KEY=RANGE) replace values of the file.
     """
     if str(config).startswith("-"):
         raise click.UsageError(f"the file comes first, got {config}")
@@ -107,27 +107,31 @@ def tune(
 
 @commands.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--last", is_flag=True, help="The newest sweep below `multirun`.")
-@click.option("-q", "--quiet", "shown", flag_value="-q", help="Only warnings, errors, the result.")
-@click.option("-v", "--verbose", "shown", flag_value="-v", help="All that is logged.")
+@click.option("--last", is_flag=True, help="Resume the newest sweep in `multirun`.")
+@click.option("-q", "--quiet", "shown", flag_value="-q", help="Show warnings, errors, result.")
+@click.option("-v", "--verbose", "shown", flag_value="-v", help="Show everything that is logged.")
 def resume(folder: Path | None, last: bool, shown: str | None) -> None:
-    """Go on with the interrupted sweep in FOLDER."""
+    """Resume the interrupted sweep in FOLDER."""
     if (folder is None) is not last:
-        raise click.UsageError("name the sweep's folder, or --last")
-    from explr.runner.cli.resume import resume as go_on
+        raise click.UsageError("give either the sweep's folder or --last")
+    from explr.runner.cli.resume import resume as resume_sweep
 
-    go_on(folder, shown)
+    resume_sweep(folder, shown)
 
 
 @commands.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write a recipe.")
-@click.option("--register", metavar="NAME", help="Register its model in MLflow.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write its settings to FILE as an experiment config.",
+)
+@click.option("--register", metavar="NAME", help="Register its model in MLflow under NAME.")
 def best(folder: Path, out: Path | None, register: str | None) -> None:
-    """Print the best trial of the sweep in FOLDER, and the command that trains it again.
+    """Print the best trial of the sweep in FOLDER and the command that trains it again.
 
-    A recipe is an option of the group `experiment`: as conf/experiment/NAME.yaml it is run by
-    `explr experiment=NAME`.
+    With --out conf/experiment/NAME.yaml, `explr experiment=NAME` trains with its settings.
     """
     from explr.runner.cli.best import show_best
 
@@ -137,13 +141,19 @@ def best(folder: Path, out: Path | None, register: str | None) -> None:
 @commands.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
-    "--out", metavar="FILE", type=click.Path(path_type=Path), help="In place of FOLDER/report.html."
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write to FILE instead of FOLDER/report.html.",
 )
 @click.option(
-    "--png", metavar="FILE", type=click.Path(path_type=Path), help="A picture too; needs Chromium."
+    "--png",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also write a screenshot; needs Chromium.",
 )
 def report(folder: Path, out: Path | None, png: Path | None) -> None:
-    """Show what the sweep in FOLDER has found so far, as one page that needs no network."""
+    """Write a report of the sweep in FOLDER: one HTML page that needs no network."""
     from explr.results.report.write import show_report
 
     show_report(folder, out, png)
@@ -151,12 +161,12 @@ def report(folder: Path, out: Path | None, png: Path | None) -> None:
 
 @commands.command("compare")
 @click.argument("runs", nargs=-1, required=True)
-@click.option("--png", metavar="FILE", type=click.Path(path_type=Path), help="Draw their curves.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--png", metavar="FILE", type=click.Path(path_type=Path), help="Plot the curves.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare_runs(runs: tuple[str, ...], png: Path | None, as_json: bool) -> None:
-    """Show RUNS side by side: parameters in which they differ, and the last value of each metric.
+    """Compare RUNS side by side: parameters that differ, and the last value of each metric.
 
-    A run is named by its folder or that of a trial, by its id in MLflow, or as best:SWEEP_DIR.
+    A run is the folder of a run or trial, an MLflow run id, or best:SWEEP_DIR.
     """
     from explr.runner.cli.compare import compare
 
@@ -165,11 +175,11 @@ def compare_runs(runs: tuple[str, ...], png: Path | None, as_json: bool) -> None
 
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.option(
-    "--samples", type=click.IntRange(1), default=5, show_default=True, help="Trials to sample."
+    "--samples", type=click.IntRange(1), default=5, show_default=True, help="Sampled trials."
 )
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def plan(samples: int, overrides: tuple[str, ...]) -> None:
-    """Compose what OVERRIDES would run and check it all, running nothing; -m plans a sweep."""
+    """Compose and check what OVERRIDES would run, without running it; -m plans a sweep."""
     from explr.runner.cli.plan import show_plan
 
     sys.exit(show_plan(overrides, samples))
@@ -182,12 +192,12 @@ def plan(samples: int, overrides: tuple[str, ...]) -> None:
     type=click.IntRange(0, 65535),
     default=8080,
     show_default=True,
-    help="Port to try; 0 takes any.",
+    help="First port to try; 0 takes any free port.",
 )
 def dashboard(folder: Path, port: int) -> None:
-    """Serve optuna-dashboard for the sweep in FOLDER on this machine, until Ctrl-C.
+    """Serve optuna-dashboard for the sweep in FOLDER until Ctrl-C, on this machine only.
 
-    It follows a sweep that is running, and changes nothing in its folder.
+    It follows a running sweep and changes nothing in the folder.
     """
     from explr.runner.cli.dashboard import serve_dashboard
 
@@ -201,12 +211,12 @@ def dashboard(folder: Path, port: int) -> None:
     type=click.Choice(["numpy", "pytorch"]),
     default="numpy",
     show_default=True,
-    help="What its training is written in.",
+    help="Library of the example training.",
 )
 def init(folder: Path, framework: str) -> None:
-    """Begin a project in FOLDER: a training, its search space, an experiment and a test.
+    """Create a project in FOLDER: a training, a search space, an experiment config and a test.
 
-    All of it runs at once, without a download. Nothing is written over.
+    It runs right away, without downloads. Existing files are never overwritten.
     """
     from explr.runner.cli.init import init_project
 
@@ -223,7 +233,7 @@ def init(folder: Path, framework: str) -> None:
 )
 @click.option("--stop", is_flag=True, help="Stop the server that explr started.")
 def mlflow_ui(port: int, stop: bool) -> None:
-    """Make sure that the MLflow server of the local store runs, and print its address."""
+    """Start the MLflow server of the local store if it is not running, and print its address."""
     from explr.runner.cli.mlflow_ui import start_server, stop_server
 
     stop_server() if stop else start_server(port)
@@ -232,32 +242,32 @@ def mlflow_ui(port: int, stop: bool) -> None:
 @commands.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
 def sync(folder: Path | None) -> None:
-    """Ship what has not reached MLflow: of runs below FOLDER, or of all."""
+    """Upload to MLflow what has not been uploaded yet: the runs in FOLDER, or all runs."""
     from explr.runner.cli.sync import sync_journals
 
     sys.exit(sync_journals(folder))
 
 
 @commands.command("gpu-info")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def gpu_info(as_json: bool) -> None:
-    """Show the NVIDIA driver and what it tells of its GPUs."""
+    """Show the NVIDIA driver and the GPUs."""
     from explr.runner.cli.gpu import show_gpus
 
     show_gpus(as_json)
 
 
 @commands.command()
-@click.option("--show", is_flag=True, help="The budget, and who uses the GPUs (the default).")
+@click.option("--show", is_flag=True, help="Show the budget and GPU usage (default).")
 @click.option(
     "--limit",
     metavar="GIB",
-    help="Keep a default of your own: 0 for no limit, `default` to go back to explr's.",
+    help="Save your own default; 0: no limit, `default`: reset to explr's default.",
 )
 def memory(show: bool, limit: str | None) -> None:
-    """Show the GPU memory that trainings keep to and where this is set, or set your own default.
+    """Show the GPU memory budget of trainings and where it is set, or save your own default.
 
-    The setting gpu.memory_limit_gb and the variable EXPLR_GPU_MEMORY_GB go before it.
+    The setting gpu.memory_limit_gb and the variable EXPLR_GPU_MEMORY_GB override your default.
     """
     from explr.runner.cli.gpu import keep_memory_limit, show_memory
 
@@ -268,12 +278,12 @@ def memory(show: bool, limit: str | None) -> None:
 
 
 @commands.command(context_settings={"ignore_unknown_options": True})
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def verify(as_json: bool, overrides: tuple[str, ...]) -> None:
-    """Check the driver, the frameworks, MLflow, Ray and the folders, for what OVERRIDES would run.
+    """Check driver, frameworks, MLflow, Ray and folders for a training with OVERRIDES.
 
-    Each check passes, warns or fails, with what was seen and what to do about it.
+    Each check passes, warns or fails, and says what was found and what to do about it.
     """
     from explr.runner.cli.verify import verify_installation
 
@@ -283,10 +293,10 @@ def verify(as_json: bool, overrides: tuple[str, ...]) -> None:
 @commands.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete the command line, subcommands and settings alike.
+    """Print the completion script of SHELL, for subcommands and settings.
 
-    One line in the file that it reads at its start: `eval "$(explr completion bash)"` in ~/.bashrc,
-    the same with zsh in ~/.zshrc, `explr completion fish | source` in fish's config.fish.
+    Add `eval "$(explr completion bash)"` to ~/.bashrc, `eval "$(explr completion zsh)"` to
+    ~/.zshrc, or `explr completion fish | source` to fish's config.fish.
     """
     from explr.runner.cli.completion_scripts import SCRIPTS
 

@@ -1,4 +1,4 @@
-"""`explr compare`: in what runs differ, and what came of it."""
+"""`explr compare`: shows in which parameters runs differ, and their metrics."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def compare(names: Sequence[str], png: Path | None, as_json: bool) -> None:
 
     Args:
         names: folders of runs or trials, `best:` and the folder of a sweep, or ids in MLflow.
-        png: file for a picture of their curves; None draws none.
+        png: file for a plot of their curves; None draws none.
         as_json: print JSON, for programs.
 
     Raises:
-        UsageError: there is no such run, or the picture cannot be drawn or written.
+        UsageError: there is no such run, or the plot cannot be drawn or written.
         TrackingError: MLflow does not answer.
     """
     runs = [read_run(name, png is not None) for name in names]
@@ -36,7 +36,7 @@ def compare(names: Sequence[str], png: Path | None, as_json: bool) -> None:
         _print(runs)
     if png is not None:
         draw(runs, png)
-        click.echo(f"picture: {png}", err=as_json)
+        click.echo(f"plot: {png}", err=as_json)
 
 
 def _content(runs: Sequence[RunView]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _content(runs: Sequence[RunView]) -> dict[str, Any]:
                 "name": run.name,
                 "state": run.state,
                 "params": run.params,
-                # JSON has no number for what is none.
+                # JSON has no NaN or infinity.
                 "metrics": {k: v if math.isfinite(v) else None for k, v in run.metrics.items()},
             }
             for run in runs
@@ -83,20 +83,20 @@ def _print(runs: Sequence[RunView]) -> None:
 
 
 def draw(runs: Sequence[RunView], png: Path) -> None:
-    """Draw the curves of runs, a field for each metric.
+    """Plot the curves of runs, one chart per metric.
 
     Args:
         runs: the runs.
-        png: the file to write; matplotlib takes the format from its ending.
+        png: the file to write; matplotlib takes the format from its suffix.
 
     Raises:
-        UsageError: there is nothing to draw, or the file cannot be written.
+        UsageError: there are no curves, or the file cannot be written.
     """
     curves = [pair for run in runs for pair in run.curves.items()]
     names = list(dict.fromkeys(name for name, curve in curves if len(curve) > 1))
     if not names:
-        raise UsageError("there are no curves to draw: no metric has values at several steps")
-    from matplotlib.figure import Figure  # MLflow brings it along
+        raise UsageError("there are no curves to plot: no metric has values at several steps")
+    from matplotlib.figure import Figure  # a dependency of MLflow
 
     rows = math.ceil(len(names) / 2)
     figure = Figure(figsize=(12, 3.6 * rows), layout="constrained")
@@ -122,12 +122,12 @@ def draw(runs: Sequence[RunView], png: Path) -> None:
         figure.savefig(png, dpi=110)
     except OSError as error:
         raise UsageError(f"{png} cannot be written: {error.strerror or error}") from None
-    except ValueError as error:  # an ending that it does not know
+    except ValueError as error:  # an unknown suffix
         raise UsageError(f"{png} cannot be written: {error}") from None
 
 
 def _short(text: str) -> str:
-    """A parameter's value as people read it; programs get all its digits."""
+    """A parameter's value, rounded for people; JSON output has all digits."""
     try:
         return number(float(text)) if "." in text else text
     except ValueError:
@@ -135,5 +135,5 @@ def _short(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text in which matplotlib finds no formula."""
+    """A text that matplotlib does not parse as a formula."""
     return text.replace("$", r"\$")

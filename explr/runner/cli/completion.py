@@ -1,6 +1,6 @@
-"""Tab completion: what may stand at the cursor, of the subcommands and of Hydra's command line.
+"""Tab completion: the candidates at the cursor, for subcommands and for Hydra's command line.
 
-The shell's part is in `completion_scripts`; it hands over the line and shows what is printed here.
+The scripts in `completion_scripts` pass the line to this module and show what it prints.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from collections.abc import Iterator, Sequence
 from explr.runner.cli.completion_scripts import Candidate
 
 OPEN = ("=", ".", "/")
-"""Ends of words that are to be gone on with, so that no space follows them."""
+"""Last characters of words that are not finished, so that no space follows them."""
 
 
 def print_candidates(line: str) -> None:
-    """Print what may stand at the end of a line, each as its kind, a comma and the word.
+    """Print the candidates at the end of a line, each as KIND,WORD.
 
     Args:
-        line: the command line up to the cursor, the program included.
+        line: the command line up to the cursor, including the program.
     """
     for kind, word in candidates(line):
         print(f"{kind},{word}")
 
 
 def candidates(line: str) -> list[Candidate]:
-    """What may stand at the end of a line.
+    """The candidates at the end of a line.
 
     Args:
-        line: the command line up to the cursor, the program included.
+        line: the command line up to the cursor, including the program.
 
     Returns:
-        Kind and word of each: `plain`, or `file` and `dir` where the shell knows better.
+        Kind and word of each: `plain`, or `file` and `dir`, which the shell completes itself.
     """
     from click.shell_completion import split_arg_string
 
@@ -56,7 +56,7 @@ def _of_subcommands(words: list[str], word: str) -> list[Candidate]:
     from explr.runner.cli.commands import commands
 
     if word.startswith("-") if not words else words[0] not in commands.commands:
-        return []  # flags at the beginning are Hydra's
+        return []  # flags before any subcommand belong to Hydra
     completer = ShellComplete(commands, {}, "explr", "")
     return [(item.type, str(item.value)) for item in completer.get_completions(words, word)]
 
@@ -73,7 +73,7 @@ def _of_hydra(words: Sequence[str], word: str) -> list[Candidate]:
         return [("plain", flag) for flag in _flags() if flag.startswith(word)]
     found = [("plain", match) for match in sorted(set(_matches(words, word)))]
     if not found and "=" in word:
-        return [("file", "")]  # a value that no config knows may be a file, as of train_model
+        return [("file", "")]  # an unknown value may be a file, as with train_model
     return found
 
 
@@ -95,20 +95,20 @@ def _matches(words: Sequence[str], word: str) -> Iterator[str]:
 
     try:
         args = parse_arguments(take_verbosity(words)[0])
-        # Hydra splits the line at spaces; with -m ranges that are in it compose too.
+        # Hydra splits the line at spaces. With -m, a line with ranges composes too.
         settings = [one for one in args.overrides if "=" in one and not any(map(str.isspace, one))]
         with hydra_app(args.config_dir) as app:
             line = " ".join(["-m", *settings, word])
             found = complete(app, args.config_name or CONFIG_NAME, line)
     except (UsageError, HydraException, OmegaConfBaseException):
-        return  # what is there does not compose, so nothing is known of what may follow
+        return  # the line does not compose, so there are no candidates
     for match in found:
         group = match.lstrip("+~")
         if group.partition("/")[0] == "explr":
-            continue  # schemas, not for command lines
+            continue  # schemas, which are not used on the command line
         if "=" in match or match.endswith(OPEN) or match.startswith("~"):
             yield match
-        else:  # a group that holds options and groups
+        else:  # a group that contains options and groups
             yield f"{match}/"
             if group != "hydra":
                 yield f"{match}="

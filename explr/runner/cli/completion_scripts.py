@@ -1,19 +1,19 @@
-"""The shell's part of tab completion: one function for each shell, which asks `explr` itself."""
+"""The completion scripts: one shell function per shell, which calls `explr` for candidates."""
 
 from __future__ import annotations
 
 VARIABLE = "_EXPLR_COMPLETE"
-"""Environment variable by which a shell hands over the line up to the cursor."""
+"""Environment variable with which a shell passes the line up to the cursor."""
 
 Candidate = tuple[str, str]
-"""Kind and word of something that may stand at the cursor; printed with a comma between them."""
+"""Kind and word of a candidate at the cursor; printed with a comma between them."""
 
 BASH = """\
 _explr_completion() {
     local kind value word="${COMP_LINE:0:COMP_POINT}" breaks="" before=""
     COMPREPLY=()
     word="${word##*[[:space:]]}"
-    # Bash completes what stands behind the last = or : only.
+    # Bash completes only the text after the last = or :.
     [[ $COMP_WORDBREAKS == *=* ]] && breaks+="="
     [[ $COMP_WORDBREAKS == *:* ]] && breaks+=":"
     [[ -n $breaks ]] && before="${word%"${word##*[$breaks]}"}"

@@ -1,4 +1,4 @@
-"""`explr dashboard`: optuna-dashboard on the study of a sweep."""
+"""`explr dashboard`: serves optuna-dashboard for the study of a sweep."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def serve_dashboard(folder: Path, port: int) -> None:
     """Serve the dashboard on the loopback interface until Ctrl-C.
 
     Args:
-        folder: folder of the sweep, which another process may be running.
-        port: port to try first; 0 takes any that is free.
+        folder: folder of the sweep, which may still be running.
+        port: first port to try; 0 takes any free port.
 
     Raises:
         MissingDependencyError: optuna-dashboard is not installed.
@@ -30,23 +30,23 @@ def serve_dashboard(folder: Path, port: int) -> None:
         from optuna_dashboard import wsgi
     except ImportError as error:
         raise MissingDependencyError(
-            "explr dashboard takes optuna-dashboard: pip install optuna-dashboard "
-            f"({error}); explr report {folder} takes nothing"
+            f"explr dashboard needs optuna-dashboard: pip install optuna-dashboard ({error}); "
+            f"explr report {folder} works without it"
         ) from None
-    stored_study(folder)  # tells what is wrong before anything is served
+    stored_study(folder)  # raises before anything is served
     with _Server(listen(port)) as server:
         server.set_app(wsgi(study_storage(folder, storage_of(folder))))
         if port and server.server_port != port:
             click.echo(f"port {port} is taken", err=True)
-        click.echo(f"http://127.0.0.1:{server.server_port}/dashboard (Ctrl-C ends it)")
+        click.echo(f"http://127.0.0.1:{server.server_port}/dashboard (stop it with Ctrl-C)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            click.echo("ended", err=True)
+            click.echo("stopped", err=True)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A browser keeps connections open, of which a server without threads answers one."""
+    """Uses threads: a browser keeps several connections open at once."""
 
     daemon_threads = True
 
@@ -60,4 +60,4 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing of requests."""
+        """Do not log requests."""

@@ -1,4 +1,4 @@
-"""`explr gpu-info` and `explr memory`: the GPUs, who uses them, and the memory budget."""
+"""`explr gpu-info` and `explr memory`: the GPUs, the processes on them, and the memory budget."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ UNKNOWN = "unknown"
 
 
 def show_gpus(as_json: bool) -> None:
-    """Print what the driver tells of its GPUs; that there is no driver is an answer too.
+    """Print the driver and its GPUs, or that there is no driver.
 
     Args:
-        as_json: for programs, with null for what is unknown.
+        as_json: print JSON, with null for unknown values.
     """
     driver = read_driver()
     if as_json:
@@ -35,10 +35,10 @@ def show_gpus(as_json: bool) -> None:
 
 
 def show_memory() -> None:
-    """Print the memory budget in force and where it comes from, and who uses the GPUs.
+    """Print the memory budget, where it is set, and the processes on the GPUs.
 
     Raises:
-        UsageError: a limit that somebody has set cannot be kept to.
+        UsageError: the limit that is set is invalid.
     """
     click.echo(f"budget: {memory_budget()}")
     driver = read_driver()
@@ -50,17 +50,17 @@ def show_memory() -> None:
 
 
 def keep_memory_limit(limit: str) -> None:
-    """Keep the user's own default.
+    """Save the user's own default.
 
     Args:
-        limit: GiB, 0 for no limit, or `default` to go back to explr's.
+        limit: GiB, 0 for no limit, or `default` to go back to explr's default.
 
     Raises:
-        UsageError: it is no such thing, or above the card, or cannot be kept.
+        UsageError: the limit is invalid, exceeds the card's memory, or cannot be saved.
     """
     kept = None if limit == "default" else check_limit(limit, "--limit")
     path = write_setting(SETTING, kept)
-    click.echo(f"kept in {path}")
+    click.echo(f"saved in {path}")
     click.echo(f"budget: {memory_budget()}")
 
 
@@ -106,7 +106,7 @@ _FIELDS: dict[str, Callable[[Gpu], str]] = {
     "MIG": _mig,
     "UUID": lambda gpu: gpu.uuid or UNKNOWN,
 }
-"""What is shown of a GPU, a row each."""
+"""The rows of the table of GPUs."""
 
 
 def _print_table(title: str, gpus: Sequence[Gpu], fields: dict[str, Callable[[Gpu], str]]) -> None:
@@ -133,7 +133,7 @@ def _print_processes(gpus: Sequence[Gpu]) -> None:
     elif not untold:
         click.echo("no process uses a GPU")
     if untold:
-        click.echo(f"who uses GPU {', '.join(untold)} is unknown")
+        click.echo(f"the processes on GPU {', '.join(untold)} are unknown")
 
 
 def _process(process: GpuProcess) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""`explr --help`: both worlds on one screen, subcommands and the config tree."""
+"""`explr --help`: subcommands and the config tree on one screen."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from explr.config.hydra_private import Hydra
 from explr.core.config import ROOT_KEYS
 
 COMMANDS = """\
-  explr init [DIR]                        begin a project that runs at once
+  explr init [DIR]                        create a project that runs right away
   explr run CONFIG.yaml --train-fn M:F    train once from a plain YAML file
-  explr tune CONFIG.yaml --train-fn M:F   search the ranges of one
-  explr plan [-m] [KEY=VALUE …]           compose and check what would run, run nothing
-  explr resume DIR | --last               go on with an interrupted sweep
+  explr tune CONFIG.yaml --train-fn M:F   tune over the ranges in such a file
+  explr plan [-m] [KEY=VALUE …]           compose and check a run without running it
+  explr resume DIR | --last               resume an interrupted sweep
   explr best DIR                          print a sweep's best trial, register its model
-  explr report DIR                        show what a sweep has found, as one page
-  explr compare RUN RUN…                  show runs side by side: folders, MLflow ids, best:DIR
-  explr dashboard DIR                     serve optuna-dashboard on a sweep's study
-  explr mlflow-ui                         start MLflow's server if need be, print its address
-  explr sync                              ship what has not reached MLflow
+  explr report DIR                        write a report of a sweep: one HTML page
+  explr compare RUN RUN…                  compare runs: folders, MLflow run ids, best:DIR
+  explr dashboard DIR                     serve optuna-dashboard for a sweep
+  explr mlflow-ui                         start the MLflow server if needed, print its address
+  explr sync                              upload to MLflow what has not been uploaded yet
   explr gpu-info                          show the GPUs and their driver
-  explr memory [--limit GIB]              show the GPU memory budget, set your own default
+  explr memory [--limit GIB]              show the GPU memory budget, save your own default
   explr verify [KEY=VALUE …]              check driver, frameworks, MLflow, Ray, folders
-  explr completion bash | zsh | fish      print what makes a shell complete all of this
-  explr SUBCOMMAND --help                 options of a subcommand
+  explr completion bash | zsh | fish      print the tab completion script of a shell
+  explr SUBCOMMAND --help                 show the options of a subcommand
 """
 
 
 def show_help(args: Namespace, program: str) -> int:
-    """Print the help of the app, for the config that the given overrides compose.
+    """Print the help of the app, for the config composed from the overrides.
 
     Args:
-        args: the command line, as `parse_arguments` read it.
-        program: how the command is called.
+        args: the command line, parsed by `parse_arguments`.
+        program: name of the command, as the user called it.
 
     Returns:
         The exit code.
@@ -59,11 +59,11 @@ def show_help(args: Namespace, program: str) -> int:
 def _usage(program: str) -> str:
     lines = {
         f"{program} [KEY=VALUE …]": "train once",
-        f"{program} -m [KEY=VALUE …]": "sweep; with tuner=optuna or tuner=ray ranges are searched",
+        f"{program} -m [KEY=VALUE …]": "sweep: a grid, or a search with tuner=optuna or tuner=ray",
     }
     shown = {
-        "-q, --quiet": "only warnings, errors and the result",
-        "-v, --verbose": "all that is logged",
+        "-q, --quiet": "show only warnings, errors and the result",
+        "-v, --verbose": "show everything that is logged",
     }
     flags = {f"{program} {flag} …": text for flag, text in shown.items()}
     hydra = {f"{program} --hydra-help": "Hydra's own flags (--cfg, --info, tab completion, …)"}
@@ -78,7 +78,7 @@ def _usage(program: str) -> str:
 
 
 def _groups(app: Hydra, cfg: DictConfig) -> Iterator[str]:
-    yield "Config groups (GROUP=OPTION, the chosen option is marked *):"
+    yield "Config groups (GROUP=OPTION, * marks the chosen option):"
     choices = cfg.hydra.runtime.choices
     for group in sorted(app.list_all_config_groups()):
         if group.partition("/")[0] in ("hydra", "explr"):
@@ -95,7 +95,7 @@ def _chosen(choices: Mapping[str, Any], group: str) -> Any:
 
 
 def _hyperparameters(cfg: DictConfig) -> Iterator[str]:
-    yield "Hyperparameters (KEY=VALUE; a new one with +KEY=VALUE):"
+    yield "Hyperparameters (KEY=VALUE; add a new one with +KEY=VALUE):"
     space = str(_chosen(cfg.hydra.runtime.choices, "search_space"))
     comments = _comments("search_space", space)
     if "- default" in _text("search_space", space):
@@ -119,7 +119,7 @@ def _settings(cfg: DictConfig) -> Iterator[str]:
 
 
 def _plain(node: DictConfig, key: str) -> str:
-    """A value as one writes it on the command line."""
+    """A value as it is written on the command line."""
     if OmegaConf.is_missing(node, key):
         return "???"
     value = node[key]
@@ -142,7 +142,7 @@ def _row(left: str, right: str, width: int) -> str:
 
 
 def _comments(group: str, option: str) -> dict[str, str]:
-    """The comment above each key of a config file, and under "" the one at its top."""
+    """The comment above each key of a config file; the key "" holds the file's first comment."""
     text = _text(group, option)
     comments: dict[str, str] = {}
     above: list[str] = []

@@ -1,4 +1,4 @@
-"""`explr init`: a new project that runs at once."""
+"""`explr init`: creates a project that runs right away."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ PROJECT = {
     "README.md": "README.md",
     ".gitignore": "gitignore",
 }
-"""Files of a new project, and the templates that they are made from."""
+"""Files of a new project and their templates."""
 
 
 def init_project(folder: Path, framework: str) -> None:
-    """Write a new project, and say what can be done with it.
+    """Write a new project and print how to use it.
 
     Args:
-        folder: where; it is made if need be.
+        folder: folder of the project; it is created if it does not exist.
         framework: `numpy` or `pytorch`.
 
     Raises:
-        UsageError: a file of the project is there already, or cannot be written.
+        UsageError: a file of the project already exists, or cannot be written.
     """
     title = folder.absolute().name or "project"
     there = [name for name in PROJECT if (folder / name).exists()]
     if there:
         raise UsageError(
-            f"{folder} has {', '.join(there)} already, and nothing is written over: name another "
-            "folder"
+            f"{folder} already has {', '.join(there)}, and explr init overwrites nothing: choose "
+            "another folder"
         )
     for name, template in PROJECT.items():
         text = _template(template.format(framework=framework))
-        # A name may hold what YAML and Markdown take for something else.
+        # A name may contain characters that are special in YAML or Markdown.
         text = text.replace("{name}", json.dumps(title)).replace("{title}", title)
         try:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def init_project(folder: Path, framework: str) -> None:
         click.echo(f"  {folder / name}")
     where = "" if folder.absolute() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     click.echo(f"to train: {where}python train.py")
-    click.echo(f"to search: {where}python train.py tuner=optuna -m tuner.n_trials=20")
+    click.echo(f"to tune: {where}python train.py tuner=optuna -m tuner.n_trials=20")
 
 
 def _template(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The command `explr`: a bare word first is a subcommand, everything else is Hydra's."""
+"""The command `explr`: a bare first word is a subcommand, everything else belongs to Hydra."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> None:
     postpone_collection()
     arguments = sys.argv[1:]
     line = os.environ.pop(VARIABLE, None)
-    if line is not None:  # a shell asks, see `explr completion`
+    if line is not None:  # called by a shell's completion script, see `explr completion`
         from explr.runner.cli.completion import print_candidates
 
         print_candidates(line)

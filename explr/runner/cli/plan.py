@@ -1,4 +1,4 @@
-"""`explr plan`: composes what would run and checks it all, without running anything."""
+"""`explr plan`: composes and checks a run or sweep without running it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
 
     Args:
         arguments: the command line, without the subcommand.
-        samples: how many trials of a sweep to sample.
+        samples: number of trials to sample for a sweep.
 
     Returns:
-        The exit code: 2 if anything is at fault.
+        The exit code: 2 if the command line or a setting is wrong.
     """
     make_importable(Path.cwd())
     try:
@@ -61,7 +61,7 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
 
 
 def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
-    """Print the first trials of a sweep, each composed and checked."""
+    """Compose, check and print the first trials of a sweep."""
     from explr.plugins.sweeper import SearchSweeper
 
     HydraConfig.instance().set_config(cfg)
@@ -75,7 +75,7 @@ def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
     tuner = cfg.tuner
     slots = f"{tuner.n_jobs} at a time"
     if tuner.n_jobs == AUTO:
-        slots = "as many at a time as fit into memory"
+        slots = "as many at a time as fit into memory (n_jobs=auto)"
     click.echo(f"tuner        {tuner.name}: {tuner.n_trials} trials, {slots}")
     click.echo(f"folder       {cfg.hydra.sweep.dir}")
     click.echo(f"the first {len(jobs)} trials:")

@@ -1,4 +1,4 @@
-"""`explr resume`: runs the command of a sweep again, in the sweep's own folder."""
+"""`explr resume`: runs the command of a sweep again, in the same folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from explr.sweep.folder import COMMAND_FILE
 
 
 def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
-    """Go on with a sweep in place of this process.
+    """Resume a sweep; its command replaces this process.
 
     Args:
-        folder: folder of the sweep; None takes the newest below `multirun`.
-        shown: flag that says how much is shown; None takes what the command had.
+        folder: folder of the sweep; None takes the newest in `multirun`.
+        shown: `-q` or `-v`; None uses the flags of the original command.
 
     Raises:
         UsageError: there is no such sweep.
@@ -29,18 +29,20 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     try:
         command = json.loads((folder / COMMAND_FILE).read_text())
     except FileNotFoundError:
-        raise UsageError(f"{folder} is no folder of a sweep: it has no {COMMAND_FILE}") from None
+        raise UsageError(
+            f"{folder} is not the folder of a sweep: it has no {COMMAND_FILE}"
+        ) from None
     if "argv" not in command:
         raise UsageError(
-            f"the sweep in {folder} was begun from Python: run it again with "
+            f"the sweep in {folder} was started from Python: run that code again with "
             f"tuner.study_name={command['study']}"
         )
     if hidden := masked(command["argv"]):
         raise UsageError(
-            f"the sweep in {folder} was given secrets, which explr does not write down "
-            f"({', '.join(hidden)}): give its command again, with tuner.study_name="
-            f"{command['study']}; one that comes from the environment, as in "
-            f"{hidden[0]}='${{oc.env:NAME}}', need not be given again"
+            f"the command of the sweep in {folder} had secrets, which explr does not save "
+            f"({', '.join(hidden)}): run the command again with tuner.study_name="
+            f"{command['study']}. A secret from an environment variable, as in "
+            f"{hidden[0]}='${{oc.env:NAME}}', would not need this"
         )
     os.chdir(command["cwd"])
     where = f"hydra.sweep.dir={quoted(str(folder))}"
@@ -53,5 +55,5 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
 def _last() -> Path:
     found = sorted(Path("multirun").rglob(COMMAND_FILE), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UsageError(f"there is no sweep below {Path('multirun').absolute()}")
+        raise UsageError(f"there is no sweep in {Path('multirun').absolute()}")
     return found[-1].parent

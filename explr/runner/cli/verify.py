@@ -1,4 +1,4 @@
-"""`explr verify`: tells what is wrong with an installation before a night is lost on it."""
+"""`explr verify`: checks an installation before a long training runs on it."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ PROBES = {
     **{one.packages[0]: str(one.probe) for one in PROBED},
     "ray": "explr.utils.verify.machine",
 }
-"""Packages that are imported in processes of their own, and what looks at them there."""
+"""Packages that are checked in separate processes, and the module that checks each."""
 
 
 def verify_installation(arguments: Sequence[str], as_json: bool) -> int:
-    """Check all that a training needs, and print what was found.
+    """Check everything that a training needs, and print the results.
 
     Args:
-        arguments: settings of what is to run, as on the command line of a training.
-        as_json: for programs.
+        arguments: settings of the training, as on its command line.
+        as_json: print JSON.
 
     Returns:
-        The exit code: 1 if a check failed, 2 if the settings are at fault.
+        The exit code: 1 if a check failed, 2 if the settings are wrong.
     """
     try:
         args = parse_arguments(arguments)
@@ -90,17 +90,17 @@ def verify_installation(arguments: Sequence[str], as_json: bool) -> int:
 
 
 def find(cfg: DictConfig) -> list[Check]:
-    """All checks, for what a config would run.
+    """Run all checks for a training with this config.
 
     Args:
         cfg: the composed config.
 
     Raises:
-        UsageError: it is at fault.
+        UsageError: the config is wrong.
     """
     config = ExplrConfig.from_composed(cfg)
     uri = _server(cfg)
-    with ThreadPoolExecutor() as pool:  # which waits for processes
+    with ThreadPoolExecutor() as pool:  # its threads only wait for processes
         looking = {
             name: pool.submit(probe, module)
             for name, module in PROBES.items()
@@ -149,23 +149,23 @@ def _told(future: Future[Probe] | None) -> Probe | None:
 
 
 def _shares(config: ExplrConfig, driver: Driver, usable: int) -> list[Check]:
-    """Trials at once against the budget, as the sweep would share it out."""
+    """Compare the trials that run at once with the budget, divided as a sweep would do."""
     trials = getattr(config.tuner, "n_jobs", 1)
     if trials == AUTO:
-        return [passed(TRIALS, "as many as are measured to fit (tuner.n_jobs=auto)")]
+        return [passed(TRIALS, "as many as fit, measured by the sweep (tuner.n_jobs=auto)")]
     devices: list[str] = []
     if config.gpu.device != "cpu":
         devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), usable)
     try:
         budget = memory_budget(config.gpu.memory_limit_gb)
     except UsageError:
-        return []  # which the check of the budget tells
+        return []  # the check of the budget reports this
     leases = divide(trials, devices, budget.gb)
     return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(devices))]
 
 
 def _server(cfg: DictConfig) -> str | None:
-    """Address of the server that runs are sent to or shown by, if there is one to ask."""
+    """Address of the server that receives or shows the runs, if there is one to check."""
     if cfg.tracking.backend != "mlflow":
         return None
     uri = Destination(cfg.tracking.uri).resolved_uri
@@ -181,7 +181,7 @@ def _mlflow(cfg: DictConfig, uri: str | None, found: Probe | None) -> list[Check
     if cfg.tracking.backend != "mlflow":
         return [passed(CALL, "tracking is off")]
     store = without_user_info(Destination(cfg.tracking.uri).resolved_uri)
-    return [passed(CALL, f"there is no server to ask: runs go to {store} directly")]
+    return [passed(CALL, f"there is no server to check: runs are written to {store} directly")]
 
 
 def _print(check: Check) -> None:

@@ -39,7 +39,7 @@ class OptunaSweeper(Sweeper):
         params: Mapping[str, Any] | None,
     ) -> None:
         from explr.sweep.session import SweepSettings
-        from explr.tuning.loop import Limits
+        from explr.tuning.account import Limits
 
         limits = Limits(n_trials, timeout_s, trial_timeout_s, retries, max_failure_rate, replicates)
         self._settings = SweepSettings(
@@ -59,11 +59,11 @@ class OptunaSweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take in what Hydra composed."""
-        from explr.sweep.sweep import OptunaSweep
+        from explr.sweep.sweep import OptunaBackend, Sweep
 
         self._task = task_function
-        self._sweep: OptunaSweep = OptunaSweep(
-            self._settings_in(config), config, hydra_context, task_function
+        self._sweep = Sweep(
+            self._settings_in(config), OptunaBackend(), config, hydra_context, task_function
         )
 
     def _settings_in(self, config: DictConfig) -> SweepSettings:

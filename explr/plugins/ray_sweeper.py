@@ -26,9 +26,14 @@ class RaySweeper(OptunaSweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take in what Hydra composed."""
-        from explr.sweep.ray.sweep import RaySweep
+        from explr.sweep.ray.sweep import RayBackend
+        from explr.sweep.sweep import Sweep
 
         self._task = task_function
-        self._sweep = RaySweep(
-            self._settings_in(config), self._ray, config, hydra_context, task_function
+        self._sweep = Sweep(
+            self._settings_in(config),
+            RayBackend(self._ray),
+            config,
+            hydra_context,
+            task_function,
         )

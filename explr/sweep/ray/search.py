@@ -10,7 +10,7 @@ from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
-from ray.tune.stopper import Stopper
+from ray.tune.stopper import NoopStopper
 
 from explr.core.errors import UsageError
 from explr.sweep.ray.messages import Ended, Message, Refused, Reported, from_result
@@ -188,8 +188,8 @@ def _lost(trial: Trial) -> Outcome:
     return Outcome("FAIL", reason=reason, died=True)
 
 
-class Watch(Callback, Stopper):
-    """Tells a search what Ray tells callbacks, and Ray when the search is over.
+class Watch(Callback):
+    """Tells a search what Ray tells callbacks, and ends Ray's loop with the search's verdict.
 
     Args:
         search: the search.
@@ -205,6 +205,15 @@ class Watch(Callback, Stopper):
             self._begun = True
             self._search.guarded(lambda: self._search.take_over(trials))
 
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """See `Callback.on_step_end`.
+
+        Raises:
+            BaseException: the verdict. Ray stops its trials and lets it pass.
+        """
+        if self._search.verdict is not None:
+            raise self._search.verdict
+
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
@@ -217,10 +226,7 @@ class Watch(Callback, Stopper):
         """See `Callback.on_trial_recover`."""
         self._search.guarded(lambda: self._search.recovered(trial))
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """See `Stopper`: no trial is stopped by its results here."""
-        return False
 
-    def stop_all(self) -> bool:
-        """See `Stopper.stop_all`."""
-        return self._search.verdict is not None
+def _live_watch() -> NoopStopper:
+    """What snapshots of earlier versions name as the stopper of Ray's loop; it stops nothing."""
+    return NoopStopper()

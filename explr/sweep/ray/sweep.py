@@ -113,7 +113,6 @@ class RayBackend:
         sweep_watch.progress.slots = lambda: n_jobs
         account = SweepAccount(study, sweep.space.active, limits, self._suggest)
         search = StudySearch(account, int(limits.n_trials) if population else n_jobs, sweep_watch)
-        watch = Watch(search)
         gpus = gpus_per_trial(self._ray, n_jobs, ray.cluster_resources().get("GPU", 0.0))
         work = _work(sweep, launching, limits, gpus, tracking_variables(ray.nodes()))
         trainable = ray.tune.with_resources(
@@ -131,7 +130,6 @@ class RayBackend:
         experiment = ray.tune.Experiment(
             folder.name,
             trainable,
-            stop=watch,
             storage_path=str(folder.parent),
             # Enough for a trial that is copied while the next one is being saved.
             checkpoint_config=ray.tune.CheckpointConfig(
@@ -150,7 +148,7 @@ class RayBackend:
                     mode=MODES[study.directions[0]],
                     search_alg=search,
                     scheduler=StudyScheduler(search) if self._study_prunes else self._scheduler,
-                    callbacks=[watch],
+                    callbacks=[Watch(search)],
                     reuse_actors=True,
                     raise_on_failed_trial=False,
                     verbose=0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -36,10 +37,21 @@ def has_snapshot(folder: Path) -> bool:
     if not states:
         return False
     try:
-        return bool(json.loads(states[-1].read_bytes())["trial_data"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return bool(json.loads(states[-1].read_bytes(), object_hook=_unpickled)["trial_data"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         log.warning("Ray's snapshot in %s is torn, schedulers begin anew: %s", folder, error)
-        return False
+    except (ImportError, AttributeError) as error:
+        log.warning(
+            "Ray's snapshot in %s is another version's, schedulers begin anew: %s", folder, error
+        )
+    return False
+
+
+def _unpickled(node: dict[str, Any]) -> Any:
+    """What Ray makes of a node of its snapshot: some are pickled, as no JSON can hold them."""
+    if node.get("_type") == "CLOUDPICKLE_FALLBACK":
+        return cloudpickle.loads(bytes.fromhex(node["value"]))
+    return node
 
 
 CHECKPOINTS = "checkpoints"

@@ -1,4 +1,4 @@
-"""The account of one trial: its jobs, its time limit, its retries, and the mean of its replicates."""
+"""The account of one trial: its jobs, time limit, retries, and the mean of its replicates."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
-from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
 from ray.tune.stopper import NoopStopper
 
@@ -88,12 +87,18 @@ class StudySearch(SearchAlgorithm):
             self.set_finished()  # type: ignore[no-untyped-call]
             return None
         number, params = begun
-        trial: Trial = _create_trial_from_spec(
-            {**self._spec, "config": {"params": params}},
-            _make_parser(),
+        spec = self._spec
+        trial = Trial(
+            spec["run"],
+            trial_id=str(number),  # in the config, another trial could take it over
+            config={"params": params},
             evaluated_params=params,
             experiment_tag=str(number),
-            trial_id=str(number),  # in the config, another trial could take it over
+            storage=spec["storage"],
+            checkpoint_config=spec["checkpoint_config"],
+            trial_name_creator=spec["trial_name_creator"],
+            trial_dirname_creator=spec["trial_dirname_creator"],
+            max_failures=spec["max_failures"],
         )
         self._open[number] = _Open(number, params, trial)
         return trial

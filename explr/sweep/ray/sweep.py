@@ -26,6 +26,7 @@ from explr.sweep.ray.cluster import (
     tracking_variables,
     warn_of_local_store,
 )
+from explr.sweep.ray.messages import METRIC
 from explr.sweep.ray.slot import Work
 from explr.sweep.session import SweepSession, SweepSettings
 from explr.sweep.space import SweepSpace
@@ -102,17 +103,16 @@ class RayBackend:
         self, ray: Any, sweep: SweepSession, launching: Launching, limits: Limits
     ) -> Outcome | None:
         """Have Ray Tune run the trials that are left; how the first one failed."""
-        from explr.sweep.ray.messages import METRIC
         from explr.sweep.ray.schedulers import StudyScheduler, is_population
         from explr.sweep.ray.search import StudySearch, Watch
         from explr.sweep.ray.trainable import TrialTrainable, has_snapshot
 
         study, n_jobs = sweep.study, launching.n_jobs
         population = is_population(self._scheduler)
-        sweep_watch = SweepWatch(sweep, replace(limits, replicates=1))  # an actor runs all of them
-        sweep_watch.progress.slots = lambda: n_jobs
+        watch = SweepWatch(sweep, replace(limits, replicates=1))  # an actor runs all of them
+        watch.progress.slots = lambda: n_jobs
         account = SweepAccount(study, sweep.space.active, limits, self._suggest)
-        search = StudySearch(account, int(limits.n_trials) if population else n_jobs, sweep_watch)
+        search = StudySearch(account, int(limits.n_trials) if population else n_jobs, watch)
         gpus = gpus_per_trial(self._ray, n_jobs, ray.cluster_resources().get("GPU", 0.0))
         work = _work(sweep, launching, limits, gpus, tracking_variables(ray.nodes()))
         trainable = ray.tune.with_resources(
@@ -140,7 +140,7 @@ class RayBackend:
             max_failures=limits.retries,
         )
         search.add_configurations(experiment)  # Ray does so only if there is no snapshot
-        with sweep_watch.shown():
+        with watch.shown():
             try:
                 ray.tune.run(
                     experiment,

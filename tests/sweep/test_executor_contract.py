@@ -151,7 +151,7 @@ def test_what_a_job_raises(run: Callable[..., Outcome]) -> None:
     assert run(1, what="prune") == Outcome("PRUNED", reason="no good")
     exited = run(2, what="exit")
     assert exited.state == "FAIL"
-    assert "3" in exited.reason
+    assert exited.reason  # Ray only knows that its worker is gone
     assert run(3, what="number").state == "COMPLETE"
 
 

@@ -16,7 +16,8 @@ from _pruners import pruner_option
 from _timing import place, pretty, verdict
 from optuna.samplers import RandomSampler
 
-from explr.tuning.loop import Limits, SweepLoop
+from explr.tuning.account import Limits
+from explr.tuning.loop import SweepLoop
 from explr.tuning.search_space import parse
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome

@@ -10,17 +10,16 @@ from explr.core.validation import cluster_faults, settings_of
 from explr.plugins.sweeper import NODE, SearchSweeper
 
 if TYPE_CHECKING:
-    from explr.sweep.ray.sweep import RaySweep
+    from explr.sweep.ray.sweep import RayBackend
 
 
 class RaySweeper(SearchSweeper):
     """Searches ranges with Ray Tune; takes the fields of `RayClusterConfig` as `ray`."""
 
-    def _sweep_of(self, given: dict[str, Any], *app: Any) -> RaySweep:
-        from explr.sweep.ray.sweep import RaySweep
-        from explr.sweep.session import SweepSettings
+    def _backend(self, given: dict[str, Any]) -> RayBackend:
+        from explr.sweep.ray.sweep import RayBackend
 
         ray = settings_of(RayClusterConfig, given.pop("ray", None) or {}, f"{NODE}.ray")
         if faults := cluster_faults(ray.cpus_per_trial, ray.gpus_per_trial):
             raise ConfigError(faults)
-        return RaySweep(settings_of(SweepSettings, given, NODE), ray, *app)
+        return RayBackend(ray)

@@ -12,9 +12,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.core.validation import settings_of
+
 if TYPE_CHECKING:
     from explr.launching.hydra_job import HydraJob
-    from explr.sweep.sweep import OptunaSweep
+    from explr.sweep.sweep import Backend
     from explr.tuning.trial import SweepResult
 
 NODE = "hydra.sweeper"
@@ -40,19 +42,28 @@ class SearchSweeper(Sweeper):
             ConfigError: a setting does not exist or has a wrong value.
             ConfigCompositionException: the same, in an app that is not explr's own.
         """
+        from explr.sweep.session import SweepSettings
+        from explr.sweep.sweep import Sweep
+
         self._task = task_function
         # Named as the folder is: Hydra made this object from a copy with a `now` of its own.
         name = OmegaConf.select(config, f"{NODE}.study_name")
+        given = self._given | {"study_name": name}
         with self._complaints():
-            self._sweep = self._sweep_of(
-                self._given | {"study_name": name}, config, hydra_context, task_function
-            )
+            backend = self._backend(given)
+            settings = settings_of(SweepSettings, given, NODE)
+            self._sweep = Sweep(settings, backend, config, hydra_context, task_function)
 
     @abstractmethod
-    def _sweep_of(
-        self, given: dict[str, Any], config: DictConfig, context: HydraContext, task: TaskFunction
-    ) -> OptunaSweep:
-        """The sweep with the settings `given`."""
+    def _backend(self, given: dict[str, Any]) -> Backend:
+        """What runs the trials.
+
+        Args:
+            given: the settings as plain values; those that only the backend has are taken out.
+
+        Raises:
+            ConfigError: one of these does not exist or has a wrong value.
+        """
 
     @contextmanager
     def _complaints(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from explr.core.errors import UsageError
 from explr.core.protocols import TrainFunction
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
+from explr.sweep.executors.kind import Place
 
 
 def check_sweep(args: Namespace) -> bool:
@@ -74,10 +75,10 @@ def check_first_job(
         with _hydra_config(whole):
             check_folder(Path(whole.hydra.sweep.dir))
         with _hydra_config(first):
-            launcher = _launcher(whole)
-            if launcher.endswith(".BasicLauncher"):
+            place = _place(whole)
+            if place is Place.PROCESS:
                 check(first)
-            elif launcher.endswith(".LocalLauncher"):
+            elif place is Place.MACHINE:
                 check_settings(first, train_model)
                 if train_model is None:  # the process that jobs are forked from imports it
                     check_source(first.train_model)
@@ -86,11 +87,13 @@ def check_first_job(
     return tuned
 
 
-def _launcher(cfg: DictConfig) -> str:
-    """What launches the jobs; on a Ray of its own, a sweep's start as the local launcher's do."""
-    if cfg.tuner.name != "ray":
-        return str(cfg.hydra.launcher._target_)
-    return "" if cfg.tuner.ray.address else ".LocalLauncher"
+def _place(cfg: DictConfig) -> Place:
+    """Where the trials run: with `tuner=ray` Ray decides, else the launcher."""
+    if cfg.tuner.name == "ray":
+        return Place.ANYWHERE if cfg.tuner.ray.address else Place.MACHINE
+    from explr.sweep.executors.choose import kind_of  # with all that runs a sweep
+
+    return kind_of(cfg.hydra.launcher).place(cfg.hydra.launcher)
 
 
 def _params(cfg: DictConfig) -> dict[Any, Any]:

@@ -31,8 +31,8 @@ from explr.sweep.record import (
     sole_study,
 )
 from explr.sweep.space import SweepSpace
+from explr.tuning.account import Limits, after_first
 from explr.tuning.lock import sole_controller
-from explr.tuning.loop import Limits, after_first
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
 

@@ -1,4 +1,4 @@
-"""One sweep with Optuna: a sampler and a pruner, a loop, and what runs its jobs."""
+"""One sweep: the ranges, the study and the results, and a backend that runs its trials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
@@ -17,15 +17,22 @@ from omegaconf import DictConfig
 
 from explr.config.nodes import SWEEPER
 from explr.core.errors import ConfigError
+from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraJob
-from explr.sweep.executors.choose import Launching
+from explr.sweep.executors.choose import kind_of
+from explr.sweep.executors.kind import Launching
 from explr.sweep.jobs import SweepJobs
-from explr.sweep.session import SweepSettings, open_sweep, study_name
+from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
 from explr.sweep.space import SweepSpace
 from explr.sweep.watch import SweepWatch
+from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
 from explr.tuning.study import Study
-from explr.tuning.trial import SweepResult
+from explr.tuning.trial import Outcome, SweepResult
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
 
 log = logging.getLogger("explr.sweep")
 
@@ -71,14 +78,37 @@ def _is_chosen(pruner: Mapping[str, Any], config: DictConfig) -> bool:
     return any(str(override).lstrip("+~").startswith(NAMES) for override in line)
 
 
-GRID = "explr.tuning.grid.Grid"
+class Backend(Protocol):
+    """Who runs the trials of a sweep and decides on pruning: Optuna's loop, or Ray Tune."""
+
+    def check_slots(self, launching: Launching) -> None:
+        """Make sure that the number of trials at the same time is one, or can be found out.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+
+    def equip(self, study: Study, settings: SweepSettings, space: SweepSpace) -> None:
+        """Give the study its sampler and its pruner.
+
+        Raises:
+            ConfigError: one of them cannot work here.
+        """
+
+    def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:
+        """Run the trials until the limits are reached, and record the sweep meanwhile.
+
+        Returns:
+            How the first trial that failed did so; None if none did.
+        """
 
 
-class OptunaSweep:
+class Sweep:
     """A sweep that is about to run.
 
     Args:
         settings: how it searches.
+        backend: runs its trials.
         config: composed config of the sweep.
         context: Hydra's context.
         task: the app's task function.
@@ -87,14 +117,19 @@ class OptunaSweep:
     def __init__(
         self,
         settings: SweepSettings,
+        backend: Backend,
         config: DictConfig,
         context: HydraContext,
         task: TaskFunction,
     ) -> None:
         self._settings = settings
+        self._backend = backend
         self._config = config
         self._context = context
-        self._task = task
+        objectives = len(settings.directions)
+        self._launching = Launching(
+            config, context, task, settings.n_jobs, objectives, settings.memory_gb
+        )
 
     def run(self, arguments: list[str]) -> SweepResult:
         """Search until the limits are reached, and write the results.
@@ -105,29 +140,15 @@ class OptunaSweep:
         Raises:
             UsageError: the configuration is at fault, or another controller runs this sweep.
             SweepError: too many trials failed, or all of them.
-            KeyboardInterrupt: the sweep was interrupted; `explr resume` goes on with it.
+            KeyboardInterrupt: the sweep was interrupted; `explr resume` resumes it.
         """
         settings, space = self._settings, self.space(arguments)
-        self._check_slots()
-        launching = self._launching()
+        self._backend.check_slots(self._launching)
         with open_sweep(settings, self._config, self._context, space, arguments) as sweep:
-            study, folder = sweep.study, sweep.folder
-            self._equip(study, space)
-            limits = replace(settings.limits, n_trials=min(settings.limits.n_trials, study.size))
-            jobs = SweepJobs(self._config, space)
-            if limits.trial_timeout_s is not None:
-                launching.warn_of_timeouts()
-            watch = SweepWatch(sweep, limits)
-            loop = SweepLoop(study, space.active, limits, watch.started, watch.ended)
-            report = watch.reports(loop.report)
-            with (
-                sweep.recorded(),
-                watch.shown(),
-                launching.executor(jobs, report, folder.output_of) as executor,
-            ):
-                watch.progress.slots = lambda: executor.slots
-                loop.run(executor)
-            return sweep.conclude(loop.first_failure)
+            self._equip(sweep.study, space)
+            n_trials = min(settings.limits.n_trials, sweep.study.size)
+            limits = replace(settings.limits, n_trials=n_trials)
+            return sweep.conclude(self._backend.run(sweep, self._launching, limits))
 
     def space(self, arguments: list[str]) -> SweepSpace:
         """What is searched, given the overrides of the command line.
@@ -149,7 +170,7 @@ class OptunaSweep:
             ConfigError: a range cannot be read.
         """
         settings, space = self._settings, self.space(arguments)
-        self._check_slots()
+        self._backend.check_slots(self._launching)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             study = Study(path, study_name(settings, path), settings.directions)
@@ -159,50 +180,84 @@ class OptunaSweep:
             trials = [study.ask(space.active) for _ in range(count)]
         return [space.job(number, params, {}) for number, params in trials]
 
-    def _launching(self) -> Launching:
-        """What launches the trials."""
-        settings = self._settings
-        return Launching(
-            self._config,
-            self._context,
-            self._task,
-            settings.n_jobs,
-            len(settings.directions),
-            settings.memory_gb,
-        )
-
-    def _check_slots(self) -> None:
-        """Make sure that the number of trials at the same time is one, or can be found out.
-
-        Raises:
-            ConfigError: it is neither.
-        """
-        self._launching().check_slots()
-
     def _equip(self, study: Study, space: SweepSpace) -> None:
-        """Give the study its sampler and its pruner.
+        settings = self._settings
+        pruner = pruner_for(settings.pruner, len(settings.directions), self._config)
+        self._backend.equip(study, replace(settings, pruner=pruner), space)
 
-        Raises:
-            ConfigError: one of them cannot work here.
-        """
-        objectives = len(self._settings.directions)
-        node = pruner_for(self._settings.pruner, objectives, self._config)
-        self._settings = replace(self._settings, pruner=node)
-        study.use(self._sampler(space, study.count()), self._pruner(node, space))
 
-    def _pruner(self, node: Mapping[str, Any], space: SweepSpace) -> Any:
-        """The pruner that the study asks; None if it asks none."""
-        return _optuna(node) if node else None
+class OptunaBackend:
+    """Runs trials with the executor that `hydra.launcher` chooses; Optuna samples and prunes."""
 
-    def _sampler(self, space: SweepSpace, begun: int) -> Any:
-        """The sampler; one that goes on must not draw again what it drew at the beginning."""
-        node = dict(self._settings.sampler)
-        if not node:
-            return None
-        if isinstance(node.get("seed"), int) and node.get("_target_") != GRID:
-            node["seed"] += begun
-        sampler = _optuna(node)
-        return sampler(space=space.base) if isinstance(sampler, partial) else sampler
+    def check_slots(self, launching: Launching) -> None:
+        """See `Backend.check_slots`."""
+        faults = slots_faults(launching.n_jobs, launching.memory_gb, "hydra.sweeper")
+        if launching.n_jobs == AUTO and not kind_of(launching.launcher).measures_memory:
+            faults.append(
+                "n_jobs=auto needs hydra/launcher=explr_local, whose trials can be measured: with "
+                "another launcher give a number"
+            )
+        if faults:
+            raise ConfigError(faults)
+
+    def equip(self, study: Study, settings: SweepSettings, space: SweepSpace) -> None:
+        """See `Backend.equip`."""
+        sampler = optuna_sampler(settings.sampler, space, study.count())
+        study.use(sampler, optuna_pruner(settings.pruner))
+
+    def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:
+        """See `Backend.run`."""
+        kind, jobs = kind_of(launching.launcher), SweepJobs(sweep.config, sweep.space)
+        if limits.trial_timeout_s is not None and kind.timeout_caveat:
+            log.warning(kind.timeout_caveat)
+        watch = SweepWatch(sweep, limits)
+        loop = SweepLoop(sweep.study, sweep.space.active, limits, watch)
+        with (
+            sweep.recorded(),
+            watch.shown(),
+            kind.executor(launching, jobs, loop.report, sweep.folder.output_of) as executor,
+        ):
+            watch.progress.slots = lambda: executor.slots
+            loop.run(executor)
+        return loop.first_failure
+
+
+GRID = "explr.tuning.grid.Grid"
+
+
+def optuna_pruner(node: Mapping[str, Any]) -> BasePruner | None:
+    """A pruner of Optuna's; None never prunes.
+
+    Args:
+        node: the pruner, as a `_target_` and its arguments.
+
+    Raises:
+        ConfigError: it is Ray Tune's own.
+    """
+    return _optuna(node) if node else None
+
+
+def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, begun: int) -> BaseSampler | None:
+    """A sampler of Optuna's; None takes Optuna's default.
+
+    Args:
+        node: the sampler, as a `_target_` and its arguments.
+        space: what is searched.
+        begun: trials that were begun before; a sampler of a sweep that is resumed must not draw
+            again what it drew for them.
+
+    Raises:
+        ConfigError: it is Ray Tune's own.
+    """
+    given = dict(node)
+    if not given:
+        return None
+    if isinstance(given.get("seed"), int) and given.get("_target_") != GRID:
+        given["seed"] += begun
+    sampler = _optuna(given)
+    if isinstance(sampler, partial):
+        sampler = sampler(space=space.base)
+    return cast("BaseSampler", sampler)
 
 
 def _optuna(node: Mapping[str, Any]) -> Any:

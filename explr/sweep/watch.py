@@ -13,8 +13,7 @@ from omegaconf import OmegaConf
 from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
 from explr.sweep.logs import LOGGER, STARTS
-from explr.tuning.channel import Report
-from explr.tuning.loop import Limits
+from explr.tuning.account import Limits, SweepListener
 from explr.tuning.trial import Job, Outcome
 from explr.utils.console import Verbosity, in_notebook, verbosity
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("explr.sweep")
 
 
-class SweepWatch:
+class SweepWatch(SweepListener):
     """Passes on what happens in a sweep.
 
     Args:
@@ -74,15 +73,6 @@ class SweepWatch:
         """A job has ended."""
         self._folder.ended(job, outcome)
         self.progress.ended(job, outcome)
-
-    def reports(self, report: Report) -> Report:
-        """A function for reports that passes them on before it has them judged."""
-
-        def pass_on(key: int, step: int, value: float) -> bool:
-            self.reported(key, step, value)
-            return report(key, step, value)
-
-        return pass_on
 
     def shown(self) -> AbstractContextManager[object]:
         """Show the sweep within the block, where there is somebody to see it."""

@@ -1,4 +1,7 @@
-"""What runs the jobs of a sweep, as the loop sees it."""
+"""What runs the jobs of a sweep, as the loop sees it.
+
+What an executor answers before there is one is in `explr.sweep.executors.kind`.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,28 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many jobs may run at the same time; another number from time to time."""
+        """How many jobs may run at the same time; the number may change."""
         ...
 
     def start(self, job: Job) -> None:
-        """Start a job; never called with all slots taken."""
+        """Start a job; never called while `slots` jobs run."""
         ...
 
     def wait(self, timeout_s: float | None) -> list[tuple[Job, Outcome]]:
-        """Wait for the first job to end, `timeout_s` at most; those that ended."""
+        """Wait until a job ends.
+
+        Args:
+            timeout_s: how long at most; None sets no limit.
+
+        Returns:
+            The jobs that ended, and how; empty after the time-out.
+        """
         ...
 
     def stop(self, job: Job, grace_s: float) -> None:
-        """Have a running job end within `grace_s` seconds, if that can be done."""
+        """Ask a running job to end, and kill it after `grace_s` seconds, if that can be done."""
         ...
 
     def close(self) -> None:
-        """End whatever still runs."""
+        """Kill whatever still runs."""
         ...

@@ -1,9 +1,7 @@
-"""A trial, its jobs, how they ended, and what came out of all of them."""
+"""A trial: its jobs, how they ended, their peak memory, and the result of all trials."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +9,11 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Peak:
-    """The most memory that a trial took at any moment.
+    """Peak memory of a trial.
 
     Args:
         host_gb: GiB of the host.
-        gpu_gb: GiB of its GPU, its CUDA context included; None if nobody can tell.
+        gpu_gb: GiB of its GPU, its CUDA context included; None if it cannot be measured.
     """
 
     host_gb: float = 0.0
@@ -78,15 +76,14 @@ class Outcome:
     """How a job ended.
 
     Args:
-        state: COMPLETE, PRUNED, FAIL, or RUNNING for one that was stopped and may go on later.
+        state: COMPLETE, PRUNED, FAIL, or RUNNING for one that was stopped and may be resumed.
         values: value of each objective, if it completed.
         reason: why it did not.
         died: its process ended without an answer, so that another attempt may help.
         detail: the traceback of what it raised, as text.
-        out_of_memory: it failed for want of memory, or was killed by somebody, who may have been
-            the kernel for that.
-        try_alone: it failed beside others, and may not with nothing beside it.
-        peak: the most memory that its process took by its own account; None if it was not asked.
+        out_of_memory: it ran out of memory, or was killed by SIGKILL, possibly by the OOM killer.
+        try_alone: it failed beside others, and may succeed with nothing beside it.
+        peak: peak memory that its process measured itself; None if it did not measure.
     """
 
     state: State
@@ -115,59 +112,3 @@ class SweepResult:
     trials: list[dict[str, Any]]
     best: dict[str, Any] | None
     front: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
-class UnderWay:
-    """A trial whose jobs run or wait for a slot.
-
-    Args:
-        number: number of the trial.
-        params: the sampled values by parameter.
-        replicates: trainings of the trial; it is their mean.
-    """
-
-    number: int
-    params: dict[str, Any]
-    replicates: int
-    told: bool = False
-    deaths: int = 0
-    _values: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    _reports: dict[int, dict[int, float]] = field(default_factory=dict)
-    _prune: bool = False
-
-    def job(self, replicate: int, attempt: int, alone: bool = False) -> Job:
-        """The training of a replicate."""
-        return Job(self.number, replicate, self.replicates, attempt, self.params, alone)
-
-    def report(
-        self, replicate: int, step: int, value: float, tell: Callable[[int, int, float], bool]
-    ) -> bool:
-        """Take in an intermediate value of a replicate; whether it should end.
-
-        Args:
-            replicate: number of the replicate.
-            step: step of the training.
-            value: the objective at that step.
-            tell: takes the trial's number, a step and the mean at it once all replicates have
-                reported it; whether the trial should end.
-        """
-        if self.replicates == 1:
-            return tell(self.number, step, value)
-        there = self._reports.setdefault(step, {})
-        there[replicate] = value
-        if len(there) == self.replicates:
-            self._prune = tell(self.number, step, statistics.fmean(there.values()))
-        return self._prune
-
-    def complete(self, replicate: int, values: tuple[float, ...]) -> tuple[float, ...] | None:
-        """Take in the values of a replicate that came to its end; those of the trial with the last.
-
-        Args:
-            replicate: number of the replicate.
-            values: its value for each objective.
-        """
-        self._values[replicate] = values
-        if len(self._values) < self.replicates:
-            return None
-        return tuple(statistics.fmean(v) for v in zip(*self._values.values(), strict=True))

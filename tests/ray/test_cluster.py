@@ -114,15 +114,15 @@ def test_a_launcher_without_an_address_joins_no_cluster(monkeypatch: pytest.Monk
     import ray
     from omegaconf import OmegaConf
 
-    from explr.sweep.executors.hydra_launcher import RAY, make_ready
+    from explr.sweep.executors.hydra_launcher import RayKind
 
     asked: dict[str, Any] = {}
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **settings: asked.update(settings))
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     init = {"address": None, "num_cpus": 2}
-    config = OmegaConf.create({"_target_": RAY, "ray": {"init": init, "remote": {}}})
-    assert make_ready(config, 2) == 2
+    config = OmegaConf.create({"ray": {"init": init, "remote": {}}})
+    assert RayKind().slots(config, 2) == 2
     assert asked == {"address": "local", "num_cpus": 2}
 
 

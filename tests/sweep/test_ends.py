@@ -26,21 +26,6 @@ def statuses(shop: Workshop) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_sampler_that_is_through_ends_the_sweep(shop: Workshop, n_jobs: int) -> None:
-    command = shop.optuna(
-        "plain", "lr=range(0,6)", "width=choice(16,32)", "tuner.n_trials=100",
-        "tuner.sampler._target_=optuna.samplers.BruteForceSampler", f"tuner.n_jobs={n_jobs}",
-    )  # fmt: skip
-    done = shop.run(command)
-    assert done.returncode == 0, done.stderr
-    trials = shop.results("multirun/s")["trials"]
-    points = {(trial["params"]["lr"], trial["params"]["width"]) for trial in trials}
-    assert len(points) == 12
-    assert len(trials) < 12 + n_jobs
-    assert {trial["state"] for trial in trials} == {"COMPLETE"}
-
-
 @pytest.mark.usefixtures("_elsewhere")
 def test_too_many_failures_are_told_with_the_first_of_them() -> None:
     def boom(ctx: TrainingContext) -> float:

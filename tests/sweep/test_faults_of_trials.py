@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeping import APP, Workshop
+from sweeping import Workshop
 from waiting import PATIENCE_S, runs, wait_until
 
 NAMES = [
@@ -18,19 +18,6 @@ NAMES = [
     "nan", "none", "string", "too_many", "no_gpu_memory", "no_host_memory", "no_space",
     "unpicklable", "data_loader",
 ]  # fmt: skip
-
-HASTY_CLOCK = """\
-import time
-from pathlib import Path
-from types import SimpleNamespace
-
-import explr.tuning.loop
-
-explr.tuning.loop.time = SimpleNamespace(
-    monotonic=lambda: time.monotonic() + 3600 * Path("an-hour-later").exists()
-)
-"""
-"""Beginning of a controller's program whose clock goes on an hour as soon as there is a file."""
 
 
 class Sweep:
@@ -175,15 +162,6 @@ def test_06_every_trial_fails(shop: Workshop) -> None:
     assert shop.states("multirun/s") == ["FAIL"] * 3
 
 
-def test_a_sweep_gives_up_when_too_many_fail(shop: Workshop) -> None:
-    done = shop.run(
-        shop.optuna("boom", "lr=interval(0,1)", "tuner.n_trials=50", "tuner.max_failure_rate=0.5")
-    )
-    assert done.returncode == 1
-    assert "5 of 5 trials failed, more than tuner.max_failure_rate=0.5 allows" in done.stderr
-    assert shop.states("multirun/s") == ["FAIL"] * 5
-
-
 def test_07_a_worker_that_is_stopped_for_long_is_no_dead_worker(shop: Workshop) -> None:
     command = shop.app("lr=interval(0,1)", "hold=true", "hydra.sweeper.n_trials=2")
     controller = shop.start([*command, "hydra.sweeper.n_jobs=2"])
@@ -210,16 +188,3 @@ def test_21_a_trial_that_hangs_is_ended(shop: Workshop) -> None:
     (trial,) = shop.results("multirun/s")["trials"]
     assert (trial["state"], trial["reason"]) == ("FAIL", "timeout after 2 s")
     assert trial["attempts"] == 1
-
-
-def test_no_trial_begins_after_the_sweeps_own_time(shop: Workshop) -> None:
-    command = shop.app(
-        "lr=interval(0,1)", "hold=true", "hydra.sweeper.timeout_s=3600", "hydra.sweeper.n_trials=9"
-    )
-    (shop.folder / "app.py").write_text(f"{HASTY_CLOCK}\n{APP}")
-    controller = shop.start(command)
-    wait_until(lambda: list(shop.folder.glob("started-*")))
-    (shop.folder / "an-hour-later").touch()
-    (shop.folder / "go").touch()
-    assert controller.wait(PATIENCE_S) == 0
-    assert shop.states() == ["COMPLETE"]

@@ -207,20 +207,12 @@ def test_the_number_falls_when_a_trial_takes_more(packed: Workshop) -> None:
         assert sum(a <= begin < b for _, a, b in runs) == 1
 
 
-@pytest.mark.parametrize("replicates", [1, 2])
-def test_out_of_memory_beside_others_is_tried_again_alone(
-    packed: Workshop, replicates: int
-) -> None:
-    done = packed.run(
-        sweep(
-            packed, "needs_all", "steps=2", "hydra.sweeper.n_trials=4",
-            f"hydra.sweeper.replicates={replicates}",
-        )
-    )  # fmt: skip
+def test_out_of_memory_beside_others_is_tried_again_alone(packed: Workshop) -> None:
+    done = packed.run(sweep(packed, "needs_all", "steps=2", "hydra.sweeper.n_trials=4"))
     assert done.returncode == 0, done.stderr
     assert packed.states() == ["COMPLETE"] * 4
-    assert trial(packed, 2 // replicates)["attempts"] == 2
-    assert f"trial {2 // replicates}: out of memory, trying again, alone" in done.stdout
+    assert trial(packed, 2)["attempts"] == 2
+    assert "trial 2: out of memory, trying again, alone" in done.stdout
     assert "1 trial at once: 2 together ran out of memory" in done.stdout
 
 

@@ -170,17 +170,6 @@ def test_replicates_are_told_as_their_mean(tmp_path: Path) -> None:
             assert Path(trial["dir"], str(replicate), "result.json").exists()
 
 
-def test_one_replicate_that_fails_fails_its_trial() -> None:
-    def moody(ctx: TrainingContext) -> float:
-        if ctx.seed == 43 and ctx.trial_number < 3:
-            raise ValueError("no luck")
-        return 1.0
-
-    swept = explr.tune([*BASIC, "lr=interval(0,1)", "tuner.replicates=3"], moody, n_trials=2)
-    assert [trial["state"] for trial in swept.trials] == ["FAIL", "COMPLETE"]
-    assert swept.trials[0]["reason"] == "ValueError: no luck"
-
-
 def optunas(group: str) -> list[str]:
     """The options of a group that are not Ray Tune's alone."""
     files = Path(explr.__file__).parent.parent.glob(f"conf/tuner/{group}/*.yaml")

@@ -1,37 +1,39 @@
-"""Hydra's launcher for Ray with a hold on each job: Ray can end one, which a launcher cannot."""
+"""Executors behind launchers of Hydra's: any launcher, and Ray's, which can stop a job too."""
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Timer
 from typing import Any
 
 import psutil
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict
 
 from explr.config.grammar import quoted
 from explr.config.hydra_private import start_on_ray
-from explr.launching.hydra_job import HydraJob
+from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
 from explr.sweep.executors.outcome import judge
-from explr.tuning.channel import ChannelServer
+from explr.tuning.channel import ChannelServer, Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job, Outcome
-from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")
 
-JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
-RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
+ADDRESS = "ray.init.address"
+"""Key of a cluster's address in the node of Ray's launcher."""
+
+SHUTDOWN_S = 10.0
+"""Seconds that jobs which are ended from outside get to do so."""
 
 
 class LauncherExecutor:
@@ -48,7 +50,7 @@ class LauncherExecutor:
     def __init__(
         self,
         launcher: Callable[[], Launcher],
-        job_of: Callable[[Job, Lease | None], HydraJob],
+        job_of: JobOf,
         slots: int,
         channel: ChannelServer,
         objectives: int,
@@ -116,55 +118,8 @@ class LauncherExecutor:
         return returned
 
 
-def listening_host(config: Any) -> str | None:
-    """Where to listen for the reports of a launcher's jobs; None if they run on this machine.
-
-    Args:
-        config: the `hydra.launcher` node.
-    """
-    local_ray = config._target_ == RAY and not OmegaConf.select(config, "ray.init.address")
-    if config._target_ == JOBLIB or local_ray:
-        return None
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it picks the way out of this machine
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
-
-
-def make_ready(config: Any, n_jobs: int) -> int:
-    """Set up what several threads must not set up at once; how many jobs may run at once.
-
-    Args:
-        config: the `hydra.launcher` node.
-        n_jobs: trials at the same time, as the user wants it.
-    """
-    slots = n_jobs
-    if config._target_ == RAY:
-        ray: Any = import_module("ray")
-        if not ray.is_initialized():
-            settings: Any = OmegaConf.to_container(config.ray.init, resolve=True)
-            # Named, as in `listening_host`: else Ray joins what RAY_ADDRESS names, or a cluster
-            # that runs here, whose other machines could not report.
-            ray.init(**{**settings, "address": settings.get("address") or "local"})
-        each = OmegaConf.select(config, "ray.remote.num_cpus", default=1)
-        if each:
-            slots = max(1, min(n_jobs, int(ray.cluster_resources().get("CPU", n_jobs) / each)))
-    elif config._target_ == JOBLIB:
-        joblib: Any = import_module("joblib")
-        slots = min(n_jobs, joblib.effective_n_jobs(config.n_jobs))
-    if slots < n_jobs:
-        log.warning("this launcher runs %d of %d trials at a time", slots, n_jobs)
-    return slots
-
-
-SHUTDOWN_S = 10.0
-"""Seconds that jobs which are ended from outside get to do so."""
-
-
 class RayLauncherExecutor(LauncherExecutor):
-    """See `LauncherExecutor`."""
+    """Hydra's launcher for Ray, with a reference to each job, so that it can be stopped."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -218,5 +173,84 @@ class RayLauncherExecutor(LauncherExecutor):
             ray.cancel(reference, force=force)
 
 
-def _conforms(one: LauncherExecutor, two: RayLauncherExecutor) -> list[Executor]:
-    return [one, two]
+class LauncherKind(ExecutorKind):
+    """Any launcher of Hydra's, which may run jobs on other machines."""
+
+    timeout_caveat = (
+        "with this launcher a trial that exceeds tuner.trial_timeout_s ends with its next report, "
+        "and not before"
+    )
+    made: type[LauncherExecutor] = LauncherExecutor
+
+    def place(self, launcher: Any) -> Place:
+        """See `ExecutorKind.place`."""
+        return Place.ANYWHERE
+
+    def slots(self, launcher: Any, n_jobs: int) -> int:
+        """How many jobs may run at once; sets up what threads must not set up at the same time.
+
+        Args:
+            launcher: the node `hydra.launcher`.
+            n_jobs: jobs at the same time, as the user wants it.
+        """
+        return n_jobs
+
+    @contextmanager
+    def executor(
+        self, launching: Launching, job_of: JobOf, report: Report, output_of: OutputOf
+    ) -> Iterator[Executor]:
+        """See `ExecutorKind.executor`."""
+
+        def launcher() -> Launcher:
+            return Plugins.instance().instantiate_launcher(
+                config=launching.config,
+                hydra_context=launching.context,
+                task_function=launching.task,
+            )
+
+        slots = self.slots(launching.launcher, launching.n_jobs)
+        if slots < launching.n_jobs:
+            log.warning("this launcher runs %d of %d trials at a time", slots, launching.n_jobs)
+        host = self.listening_host(launching.launcher)
+        with (
+            closing(ChannelServer(report, host)) as channel,
+            closing(self.made(launcher, job_of, slots, channel, launching.objectives)) as executor,
+        ):
+            yield executor
+
+
+class JoblibKind(LauncherKind):
+    """The launcher of joblib, whose processes are this machine's."""
+
+    def place(self, launcher: Any) -> Place:
+        """See `ExecutorKind.place`."""
+        return Place.MACHINE
+
+    def slots(self, launcher: Any, n_jobs: int) -> int:
+        """See `LauncherKind.slots`."""
+        joblib: Any = import_module("joblib")
+        return int(min(n_jobs, joblib.effective_n_jobs(launcher.n_jobs)))
+
+
+class RayKind(LauncherKind):
+    """The launcher of Ray: on this machine, or on the cluster whose address it is given."""
+
+    timeout_caveat = ""
+    made = RayLauncherExecutor
+
+    def place(self, launcher: Any) -> Place:
+        """See `ExecutorKind.place`."""
+        return Place.ANYWHERE if OmegaConf.select(launcher, ADDRESS) else Place.MACHINE
+
+    def slots(self, launcher: Any, n_jobs: int) -> int:
+        """See `LauncherKind.slots`; starts Ray, or joins it."""
+        ray: Any = import_module("ray")
+        if not ray.is_initialized():
+            settings: Any = OmegaConf.to_container(launcher.ray.init, resolve=True)
+            # Named, as in `place`: else Ray joins what RAY_ADDRESS names, or a cluster that runs
+            # here, whose other machines could not report.
+            ray.init(**{**settings, "address": settings.get("address") or "local"})
+        each = OmegaConf.select(launcher, "ray.remote.num_cpus", default=1)
+        if not each:
+            return n_jobs
+        return max(1, min(n_jobs, int(ray.cluster_resources().get("CPU", n_jobs) / each)))

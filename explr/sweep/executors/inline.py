@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from explr.launching.hydra_job import HydraTask
 from explr.runner.reporting import reporting_to
-from explr.sweep.executors.local import JobOf
+from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
 from explr.sweep.executors.outcome import judge, unjudged
 from explr.sweep.executors.trial_process import RunTrial
+from explr.tuning.channel import Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job, Outcome
+
+log = logging.getLogger("explr.sweep")
 
 
 class InlineExecutor:
@@ -62,5 +68,21 @@ class InlineExecutor:
         """See `Executor.close`."""
 
 
-def _conforms(executor: InlineExecutor) -> Executor:
-    return executor
+class InlineKind(ExecutorKind):
+    """Every job in the process of the sweep itself."""
+
+    timeout_caveat = "tuner.trial_timeout_s has no effect with hydra/launcher=basic"
+
+    def place(self, launcher: Any) -> Place:
+        """See `ExecutorKind.place`."""
+        return Place.PROCESS
+
+    @contextmanager
+    def executor(
+        self, launching: Launching, job_of: JobOf, report: Report, output_of: OutputOf
+    ) -> Iterator[Executor]:
+        """See `ExecutorKind.executor`."""
+        if launching.n_jobs > 1:
+            log.warning("hydra/launcher=basic runs one trial at a time")
+        task = HydraTask(launching.config, launching.context, launching.task)
+        yield InlineExecutor(task, job_of, report, launching.objectives)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.pool import Answer, LocalPool, WorkerDied
+from explr.sweep.executors.kind import JobOf
 from explr.sweep.executors.leases import Leases
-from explr.sweep.executors.outcome import OUT_OF_MEMORY
+from explr.sweep.executors.outcome import OUT_OF_MEMORY, outcome_of
 from explr.sweep.executors.trial_process import Prepare
 from explr.tuning.channel import ChannelServer
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job, Outcome
 from explr.utils.host import kills_for_memory
 from explr.utils.lease import Lease
-
-JobOf = Callable[[Job, Lease | None], HydraJob]
-"""Turns a trial's job into Hydra's, for the lease of its slot if it has one."""
 
 
 class LocalExecutor:
@@ -85,7 +84,7 @@ class LocalExecutor:
         for answer in self._pool.wait(timeout_s):
             job, lease = self._running.pop(answer.key)
             self._leases.give_back(lease)
-            ended.append((job, answer.value if answer.error is None else self._failed(answer)))
+            ended.append((job, self._outcome(answer)))
             self._stopped.discard(job.key)
             del self._kills[job.key]
         return ended
@@ -95,15 +94,16 @@ class LocalExecutor:
         self._stopped.add(job.key)
         self._pool.stop(job.key, grace_s)
 
-    def _failed(self, answer: Answer) -> Outcome:
-        """What it means that a job's process gave no answer, or none that could be sent."""
-        reason = str(answer.error)
-        if not isinstance(answer.error, WorkerDied):
-            return Outcome("FAIL", reason=reason)
-        killed = answer.error.code == -signal.SIGKILL and answer.key not in self._stopped
-        if killed and kills_for_memory() > self._kills[answer.key]:
-            reason = f"{OUT_OF_MEMORY}: the kernel killed it"
-        return Outcome("FAIL", reason=reason, died=True, out_of_memory=killed)
+    def _outcome(self, answer: Answer) -> Outcome:
+        """How a job ended; one that was killed, and not by us, may have run out of memory."""
+        outcome, error = outcome_of(answer), answer.error
+        if not isinstance(error, WorkerDied) or error.code != -signal.SIGKILL:
+            return outcome
+        if answer.key in self._stopped:
+            return outcome
+        if kills_for_memory() > self._kills[answer.key]:
+            outcome = replace(outcome, reason=f"{OUT_OF_MEMORY}: the kernel killed it")
+        return replace(outcome, out_of_memory=True)
 
     def close(self) -> None:
         """See `Executor.close`."""

@@ -14,6 +14,7 @@ from explr.core.errors import ExplrError, TrialPruned
 from explr.core.framework import frameworks
 from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
+from explr.launching.pool import Answer, WorkerDied
 from explr.tuning.trial import Outcome
 
 OUT_OF_MEMORY = "out of memory"
@@ -66,6 +67,19 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
             return Outcome("FAIL", reason=f"returned {one!r}, which is no number")
         numbers.append(number)
     return Outcome("COMPLETE", tuple(numbers))
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """How a job ended whose process ran a `RunTrial`; without an answer, the process died.
+
+    Args:
+        answer: what became of its process.
+    """
+    if answer.error is not None:
+        died = isinstance(answer.error, WorkerDied)
+        return Outcome("FAIL", reason=str(answer.error), died=died)
+    assert isinstance(answer.value, Outcome)
+    return answer.value
 
 
 def failed(error: BaseException) -> Outcome:

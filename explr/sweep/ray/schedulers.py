@@ -13,7 +13,8 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from explr.core.errors import ConfigError
-from explr.sweep.ray.search import STEP, StudySearch
+from explr.sweep.ray.messages import STEP
+from explr.sweep.ray.search import StudySearch
 from explr.sweep.ray.searchers import ray_domains, within
 from explr.tuning.search_space import SearchSpace
 
@@ -37,7 +38,7 @@ class StudyScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """See `TrialScheduler.on_trial_result`."""
-        prune = self._search.guarded(lambda: self._search.report(trial.trial_id, result))
+        prune = self._search.guarded(lambda: self._search.would_prune(trial.trial_id, result))
         return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
 
 

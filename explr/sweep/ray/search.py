@@ -1,52 +1,27 @@
-"""Tells a search what Ray tells callbacks, and Ray when the search is over."""
+"""The search algorithm that brings Ray Tune the trials of a study, and hears how they end."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
-from uuid import uuid4
+from typing import Any, TypeVar
 
-from ray import cloudpickle
 from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import SearchAlgorithm
-from ray.tune.stopper import Stopper
+from ray.tune.stopper import NoopStopper
 
 from explr.core.errors import UsageError
-from explr.sweep.ray.private import create_trial
-from explr.tuning.loop import Failures, Limits
-from explr.tuning.study import SpaceOf, Study
+from explr.sweep.ray.messages import Ended, Message, Refused, Reported, from_result
+from explr.tuning.account import SweepAccount, SweepListener
 from explr.tuning.trial import Job, Outcome
 
-log = logging.getLogger("explr.sweep")
-
 T = TypeVar("T")
-
-METRIC, STEP = "objective", "step"
-"""What a result of Ray's calls the value of the objective, and the step that it belongs to."""
-
-STATE_FILE = "study-search-{}.pkl"
-
-
-class Suggest(Protocol):
-    """Chooses the parameters of a trial in place of the study's sampler."""
-
-    def suggest(self, suggestion: str) -> dict[str, Any] | None:
-        """Parameters by name; None for no more."""
-        ...
-
-    def complete(self, suggestion: str, value: float | None) -> None:
-        """Take in the value of a trial that ended; None if it has none."""
-        ...
 
 
 @dataclass
 class _Open:
-    """A trial that is under way."""
+    """A trial that Ray runs, or will run."""
 
     number: int
     params: dict[str, Any]
@@ -54,92 +29,51 @@ class _Open:
     begun: bool = False
     deaths: int = 0
 
+    def job(self, attempt: int = 0) -> Job:
+        """The trial as one job: its actor runs the replicates by itself."""
+        return Job(self.number, 0, 1, attempt, self.params)
+
 
 class StudySearch(SearchAlgorithm):
     """Brings Ray Tune the trials of a study.
 
     Args:
-        study: the study.
-        space_of: the ranges that are active once some parameters are chosen.
-        limits: when the sweep ends.
+        account: the account of the sweep.
         live: trials that Ray may hold at the same time.
-        suggest: chooses parameters in place of the study's sampler.
-        on_start: called with each job that starts.
-        on_change: called with each job that goes on with other parameters.
-        on_end: called with each job that ended and how.
-        on_report: called with a trial's number, a step and the value of the objective at it.
+        listener: hears of each trial that starts, reports, changes and ends.
     """
 
     def __init__(
-        self,
-        study: Study,
-        space_of: SpaceOf,
-        limits: Limits,
-        live: int,
-        suggest: Suggest | None = None,
-        on_start: Callable[[Job], None] = lambda job: None,
-        on_change: Callable[[Job], None] = lambda job: None,
-        on_end: Callable[[Job, Outcome], None] = lambda job, outcome: None,
-        on_report: Callable[[int, int, float], None] = lambda number, step, value: None,
+        self, account: SweepAccount, live: int, listener: SweepListener | None = None
     ) -> None:
-        self._study = study
-        self._space_of = space_of
-        self._limits = limits
+        self._account = account
         self._max_live = live
-        self._suggest = suggest
-        self._on_start = on_start
-        self._on_change = on_change
-        self._on_end = on_end
-        self._on_report = on_report
+        self._listener = listener or SweepListener()
         self._open: dict[int, _Open] = {}
-        self._suggestions: dict[int, str] = {}
-        self._left = study.unfinished(space_of)
-        self._begun = study.count()
-        self._begin = time.monotonic()
         self._spec: dict[str, Any] = {}
-        self.failures = Failures(limits.max_failure_rate)
         self.verdict: BaseException | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Ray pickles the search with its settings; a search that goes on is this process's own.
-        return live_search, ()
+        """What ended the sweep before its time."""
+        account.begin()
 
     @property
     def total_samples(self) -> int:
         """Trials in all."""
-        return int(min(self._limits.n_trials, 2**31))
+        return int(min(self._account.limits.n_trials, 2**31))
 
     def add_configurations(self, experiments: Any) -> None:
         """See `SearchAlgorithm.add_configurations`."""
         (experiment,) = experiments if isinstance(experiments, list) else [experiments]
         self._spec = experiment.spec
 
-    def save_to_dir(self, dirpath: str, session_str: str = "", **kwargs: Any) -> None:
-        """See `SearchAlgorithm.save_to_dir`: what Ray's trials have in common."""
-        file = Path(dirpath, STATE_FILE.format(session_str))
-        aside = file.with_name(f".{file.name}")
-        content: bytes = cloudpickle.dumps({"spec": self._spec})  # type: ignore[no-untyped-call]
-        aside.write_bytes(content)
-        aside.replace(file)
-
-    def has_checkpoint(self, dirpath: str) -> bool:
-        """See `SearchAlgorithm.has_checkpoint`."""
-        return any(Path(dirpath).glob(STATE_FILE.format("*")))
-
-    def restore_from_dir(self, dirpath: str) -> None:
-        """See `SearchAlgorithm.restore_from_dir`."""
-        newest = max(Path(dirpath).glob(STATE_FILE.format("*")))
-        self._spec = cloudpickle.loads(newest.read_bytes())["spec"]
-
     def take_over(self, trials: list[Trial]) -> None:
         """Take note of trials that Ray has restored; the study's others follow them."""
         ended = (Trial.TERMINATED, Trial.ERROR)
-        restored = {int(trial.trial_id): trial for trial in trials if trial.status not in ended}
-        for number, params in list(self._left):
-            if number in restored:
-                trial = restored[number]
-                self._left.remove((number, params))
-                self._open[number] = _Open(number, params, trial)
+        for trial in trials:
+            number = int(trial.trial_id)
+            if trial.status not in ended:
+                params = self._account.take_over(number)
+                if params is not None:
+                    self._open[number] = _Open(number, params, trial)
 
     def next_trial(self) -> Trial | None:
         """See `SearchAlgorithm.next_trial`."""
@@ -148,12 +82,24 @@ class StudySearch(SearchAlgorithm):
     def _next_trial(self) -> Trial | None:
         if self.is_finished() or len(self._open) >= self._max_live:
             return None
-        begun = self._next()
+        begun = self._account.next_trial()
         if begun is None:
             self.set_finished()  # type: ignore[no-untyped-call]
             return None
         number, params = begun
-        trial = create_trial(self._spec, number, params)
+        spec = self._spec
+        trial = Trial(
+            spec["run"],
+            trial_id=str(number),  # in the config, another trial could take it over
+            config={"params": params},
+            evaluated_params=params,
+            experiment_tag=str(number),
+            storage=spec["storage"],
+            checkpoint_config=spec["checkpoint_config"],
+            trial_name_creator=spec["trial_name_creator"],
+            trial_dirname_creator=spec["trial_dirname_creator"],
+            max_failures=spec["max_failures"],
+        )
         self._open[number] = _Open(number, params, trial)
         return trial
 
@@ -166,39 +112,34 @@ class StudySearch(SearchAlgorithm):
         params = dict(trial.config["params"])
         if params != open_.params:
             open_.params = params
-            self._study.note_params(open_.number, params)
+            self._account.change(open_.number, params)
             if open_.begun:
-                self._on_change(Job(open_.number, 0, 1, 0, params))
+                self._listener.changed(open_.job())
         if not open_.begun:  # else Ray had only paused it
             open_.begun = True
-            attempt = self._study.begin_attempt(open_.number)
-            self._on_start(Job(open_.number, 0, 1, attempt, params))
+            self._listener.started(open_.job(self._account.begin_attempt(open_.number)))
 
     def recovered(self, trial: Trial) -> None:
         """Take note that a trial's Ray worker died, and the trial starts anew."""
         if (open_ := self._open.get(int(trial.trial_id))) is not None:
             open_.begun = False
 
-    def report(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Record an intermediate value; whether the study's own pruner would end the trial."""
-        open_ = self._open.get(int(trial_id))
-        if open_ is None:
+    def would_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Record what a trial reports; whether the study's own pruner would end it."""
+        open_, message = self._open.get(int(trial_id)), from_result(result)
+        if open_ is None or not isinstance(message, Reported):
             return False
-        self._note_deaths(open_, result)
-        if METRIC not in result or "state" in result:
-            return False
-        self._on_report(open_.number, result[STEP], result[METRIC])
-        return self._study.report(open_.number, result[STEP], result[METRIC])
+        return self._account.report(open_.number, message.step, message.value)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """See `SearchAlgorithm.on_trial_result`."""
-        self.guarded(lambda: self.report(trial_id, result))
+        self.guarded(lambda: self._hear(trial_id, from_result(result)))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """See `SearchAlgorithm.on_trial_complete`."""
-        self.guarded(lambda: self._complete(trial_id, result or {}, error))
+        self.guarded(lambda: self._complete(trial_id, from_result(result or {}), error))
 
     def guarded(self, action: Callable[[], T]) -> T | None:
         """Do something; what goes wrong, a full disk for one, never ends Ray's loop.
@@ -212,123 +153,85 @@ class StudySearch(SearchAlgorithm):
             self.verdict = self.verdict or error
             return None
 
-    def _complete(self, trial_id: str, result: dict[str, Any], error: bool) -> None:
+    def _hear(self, trial_id: str, message: Message) -> None:
+        """Take in a report, and the attempts that the trial's actor made since the last one."""
+        open_ = self._open.get(int(trial_id))
+        if open_ is None:
+            return
+        if isinstance(message, Reported | Ended):
+            for reason in message.deaths[open_.deaths :]:
+                self._account.try_again(open_.number, reason)
+            open_.deaths = len(message.deaths)
+        if isinstance(message, Reported):
+            self._listener.reported(open_.number, message.step, message.value)
+            self._account.report(open_.number, message.step, message.value)
+
+    def _complete(self, trial_id: str, message: Message, error: bool) -> None:
         open_ = self._open.get(int(trial_id))
         if open_ is None or self.verdict is not None:
             return
-        outcome = self._outcome(open_, result, error)
-        if outcome is None:
-            return
-        if outcome.state == "PRUNED":
-            self.report(trial_id, result)
-        del self._open[open_.number]
-        self._study.tell(open_.number, outcome.state, outcome.values, outcome.reason)
-        if (suggestion := self._suggestions.pop(open_.number, None)) and self._suggest:
-            self._suggest.complete(suggestion, outcome.values[0] if outcome.values else None)
-        self._on_end(Job(open_.number, 0, 1, 0, open_.params), outcome)
-        self.failures.count(outcome)
-        self.verdict = self.failures.too_many()
-
-    def _next(self) -> tuple[int, dict[str, Any]] | None:
-        if self._left:
-            return self._left.pop(0)
-        limit = self._limits.timeout_s
-        if self._begun >= self._limits.n_trials or self._study.stopped:
-            return None
-        if limit is not None and time.monotonic() - self._begin >= limit:
-            return None
-        self._begun += 1
-        if self._suggest is None or self._study.waiting:
-            return self._study.ask(self._space_of)
-        suggestion = uuid4().hex
-        given = self._suggest.suggest(suggestion)
-        if given is None:
-            return None
-        number, params = self._study.ask(self._space_of, given)
-        self._suggestions[number] = suggestion
-        return number, params
-
-    def _outcome(self, open_: _Open, result: Mapping[str, Any], error: bool) -> Outcome | None:
         if error:
-            reason = "its Ray worker died"
-            if cause := open_.ray.get_pickled_error():
-                reason += f": {str(cause).strip().splitlines()[0]}"
-            return Outcome("FAIL", reason=reason, died=True)
-        if "refused" in result:
-            self.verdict = UsageError(result["refused"])
-            return None
-        self._note_deaths(open_, result)
-        if "state" not in result:
-            return Outcome("PRUNED", reason="the tuner ends this trial")
-        return Outcome(
-            result["state"],
-            tuple(result["values"]),
-            result["reason"],
-            detail=result["detail"],
-        )
-
-    def _note_deaths(self, open_: _Open, result: Mapping[str, Any]) -> None:
-        """Count the attempts that the slot has made since it last said so."""
-        deaths = list(result.get("deaths", ()))
-        for reason in deaths[open_.deaths :]:
-            log.warning("trial %d: %s, tried again", open_.number, reason)
-            self._study.begin_attempt(open_.number)
-        open_.deaths = len(deaths)
+            outcome = _lost(open_.ray)
+        elif isinstance(message, Refused):
+            self.verdict = UsageError(message.reason)
+            return
+        else:
+            self._hear(trial_id, message)
+            pruned = Outcome("PRUNED", reason="the tuner ends this trial")
+            outcome = message.outcome if isinstance(message, Ended) else pruned
+        del self._open[open_.number]
+        self._account.tell(open_.number, outcome)
+        self._listener.ended(open_.job(), outcome)
+        self.verdict = self._account.too_many_failures()
 
 
-_LIVE: list[StudySearch] = []
+def _lost(trial: Trial) -> Outcome:
+    """How a trial ended whose Ray worker died more often than it may be replaced."""
+    reason = "its Ray worker died"
+    if cause := trial.get_pickled_error():
+        reason += f": {str(cause).strip().splitlines()[0]}"
+    return Outcome("FAIL", reason=reason, died=True)
 
 
-def announce(search: StudySearch) -> None:
-    """Make a search the one that Ray finds when it goes on with a sweep."""
-    _LIVE[:] = [search]
-
-
-def live_search() -> StudySearch:
-    """The search of the sweep that this process runs."""
-    return _LIVE[0]
-
-
-class Watch(Callback, Stopper):
-    """A callback of Ray's, and the one that ends its loop.
+class Watch(Callback):
+    """Tells a search what Ray tells callbacks, and ends Ray's loop with the search's verdict.
 
     Args:
         search: the search.
     """
 
     def __init__(self, search: StudySearch) -> None:
-        self.search = search
+        self._search = search
         self._begun = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _live_watch, ()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """See `Callback.on_step_begin`."""
         if not self._begun:
             self._begun = True
-            self.search.guarded(lambda: self.search.take_over(trials))
+            self._search.guarded(lambda: self._search.take_over(trials))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """See `Callback.on_step_end`.
+
+        Raises:
+            BaseException: the verdict. Ray stops its trials and lets it pass.
+        """
+        if self._search.verdict is not None:
+            raise self._search.verdict
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """See `Callback.on_trial_start`."""
-        self.search.guarded(lambda: self.search.started(trial))
+        self._search.guarded(lambda: self._search.started(trial))
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """See `Callback.on_trial_recover`."""
-        self.search.guarded(lambda: self.search.recovered(trial))
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """See `Stopper`: no trial is stopped by its results here."""
-        return False
-
-    def stop_all(self) -> bool:
-        """See `Stopper.stop_all`."""
-        return self.search.verdict is not None
+        self._search.guarded(lambda: self._search.recovered(trial))
 
 
-def _live_watch() -> Watch:
-    return Watch(live_search())
+def _live_watch() -> NoopStopper:
+    """What snapshots of earlier versions name as the stopper of Ray's loop; it stops nothing."""
+    return NoopStopper()

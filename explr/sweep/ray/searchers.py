@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from explr.core.errors import ConfigError, MissingDependencyError
-from explr.sweep.ray.search import METRIC
+from explr.sweep.ray.messages import METRIC
 from explr.tuning.search_space import SearchSpace
 
 
@@ -84,7 +84,7 @@ def is_native(node: Mapping[str, Any]) -> bool:
 
 
 class NativeSearch:
-    """Has a search algorithm of Ray's choose the parameters; see `ray_search.Suggest`.
+    """Has a search algorithm of Ray's choose the parameters; see `explr.tuning.account.Suggest`.
 
     Args:
         node: the algorithm, as a `_target_` and its arguments.

@@ -1,4 +1,4 @@
-"""What Ray Tune trains: a slot, one trial of the sweep after the other."""
+"""What Ray Tune trains: an actor that runs one trial of the sweep after the other."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ray.tune import Trainable
 
 from explr.core.errors import ExplrError
 from explr.core.signals import end_with
-from explr.sweep.ray.private import EXPERIMENT_FILES, TUNER_FILE
-from explr.sweep.ray.search import METRIC, STEP
-from explr.sweep.ray.slot import Report, Slot, Work
+from explr.sweep.ray.messages import KnownEnd, Message, Refused, to_result
+from explr.sweep.ray.private import EXPERIMENT_FILES
+from explr.sweep.ray.slot import Slot, Work
 
 log = logging.getLogger("explr.sweep")
 
@@ -29,30 +29,30 @@ def has_snapshot(folder: Path) -> bool:
     """Whether Ray left a whole snapshot of a sweep.
 
     Ray copies its files there one by one: a kill meanwhile leaves a part, on which it would fail
-    each time. Without a snapshot the sweep goes on by its study.
+    each time. Without a snapshot the sweep is resumed from its study alone.
 
     Args:
         folder: folder of Ray's own files within the sweep's.
     """
-    from explr.sweep.ray.search import STATE_FILE
-
     states = sorted(folder.glob(EXPERIMENT_FILES))
-    searches = sorted(folder.glob(STATE_FILE.format("*")))
-    if not states or not searches:
+    if not states:
         return False
     try:
-        json.loads(states[-1].read_bytes())
-        for file in (searches[-1], folder / TUNER_FILE):  # our own, which Ray loads next
-            cloudpickle.loads(file.read_bytes())
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        return bool(json.loads(states[-1].read_bytes(), object_hook=_unpickled)["trial_data"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         log.warning("Ray's snapshot in %s is torn, schedulers begin anew: %s", folder, error)
-        return False
     except (ImportError, AttributeError) as error:
         log.warning(
             "Ray's snapshot in %s is another version's, schedulers begin anew: %s", folder, error
         )
-        return False
-    return True
+    return False
+
+
+def _unpickled(node: dict[str, Any]) -> Any:
+    """What Ray makes of a node of its snapshot: some are pickled, as no JSON can hold them."""
+    if node.get("_type") == "CLOUDPICKLE_FALLBACK":
+        return cloudpickle.loads(bytes.fromhex(node["value"]))
+    return node
 
 
 CHECKPOINTS = "checkpoints"
@@ -78,13 +78,12 @@ class TrialTrainable(Trainable):
             cwd: working directory of the sweep, which is the trials' too where it exists.
             path: where the sweep's own process looks for modules.
             work: what all trials are made of, a `Work`, pickled by ourselves.
-            ended: trials that had ended before Ray's last snapshot knew of it.
-            prunes: a trial that Ray ends is pruned; otherwise it is to go on elsewhere.
+            ended: trials that have ended, though Ray's last snapshot may not know it.
+            prunes: a trial that Ray ends is pruned; otherwise it is resumed elsewhere.
         """
         end_with(os.getppid())  # Ray's own process, which ends with the sweep that started it
         self._ended, self._prunes = ended, prunes
         self._slot: Slot | None = None
-        self._last_step = -1
         self._begun = False
         self._refused: str | None = None
         if Path(cwd).is_dir():  # else Ray has unpacked the sweep's modules where this runs
@@ -98,55 +97,43 @@ class TrialTrainable(Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take in the next trial: each has a process of its own, so that nothing is left over."""
         self._leave()
-        self._begun, self._last_step = False, -1
+        self._begun = False
         return True
 
     def step(self) -> dict[str, Any]:
         """Let the trial go on until its next report, or its end."""
+        return to_result(self._next())
+
+    def _next(self) -> Message:
         if self._number in self._ended:
-            return {"done": True}
+            return KnownEnd()
         if self._refused is not None:
-            return {"done": True, "refused": self._refused}
+            return Refused(self._refused)
         try:
             if self._slot is None:
-                self._slot = Slot(self._work, get_runtime_context().get_node_id())
+                node = get_runtime_context().get_node_id()
+                self._slot = Slot(self._work, self._work.pool(node))
             if not self._begun:
                 self._begun = True
                 self._slot.begin(self._number, self.config["params"])
-            event = self._slot.next()
+            return self._slot.next()
         except ExplrError as error:  # no process, or no training function, for any trial
-            return {"done": True, "refused": str(error)}
-        if isinstance(event, Report):
-            self._last_step = event.step
-            return {METRIC: event.value, STEP: event.step, "deaths": event.deaths}
-        outcome = event.outcome
-        result: dict[str, Any] = {
-            "done": True,
-            "state": outcome.state,
-            "values": list(outcome.values),
-            "reason": outcome.reason,
-            "detail": outcome.detail,
-            "deaths": event.deaths,
-            STEP: self._last_step + 1,
-        }
-        if len(outcome.values) == 1:
-            result[METRIC] = outcome.values[0]
-        return result
+            return Refused(str(error))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Copy the training's own checkpoints, for another trial to go on from.
 
         A training that saves none is refused at its next step: it would begin anew each time.
         """
-        if self._slot is None or not self._slot.busy:
+        if self._slot is None or (folder := self._slot.folder) is None:
             return
-        source = self._slot.folder / CHECKPOINTS
+        source = folder / CHECKPOINTS
         if source.is_dir() and any(source.iterdir()):
             shutil.copytree(source, Path(checkpoint_dir, CHECKPOINTS), dirs_exist_ok=True)
         else:
             self._refused = (
                 "this pruner has trials go on from checkpoints, but the training had saved none by "
-                f"step {self._last_step}: call ctx.save_checkpoint in it, or choose another "
+                f"step {self._slot.last_step}: call ctx.save_checkpoint in it, or choose another "
                 "tuner/pruner"
             )
 

@@ -1,0 +1,57 @@
+"""The executors of `hydra/launcher=explr_local`: a given number of jobs, or as many as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+from explr.core.validation import AUTO
+from explr.launching.hydra_job import HydraTask
+from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
+from explr.sweep.executors.leases import FixedLeases, devices_and_budget, leases_for
+from explr.sweep.executors.local import LocalExecutor
+from explr.sweep.executors.meter import MeasuredTrial
+from explr.sweep.executors.packed import CountedReports, packed_executor
+from explr.sweep.executors.trial_process import RunTrial
+from explr.tuning.channel import ChannelServer, Report
+from explr.tuning.executor import Executor
+
+
+class LocalKind(ExecutorKind):
+    """Each job in a fresh process on this machine."""
+
+    measures_memory = True
+
+    def place(self, launcher: Any) -> Place:
+        """See `ExecutorKind.place`."""
+        return Place.MACHINE
+
+    @contextmanager
+    def executor(
+        self, launching: Launching, job_of: JobOf, report: Report, output_of: OutputOf
+    ) -> Iterator[Executor]:
+        """See `ExecutorKind.executor`."""
+        config, task, auto = launching.config, launching.task, launching.n_jobs == AUTO
+        shared = HydraTask(config, launching.context, task)
+        run = RunTrial(shared, launching.objectives)
+        counted = CountedReports(report)
+        with closing(ChannelServer(counted if auto else report)) as channel:
+            local = partial(
+                LocalExecutor,
+                shared,
+                job_of,
+                channel=channel,
+                preload=launching.preload,
+                run=MeasuredTrial(run) if auto else run,
+                output_of=output_of,
+            )
+            executor: Executor
+            if auto:
+                room = devices_and_budget(config, task)
+                executor = packed_executor(local, *room, launching.memory_gb, counted)
+            else:
+                executor = local(FixedLeases(leases_for(config, task, launching.n_jobs)))
+            with closing(executor):
+                yield executor

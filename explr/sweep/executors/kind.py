@@ -1,0 +1,119 @@
+"""What a kind of executor answers before there is one; `choose.KINDS` registers it by launcher."""
+
+from __future__ import annotations
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from explr.core.errors import UsageError
+from explr.launching.hydra_job import HydraJob
+from explr.runner.prepare import framework_of, given_to
+from explr.tracking.callback import OWN_TASK
+from explr.tuning.channel import Report
+from explr.tuning.executor import Executor
+from explr.tuning.trial import Job
+from explr.utils.lease import Lease
+
+JobOf = Callable[[Job, Lease | None], HydraJob]
+"""Turns a trial's job into Hydra's, for the lease of its worker if it has one."""
+
+OutputOf = Callable[[Job], Path | None]
+"""File for what a job prints, where it has a process of its own."""
+
+
+class Place(Enum):
+    """Where jobs run."""
+
+    PROCESS = "in the process of the sweep itself"
+    MACHINE = "in other processes of this machine"
+    ANYWHERE = "on other machines too"
+
+
+@dataclass(frozen=True)
+class Launching:
+    """What the jobs of a sweep are launched with.
+
+    Args:
+        config: composed config of the sweep.
+        context: Hydra's context.
+        task: the app's task function.
+        n_jobs: jobs at the same time, or AUTO for as many as fit into memory.
+        objectives: number of values that a job must return.
+        memory_gb: GiB of host memory that AUTO shares out; None takes most of what is free.
+    """
+
+    config: DictConfig
+    context: HydraContext
+    task: TaskFunction
+    n_jobs: Any
+    objectives: int
+    memory_gb: float | None = None
+
+    @property
+    def launcher(self) -> Any:
+        """The node `hydra.launcher`."""
+        return self.config.hydra.launcher
+
+    @property
+    def preload(self) -> list[str]:
+        """Modules to import before the first job: the framework, and what the launcher names."""
+        modules = list(OmegaConf.select(self.config, "hydra.launcher.preload") or [])
+        if getattr(self.task, OWN_TASK, False):
+            with suppress(UsageError):  # a trial may choose another training, and reports it
+                modules += framework_of(self.config, given_to(self.task)).packages[:1]
+        return modules
+
+
+class ExecutorKind(ABC):
+    """A kind of executor: makes one, and answers for it before."""
+
+    measures_memory = False
+    """Whether it can find out by itself how many jobs fit: `n_jobs=auto`."""
+
+    timeout_caveat = ""
+    """What to say where a job is not stopped as soon as it exceeds `trial_timeout_s`."""
+
+    @abstractmethod
+    def place(self, launcher: Any) -> Place:
+        """Where its jobs run.
+
+        Args:
+            launcher: the node `hydra.launcher`.
+        """
+
+    @abstractmethod
+    def executor(
+        self, launching: Launching, job_of: JobOf, report: Report, output_of: OutputOf
+    ) -> AbstractContextManager[Executor]:
+        """An executor, which is closed at the end of the block.
+
+        Args:
+            launching: what its jobs are launched with.
+            job_of: turns a trial's job into Hydra's.
+            report: takes the reports of the jobs.
+            output_of: file for what a job prints.
+        """
+
+    def listening_host(self, launcher: Any) -> str | None:
+        """Where to listen for the reports of its jobs; None if they run on this machine.
+
+        Args:
+            launcher: the node `hydra.launcher`.
+        """
+        if self.place(launcher) is not Place.ANYWHERE:
+            return None
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # sends nothing: it picks the way out
+                return str(probe.getsockname()[0])
+            except OSError:
+                return "127.0.0.1"

@@ -36,6 +36,6 @@ def test_what_it_could_not_ship_is_said_and_is_no_success(shop: Workshop) -> Non
         synced = shop.run([sys.executable, "-c", HASTY_SYNC])
         assert synced.returncode == 1
         assert synced.stderr == f"{journal}: {BUSY}\n"
-        assert synced.stdout.endswith("0 runs shipped, 1 left.\n")
+        assert synced.stdout.endswith("0 runs uploaded, 1 left.\n")
     shop.sync()
     assert json.loads(journal.with_suffix(".position").read_text())["done"]

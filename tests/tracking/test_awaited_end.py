@@ -19,7 +19,7 @@ def test_a_run_that_has_said_how_it_ended_did_not_die_without_a_word(
         asked.append(1)
         return len(asked) < 6
 
-    monkeypatch.setattr("explr.tracking.mlflow.mirror.is_awaited", is_awaited)
+    monkeypatch.setattr("explr.tracking.shipping.run_upload.is_awaited", is_awaited)
     monkeypatch.setattr(Liveness, "is_left", lambda *_: True)
     run = kit.begin(tmp_path / "run")
     run.close("FINISHED")

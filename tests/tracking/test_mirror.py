@@ -13,17 +13,20 @@ from explr.core.errors import TrackingError
 from explr.tracking.journal.journal import read_events
 from explr.tracking.journal.pending import entries
 from explr.tracking.journal.position import read_position
-from explr.tracking.mlflow.mirror import Mirror
 from explr.tracking.mlflow.rows import REFUSED_TAG
+from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.mlflow.store import connect
+from explr.tracking.shipping.run_upload import RunUpload
 
 
-def mirror_of(store: Any, run: Any) -> Mirror:
-    return Mirror(store.client, store.uri, run.journal.path)
+def mirror_of(store: Any, run: Any) -> RunUpload:
+    sink = MLflowSink(store.uri)
+    sink.connect()
+    return RunUpload(sink, run.journal.path)
 
 
-def all_of(mirror: Mirror) -> None:
-    while mirror.ship():
+def all_of(mirror: RunUpload) -> None:
+    while mirror.advance():
         pass
 
 
@@ -96,7 +99,7 @@ def test_one_journal_does_not_keep_the_others_waiting(store: Any, kit: Any, tmp_
     for i in range(20_000):
         run.tracker.log_metric("loss", i, step=i)
     mirror = mirror_of(store, run)
-    assert mirror.ship()
+    assert mirror.advance()
     position = read_position(run.journal.path)
     assert 0 < position.offset < run.journal.path.stat().st_size
     all_of(mirror)
@@ -122,7 +125,7 @@ def test_a_damaged_beginning_is_one_clear_sentence(store: Any, kit: Any, tmp_pat
     content[20] ^= 1
     run.journal.path.write_bytes(content)
     with pytest.raises(TrackingError, match=r"the beginning of .* is damaged"):
-        mirror_of(store, run).ship()
+        mirror_of(store, run).advance()
     kit.ship()
     (entry,) = entries()
     assert "is damaged" in read_position(Path(entry.journal)).error
@@ -272,7 +275,7 @@ def test_a_child_waits_for_its_parent(store: Any, kit: Any, tmp_path: Path) -> N
     sweep = kit.begin(tmp_path / "sweep")
     child = kit.begin(tmp_path / "sweep" / "0", parent=sweep.journal.path)
     child.close("FINISHED")
-    assert not mirror_of(store, child).ship()
+    assert not mirror_of(store, child).advance()
     assert store.runs() == []
     sweep.close("FINISHED")
     kit.ship()

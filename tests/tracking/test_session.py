@@ -200,7 +200,7 @@ return 1.0
         kit.eventually(lambda: answers(uri, 5.0), "the server")
         done = kit.explr("sync")
         assert (done.returncode, done.stderr) == (0, "")
-        assert "1 run shipped, 0 left." in done.stdout
+        assert "1 run uploaded, 0 left." in done.stdout
         remote = kit.store_at(uri)
         run = remote.run()
         assert run.info.status == "FINISHED"
@@ -306,8 +306,8 @@ def test_closing_lines(store: Any, kit: Any, tmp_path: Path) -> None:
     run = kit.begin(tmp_path / "ein Lauf")
     run.close("FINISHED")
     line = closing_line(run, wait=False)
-    assert "MLflow has not caught up with 1 run: the process that ships has ended" in line
-    assert f"`explr sync '{tmp_path}/ein Lauf'` takes it up again" in line
+    assert "MLflow has not caught up with 1 run: the upload process has ended" in line
+    assert f"`explr sync '{tmp_path}/ein Lauf'` resumes it" in line
     kit.ship()
     assert closing_line(run) == f"MLflow: run {store.run().info.run_id} in {store.uri}"
     run.journal.path.unlink()

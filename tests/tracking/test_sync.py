@@ -13,6 +13,8 @@ import pytest
 from explr.runner.cli.sync import sync_journals
 from explr.tracking.journal.pending import entries
 from explr.tracking.journal.position import read_position
+from explr.tracking.mlflow.sink import MLflowSink
+from explr.tracking.shipping.run_upload import RunUpload
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,7 @@ def test_what_waits_is_shipped_and_told(
     kit.begin(tmp_path / "live")
     assert sync_journals(None) == 0
     captured = capsys.readouterr()
-    assert captured.out == "Shipping 3 runs …\n2 runs shipped, 1 left.\n"
+    assert captured.out == "Uploading 3 runs …\n2 runs uploaded, 1 left.\n"
     assert captured.err.endswith("its training is still running\n")
     assert sync_journals(None) == 0
     assert len(store.runs()) == 3
@@ -54,7 +56,7 @@ def test_a_folder_limits_what_is_told(
     for name in ("a", "b"):
         kit.begin(tmp_path / name).close("FINISHED")
     assert sync_journals(tmp_path / "a") == 0
-    assert "1 run shipped, 0 left." in capsys.readouterr().out
+    assert "1 run uploaded, 0 left." in capsys.readouterr().out
 
 
 def test_a_reason_is_told_and_exits_1(
@@ -66,7 +68,7 @@ def test_a_reason_is_told_and_exits_1(
     assert sync_journals(None) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"{run.journal.path}: the MLflow experiment 'digits' was del")
-    assert captured.out.endswith("0 runs shipped, 1 left.\n")
+    assert captured.out.endswith("0 runs uploaded, 1 left.\n")
 
 
 def test_a_deleted_journal_is_told(
@@ -117,9 +119,9 @@ def test_a_run_that_was_taken_for_dead_is_corrected(store: Any, kit: Any, tmp_pa
     run = kit.begin(tmp_path / "run")
     run.tracker.log_metric("loss", 1.0)
     kit.ship()
-    from explr.tracking.mlflow.mirror import Mirror
-
-    Mirror(store.client, store.uri, run.journal.path).close_as_killed()
+    sink = MLflowSink(store.uri)
+    sink.connect()
+    RunUpload(sink, run.journal.path).close_as_killed()
     kit.ship()
     assert store.status() == "KILLED"
     assert entries() == []
@@ -212,4 +214,4 @@ def test_a_terminal_shows_how_far_it_is(store: Any, kit: Any, tmp_path: Path) ->
     assert percentages == sorted(percentages)
     assert percentages[-1] == 100
     assert len(set(percentages)) > 2
-    assert b"1 run shipped, 0 left." in shown
+    assert b"1 run uploaded, 0 left." in shown

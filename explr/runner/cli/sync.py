@@ -1,9 +1,8 @@
-"""`explr sync`: ships what the companions had to leave behind."""
+"""`explr sync`: uploads what the companions had to leave behind."""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 import click
 
 from explr.core.secrets import without_user_info
-from explr.tracking.destination import Destination, with_user_info
+from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal.journal import first_event
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
@@ -20,14 +19,14 @@ from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.start import LOG_FILE, Order
 
-BUSY = "another process ships it, and has not come to it yet: try again"
+BUSY = "another process uploads it, and has not come to it yet: try again"
 
 
 def sync_journals(folder: Path | None) -> int:
-    """Ship what waits, and tell what still does.
+    """Upload what waits, and print what still does.
 
     Args:
-        folder: only what lies below it; None takes every run of this user.
+        folder: only runs below it; None takes every run of this user.
 
     Returns:
         The exit code: 1 if something waits that should not.
@@ -41,15 +40,15 @@ def sync_journals(folder: Path | None) -> int:
     if not before:
         click.echo("Nothing waits: MLflow has all of it.")
         return 0
-    click.echo(f"Shipping {_runs(len(before))} …")
+    click.echo(f"Uploading {_runs(len(before))} …")
     _log_to_file()
-    with _progress(before) as told:
+    with _progress(before) as on_progress:
         uris = dict.fromkeys(entry.uri for entry in before)
-        busy = {uri for uri in uris if not follow(Order(with_user_info(uri)), told)}
+        busy = {uri for uri in uris if not follow(Order(with_user_info(uri)), on_progress)}
     liveness = Liveness()
     left = {entry.uid for entry in _waiting(folder)}
     code = 0
-    shipped = 0
+    uploaded = 0
     for entry in before:
         journal = Path(entry.journal)
         if entry.uid in left:
@@ -59,17 +58,17 @@ def sync_journals(folder: Path | None) -> int:
             click.echo(f"{journal}: {error or _reason(entry)}", err=True)
             code = 1 if error else code
         elif journal.exists():
-            shipped += 1
+            uploaded += 1
         else:
             click.echo(f"{journal} was deleted: what it held beyond MLflow is lost", err=True)
             code = 1
-    click.echo(f"{_runs(shipped)} shipped, {len(left)} left.")
+    click.echo(f"{_runs(uploaded)} uploaded, {len(left)} left.")
     return code
 
 
 @contextmanager
 def _progress(waiting: Sequence[Entry]) -> Iterator[Callable[[], None]]:
-    """A bar in the terminal, if it is one; what is yielded moves it on."""
+    """A progress bar, if the output is a terminal; the yielded function updates it."""
     if not sys.stdout.isatty():
         yield lambda: None
         return
@@ -92,16 +91,16 @@ def _waiting(folder: Path | None) -> list[Entry]:
 
 
 def _reason(entry: Entry) -> str:
-    """Why a run waits with which nothing is wrong."""
+    """Why a run without an error waits."""
     if is_of_this_host(entry):
         return "its training is still running"
     return f"its training runs on {entry.host}, or ended there without a word"
 
 
 def _enter_strays(folder: Path) -> None:
-    """Put journals on the list that are not: those copied from another machine, for one."""
+    """Enter journals that are not on the list, such as those copied from another machine."""
     known = {entry.uid: entry for entry in entries()}
-    uri = without_user_info(Destination(os.environ.get("MLFLOW_TRACKING_URI")).resolved_uri)
+    uri = without_user_info(environment_uri())
     found = []
     for journal in folder.resolve().rglob("journal-*.jsonl"):
         start = first_event(journal)
@@ -109,7 +108,7 @@ def _enter_strays(folder: Path) -> None:
         if start is None or (position.done and position.offset >= journal.stat().st_size):
             continue
         entry = Entry(str(journal), uri, start["pid"], start["started"], start["host"])
-        # On the list under a path where it no longer is: the folder was moved.
+        # It may be on the list with a path where it no longer is: its folder was moved.
         if entry.uid not in known or not Path(known[entry.uid].journal).exists():
             found.append((start["t"], entry))
     for _, entry in sorted(found, key=lambda x: x[0]):  # a sweep before its jobs
@@ -117,7 +116,7 @@ def _enter_strays(folder: Path) -> None:
 
 
 def _log_to_file() -> None:
-    """Keep what MLflow and its libraries say on the way out of the terminal."""
+    """Write the log messages of MLflow and its libraries to a file, not to the terminal."""
     handler = logging.FileHandler(explr_home() / LOG_FILE)
     handler.setFormatter(logging.Formatter("[%(asctime)s][sync][%(levelname)s] %(message)s"))
     logging.getLogger().addHandler(handler)

@@ -97,7 +97,8 @@ def find(cfg: DictConfig) -> list[Check]:
         UsageError: it is at fault.
     """
     config = ExplrConfig.from_composed(cfg)
-    uri = _server(cfg)
+    destination = Destination.of(config.tracking)
+    uri = _server(destination)
     with ThreadPoolExecutor() as pool:  # which waits for processes
         looking = {
             name: pool.submit(probe, module)
@@ -125,7 +126,7 @@ def find(cfg: DictConfig) -> list[Check]:
             *first,
             *torch_checks(found["torch"], driver, usable, name == "pytorch"),
             *tensorflow_checks(found["tensorflow"], driver, usable, name == "tensorflow"),
-            *_mlflow(cfg, uri, _told(asking)),
+            *_mlflow(destination, uri, _told(asking)),
             ray_check(found["ray"], config.tuner.name == "ray"),
             *last,
         ]
@@ -155,23 +156,23 @@ def _shares(config: ExplrConfig, driver: Driver, usable: int) -> list[Check]:
     return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(devices))]
 
 
-def _server(cfg: DictConfig) -> str | None:
+def _server(destination: Destination | None) -> str | None:
     """Address of the server that runs are sent to or shown by, if there is one to ask."""
-    if cfg.tracking.backend != "mlflow":
+    if destination is None:
         return None
-    uri = Destination(cfg.tracking.uri).resolved_uri
+    uri = destination.resolved_uri
     if is_local_store(uri):
         state = MLflowServer(uri).state()
         return None if state is None else state.url
     return uri if uri.startswith(("http://", "https://")) else None
 
 
-def _mlflow(cfg: DictConfig, uri: str | None, found: Probe | None) -> list[Check]:
+def _mlflow(destination: Destination | None, uri: str | None, found: Probe | None) -> list[Check]:
     if uri is not None and found is not None:
         return server_checks(found, uri)
-    if cfg.tracking.backend != "mlflow":
+    if destination is None:
         return [passed(CALL, "tracking is off")]
-    store = without_user_info(Destination(cfg.tracking.uri).resolved_uri)
+    store = without_user_info(destination.resolved_uri)
     return [passed(CALL, f"there is no server to ask: runs go to {store} directly")]
 
 

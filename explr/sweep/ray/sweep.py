@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import slots_faults
@@ -33,8 +33,7 @@ from explr.sweep.session import SweepSession, SweepSettings, open_sweep
 from explr.sweep.space import SweepSpace
 from explr.sweep.sweep import OptunaSweep
 from explr.sweep.watch import SweepWatch
-from explr.tracking.callback import OWN_TASK, MLflowCallback
-from explr.tracking.destination import Destination
+from explr.tracking.callback import OWN_TASK, tracking_uri_of
 from explr.tuning.loop import Failures
 from explr.tuning.trial import SweepResult
 from explr.utils.lease import divide
@@ -86,7 +85,7 @@ class RaySweep(OptunaSweep):
         with open_sweep(settings, self._config, self._context, space, arguments) as sweep:
             self._equip(sweep.study, space)
             with ray_cluster(self._ray, settings.n_jobs) as ray, sweep.recorded():
-                warn_of_local_store(ray.nodes(), self._store())
+                warn_of_local_store(ray.nodes(), tracking_uri_of(self._config))
                 failures = self._fit(ray, sweep)
             return sweep.conclude(failures.first)
 
@@ -95,13 +94,6 @@ class RaySweep(OptunaSweep):
         settings = self._settings
         if faults := slots_faults(settings.n_jobs, settings.memory_gb, "hydra.sweeper", True):
             raise ConfigError(faults)
-
-    def _store(self) -> str | None:
-        """Tracking URI of the trials; None where nothing is tracked."""
-        for node in (OmegaConf.select(self._config, "hydra.callbacks") or {}).values():
-            if str(node.get("_target_", "")).endswith(f".{MLflowCallback.__name__}"):
-                return Destination(node.get("uri")).resolved_uri
-        return None
 
     def _pruner(self, node: Mapping[str, Any], space: SweepSpace) -> Any:
         """Ray schedules by itself where it can."""

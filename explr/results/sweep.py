@@ -19,7 +19,8 @@ from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.journal import first_event, journals_in
 from explr.tracking.journal.position import read_position
-from explr.tracking.shipping.sink import Sink, sink_for
+from explr.tracking.shipping.sink import Sink
+from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.storage import STUDY_FILE, read_study
 from explr.tuning.study import ATTEMPTS, PARAMS, REASON
 

@@ -23,7 +23,8 @@ from explr.tracking.journal.position import Position, read_position
 from explr.tracking.mlflow.fluent import active_run
 from explr.tracking.mlflow.registry import name_fault
 from explr.tracking.server import autostart_allowed
-from explr.tracking.shipping.sink import Status, sink_for
+from explr.tracking.shipping.sink import Status
+from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import LOG_FILE, ensure_companion, has_companion
 from explr.utils.processes import identity_of
 

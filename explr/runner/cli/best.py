@@ -22,7 +22,8 @@ from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.position import read_position
 from explr.tracking.mlflow.registry import ALIAS, describe
-from explr.tracking.shipping.sink import SinkUnavailable, sink_for
+from explr.tracking.shipping.sink import SinkUnavailable
+from explr.tracking.shipping.sinks import sink_for
 
 NOT_IN_A_RECIPE = frozenset({"tracking", "tuner", "search_space", "hydra"})
 """What a recipe leaves to whoever runs it."""

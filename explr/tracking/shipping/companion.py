@@ -24,7 +24,7 @@ from explr.tracking.journal.pending import Liveness
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.observer import Observer
 from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipper
-from explr.tracking.shipping.sink import sink_for
+from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import Order
 from explr.utils.priority import stand_back
 from explr.utils.processes import is_alive

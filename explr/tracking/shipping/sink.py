@@ -1,12 +1,8 @@
-"""The interface of a place that journals are uploaded to, and the table of such places.
-
-To add one: write a class with these methods, add it to `SINKS`, and add an option to
-`conf/tracking`.
-"""
+"""The interface of a place that journals are uploaded to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -151,25 +147,6 @@ class Sink(Protocol):
     def address(self, experiment_id: str, run_id: str) -> str | None:
         """Address of a run's page for a browser; None if no server is known."""
         ...
-
-
-def _mlflow(uri: str) -> Sink:
-    from explr.tracking.mlflow.sink import MLflowSink
-
-    return MLflowSink(uri)
-
-
-SINKS: dict[str, Callable[[str], Sink]] = {"": _mlflow}
-"""Sinks by the scheme of their tracking URIs; "" has all others, since MLflow knows a dozen."""
-
-
-def sink_for(uri: str) -> Sink:
-    """The sink that a tracking URI names; nothing is opened yet.
-
-    Args:
-        uri: tracking URI.
-    """
-    return SINKS.get(uri.partition(":")[0], SINKS[""])(uri)
 
 
 def one_line(error: BaseException) -> str:

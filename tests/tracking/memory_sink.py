@@ -40,15 +40,31 @@ class MemoryRun:
 class Memory:
     """What sinks of one address share, as the processes that open them share a server.
 
-    `failing` holds what a method raises, by its name, as long as it is there.
+    `calls` are named after the method, and the run if there is one: "check", "send digits".
+    `failing` holds what calls raise, by the name of the call or of the method.
+
+    Args:
+        clock: tells when calls came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: FakeClock | None = None) -> None:
+        self._clock = clock or FakeClock()
         self.runs: dict[str, MemoryRun] = {}
         self.models: dict[tuple[str, str], str] = {}
         self.calls: list[str] = []
+        self.times: list[float] = []
+        self.sent: list[Mapping[str, Any]] = []
         self.failing: dict[str, Exception] = {}
         self.ports: list[int | None] = []
+
+    def called(self, method: str, run: str = "") -> None:
+        """Note a call; raises what it should."""
+        name = f"{method} {run}".rstrip()
+        self.calls.append(name)
+        self.times.append(self._clock.monotonic())
+        for key in (name, method):
+            if key in self.failing:
+                raise self.failing[key]
 
     def run(self, name: str) -> MemoryRun:
         """The only run of a name."""
@@ -60,6 +76,10 @@ class Memory:
         away = SinkUnavailable("nobody is there")
         names = ("check", "find", "open_run", "send", "upload", "finish", "register")
         self.failing = dict.fromkeys(names, away)
+
+    def come_back(self) -> None:
+        """Answer again."""
+        self.failing.clear()
 
     def refuse(self, name: str, reason: str) -> None:
         """Refuse a call for good."""
@@ -78,22 +98,25 @@ class MemorySink:
         return self._uri
 
     def connect(self, port: int | None = None) -> None:
-        self._called("connect")
+        self._memory.called("connect")
         self._memory.ports.append(port)
 
     def check(self) -> None:
-        self._called("check")
+        self._memory.called("check")
 
     def find(self, uid: str, experiment: str | None = None) -> SinkRun | None:
-        self._called("find")
+        self._memory.called("find")
+        return self._find(uid, experiment)
+
+    def _find(self, uid: str, experiment: str | None) -> SinkRun | None:
         for run in self._memory.runs.values():
             if run.start.uid == uid and experiment in (None, run.start.experiment):
                 return _seen(run)
         return None
 
     def open_run(self, start: RunStart) -> SinkRun:
-        self._called("open_run")
-        seen = self.find(start.uid, start.experiment)
+        self._memory.called("open_run", start.name)
+        seen = self._find(start.uid, start.experiment)
         if seen is None:
             run_id = f"run-{len(self._memory.runs)}"
             run = MemoryRun(run_id, start, parent_id=start.parent_id, tags=dict(start.tags))
@@ -104,8 +127,8 @@ class MemorySink:
         return replace(seen, has_ended=seen.has_ended and not start.resumed)
 
     def send(self, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
-        self._called("send")
-        run = self._memory.runs[run_id]
+        run = self._run("send", run_id)
+        self._memory.sent += events
         for event in events:
             if event["k"] == "metrics":
                 rows = event["m"].items()  # as text, since NaN is equal to nothing
@@ -116,31 +139,28 @@ class MemorySink:
                 run.tags |= event["g"]
 
     def upload(self, run_id: str, path: Path, folder: str) -> None:
-        self._called("upload")
-        files = self._memory.runs[run_id].files
+        files = self._run("upload", run_id).files
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
                 files[str(Path(folder) / file.relative_to(path.parent))] = file.read_bytes()
 
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
-        self._called("finish")
-        run = self._memory.runs[run_id]
+        run = self._run("finish", run_id)
         run.status, run.end_ms = status, end_ms
         run.parent_id = run.parent_id or parent_id
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
-        self._called("register")
-        self.upload(run_id, model, "model")
+        self._run("register", run_id).files[f"model/{model.name}"] = model.read_bytes()
         self._memory.models.setdefault((name, run_id), about)
         return str(list(self._memory.models).index((name, run_id)) + 1)
 
     def address(self, experiment_id: str, run_id: str) -> str | None:
         return f"{self._uri}/{experiment_id}/{run_id}"
 
-    def _called(self, name: str) -> None:
-        self._memory.calls.append(name)
-        if name in self._memory.failing:
-            raise self._memory.failing[name]
+    def _run(self, method: str, run_id: str) -> MemoryRun:
+        run = self._memory.runs[run_id]
+        self._memory.called(method, run.start.name)
+        return run
 
 
 def _seen(run: MemoryRun) -> SinkRun:

@@ -161,7 +161,7 @@ return 1.0
         assert run.info.status == "FINISHED"
         assert remote.rows(run, "loss") == [(i, i) for i in range(20)]
         assert "notes.txt" in remote.artifacts(run)
-        assert "Nothing waits" in kit.explr("sync").stdout
+        assert "Everything is in MLflow already" in kit.explr("sync").stdout
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()

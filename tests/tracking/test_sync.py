@@ -30,7 +30,7 @@ def _root_handlers() -> Any:
 
 def test_nothing_waits(capsys: pytest.CaptureFixture[str]) -> None:
     assert sync_journals(None) == 0
-    assert capsys.readouterr().out == "Nothing waits: MLflow has all of it.\n"
+    assert capsys.readouterr().out == "Everything is in MLflow already.\n"
 
 
 def test_what_waits_is_shipped_and_told(

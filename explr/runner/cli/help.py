@@ -27,7 +27,7 @@ COMMANDS = """\
   explr compare RUN RUN…                  show runs side by side: folders, MLflow ids, best:DIR
   explr dashboard DIR                     serve optuna-dashboard on a sweep's study
   explr mlflow-ui                         start MLflow's server if need be, print its address
-  explr sync                              upload what has not reached MLflow
+  explr sync                              ship what has not reached MLflow
   explr gpu-info                          show the GPUs and their driver
   explr memory [--limit GIB]              show the GPU memory budget, set your own default
   explr verify [KEY=VALUE …]              check driver, frameworks, MLflow, Ray, folders

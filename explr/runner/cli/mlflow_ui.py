@@ -1,4 +1,4 @@
-"""`explr mlflow-ui`."""
+"""`explr mlflow-ui`: starts and stops the MLflow server of the local store."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from explr.tracking.mlflow.store import connect
 from explr.tracking.server import MLflowServer
 
 START_TIMEOUT_S = 180.0
-"""How long to wait for the server; MLflow takes 10 to 35 s on a machine with two cores."""
+"""How long to wait for the server; MLflow needs 10 to 35 s on a machine with two cores."""
 
 
 def start_server(port: int) -> None:
-    """Make sure that a server runs, wait until it answers, and print its address.
+    """Start the server if it is not running, wait until it answers, and print its address.
 
     Args:
         port: first port to try.
 
     Raises:
-        TrackingError: it does not come up.
+        TrackingError: the server does not answer in time.
     """
     uri = environment_uri()
     if not is_local_store(uri):
@@ -29,17 +29,17 @@ def start_server(port: int) -> None:
         return
     server = MLflowServer(uri, port=port)
     if server.state() is None:
-        click.echo("Starting the MLflow server, which takes a moment …", err=True)
+        click.echo("Starting the MLflow server; this takes a moment …", err=True)
         connect(uri)
     state = server.start()
     if not server.wait_until_ready(START_TIMEOUT_S):
         log_file = explr_home() / "server.log"
         raise TrackingError(f"the MLflow server does not answer at {state.url}: see {log_file}")
     if state.port != port:
-        click.echo(f"The server does not use port {port}, but {state.port}", err=True)
+        click.echo(f"The server uses port {state.port} instead of {port}", err=True)
     click.echo(state.url)
 
 
 def stop_server() -> None:
-    """Stop the server that explr started, if one runs."""
-    click.echo("stopped" if MLflowServer().stop() else "no MLflow server of explr's is running")
+    """Stop the server that explr started, if one is running."""
+    click.echo("stopped" if MLflowServer().stop() else "no MLflow server of explr is running")

@@ -1,4 +1,4 @@
-"""`explr sync`: uploads what the companions had to leave behind."""
+"""`explr sync`: uploads to MLflow what companions could not upload."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.start import LOG_FILE, Order
 
-BUSY = "another process uploads it, and has not come to it yet: try again"
+BUSY = "another process is uploading and has not reached this run yet: try again"
 
 
 def sync_journals(folder: Path | None) -> int:
-    """Upload what waits, and print what still does.
+    """Upload pending runs, and print those that are still pending.
 
     Args:
-        folder: only runs below it; None takes every run of this user.
+        folder: upload only the runs in this folder; None takes every run of this user.
 
     Returns:
-        The exit code: 1 if something waits that should not.
+        The exit code: 1 if a run that has ended could not be uploaded.
 
     Raises:
         TrackingError: EXPLR_HOME cannot be used.
@@ -38,13 +38,13 @@ def sync_journals(folder: Path | None) -> int:
         _enter_strays(folder)
     before = _waiting(folder)
     if not before:
-        click.echo("Nothing waits: MLflow has all of it.")
+        click.echo("Everything is in MLflow already.")
         return 0
     click.echo(f"Uploading {_runs(len(before))} …")
     _log_to_file()
-    with _progress(before) as on_progress:
+    with _progress(before) as told:
         uris = dict.fromkeys(entry.uri for entry in before)
-        busy = {uri for uri in uris if not follow(Order(with_user_info(uri)), on_progress)}
+        busy = {uri for uri in uris if not follow(Order(with_user_info(uri)), told)}
     liveness = Liveness()
     left = {entry.uid for entry in _waiting(folder)}
     code = 0
@@ -60,7 +60,7 @@ def sync_journals(folder: Path | None) -> int:
         elif journal.exists():
             uploaded += 1
         else:
-            click.echo(f"{journal} was deleted: what it held beyond MLflow is lost", err=True)
+            click.echo(f"{journal} was deleted: its rows that are not in MLflow are lost", err=True)
             code = 1
     click.echo(f"{_runs(uploaded)} uploaded, {len(left)} left.")
     return code
@@ -68,7 +68,7 @@ def sync_journals(folder: Path | None) -> int:
 
 @contextmanager
 def _progress(waiting: Sequence[Entry]) -> Iterator[Callable[[], None]]:
-    """A progress bar, if the output is a terminal; the yielded function updates it."""
+    """Show a progress bar in a terminal; the yielded function updates it."""
     if not sys.stdout.isatty():
         yield lambda: None
         return
@@ -91,14 +91,14 @@ def _waiting(folder: Path | None) -> list[Entry]:
 
 
 def _reason(entry: Entry) -> str:
-    """Why a run without an error waits."""
+    """Why a run is still pending although nothing failed."""
     if is_of_this_host(entry):
         return "its training is still running"
-    return f"its training runs on {entry.host}, or ended there without a word"
+    return f"its training is running on {entry.host}, or was killed there"
 
 
 def _enter_strays(folder: Path) -> None:
-    """Enter journals that are not on the list, such as those copied from another machine."""
+    """Add journals that are not in the list of pending runs, such as copied ones."""
     known = {entry.uid: entry for entry in entries()}
     uri = without_user_info(environment_uri())
     found = []
@@ -108,15 +108,15 @@ def _enter_strays(folder: Path) -> None:
         if start is None or (position.done and position.offset >= journal.stat().st_size):
             continue
         entry = Entry(str(journal), uri, start["pid"], start["started"], start["host"])
-        # It may be on the list with a path where it no longer is: its folder was moved.
+        # The list may still have the old path of a folder that was moved.
         if entry.uid not in known or not Path(known[entry.uid].journal).exists():
             found.append((start["t"], entry))
-    for _, entry in sorted(found, key=lambda x: x[0]):  # a sweep before its jobs
+    for _, entry in sorted(found, key=lambda x: x[0]):  # a sweep before its trials
         enter(entry)
 
 
 def _log_to_file() -> None:
-    """Write the log messages of MLflow and its libraries to a file, not to the terminal."""
+    """Write the messages of MLflow and its libraries to the log file, not to the terminal."""
     handler = logging.FileHandler(explr_home() / LOG_FILE)
     handler.setFormatter(logging.Formatter("[%(asctime)s][sync][%(levelname)s] %(message)s"))
     logging.getLogger().addHandler(handler)

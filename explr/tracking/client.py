@@ -84,7 +84,7 @@ class ExplrTracker:
                 self._tell_name("metric", name)
             if not math.isfinite(value) and name not in self._not_finite:
                 self._not_finite.add(name)
-                log.warning("metric %s is %s; this is told once", name, value)
+                log.warning("metric %s is %s; this warning is shown once", name, value)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `Tracker.log_params`."""

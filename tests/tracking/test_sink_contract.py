@@ -14,6 +14,7 @@ from explr.core.errors import TrackingError
 from explr.tracking.journal.journal import now_ms
 from explr.tracking.journal.position import read_position
 from explr.tracking.mlflow.sink import MLflowSink
+from explr.tracking.shipping import sink as sink_module
 from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.sink import RunStart, Sink, SinkUnavailable
 
@@ -368,3 +369,8 @@ def test_the_page_of_a_run_of_the_local_store_needs_its_server(
     monkeypatch.setattr("explr.tracking.mlflow.sink.MLflowServer.state", state)
     page = MLflowSink(store.uri).address("3", "abc")
     assert page == "http://127.0.0.1:5001/#/experiments/3/runs/abc"
+
+
+@pytest.mark.parametrize("path", sorted(Path(sink_module.__file__).parent.glob("*.py")), ids=str)
+def test_what_uploads_knows_no_sink_but_the_table(path: Path) -> None:
+    assert ("explr.tracking.mlflow" in path.read_text()) is (path.name == "sinks.py")

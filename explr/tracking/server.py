@@ -41,6 +41,18 @@ def autostart_allowed(flag: bool) -> bool:
     )
 
 
+def server_url(uri: str) -> str | None:
+    """Address of the server of a store; None if explr knows none that runs.
+
+    Args:
+        uri: tracking URI: a server's own address, or a local store.
+    """
+    if uri.startswith(("http://", "https://")):
+        return uri
+    state = MLflowServer(uri).state() if is_local_store(uri) else None
+    return None if state is None else state.url
+
+
 class MLflowServer:
     """The one MLflow server of a local store.
 

@@ -366,7 +366,7 @@ def test_the_page_of_a_run_of_the_local_store_needs_its_server(
 ) -> None:
     assert MLflowSink(store.uri).address("3", "abc") is None
     state: Callable[..., Any] = lambda _: type("State", (), {"url": "http://127.0.0.1:5001"})  # noqa: E731
-    monkeypatch.setattr("explr.tracking.mlflow.sink.MLflowServer.state", state)
+    monkeypatch.setattr("explr.tracking.server.MLflowServer.state", state)
     page = MLflowSink(store.uri).address("3", "abc")
     assert page == "http://127.0.0.1:5001/#/experiments/3/runs/abc"
 

@@ -28,9 +28,9 @@ from explr.core.secrets import without_user_info
 from explr.core.validation import AUTO
 from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
-from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.home import explr_home
 from explr.tracking.mlflow.server_process import past_proxies
-from explr.tracking.server import MLflowServer
+from explr.tracking.server import server_url
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import CONTEXT_GB, divide, visible_devices
 from explr.utils.memory import memory_budget
@@ -98,7 +98,7 @@ def find(cfg: DictConfig) -> list[Check]:
     """
     config = ExplrConfig.from_composed(cfg)
     destination = Destination.of(config.tracking)
-    uri = _server(destination)
+    uri = None if destination is None else server_url(destination.resolved_uri)
     with ThreadPoolExecutor() as pool:  # which waits for processes
         looking = {
             name: pool.submit(probe, module)
@@ -154,17 +154,6 @@ def _shares(config: ExplrConfig, driver: Driver, usable: int) -> list[Check]:
         return []  # which the check of the budget tells
     leases = divide(trials, devices, budget.gb)
     return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(devices))]
-
-
-def _server(destination: Destination | None) -> str | None:
-    """Address of the server that runs are sent to or shown by, if there is one to ask."""
-    if destination is None:
-        return None
-    uri = destination.resolved_uri
-    if is_local_store(uri):
-        state = MLflowServer(uri).state()
-        return None if state is None else state.url
-    return uri if uri.startswith(("http://", "https://")) else None
 
 
 def _mlflow(destination: Destination | None, uri: str | None, found: Probe | None) -> list[Check]:

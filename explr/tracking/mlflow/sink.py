@@ -15,7 +15,7 @@ from explr.tracking.home import is_local_store
 from explr.tracking.mlflow import registry, store
 from explr.tracking.mlflow.names import MAX_TAG, legal_name, short_value
 from explr.tracking.mlflow.rows import Rows
-from explr.tracking.server import MLflowServer
+from explr.tracking.server import MLflowServer, server_url
 from explr.tracking.shipping.sink import RunStart, SinkRun, SinkUnavailable, Status
 
 if TYPE_CHECKING:
@@ -129,10 +129,8 @@ class MLflowSink:
     @cached_property
     def _ui(self) -> str | None:
         """Address of MLflow's UI, without a trailing slash."""
-        if self._uri.startswith(("http://", "https://")):
-            return without_user_info(self._uri).rstrip("/")
-        state = MLflowServer(self._uri).state() if is_local_store(self._uri) else None
-        return state.url if state else None
+        url = server_url(self._uri)
+        return None if url is None else without_user_info(url).rstrip("/")
 
     @contextmanager
     def _open(self) -> Iterator[MlflowClient]:

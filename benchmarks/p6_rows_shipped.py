@@ -14,9 +14,10 @@ from statistics import median
 from _timing import place, verdict
 
 from explr.tracking.destination import Destination
-from explr.tracking.mlflow.mirror import Mirror
+from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.mlflow.store import connect
 from explr.tracking.run import open_run
+from explr.tracking.shipping.run_upload import RunUpload
 
 ROUNDS = 5
 STEPS, NAMES = 2000, 10
@@ -60,9 +61,11 @@ def ship(folder: Path, uri: str, client) -> float:
     for step in range(STEPS):
         run.tracker.log_metrics({f"m{i}": step / (i + 1) for i in range(NAMES)}, step=step)
     run.close("FINISHED")
+    sink = MLflowSink(uri)
+    sink.connect()
     begin = time.perf_counter()
-    mirror = Mirror(client, uri, run.journal.path)
-    while mirror.ship():
+    upload = RunUpload(sink, run.journal.path)
+    while upload.advance():
         pass
     rate = STEPS * NAMES / (time.perf_counter() - begin)
     for i in range(NAMES):

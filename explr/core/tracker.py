@@ -1,4 +1,4 @@
-"""What records a training: the interface that `ctx.tracker` has."""
+"""The interface of `ctx.tracker`, which records a training."""
 
 from __future__ import annotations
 
@@ -10,62 +10,113 @@ from typing import Any, Protocol
 
 
 class Tracker(Protocol):
-    """Records what a training does. No method waits for a network."""
+    """Records a training. No method but `mlflow_run` waits for a network."""
 
     @property
     def metric_names(self) -> AbstractSet[str]:
-        """Names of the metrics that were recorded so far."""
+        """Names of the metrics recorded so far."""
         ...
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Record one value of a metric.
+        """Record one value of a metric; takes microseconds.
+
+        Args:
+            name: name of the metric.
+            value: a number, or an array or tensor of no dimensions; NaN and infinities are kept.
+            step: epoch or batch, counted by the training; None stands for 0, as in MLflow.
 
         Raises:
-            TypeError: `value` cannot be read as a number.
+            TypeError: `value` is not a number, or `step` is not a whole number.
+            TrackingError: the disk is full, or the run's folder was deleted.
         """
         ...
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record values of several metrics at one step.
+        """Record values of several metrics at one step; see `log_metric`.
 
-        Raises:
-            TypeError: a value cannot be read as a number.
+        Args:
+            metrics: values by name.
+            step: epoch or batch, counted by the training; None stands for 0.
         """
         ...
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record parameters; nested mappings become dotted names."""
+        """Record parameters; nested mappings become dotted names.
+
+        A value that is too long for MLflow is also kept as a file, `params/NAME.txt`.
+        """
         ...
 
     def set_tag(self, name: str, value: Any) -> None:
-        """Attach a tag to the run; a later value replaces an earlier one."""
+        """Attach a tag to the run; a later value replaces an earlier one.
+
+        A value that is too long for MLflow is also kept as a file, `tags/NAME.txt`.
+        """
         ...
 
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
-        """Keep a copy of a file or folder with the run.
+        """Keep a copy of a file or folder with the run; the original may be deleted afterwards.
+
+        Args:
+            path: a file or folder.
+            artifact_path: folder among the run's artifacts.
 
         Raises:
             FileNotFoundError: there is nothing at `path`.
+            ValueError: `artifact_path` lies outside the run's artifacts.
+            TrackingError: it cannot be copied.
         """
         ...
 
     def log_figure(self, figure: Any, name: str) -> None:
-        """Keep a Matplotlib figure as an image; the ending of `name` chooses the format."""
+        """Keep a Matplotlib figure as an image.
+
+        Args:
+            figure: a figure, or anything with `savefig`.
+            name: file name among the run's artifacts; its ending is the format.
+
+        Raises:
+            ValueError: `name` lies outside the run's artifacts, or has an unknown ending.
+        """
         ...
 
     def log_text(self, text: str, name: str) -> None:
-        """Keep a text as a file."""
+        """Keep a text as a file.
+
+        Args:
+            text: the whole content.
+            name: file name among the run's artifacts.
+
+        Raises:
+            ValueError: `name` lies outside the run's artifacts.
+            TrackingError: it cannot be written.
+        """
         ...
 
     def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
-        """Keep a mapping as YAML if the name ends so, else as JSON."""
+        """Keep a mapping as a file: YAML if its name ends in .yaml or .yml, else JSON.
+
+        Args:
+            dictionary: nested mappings and lists of plain values; other values become text.
+            artifact_file: file name among the run's artifacts.
+
+        Raises:
+            ValueError: `artifact_file` lies outside the run's artifacts.
+            TrackingError: it cannot be written.
+        """
         ...
 
     def log_table(self, data: Any, artifact_file: str) -> None:
-        """Keep a table as a `.json` file; a second one of that name is added at its end.
+        """Keep a table, which MLflow compares between runs; a second call appends rows.
+
+        Args:
+            data: a mapping of equally long columns, a mapping of single values, or a DataFrame.
+            artifact_file: file name among the run's artifacts, ending in `.json`.
 
         Raises:
-            TypeError, ValueError: it is no table, or the name has another ending.
+            TypeError: `data` is not a table.
+            ValueError: the columns are not equally long, or the name has another ending.
+            TrackingError: it cannot be written.
         """
         ...
 
@@ -76,17 +127,27 @@ class Tracker(Protocol):
         key: str | None = None,
         step: int | None = None,
     ) -> None:
-        """Keep an image as a file, or as what `key` looked like at `step`.
+        """Keep an image as a file, or as the image of `key` at `step`.
+
+        Args:
+            image: a Pillow image, or an array of shape (height, width) or
+                (height, width, 1, 3 or 4) with values from 0 to 255, or from 0.0 to 1.0.
+            artifact_file: file name among the run's artifacts; its ending is the format.
+            key: what the image shows; MLflow's page has a slider over the steps of a key.
+            step: epoch or batch; None stands for 0.
 
         Raises:
-            TypeError, ValueError: it is no image, or not one of `artifact_file` and `key` is given.
+            TypeError: it is not an image, or not exactly one of `artifact_file` and `key` is given.
+            ValueError: an array has another shape or other values, or the name lies outside.
+            MissingDependencyError: Pillow is not installed.
+            TrackingError: it cannot be written.
         """
         ...
 
     def mlflow_run(self) -> AbstractContextManager[Any]:
         """Wait until the run exists in MLflow, and make it the active one within the block.
 
-        MLflow's own fluent calls and its autologging then land in this run.
+        MLflow's own fluent calls and its autologging then write to this run.
 
         Raises:
             TrackingError: the run is not tracked, or MLflow did not create it in time.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from omegaconf import OmegaConf
 from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import RESULT, RESULTS, best_trial
 from explr.core.secrets import redacted, redacted_text
-from explr.tracking.destination import Destination
+from explr.tracking.destination import environment_uri
 from explr.tracking.journal.journal import journals_in, read_events
 from explr.tracking.mlflow.names import legal_name
 from explr.tracking.mlflow.store import connect, out_of_reach
@@ -145,7 +144,7 @@ def _take_result(run: RunView, content: Mapping[str, Any]) -> None:
 
 
 def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
-    uri = Destination(os.environ.get("MLFLOW_TRACKING_URI")).resolved_uri
+    uri = environment_uri()
     try:
         client = connect(uri)
         found = client.get_run(run_id)

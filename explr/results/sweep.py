@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import UsageError
 from explr.core.folders import RESULTS
-from explr.core.secrets import redacted, without_user_info
-from explr.tracking.callback import MLflowCallback
-from explr.tracking.destination import Destination, absolute_uri
-from explr.tracking.home import is_local_store
+from explr.core.secrets import redacted
+from explr.tracking.callback import tracking_uri_of
+from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.journal import first_event, journals_in
 from explr.tracking.journal.position import read_position
-from explr.tracking.server import MLflowServer
+from explr.tracking.shipping.sink import Sink
+from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.storage import STUDY_FILE, read_study
 from explr.tuning.study import ATTEMPTS, PARAMS, REASON
 
@@ -125,9 +125,10 @@ def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
     if study is None:
         study = stored_study(folder)
     rows = {row["number"]: row for row in saved.get("trials", ())}
-    ui = _user_interface(config)
+    uri = tracking_uri_of(config)
+    sink = sink_for(uri) if uri is not None else None
     trials = [
-        _trial(frozen, rows.get(frozen.number, {}), folder / str(frozen.number), ui)
+        _trial(frozen, rows.get(frozen.number, {}), folder / str(frozen.number), sink)
         for frozen in study.get_trials(deepcopy=False)
     ]
     return SweepView(
@@ -140,7 +141,9 @@ def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
     )
 
 
-def _trial(frozen: FrozenTrial, row: Mapping[str, Any], folder: Path, ui: str | None) -> TrialView:
+def _trial(
+    frozen: FrozenTrial, row: Mapping[str, Any], folder: Path, sink: Sink | None
+) -> TrialView:
     state = frozen.state.name
     values = frozen.values or []
     if not values and state == "PRUNED" and frozen.intermediate_values:
@@ -150,11 +153,7 @@ def _trial(frozen: FrozenTrial, row: Mapping[str, Any], folder: Path, ui: str | 
     journals = journals_in(folder) or journals_in(folder / "0")
     positions = [position for j in journals if (position := read_position(j)).run_id]
     run_id = positions[0].run_id if positions else str(written.get("run_id") or "")
-    address = (
-        f"{ui}/#/experiments/{positions[0].experiment_id}/runs/{run_id}"
-        if ui and positions
-        else None
-    )
+    address = sink.address(positions[0].experiment_id, run_id) if sink and positions else None
     return TrialView(
         frozen,
         redacted(written.get("params") or frozen.user_attrs.get(PARAMS) or frozen.params),
@@ -212,19 +211,6 @@ def _metrics(config: DictConfig, count: int) -> list[str]:
     if len(names) != count:  # an app of somebody's, which names none
         names = ["objective"] if count == 1 else [f"objective {i}" for i in range(count)]
     return [str(name) for name in names]
-
-
-def _user_interface(config: DictConfig) -> str | None:
-    """Address of MLflow's UI; None where there is none, or its server does not run."""
-    for name in OmegaConf.select(config, "hydra.callbacks") or {}:
-        node = config.hydra.callbacks[name]
-        if str(node.get("_target_")).endswith(f".{MLflowCallback.__name__}"):
-            uri = Destination(node.get("uri")).resolved_uri
-            if uri.startswith(("http://", "https://")):
-                return without_user_info(uri).rstrip("/")
-            state = MLflowServer(uri).state() if is_local_store(uri) else None
-            return state.url if state else None
-    return None
 
 
 def _environment(folder: Path) -> dict[str, str]:

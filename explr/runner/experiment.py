@@ -161,7 +161,7 @@ def run_training(
             finish("FAIL", None, f"{type(error).__name__}: {error}")
             raise
         if tracked is not None and current() is None:  # of a sweep's models only one is
-            register_best(tracked, config.tracking, result)
+            register_best(tracked, result)
         return finish("COMPLETE", result)
 
 

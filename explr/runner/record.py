@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.core.config import ROOT_KEYS, MLflowConfig, TrackingConfig
+from explr.core.config import ROOT_KEYS
 from explr.core.protocols import TrainingResult
 from explr.core.tracker import Tracker
 from explr.runner.prepare import Prepared
@@ -44,14 +44,14 @@ def recorded(
         first_files: files recorded with the run as they are at its start.
         last_files: files recorded with the run as they are at its end.
     """
-    tracking = prepared.config.tracking
-    if not isinstance(tracking, MLflowConfig):
+    destination = Destination.in_config(prepared.config.tracking)
+    if destination is None:
         yield NullTracker(), None
         return
     sweep = current()
     run = open_run(
         folder,
-        Destination.of(tracking).beside(sweep),
+        destination.beside(sweep),
         experiment=prepared.config.experiment_name,
         name=folder.name,
         params=_params(prepared, params, cfg),
@@ -87,15 +87,14 @@ def _params(prepared: Prepared, params: Mapping[str, Any], cfg: DictConfig) -> d
     }
 
 
-def register_best(tracked: TrackedRun, tracking: TrackingConfig, result: TrainingResult) -> None:
-    """Have the best model of a run registered, if that is wanted.
+def register_best(tracked: TrackedRun, result: TrainingResult) -> None:
+    """Register the best model of a run, if its destination asks for it.
 
     Args:
         tracked: record of the run.
-        tracking: how it is tracked.
         result: what the training returned.
     """
-    name = tracking.register if isinstance(tracking, MLflowConfig) else None
+    name = tracked.destination.register
     if name is None:
         return
     if result.best_model_path is None or not Path(result.best_model_path).exists():

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
@@ -93,10 +92,22 @@ class ReportingTracker:
         self._objective = objective
         self._count = 0
 
-    @property
-    def metric_names(self) -> AbstractSet[str]:
-        """See `Tracker.metric_names`."""
-        return self.inner.metric_names
+    # Declared for type checkers: `__getattr__` takes these from the inner tracker.
+    metric_names: AbstractSet[str]
+    log_params: Any
+    set_tag: Any
+    log_artifact: Any
+    log_figure: Any
+    log_text: Any
+    log_dict: Any
+    log_table: Any
+    log_image: Any
+    mlflow_run: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # while it is copied, say
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """See `Tracker.log_metric`.
@@ -117,48 +128,6 @@ class ReportingTracker:
         self.inner.log_metrics(metrics, step)
         if self._objective in metrics:
             self._report(metrics[self._objective], step)
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """See `Tracker.log_params`."""
-        self.inner.log_params(params)
-
-    def set_tag(self, name: str, value: Any) -> None:
-        """See `Tracker.set_tag`."""
-        self.inner.set_tag(name, value)
-
-    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
-        """See `Tracker.log_artifact`."""
-        self.inner.log_artifact(path, artifact_path)
-
-    def log_figure(self, figure: Any, name: str) -> None:
-        """See `Tracker.log_figure`."""
-        self.inner.log_figure(figure, name)
-
-    def log_text(self, text: str, name: str) -> None:
-        """See `Tracker.log_text`."""
-        self.inner.log_text(text, name)
-
-    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
-        """See `Tracker.log_dict`."""
-        self.inner.log_dict(dictionary, artifact_file)
-
-    def log_table(self, data: Any, artifact_file: str) -> None:
-        """See `Tracker.log_table`."""
-        self.inner.log_table(data, artifact_file)
-
-    def log_image(
-        self,
-        image: Any,
-        artifact_file: str | None = None,
-        key: str | None = None,
-        step: int | None = None,
-    ) -> None:
-        """See `Tracker.log_image`."""
-        self.inner.log_image(image, artifact_file, key, step)
-
-    def mlflow_run(self) -> AbstractContextManager[Any]:
-        """See `Tracker.mlflow_run`."""
-        return self.inner.mlflow_run()
 
     def _report(self, value: float, step: int | None) -> None:
         # Without a step, values are counted: an optimizer needs an order.

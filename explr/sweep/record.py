@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,19 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from explr.config.hydra_private import callbacks_of
 from explr.core.errors import ConfigError
-from explr.tracking.callback import MLflowCallback
-from explr.tracking.destination import Destination, absolute_uri
-from explr.tracking.home import explr_home
+from explr.tracking.callback import MLflowCallback, tracking_uri_of
+from explr.tracking.destination import absolute_uri, environment_uri
+from explr.tracking.home import explr_home, local_store_uri
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.run import TrackedRun
 from explr.tuning.lock import sole_controller
-
-VARIABLE = "MLFLOW_TRACKING_URI"
 
 POLL_S = 0.02
 """Seconds between two looks at what MLflow has."""
@@ -45,10 +42,8 @@ def refuse_shared_store(storage: str | None, config: DictConfig) -> None:
     """
     if storage is None:
         return
-    callbacks = OmegaConf.select(config, "hydra.callbacks") or {}
-    named = [OmegaConf.select(node, "uri") for node in callbacks.values()]
-    stores = {Destination(uri).resolved_uri for uri in [*named, os.environ.get(VARIABLE), None]}
-    if _database(storage) in {_database(uri) for uri in stores}:
+    stores = {tracking_uri_of(config), environment_uri(), local_store_uri()}
+    if _database(storage) in {_database(uri) for uri in stores if uri is not None}:
         raise ConfigError(
             [
                 f"tuner.storage={storage} is the database that MLflow's runs go to: "

@@ -1,4 +1,4 @@
-"""The run's own copies of what a training keeps, so that the originals may go."""
+"""Copies the files that a training logs into the run's folder, so that the originals may change."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ class Copies:
         self._root = run_folder / "artifacts"
 
     def place(self, name: str) -> Path:
-        """Where something called `name` goes; the folders above it are made.
+        """The path of an artifact; the folders above it are created.
+
+        Args:
+            name: its name, perhaps with folders.
 
         Raises:
             ValueError: it would lie outside the folder.
-            TrackingError: the folders cannot be made.
+            TrackingError: the folders cannot be created.
         """
         root = self._root.resolve()
         path = (root / name).resolve()
@@ -38,12 +41,12 @@ class Copies:
         return path
 
     def folder_of(self, copy: Path) -> str:
-        """The folder that a copy lies in, "" for the topmost one."""
+        """The folder of a copy among the artifacts, "" for the topmost one."""
         inner = copy.relative_to(self._root.resolve()).parent.as_posix()
         return "" if inner == "." else inner
 
     def within_run(self, copy: Path) -> str:
-        """The path of a copy, valid also where the run's folder is moved to."""
+        """The path of a copy relative to the run's folder; it stays valid if that is moved."""
         run_folder = self._run_folder.resolve()
         return str(copy.relative_to(run_folder) if copy.is_relative_to(run_folder) else copy)
 
@@ -77,7 +80,7 @@ class Copies:
         return copy
 
     def write(self, text: str, name: str) -> Path:
-        """Make a file of a text.
+        """Write a text to a file.
 
         Raises:
             ValueError: `name` lies outside.
@@ -91,13 +94,13 @@ class Copies:
         return copy
 
     def _own(self, folder: str, names: list[str]) -> set[str]:
-        """What is left out: these copies themselves, where the run's folder is copied."""
+        """Names to leave out: the artifacts themselves, when the run's folder is copied."""
         here = Path(folder).resolve() == self._run_folder.resolve()
         return {self._root.name} & set(names) if here else set()
 
 
 def existing(path: str | Path) -> Path:
-    """The absolute path of something that is there.
+    """The absolute path of something that exists.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.

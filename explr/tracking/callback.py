@@ -1,9 +1,9 @@
-"""The Hydra callback: `hydra/callbacks=explr_mlflow` mirrors the runs of any Hydra app to MLflow.
+"""The Hydra callback: `hydra/callbacks=explr_mlflow` records the runs of any Hydra app in MLflow.
 
-A sweep becomes a parent run. In explr's own app the experiment records each training itself, and
-the callback only tells it of the sweep; in any other app it records the job from outside.
+A sweep becomes a parent run. In explr's own app each training records itself, and the callback only
+passes the sweep on; in any other app the callback records the jobs.
 
-Hydra turns what a callback raises into a warning; so nothing here may be needed for the job.
+Hydra turns an exception in a callback into a warning, so no job may depend on what happens here.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
 from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
-from explr.tracking.run import Status, TrackedRun, closing_line, open_run
+from explr.tracking.run import TrackedRun, closing_line, open_run
+from explr.tracking.shipping.sink import Status
 from explr.tracking.sweeps import Sweep, announce, has_failed
 
 log = logging.getLogger(__name__)
 
 OWN_SWEEPERS = "explr."
-"""How the names of sweepers begin that open the sweep's run themselves."""
+"""Prefix of the `_target_` of sweepers that open the sweep's run themselves."""
 
 OWN_TASK = "explr_records_itself"
 """Attribute of a task function that records its own runs."""
 
 
 class MLflowCallback(Callback):
-    """Mirrors Hydra's runs and sweeps to MLflow.
+    """Records Hydra's runs and sweeps in MLflow.
 
     Args:
         experiment_name: name of the MLflow experiment.
@@ -60,13 +61,12 @@ class MLflowCallback(Callback):
         mirror = settings_of(MirrorConfig, settings, "hydra.callbacks.explr_mlflow")
         self._experiment = experiment_name
         self._destination = Destination.of(mirror)
-        self._register = mirror.register
         self._sweep: Sweep | None = None
         self._parent: TrackedRun | None = None
         self._job: TrackedRun | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to a worker: the sweep, not the open files of the controller."""
+        """The state that is sent to a worker: the sweep, without the controller's open files."""
         return {**self.__dict__, "_parent": None, "_job": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -79,7 +79,7 @@ class MLflowCallback(Callback):
 
         Args:
             config: composed config of the sweep.
-            keeps_folders: the sweep may go on in its folder, as may each trial in its own.
+            keeps_folders: the sweep may resume in its folder, and each trial in its own.
 
         Raises:
             TrackingError: the folder or EXPLR_HOME cannot be written, or no companion starts.
@@ -104,7 +104,7 @@ class MLflowCallback(Callback):
     def on_job_start(
         self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any
     ) -> None:
-        """Tell the job of its sweep; open its run unless it does so itself."""
+        """Pass the sweep on to the job; open the job's run unless it does so itself."""
         announce(self._sweep)
         self._job = None
         if self._sweep is not None:
@@ -131,7 +131,7 @@ class MLflowCallback(Callback):
         )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Close the job's run; a number that it returned becomes a metric."""
+        """Close the job's run; a number that the job returned becomes a metric."""
         announce(None)
         if self._job is None:
             return
@@ -148,31 +148,45 @@ class MLflowCallback(Callback):
         self._job.close("FINISHED")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Give MLflow the time to catch up, and tell where the run is."""
+        """Wait for the upload, and print where the run is."""
         if self._job is not None:
-            _tell(self._job)
+            _print_closing_line(self._job)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Close the sweep's run, give MLflow the time to catch up, and tell where it is."""
+        """Close the sweep's run, wait for the upload, and print where it is."""
         if self._parent is not None:
-            # Hydra calls this in a `finally`: what ended the sweep is the exception in flight.
+            # Hydra calls this in a `finally`, so the exception in flight ended the sweep.
             status = _status(sys.exception())
-            if self._register is not None and status == "FINISHED":
-                register_best(self._parent, self._register)
+            if status == "FINISHED":
+                register_best(self._parent)
             self._parent.close("FAILED" if status == "FINISHED" and has_failed() else status)
-            _tell(self._parent)
+            _print_closing_line(self._parent)
 
 
-def register_best(sweep: TrackedRun, name: str) -> None:
-    """Have the model of a sweep's best trial registered; tell if there is none.
+def tracking_uri_of(config: DictConfig) -> str | None:
+    """The tracking URI that an app records to; None if it records nothing.
+
+    Args:
+        config: the composed config with Hydra's part.
+    """
+    for node in (OmegaConf.select(config, "hydra.callbacks") or {}).values():
+        if str(node.get("_target_", "")).endswith(f".{MLflowCallback.__name__}"):
+            return Destination(node.get("uri")).resolved_uri
+    return None
+
+
+def register_best(sweep: TrackedRun) -> None:
+    """Register the model of a sweep's best trial, if the sweep's destination asks for it.
 
     Args:
         sweep: the run of the sweep.
-        name: name of the registered model.
 
     Raises:
         UsageError: the model is not where the training said, or the name cannot be used.
     """
+    name = sweep.destination.register
+    if name is None:
+        return
     best = best_trial(sweep.journal.path.parent)
     runs = journals_in(best.folder) if best is not None else []
     if best is None or best.model is None or not best.model.exists() or not runs:
@@ -181,13 +195,13 @@ def register_best(sweep: TrackedRun, name: str) -> None:
     sweep.register(name, best.model, describe(best), runs[-1])
 
 
-def _tell(run: TrackedRun) -> None:
-    """Say where a run is; whoever interrupted it does not want to wait for that."""
+def _print_closing_line(run: TrackedRun) -> None:
+    """Print where a run is; whoever interrupted it does not want to wait for its upload."""
     print(closing_line(run, wait=run.status != "KILLED"))
 
 
 def _status(error: object) -> Status:
-    """How a run ended that was ended by `error`, if by anything."""
+    """The status of a run that `error` ended; None stands for no error."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return "FINISHED"
     return "FAILED" if isinstance(error, (Exception, SystemExit)) else "KILLED"
@@ -200,7 +214,7 @@ def _results_of(folder: Path) -> tuple[Path, ...]:
 
 
 def _params(config: DictConfig) -> Mapping[str, Any]:
-    """The config of the job without Hydra's own part; what cannot be resolved stays as written."""
+    """The config of the job without Hydra's part; interpolations stay as they are written."""
     job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.set_readonly(job, False)
     content = OmegaConf.to_container(job, resolve=False, enum_to_str=True)

@@ -1,4 +1,4 @@
-"""`ctx.tracker`: what a training records goes to its journal, and to nothing slower."""
+"""`ctx.tracker` of a tracked run: writes what a training records to the run's journal."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class ExplrTracker:
 
     Args:
         journal: where events are written.
-        folder: folder of the run; logged files are copied below it.
+        folder: folder of the run, which gets the copies of logged files.
         open_mlflow_run: makes the run active in MLflow's fluent API; see `mlflow_run`.
-        recorded: metrics by name and step that an earlier attempt at the run recorded: they stay
-            as they are, and are not recorded twice.
+        recorded: names and steps of metrics that an earlier attempt at the run recorded; they
+            stay as they are and are not recorded twice.
     """
 
     def __init__(
@@ -62,35 +62,15 @@ class ExplrTracker:
 
     @property
     def metric_names(self) -> AbstractSet[str]:
-        """Names of the metrics that were recorded so far."""
+        """See `Tracker.metric_names`."""
         return self._metric_names
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Record one value of a metric, in microseconds.
-
-        Args:
-            name: name of the metric.
-            value: a number, or an array or tensor of no dimensions; NaN and infinities are kept
-                as they are.
-            step: epoch or batch, counted by the training; None stands for 0, as in MLflow.
-
-        Raises:
-            TypeError: `value` cannot be read as a number, or `step` is not whole.
-            TrackingError: the disk is full, or the run's folder was deleted.
-        """
+        """See `Tracker.log_metric`."""
         self.log_metrics({name: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record values of several metrics at one step.
-
-        Args:
-            metrics: values by name.
-            step: epoch or batch, counted by the training; None stands for 0.
-
-        Raises:
-            TypeError: a value cannot be read as a number, or `step` is not whole.
-            TrackingError: the disk is full, or the run's folder was deleted.
-        """
+        """See `Tracker.log_metrics`."""
         values = {str(name): number(name, value, step) for name, value in metrics.items()}
         at = whole_step(step)
         if self._recorded and at is not None:
@@ -104,13 +84,10 @@ class ExplrTracker:
                 self._tell_name("metric", name)
             if not math.isfinite(value) and name not in self._not_finite:
                 self._not_finite.add(name)
-                log.warning("metric %s is %s; this is told once", name, value)
+                log.warning("metric %s is %s; this warning is shown once", name, value)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record parameters; nested mappings become dotted names.
-
-        A value longer than MLflow takes is kept whole as a file, `params/NAME.txt`.
-        """
+        """See `Tracker.log_params`."""
         values = {str(name): str(value) for name, value in flatten(redacted(params)).items()}
         self._journal.append("params", p=values)
         for name, value in values.items():
@@ -119,10 +96,7 @@ class ExplrTracker:
                 self.log_text(value, f"params/{legal_name(name)}.txt")
 
     def set_tag(self, name: str, value: Any) -> None:
-        """Attach a tag to the run; a later value replaces an earlier one.
-
-        A value longer than MLflow takes is kept whole as a file, `tags/NAME.txt`.
-        """
+        """See `Tracker.set_tag`."""
         text = str(redacted(value, str(name)))
         self._journal.append("tags", g={str(name): text})
         self._tell_name("tag", str(name))
@@ -130,71 +104,25 @@ class ExplrTracker:
             self.log_text(text, f"tags/{legal_name(str(name))}.txt")
 
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
-        """Keep a copy of a file or folder with the run; the original may be deleted afterwards.
-
-        Args:
-            path: a file or folder.
-            artifact_path: folder among the run's artifacts.
-
-        Raises:
-            FileNotFoundError: there is nothing at `path`.
-            ValueError: `artifact_path` lies outside the run's artifacts.
-            TrackingError: it cannot be copied.
-        """
+        """See `Tracker.log_artifact`."""
         self._log_copy(self._copies.take(path, artifact_path))
 
     def log_figure(self, figure: Any, name: str) -> None:
-        """Keep a Matplotlib figure as an image.
-
-        Args:
-            figure: a figure, or anything with `savefig`.
-            name: file name among the run's artifacts; its ending chooses the format.
-
-        Raises:
-            ValueError: `name` lies outside the run's artifacts, or has an unknown ending.
-        """
+        """See `Tracker.log_figure`."""
         copy = self._copies.place(name)
         figure.savefig(copy)
         self._log_copy(copy)
 
     def log_text(self, text: str, name: str) -> None:
-        """Keep a text as a file.
-
-        Args:
-            text: the whole content.
-            name: file name among the run's artifacts.
-
-        Raises:
-            ValueError: `name` lies outside the run's artifacts.
-            TrackingError: it cannot be written.
-        """
+        """See `Tracker.log_text`."""
         self._log_copy(self._copies.write(text, name))
 
     def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
-        """Keep a mapping as a file: YAML if its name ends so, else JSON.
-
-        Args:
-            dictionary: nested mappings and lists of plain values; others become text.
-            artifact_file: file name among the run's artifacts.
-
-        Raises:
-            ValueError: `artifact_file` lies outside the run's artifacts.
-            TrackingError: it cannot be written.
-        """
+        """See `Tracker.log_dict`."""
         self.log_text(dictionary_text(dictionary, artifact_file), artifact_file)
 
     def log_table(self, data: Any, artifact_file: str) -> None:
-        """Keep a table, which MLflow compares between runs; rows of a second call are added.
-
-        Args:
-            data: a mapping of equally long columns, a mapping of single values, or a DataFrame.
-            artifact_file: file name among the run's artifacts, ending in `.json`.
-
-        Raises:
-            TypeError: it is no table.
-            ValueError: the columns are not equally long, or the name has another ending.
-            TrackingError: it cannot be written.
-        """
+        """See `Tracker.log_table`."""
         check_table_name(artifact_file)
         copy = self._copies.place(artifact_file)
         before = copy.read_text(encoding="utf-8") if copy.exists() else None
@@ -211,21 +139,7 @@ class ExplrTracker:
         key: str | None = None,
         step: int | None = None,
     ) -> None:
-        """Keep an image: as a file, or as what `key` looked like at `step`.
-
-        Args:
-            image: an image of Pillow's, or an array of shape (height, width) or
-                (height, width, 1, 3 or 4), of 0 to 255, or of 0.0 to 1.0.
-            artifact_file: file name among the run's artifacts; its ending chooses the format.
-            key: what it shows; MLflow's page has a slider over the steps of a key.
-            step: epoch or batch; None stands for 0.
-
-        Raises:
-            TypeError: it is no image, or not one of `artifact_file` and `key` is given.
-            ValueError: its shape or values are no image's, or the name lies outside.
-            MissingDependencyError: Pillow is not installed.
-            TrackingError: it cannot be written.
-        """
+        """See `Tracker.log_image`."""
         check_place(artifact_file, key)
         picture = image_of(image)
         if artifact_file is not None:
@@ -238,13 +152,7 @@ class ExplrTracker:
         self.set_tag("mlflow.loggedImages", True)
 
     def mlflow_run(self) -> AbstractContextManager[Any]:
-        """Wait until the run exists in MLflow, and make it the active one within the block.
-
-        MLflow's own fluent calls and its autologging then land in this run.
-
-        Raises:
-            TrackingError: MLflow did not create the run in time.
-        """
+        """See `Tracker.mlflow_run`."""
         return self._open_mlflow_run()
 
     def _tell_name(self, kind: str, name: str) -> None:

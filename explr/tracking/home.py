@@ -1,6 +1,6 @@
-"""Where explr keeps what belongs to the user and not to one project.
+"""EXPLR_HOME: the user's folder with the local MLflow store, its artifacts, states and logs.
 
-Imported in every training process, so it imports next to nothing.
+Every training process imports this module, so it imports almost nothing.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from pathlib import Path
 from explr.core.errors import TrackingError
 
 MAX_LOG_BYTES = 5_000_000
-"""Length from which on a log file is put aside by the next process that opens it."""
+"""Length at which a log file is rotated by the next process that opens it."""
 
 
 def explr_home() -> Path:
     """The user's folder: `EXPLR_HOME`, else `explr` in the platform's user data folder.
 
     Returns:
-        An absolute path to a folder that exists (made with mode 0700) and can be written.
+        An absolute path to a folder that exists (created with mode 0700) and can be written.
 
     Raises:
-        TrackingError: it cannot be made or written.
+        TrackingError: it cannot be created or written.
     """
     configured = os.environ.get("EXPLR_HOME")
     if configured:
@@ -32,19 +32,19 @@ def explr_home() -> Path:
 
 
 def prepare_home(folder: Path) -> Path:
-    """Make `folder` usable as a home.
+    """Create `folder` if needed, and make sure that it can be a home.
 
     Returns:
         Its absolute path.
 
     Raises:
-        TrackingError: it cannot be made or written.
+        TrackingError: it cannot be created or written.
     """
     home = Path(os.path.abspath(folder.expanduser()))
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         reason = "" if os.access(home, os.R_OK | os.W_OK | os.X_OK) else "it cannot be written"
-        if "?" in str(home):  # what follows it in an SQLite address is options
+        if "?" in str(home):  # in an SQLite address, options follow it
             reason = "its name holds a question mark"
     except OSError as error:
         reason = error.strerror or str(error)
@@ -57,16 +57,16 @@ def prepare_home(folder: Path) -> Path:
 
 
 def rotated_log(path: Path) -> Path:
-    """A log file to append to, after its older part was put aside if it had grown long.
+    """Rotate a log file if it is long, and return its path.
 
     Args:
-        path: the file; what is older lies at the same name with `.1` at its end.
+        path: the file; the rotated one has `.1` at the end of its name.
     """
     try:
         if path.stat().st_size > MAX_LOG_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))
     except FileNotFoundError:
-        pass  # it is new, or another process has just put it aside
+        pass  # it is new, or another process has just rotated it
     return path
 
 
@@ -81,7 +81,7 @@ def artifact_root(home: Path | None = None) -> Path:
 
 
 def is_local_store(uri: str) -> bool:
-    """Whether `uri` is an SQLite file, which explr writes directly and serves by itself."""
+    """Whether `uri` is an SQLite file, which explr writes directly and starts a server for."""
     dialect, separator, path = uri.partition(":///")
     return bool(
         separator

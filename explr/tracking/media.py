@@ -1,4 +1,4 @@
-"""Dictionaries, tables and images as the files that MLflow's pages show."""
+"""Turns dictionaries, tables and images into files that MLflow's pages show."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PREVIEW_PIXELS = 256
-"""Longer side of the small copy of an image, which MLflow's grid of images shows."""
+"""Longer side of the preview of an image, which MLflow shows in its grid of images."""
 
 _KEY = re.compile(r"[a-zA-Z0-9_\-./ ]+")
 
 
 def dictionary_text(dictionary: Mapping[str, Any], name: str) -> str:
-    """A mapping as YAML if `name` ends so, else as JSON; what neither knows becomes text."""
+    """A mapping as YAML if `name` ends in .yaml or .yml, else as JSON; other types become text."""
     if name.endswith((".yaml", ".yml")):
         import yaml
 
@@ -31,11 +31,11 @@ def dictionary_text(dictionary: Mapping[str, Any], name: str) -> str:
 
 
 def table_text(data: Any, before: str | None) -> str:
-    """A table as JSON in the form that pandas calls `split`, after the rows that were there.
+    """A table as JSON in the form that pandas calls `split`, appended to an earlier table.
 
     Args:
         data: a mapping of columns, a mapping of single values, or a pandas DataFrame.
-        before: the same table as it was written earlier; None where it is new.
+        before: the table as it was written earlier; None if it is new.
 
     Raises:
         TypeError: it is no table.
@@ -55,7 +55,7 @@ def table_text(data: Any, before: str | None) -> str:
 
 
 def check_table_name(name: str) -> None:
-    """Make sure that MLflow shows a file of this name as a table.
+    """Check that MLflow shows a file of this name as a table.
 
     Raises:
         ValueError: it does not end in `.json`, or has characters that MLflow refuses.
@@ -67,25 +67,25 @@ def check_table_name(name: str) -> None:
 
 
 def check_place(artifact_file: str | None, key: str | None) -> None:
-    """Make sure that an image is given one place.
+    """Check that an image gets either a file name or a key.
 
     Raises:
-        TypeError: it is given none, or two.
+        TypeError: it gets none or both.
     """
     if (artifact_file is None) is (key is None):
         raise TypeError("log_image: give one of artifact_file=… and key=…")
 
 
 def image_of(image: Any) -> Image:
-    """An image of Pillow's.
+    """Convert to a Pillow image.
 
     Args:
-        image: one, or an array of shape (height, width) or (height, width, 1, 3 or 4): whole
-            numbers from 0 to 255, or truth values, or numbers from 0 to 1.
+        image: a Pillow image, or an array of shape (height, width) or
+            (height, width, 1, 3 or 4) with integers from 0 to 255, booleans, or floats from 0 to 1.
 
     Raises:
-        TypeError: it is none of these.
-        ValueError: its shape or its values are none of these.
+        TypeError: it is neither an image nor such an array.
+        ValueError: the array has another shape or other values.
         MissingDependencyError: Pillow is not installed.
     """
     try:
@@ -117,17 +117,17 @@ def image_of(image: Any) -> Image:
 
 
 def preview(image: Image) -> Image:
-    """A small copy of an image."""
+    """A small copy of an image, `PREVIEW_PIXELS` on its longer side."""
     scale = PREVIEW_PIXELS / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     return image.resize((width, height))
 
 
 def stepped_name(key: str, step: int, time_ms: int) -> str:
-    """Name, without an ending, under which MLflow shows the images of `key` step by step.
+    """The file name, without its ending, by which MLflow finds the image of `key` at a step.
 
     Raises:
-        ValueError: MLflow takes no such key.
+        ValueError: MLflow does not accept the key.
     """
     if not _KEY.fullmatch(key):
         raise ValueError(
@@ -156,6 +156,6 @@ def _column(values: Any) -> Sequence[Any]:
 
 
 def _cell(value: Any) -> Any:
-    """What JSON can hold; it knows no NaN, and pandas writes null for it."""
+    """A value that JSON can hold; NaN becomes null, as pandas writes it."""
     value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

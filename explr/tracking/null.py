@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from explr.core.errors import TrackingError
 from explr.tracking.artifacts import existing
@@ -18,41 +17,28 @@ if TYPE_CHECKING:
 
 
 class NullTracker:
-    """Records nothing: what `tracking=off` gives to a training."""
+    """Records nothing, but checks its arguments: what `tracking=off` gives to a training."""
 
-    @property
-    def metric_names(self) -> AbstractSet[str]:
-        """None."""
-        return frozenset()
+    metric_names: AbstractSet[str] = frozenset()
+
+    def _nothing(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+    log_params = set_tag = log_figure = log_text = log_dict = _nothing
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Check the value and forget it."""
+        """Check the value."""
         self.log_metrics({name: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Check the values and forget them."""
+        """Check the values."""
         whole_step(step)
         for name, value in metrics.items():
             number(name, value, step)
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def set_tag(self, name: str, value: Any) -> None:
-        """Do nothing."""
-
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
-        """Check that there is something at `path`."""
+        """Check that `path` exists."""
         existing(path)
-
-    def log_figure(self, figure: Any, name: str) -> None:
-        """Do nothing."""
-
-    def log_text(self, text: str, name: str) -> None:
-        """Do nothing."""
-
-    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
-        """Do nothing."""
 
     def log_table(self, data: Any, artifact_file: str) -> None:
         """Check that it is a table."""
@@ -70,15 +56,9 @@ class NullTracker:
         check_place(artifact_file, key)
         image_of(image)
 
-    @contextmanager
-    def mlflow_run(self) -> Iterator[Any]:
-        """Refuse, since there is no run.
-
-        Raises:
-            TrackingError: always.
-        """
+    def mlflow_run(self) -> NoReturn:
+        """Raise a `TrackingError`, since there is no run."""
         raise TrackingError("ctx.tracker.mlflow_run() needs a tracked run: set tracking=mlflow")
-        yield
 
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Where a run comes from: command, commit, changes, packages, GPUs."""
+"""The origin of a run: command, commit, changes, packages, GPUs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from explr.tracking.sweeps import Sweep
 from explr.utils.readings import gpu_tags
 
 GIT_TIMEOUT_S = 20.0
-"""How long git may take for an answer."""
+"""Seconds that git may take."""
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """What git answers; None where it does not know the folder, or is not there.
+    """The output of git; None if it fails or is not installed.
 
     Args:
-        folder: where it is asked.
-        arguments: subcommand and options; nothing that changes the repository.
+        folder: working directory.
+        arguments: subcommand and options that change nothing in the repository.
     """
     try:
         answer = subprocess.run(
@@ -50,21 +50,21 @@ PACKAGES = ("explr-train", "numpy")
 
 
 def provenance_of(sweep: Sweep | None) -> dict[str, str]:
-    """Tags of a run that comes from here, as a job of `sweep` if there is one."""
+    """Tags for the origin of a run in this process, as a job of `sweep` if there is one."""
     return provenance_tags(sweep.tags if sweep is not None and sweep.tags else None)
 
 
 def constant_tags() -> dict[str, str]:
-    """Tags for commit and versions, which all jobs of a sweep have in common."""
+    """Tags for commit and versions, which are the same for all jobs of a sweep."""
     commit = _commit(_working_directory())
     return {**_versions(), **({"mlflow.source.git.commit": commit} if commit else {})}
 
 
 def provenance_tags(constant: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Tags for commit, command, host, user and versions; in MLflow's names where it has one.
+    """Tags for commit, command, host, user and versions, under MLflow's names where it has one.
 
     Args:
-        constant: what `constant_tags` returned in the sweep's controller; None asks here.
+        constant: result of `constant_tags` in the sweep's controller; None calls it here.
     """
     program, *arguments = sys.argv or [""]
     tags = {
@@ -102,7 +102,7 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _commit(folder: str) -> str | None:
-    """The commit that is checked out in the working directory `folder`, if git knows one."""
+    """The commit that is checked out in `folder`; None if there is none."""
     answer = git(Path(folder), "rev-parse", "HEAD")
     return None if answer is None else answer.strip()
 
@@ -116,7 +116,7 @@ MAX_DIFF = 5_000_000
 
 
 def origin_tags(folder: Path) -> dict[str, str]:
-    """Tags for branch, remote, changes that are in no commit, GPUs and driver.
+    """Tags for branch, remote, uncommitted changes, GPUs and driver.
 
     Args:
         folder: working directory of the run.
@@ -134,9 +134,9 @@ def origin_tags(folder: Path) -> dict[str, str]:
 
 
 def changes_since_commit(folder: Path) -> str:
-    """The diff of a working tree to its commit, without secrets; empty where there is none.
+    """The uncommitted changes of a working tree as a diff without secrets; "" if there are none.
 
-    Files that git does not know are named at its end, after `#`.
+    Untracked files are named at its end, after `#`.
     """
     diff = git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
     untracked = git(folder, "ls-files", "--others", "--exclude-standard") or ""
@@ -147,7 +147,7 @@ def changes_since_commit(folder: Path) -> str:
 
 
 def installed_packages() -> str:
-    """Every installed package with its version, as `pip freeze` prints them."""
+    """All installed packages with their versions, as `pip freeze` prints them."""
     lines = {_requirement(package) for package in distributions() if package.metadata["Name"]}
     return "".join(f"{line}\n" for line in sorted(lines, key=str.lower))
 

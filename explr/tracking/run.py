@@ -1,4 +1,4 @@
-"""One tracked run, from its first event to its last, and the waiting for MLflow at the end."""
+"""One tracked run from its first event to its last, and the wait for its upload at the end."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from explr.core.errors import TrackingError, UsageError
 from explr.core.secrets import redacted, redacted_text, without_user_info
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
-from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.home import explr_home
 from explr.tracking.journal.journal import VERSION, Journal, journals_in, recorded_steps, uid_of
 from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.mlflow.fluent import active_run
 from explr.tracking.mlflow.registry import name_fault
-from explr.tracking.server import MLflowServer, autostart_allowed
+from explr.tracking.server import autostart_allowed
+from explr.tracking.shipping.sink import Status
+from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import LOG_FILE, ensure_companion, has_companion
 from explr.utils.processes import identity_of
 
 log = logging.getLogger(__name__)
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
-"""How a run ended, in MLflow's words."""
 
 POLL_S = 0.02
 
@@ -39,7 +38,7 @@ class TrackedRun:
 
     Args:
         journal: its journal.
-        destination: where it goes.
+        destination: where it is recorded.
         recorded: metrics and steps that an earlier attempt at this run recorded.
     """
 
@@ -57,15 +56,15 @@ class TrackedRun:
 
     @property
     def position(self) -> Position:
-        """How far the run has reached MLflow."""
+        """How far the run was uploaded."""
         return read_position(self.journal.path)
 
     def close(self, status: Status) -> None:
-        """Record how the run ended; a second call, or one in a forked process, changes nothing.
+        """Record how the run ended; a second call, or one in a forked process, does nothing.
 
         Raises:
-            TrackingError: a run that finished cannot be recorded as such. For another one there is
-                a better reason than that, which is raised already; this one is logged.
+            TrackingError: the end of a finished run cannot be written. For a run that failed or
+                was killed this is only logged, since another exception is being raised already.
         """
         if self.status is not None or os.getpid() != self._owner:
             return
@@ -80,13 +79,13 @@ class TrackedRun:
             self.journal.close()
 
     def register(self, name: str, model: Path, about: str, run: Path | None = None) -> None:
-        """Have a model registered in MLflow, with the alias `best`.
+        """Register a model in MLflow with the alias `best`, as part of the upload.
 
         Args:
             name: name of the registered model.
             model: a file or folder.
             about: a line for its description.
-            run: journal of the run that it came from; None takes this run.
+            run: journal of the run that the model came from; None takes this run.
 
         Raises:
             UsageError: there is nothing at `model`, or the name cannot be used.
@@ -102,10 +101,10 @@ class TrackedRun:
         self.journal.append("register", name=name, about=redacted_text(about), **places)
 
     def keep_shipping(self) -> None:
-        """Make sure that a process ships: the one that was started may have been killed.
+        """Make sure that the upload process runs; the one that was started may have been killed.
 
         Raises:
-            TrackingError: none can be started.
+            TrackingError: it cannot be started.
         """
         if self.destination.companion:
             serve = autostart_allowed(self.destination.autostart)
@@ -113,18 +112,18 @@ class TrackedRun:
             ensure_companion(uri, serve=serve, port=self.destination.port)
 
     def waiting(self) -> list[Entry]:
-        """Journals below the run's folder that MLflow has not wholly."""
+        """Journals below the run's folder that are not fully uploaded."""
         folder = self.journal.path.parent.resolve()
         uri = self.destination.resolved_uri
         return [e for e in entries(uri) if Path(e.journal).is_relative_to(folder)]
 
     def drain(self) -> int:
-        """Wait until MLflow has everything below the run's folder, `drain_timeout_s` at most.
+        """Wait until everything below the run's folder is uploaded, at most `drain_timeout_s`.
 
-        What MLflow will not take until somebody changes something is not waited for.
+        Journals that MLflow refuses until somebody changes something are not waited for.
 
         Returns:
-            How many journals it has not wholly.
+            How many journals are not fully uploaded.
         """
         deadline = time.monotonic() + self.destination.drain_timeout_s
         if self.waiting():
@@ -137,16 +136,12 @@ class TrackedRun:
 
     @property
     def address(self) -> str | None:
-        """Address of the run in MLflow's UI; None where it is not known (yet)."""
+        """Address of the run in MLflow's UI; None if it is not known (yet)."""
         position = self.position
-        uri = self.destination.resolved_uri
         if not position.run_id:
             return None
-        path = f"#/experiments/{position.experiment_id}/runs/{position.run_id}"
-        if uri.startswith(("http://", "https://")):
-            return f"{without_user_info(uri).rstrip('/')}/{path}"
-        state = MLflowServer(uri).state() if is_local_store(uri) else None
-        return f"{state.url}/{path}" if state else None
+        sink = sink_for(self.destination.resolved_uri)
+        return sink.address(position.experiment_id, position.run_id)
 
     def _mlflow_run(self) -> AbstractContextManager[Any]:
         self.keep_shipping()
@@ -166,20 +161,20 @@ def open_run(
     last_files: tuple[Path, ...] = (),
     goes_on: bool = False,
 ) -> TrackedRun:
-    """Begin to record a run.
+    """Start to record a run.
 
     Args:
-        folder: folder of the run, where its journal goes.
-        destination: where the run goes.
+        folder: folder of the run and of its journal.
+        destination: where the run is recorded.
         experiment: name of the MLflow experiment.
         name: name of the run.
         params: its parameters, nested or flat.
         tags: its tags.
         parent: journal of the sweep that the run belongs to.
-        first_files: files that are kept with the run and do not change any more.
-        last_files: files that are kept with the run as they are when it ends.
-        goes_on: it is another attempt at the run that was recorded in `folder` before, if one was:
-            MLflow keeps one run for both, and a metric that was recorded for a step stays.
+        first_files: artifacts that do not change any more.
+        last_files: artifacts that are uploaded as they are when the run ends.
+        goes_on: this is another attempt at the run that `folder` holds, if it holds one: both
+            are one run in MLflow, and a metric that was recorded for a step stays as it is.
 
     Raises:
         TrackingError: the folder or EXPLR_HOME cannot be written, or no companion starts.
@@ -190,7 +185,7 @@ def open_run(
     journal = Journal.create(folder)
     entry = Entry(str(journal.path), without_user_info(uri), me.pid, me.started, host)
     try:
-        enter(entry)  # before its first event: one that is killed here is closed like any other
+        enter(entry)  # before the first event, so that a kill in between leaves no open run
         journal.append(
             "start",
             v=VERSION,
@@ -213,22 +208,22 @@ def open_run(
         run.keep_shipping()
     except BaseException:
         journal.discard()
-        with suppress(OSError):  # what stands in its way has been raised already
+        with suppress(OSError):  # its cause is being raised already
             strike_off(entry)
         raise
     return run
 
 
 def closing_line(run: TrackedRun, wait: bool = True) -> str:
-    """Tell where the run is in MLflow, or what MLflow has not yet.
+    """A line that says where the run is in MLflow, or what is not uploaded yet.
 
     Args:
-        run: the run, or the sweep with all that lies below its folder.
-        wait: give MLflow the time to catch up that is configured.
+        run: the run, or the sweep with all runs below its folder.
+        wait: wait for the upload, at most `drain_timeout_s`.
     """
     try:
         return _closing_line(run, wait)
-    except (TrackingError, OSError) as error:  # the training has come to its end all the same
+    except (TrackingError, OSError) as error:  # it must not fail the training
         return f"MLflow has not caught up with {run.journal.path.parent}: {error}"
 
 
@@ -246,17 +241,15 @@ def _closing_line(run: TrackedRun, wait: bool) -> str:
     reasons = [read_position(Path(entry.journal)).error for entry in waiting]
     reason = next((f" ({reason})" for reason in reasons if reason), "")
     if has_companion(run.destination.resolved_uri):
-        state = "shipping goes on in the background for a while"
+        state = "the upload continues in the background for a while"
     else:
-        state = f"the process that ships has ended, see {explr_home() / LOG_FILE}"
+        state = f"the upload process has ended, see {explr_home() / LOG_FILE}"
     command = shlex.join(["explr", "sync", str(run.journal.path.parent)])
-    return (
-        f"MLflow has not caught up with {runs}{reason}: {state}, and `{command}` takes it up again"
-    )
+    return f"MLflow has not caught up with {runs}{reason}: {state}, and `{command}` resumes it"
 
 
 def _within(folder: Path, path: Path) -> str:
-    """A path as a journal in `folder` names it: valid also where the folder is moved to."""
+    """A path relative to `folder` if it lies in it, so that it stays valid if that is moved."""
     absolute = path.absolute()
     resolved = absolute.parent.resolve() / absolute.name
     return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else absolute)

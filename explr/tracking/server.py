@@ -1,7 +1,7 @@
 """The MLflow server that shows the user's local store in a browser.
 
-It is started detached and never waited for: coming up takes it 5 to 35 seconds, and nothing but a
-browser needs it. It listens from the first moment, so that a page asked for early loads late.
+It runs detached, and no training waits for it: it takes 5 to 35 seconds to start, and only a
+browser needs it. Its port is open from the first moment, so a page that is opened early loads late.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _POLL_S = 0.2
 
 
 def autostart_allowed(flag: bool) -> bool:
-    """Whether a server may be started unasked.
+    """Whether a server may be started automatically.
 
     Args:
-        flag: what the configuration says; `EXPLR_AUTOSTART` set to 0, false or no forbids it too.
+        flag: the setting `tracking.autostart`; `EXPLR_AUTOSTART` as 0, false or no forbids it too.
     """
     return flag and os.environ.get("EXPLR_AUTOSTART", "").strip().lower() not in (
         "0",
@@ -41,12 +41,24 @@ def autostart_allowed(flag: bool) -> bool:
     )
 
 
+def server_url(uri: str) -> str | None:
+    """Address of the server of a store; None if explr knows none that runs.
+
+    Args:
+        uri: tracking URI: a server's own address, or a local store.
+    """
+    if uri.startswith(("http://", "https://")):
+        return uri
+    state = MLflowServer(uri).state() if is_local_store(uri) else None
+    return None if state is None else state.url
+
+
 class MLflowServer:
     """The one MLflow server of a local store.
 
     Args:
         store_uri: an SQLite store; the user's own by default.
-        port: the wanted port, 0 to 65535; another one is taken if it is not free.
+        port: the wanted port, 0 to 65535; if it is not free, the server takes another one.
         home: folder for state, lock, log and artifacts; `explr_home()` by default.
 
     Raises:
@@ -62,26 +74,26 @@ class MLflowServer:
         own = local_store_uri(self._home)
         self._store_uri = own if store_uri is None else _absolute(store_uri)
         self._port = port
-        # The user's own store has the plain names; any other one has a server of its own.
+        # The default store has the plain file names, every other store a server of its own.
         other = "" if self._store_uri == own else f"-{zlib.crc32(self._store_uri.encode()):08x}"
         self._record_path = self._home / f"server{other}.json"
         self._lock_path = self._home / f"server{other}.lock"
         self.log_path = self._home / f"server{other}.log"
 
     def start(self) -> ServerState:
-        """Make sure that a server runs, without waiting until it answers.
+        """Make sure that a server runs, without waiting for its answer.
 
         Returns:
-            The one that runs already, on whatever port, or the one that was started.
+            The server that runs already, on any port, or the one that was started.
 
         Raises:
-            TrackingError: none can be started.
+            TrackingError: no server can be started.
         """
         with self._locked():
             return self.state() or self._launch()
 
     def state(self) -> ServerState | None:
-        """The server that was started for this store, if it still runs; strangers are not seen."""
+        """The server that explr started for this store; None if it does not run (any more)."""
         record = ServerRecord.read(self._record_path)
         return record.state if record is not None and record.processes() else None
 
@@ -92,15 +104,15 @@ class MLflowServer:
             timeout_s: for how long, in seconds.
 
         Returns:
-            Whether it did in this time.
+            Whether it answered in time.
 
         Raises:
-            TrackingError: it does not run, or ended meanwhile.
+            TrackingError: it does not run, or stopped meanwhile.
         """
         deadline = time.monotonic() + timeout_s
         while (state := self.state()) is not None:
             remaining = max(deadline - time.monotonic(), _POLL_S)
-            # Asked again afterwards: an answer counts only if it came from this server.
+            # The state is read again, since the answer must have come from this server.
             if answers(state.url, min(remaining, _REQUEST_TIMEOUT_S)) and self.state() == state:
                 return True
             if time.monotonic() >= deadline:
@@ -109,13 +121,13 @@ class MLflowServer:
         raise TrackingError(f"the MLflow server is not running: {self._last_words()}")
 
     def stop(self) -> bool:
-        """End the server and whatever belongs to it, also where its first process is gone.
+        """Stop all processes of the server, also if its first process is gone.
 
         Returns:
-            Whether one was running.
+            Whether it was running.
 
         Raises:
-            TrackingError: it does not end.
+            TrackingError: it does not stop.
         """
         with self._locked():
             record = ServerRecord.read(self._record_path)
@@ -123,12 +135,12 @@ class MLflowServer:
                 self._record_path.unlink(missing_ok=True)
                 return False
             was_running = False
-            # Again, as long as there is something: what is told to end may just start a process.
+            # Repeated, since a process may start another one before it stops.
             while processes := record.processes():
                 was_running = True
                 if left := end(processes, GRACE_S):
                     pids = ", ".join(str(process.pid) for process in left)
-                    raise TrackingError(f"the MLflow server does not end (pid {pids})")
+                    raise TrackingError(f"the MLflow server does not stop (pid {pids})")
             self._record_path.unlink(missing_ok=True)
             return was_running
 
@@ -169,7 +181,7 @@ class MLflowServer:
 
 
 def _absolute(store_uri: str) -> str:
-    """The store's address, valid from every working directory."""
+    """The store's address with an absolute path."""
     if is_local_store(store_uri):
         dialect, _, location = store_uri.partition(":///")
         path, question_mark, query = location.partition("?")

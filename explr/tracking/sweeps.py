@@ -1,4 +1,4 @@
-"""What a job of a sweep is told of the sweep, in whichever process it runs."""
+"""What a job knows about its sweep, in any process."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sweep:
-    """The sweep that the job at hand belongs to.
+    """The sweep of the current job.
 
     Args:
         journal: journal of the sweep's own run.
-        host: machine of the controller, whose companion ships the journals of that machine.
-        keeps_folders: a trial keeps its folder over several attempts, which are one run.
-        tags: what all its jobs have in common: the commit, the versions of packages.
+        host: machine of the controller, whose companion uploads the journals of that machine.
+        keeps_folders: several attempts at a trial share its folder and are one run.
+        tags: tags that all its jobs have in common: the commit, the versions of packages.
     """
 
     journal: Path
@@ -36,19 +36,19 @@ _judge: Callable[[], bool] | None = None
 
 
 def announce(sweep: Sweep | None) -> None:
-    """Tell the job that starts next in this process which sweep it belongs to."""
+    """Set the sweep of the job that starts next in this process."""
     global _current
     _current = sweep
 
 
 def current() -> Sweep | None:
-    """The sweep that the job at hand belongs to; None outside one."""
+    """The sweep of the current job; None outside a sweep."""
     return _current
 
 
 @contextmanager
 def judged_by(every_trial_failed: Callable[[], bool]) -> Iterator[None]:
-    """Tell, for the end of a sweep within the block, whether it has failed though nobody raised."""
+    """Within the block, have `has_failed` ask whether every trial failed; nothing raises then."""
     global _judge
     before, _judge = _judge, every_trial_failed
     try:
@@ -58,5 +58,5 @@ def judged_by(every_trial_failed: Callable[[], bool]) -> Iterator[None]:
 
 
 def has_failed() -> bool:
-    """Whether every trial of the sweep that ends has failed, where that is known here."""
+    """Whether every trial of the sweep that ends has failed; False if that is not known."""
     return _judge is not None and _judge()

@@ -1,4 +1,4 @@
-"""Values as training code has them, in the form that a journal holds."""
+"""Converts values of training code to what a journal holds."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_STEP = 2**63 - 1
-"""The largest step that databases hold."""
+"""The largest step that fits into a database."""
 
 
 def number(name: str, value: Any, step: Any = None) -> float:
-    """The value of a metric.
+    """The value of a metric as a float.
 
     Args:
-        name: name of the metric.
+        name: name of the metric, for the error message.
         value: a number, or an array or tensor of no dimensions.
-        step: the step that it belongs to, for the sentence that refuses it.
+        step: the step that it belongs to, for the error message.
 
     Raises:
-        TypeError: it is none of these.
+        TypeError: it is not a number.
     """
     if type(value) is float:
         return value
     if isinstance(value, (str, bytes, bytearray)):
         raise _no_number(name, value, step)
-    detach = getattr(value, "detach", None)  # PyTorch warns of a value that still has its graph
+    detach = getattr(value, "detach", None)  # PyTorch warns about a tensor that has a graph
     try:
         return float(value if detach is None else detach())
     except (TypeError, ValueError, OverflowError):
@@ -33,10 +33,10 @@ def number(name: str, value: Any, step: Any = None) -> float:
 
 
 def whole_step(step: Any) -> int | None:
-    """The step of a metric, as a plain integer.
+    """The step of a metric as an int.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is not a whole number.
         ValueError: it does not fit into 64 bits.
     """
     if step is None:
@@ -60,10 +60,10 @@ def _no_number(name: str, value: Any, step: Any) -> TypeError:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give every leaf of a nested mapping its dotted name.
+    """Flatten a nested mapping; the keys become dotted names.
 
     Args:
-        values: a mapping, whose values may be mappings; lists stay whole.
+        values: a mapping, whose values may be mappings; lists stay as they are.
         prefix: put before each name.
     """
     flat: dict[str, Any] = {}

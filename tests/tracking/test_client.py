@@ -116,7 +116,7 @@ def test_odd_names_and_values_are_told_once(
             tracker.log_metric("loss", math.inf, step)
     assert [r.getMessage() for r in caplog.records] == [
         "MLflow has no metric named 'acc@5': there it is called acc_5-a7b80f52",
-        "metric loss is inf; this is told once",
+        "metric loss is inf; this warning is shown once",
     ]
     assert [list(e["m"]) for e in events("metrics")] == [["acc@5"], ["loss"]] * 3
 

@@ -1,5 +1,3 @@
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,12 +12,10 @@ import pytest
 from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
 from explr.tracking.journal.journal import read_events
-from explr.tracking.journal.pending import Entry, Liveness, enter, entries
-from explr.tracking.journal.position import read_position
+from explr.tracking.journal.pending import Liveness, entries
 from explr.tracking.run import open_run
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.start import Order, ensure_companion, has_companion
-from explr.utils.processes import identity_of
 
 WRITER = """
 import os, pathlib, sys
@@ -61,41 +57,11 @@ assert os.waitpid(pid, 0)[1] == 0
 run.tracker.log_metric("loss", 1.0)
 run.close("FINISHED")
 """
-KILLED_AT_ITS_BEGINNING = """
-import os, pathlib, sys
-from explr.tracking.destination import Destination
-from explr.tracking.run import open_run
-
-
-class Params(dict):
-    def items(self):
-        os.kill(os.getpid(), 9)
-
-
-folder = pathlib.Path(sys.argv[1])
-folder.mkdir(parents=True)
-open_run(folder, Destination(companion=False), experiment="digits", name=folder.name,
-         params=Params(lr=1), tags={}, goes_on=True)
-"""
 
 
 def write_and_die(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", WRITER, folder], check=False)
     assert done.returncode == -signal.SIGKILL
-
-
-def test_an_attempt_that_is_killed_as_it_begins_holds_up_no_other(
-    store: Any, kit: Any, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-c", KILLED_AT_ITS_BEGINNING, tmp_path / "run"]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    again = kit.begin(tmp_path / "run", goes_on=True)
-    again.tracker.log_metric("loss", 0.5, step=0)
-    again.close("FINISHED")
-    kit.ship()
-    assert not entries()
-    assert store.status() == "FINISHED"
-    assert store.rows(store.run(), "loss") == [(0, 0.5)]
 
 
 def test_the_run_of_a_killed_process_ends_killed(store: Any, kit: Any, tmp_path: Path) -> None:
@@ -106,63 +72,6 @@ def test_the_run_of_a_killed_process_ends_killed(store: Any, kit: Any, tmp_path:
     assert run.info.end_time >= run.info.start_time
     assert len(store.rows(run, "loss")) == 10
     assert entries() == []
-
-
-def test_a_run_of_a_living_process_stays_open(store: Any, kit: Any, tmp_path: Path) -> None:
-    run = kit.begin(tmp_path / "run")
-    for _ in range(2):
-        kit.ship()
-        assert store.status() == "RUNNING"
-    run.close("FAILED")
-    kit.ship()
-    assert store.status() == "FAILED"
-
-
-def test_a_run_whose_journal_was_deleted_does_not_stay_open(
-    store: Any, kit: Any, tmp_path: Path
-) -> None:
-    run = kit.begin(tmp_path / "run")
-    kit.ship()
-    run.journal.path.unlink()
-    run.journal.path.with_suffix(".position").unlink()
-    kit.ship()
-    assert store.status() == "KILLED"
-    assert entries() == []
-
-
-def test_a_journal_out_of_sight_is_left_to_its_own_machine(
-    store: Any, kit: Any, tmp_path: Path
-) -> None:
-    away = Entry(str(tmp_path / "away/journal-1.jsonl"), store.uri, 1, "before", "another-machine")
-    enter(away)
-    kit.ship()
-    assert entries() == [away]
-
-
-def test_an_empty_journal_is_forgotten(store: Any, kit: Any, tmp_path: Path) -> None:
-    journal = tmp_path / "journal-1.jsonl"
-    journal.touch()
-    enter(Entry(str(journal), store.uri, os.getpid(), "before", os.uname().nodename))
-    kit.ship()
-    assert entries() == []
-    assert store.runs() == []
-
-
-def test_one_bad_journal_holds_up_no_other(store: Any, kit: Any, tmp_path: Path) -> None:
-    experiment = store.client.create_experiment("gone")
-    store.client.delete_experiment(experiment)
-    bad = kit.begin(tmp_path / "bad", experiment="gone")
-    odd = kit.begin(tmp_path / "odd")
-    odd.journal.write({"k": "metrics", "t": 1, "s": 0, "m": {"x": "no number"}})
-    odd.journal.write({"k": "params"})
-    good = kit.begin(tmp_path / "good")
-    good.tracker.log_metric("loss", 1.0)
-    for run in (bad, odd, good):
-        run.close("FINISHED")
-    kit.ship()
-    assert store.rows(store.run("good"), "loss") == [(0, 1.0)]
-    assert {Path(e.journal).parent.name for e in entries()} == {"bad", "odd"}
-    assert read_position(odd.journal.path).error
 
 
 @pytest.mark.parametrize("kind", ["folder", "rubbish"])
@@ -177,25 +86,6 @@ def test_a_store_that_cannot_be_opened_is_told_beside_every_journal(
     kit.ship(uri)
     for run in runs:
         assert run.position.error == f"the MLflow store {path} cannot be used: {reason}"
-
-
-@pytest.mark.slow
-def test_a_companion_ships_while_the_training_runs(
-    store: Any, kit: Any, home: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    run = open_run(
-        folder, Destination(), experiment="digits", name="live", params={"lr": 1}, tags={}
-    )
-    for i in range(3):
-        run.tracker.log_metric("loss", i, step=i)
-        kit.eventually(lambda: store.runs() and store.rows(store.run(), "loss")[-1:] == [(i, i)])  # noqa: B023
-    assert store.status() == "RUNNING"
-    run.close("FINISHED")
-    kit.eventually(lambda: not entries())
-    assert store.status() == "FINISHED"
-    assert has_companion(store.uri)
 
 
 @pytest.mark.slow
@@ -215,39 +105,6 @@ def test_a_killed_companion_is_replaced_at_the_end(
     run.close("FINISHED")
     assert run.drain() == 0
     assert store.rows(store.run(), "loss") == [(0, 1.0), (1, 2.0)]
-
-
-@pytest.mark.slow
-def test_a_companion_killed_at_any_moment_doubles_and_loses_nothing(
-    store: Any, kit: Any, home: Path, tmp_path: Path
-) -> None:
-    trainer = subprocess.Popen(
-        [sys.executable, "-c", ORPHAN, tmp_path / "run"], stdout=subprocess.PIPE, text=True
-    )
-    assert trainer.stdout is not None
-    with trainer, trainer.stdout:
-        assert trainer.stdout.readline() == "logged\n"
-        kit.eventually(lambda: list((tmp_path / "run").glob("*.position")), "a position")
-        assert len(kit.companions_of(home)) == 1
-        kit.kill_companions(home)
-        trainer.kill()
-    for delay_s in (0.3, 1.0, 1.7):  # companions that are killed at different points of their way
-        me = identity_of()
-        order = Order(store.uri, me.pid, 1.0)
-        other = subprocess.Popen(
-            [sys.executable, "-m", "explr.tracking.shipping.companion"], stdin=subprocess.PIPE
-        )
-        assert other.stdin is not None
-        with other:
-            other.stdin.write(json.dumps(vars(order)).encode())
-            other.stdin.close()
-            time.sleep(delay_s)
-            other.kill()
-    kit.ship()
-    run = store.run()
-    assert store.rows(run, "loss") == [(i, i) for i in range(200)]
-    assert run.info.status == "KILLED"
-    assert entries() == []
 
 
 @pytest.mark.slow

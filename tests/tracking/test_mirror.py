@@ -1,5 +1,3 @@
-import math
-import os
 import shutil
 import sqlite3
 import threading
@@ -9,21 +7,23 @@ from typing import Any
 
 import pytest
 
-from explr.core.errors import TrackingError
 from explr.tracking.journal.journal import read_events
 from explr.tracking.journal.pending import entries
 from explr.tracking.journal.position import read_position
-from explr.tracking.mlflow.mirror import Mirror
 from explr.tracking.mlflow.rows import REFUSED_TAG
+from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.mlflow.store import connect
+from explr.tracking.shipping.run_upload import RunUpload
 
 
-def mirror_of(store: Any, run: Any) -> Mirror:
-    return Mirror(store.client, store.uri, run.journal.path)
+def mirror_of(store: Any, run: Any) -> RunUpload:
+    sink = MLflowSink(store.uri)
+    sink.connect()
+    return RunUpload(sink, run.journal.path)
 
 
-def all_of(mirror: Mirror) -> None:
-    while mirror.ship():
+def all_of(mirror: RunUpload) -> None:
+    while mirror.advance():
         pass
 
 
@@ -44,102 +44,6 @@ def test_every_row_arrives_once_with_step_and_time(
     ]
     assert sorted((m.timestamp, m.step, m.value) for m in history) == sorted(set(recorded))
     assert entries() == []
-
-
-def test_a_replay_adds_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
-    run = kit.begin(tmp_path / "run", params={"lr": 0.1}, tags={"kind": "test"})
-    for i in range(50):
-        run.tracker.log_metrics({"loss": i / 3, "odd": math.nan, "big": math.inf}, step=i)
-    run.tracker.log_params({"lr": 0.2})
-    run.close("FINISHED")
-    all_of(mirror_of(store, run))
-
-    def picture() -> Any:
-        found = store.run()
-        rows = {m: len(store.rows(found, m)) for m in ("loss", "odd", "big")}
-        return found.info.run_id, found.data.params, found.data.tags, rows, found.info.end_time
-
-    before = picture()
-    assert before[3] == {"loss": 50, "odd": 50, "big": 50}
-    for _ in range(3):
-        run.journal.path.with_suffix(".position").unlink()
-        all_of(mirror_of(store, run))
-        assert picture() == before
-
-
-def test_no_run_ends_before_it_began_where_file_times_lag_behind(
-    store: Any, kit: Any, tmp_path: Path
-) -> None:
-    run = kit.begin(tmp_path / "run")
-    mirror = mirror_of(store, run)
-    all_of(mirror)
-    before_ns = store.run().info.start_time * 1_000_000 - 4_000_000
-    os.utime(run.journal.path, ns=(before_ns, before_ns))
-    mirror.close_as_killed()
-    found = store.run().info
-    assert (found.status, found.end_time) == ("KILLED", found.start_time)
-
-
-def test_a_growing_journal_is_followed(store: Any, kit: Any, tmp_path: Path) -> None:
-    run = kit.begin(tmp_path / "run")
-    mirror = mirror_of(store, run)
-    for i in range(5):
-        run.tracker.log_metric("loss", i, step=i)
-        all_of(mirror)
-        assert store.rows(store.run(), "loss") == [(s, s) for s in range(i + 1)]
-        assert not mirror.done
-    assert store.status() == "RUNNING"
-
-
-def test_one_journal_does_not_keep_the_others_waiting(store: Any, kit: Any, tmp_path: Path) -> None:
-    run = kit.begin(tmp_path / "run")
-    for i in range(20_000):
-        run.tracker.log_metric("loss", i, step=i)
-    mirror = mirror_of(store, run)
-    assert mirror.ship()
-    position = read_position(run.journal.path)
-    assert 0 < position.offset < run.journal.path.stat().st_size
-    all_of(mirror)
-    assert len(store.rows(store.run(), "loss")) == 20_000
-
-
-def test_damage_costs_only_its_own_line(store: Any, kit: Any, tmp_path: Path) -> None:
-    run = kit.begin(tmp_path / "run")
-    for i in range(9):
-        run.tracker.log_metric("loss", i, step=i)
-    lines = run.journal.path.read_bytes().splitlines(keepends=True)
-    lines[6] = b"\x00" * (len(lines[6]) - 1) + b"\n"
-    lines[-1] = lines[-1][:-4]
-    run.journal.path.write_bytes(b"".join(lines))
-    all_of(mirror_of(store, run))
-    steps = [step for step, _ in store.rows(store.run(), "loss")]
-    assert steps == [0, 1, 2, 3, 5, 6, 7]
-
-
-def test_a_damaged_beginning_is_one_clear_sentence(store: Any, kit: Any, tmp_path: Path) -> None:
-    run = kit.begin(tmp_path / "run")
-    content = bytearray(run.journal.path.read_bytes())
-    content[20] ^= 1
-    run.journal.path.write_bytes(content)
-    with pytest.raises(TrackingError, match=r"the beginning of .* is damaged"):
-        mirror_of(store, run).ship()
-    kit.ship()
-    (entry,) = entries()
-    assert "is damaged" in read_position(Path(entry.journal)).error
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"offset": 10000000}', b'{"offset": []}'])
-def test_a_damaged_position_doubles_nothing(
-    store: Any, kit: Any, tmp_path: Path, content: bytes
-) -> None:
-    run = kit.begin(tmp_path / "run")
-    run.tracker.log_metric("loss", 1, step=1)
-    all_of(mirror_of(store, run))
-    run.journal.path.with_suffix(".position").write_bytes(content)
-    run.tracker.log_metric("loss", 2, step=2)
-    run.close("FINISHED")
-    kit.ship()
-    assert store.rows(store.run(), "loss") == [(1, 1), (2, 2)]
 
 
 def test_a_changed_parameter_becomes_a_tag_and_metrics_are_safe(
@@ -236,70 +140,6 @@ def test_artifacts_arrive_also_when_the_originals_are_gone(
         "notes/hello.txt": 3,
         "log.txt": 7,
     }
-
-
-def test_a_missing_artifact_holds_up_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
-    run = kit.begin(tmp_path / "run", first_files=(tmp_path / "run" / "missing",))
-    run.tracker.log_metric("loss", 1.0)
-    run.close("FINISHED")
-    kit.ship()
-    assert store.rows(store.run(), "loss") == [(0, 1.0)]
-    assert entries() == []
-
-
-def test_artifacts_wait_for_their_store_and_metrics_do_not(
-    store: Any, kit: Any, home: Path, tmp_path: Path
-) -> None:
-    (home / "artifacts").write_text("in the way")
-    run = kit.begin(tmp_path / "run")
-    run.tracker.log_text("1", "one.txt")
-    run.tracker.log_metric("loss", 1.0)
-    run.tracker.log_text("2", "two.txt")
-    run.close("FINISHED")
-    kit.ship()
-    assert store.rows(store.run(), "loss") == [(0, 1.0)]
-    assert store.status() == "FINISHED"
-    assert len(entries()) == 1
-    assert "one.txt is not uploaded" in read_position(run.journal.path).error
-    (home / "artifacts").unlink()
-    kit.ship()
-    assert store.artifacts(store.run()) == {"one.txt": 1, "two.txt": 1}
-    assert entries() == []
-    assert read_position(run.journal.path).error == ""
-
-
-def test_a_child_waits_for_its_parent(store: Any, kit: Any, tmp_path: Path) -> None:
-    sweep = kit.begin(tmp_path / "sweep")
-    child = kit.begin(tmp_path / "sweep" / "0", parent=sweep.journal.path)
-    child.close("FINISHED")
-    assert not mirror_of(store, child).ship()
-    assert store.runs() == []
-    sweep.close("FINISHED")
-    kit.ship()
-    parent = store.run("sweep")
-    assert store.run("0").data.tags["mlflow.parentRunId"] == parent.info.run_id
-
-
-def test_a_parent_is_found_again_without_its_position(store: Any, kit: Any, tmp_path: Path) -> None:
-    sweep = kit.begin(tmp_path / "sweep", experiment="sweeps")
-    all_of(mirror_of(store, sweep))
-    sweep.journal.path.with_suffix(".position").unlink()
-    child = kit.begin(tmp_path / "sweep" / "0", parent=sweep.journal.path, experiment="jobs")
-    all_of(mirror_of(store, child))
-    assert store.run("0").data.tags["mlflow.parentRunId"] == store.run("sweep").info.run_id
-
-
-def test_a_parent_on_another_machine_may_come_later(store: Any, kit: Any, tmp_path: Path) -> None:
-    sweep = kit.begin(tmp_path / "sweep")
-    away = tmp_path / "elsewhere" / sweep.journal.path.name
-    child = kit.begin(tmp_path / "0", parent=away)
-    mirror = mirror_of(store, child)
-    all_of(mirror)
-    assert "mlflow.parentRunId" not in store.run("0").data.tags
-    all_of(mirror_of(store, sweep))
-    child.close("FINISHED")
-    all_of(mirror)
-    assert store.run("0").data.tags["mlflow.parentRunId"] == store.run("sweep").info.run_id
 
 
 def test_a_deleted_experiment_is_one_clear_sentence_and_can_be_restored(

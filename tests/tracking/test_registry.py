@@ -7,7 +7,8 @@ import pytest
 from explr.core.errors import UsageError
 from explr.runner.cli.sync import sync_journals
 from explr.tracking.journal.pending import entries
-from explr.tracking.mlflow.mirror import Mirror
+from explr.tracking.mlflow.sink import MLflowSink
+from explr.tracking.shipping.run_upload import RunUpload
 
 MLMODEL = """\
 artifact_path: model
@@ -32,8 +33,10 @@ def test_a_model_becomes_a_version_with_an_alias_once(store: Any, kit: Any, tmp_
     kit.ship()
     for _ in range(2):  # replays
         run.journal.path.with_suffix(".position").unlink()
-        mirror = Mirror(store.client, store.uri, run.journal.path)
-        while mirror.ship():
+        sink = MLflowSink(store.uri)
+        sink.connect()
+        upload = RunUpload(sink, run.journal.path)
+        while upload.advance():
             pass
     (version,) = versions(store)
     found = store.run()

@@ -12,7 +12,8 @@ import pytest
 
 from explr.runner.cli.sync import sync_journals
 from explr.tracking.journal.pending import entries
-from explr.tracking.journal.position import read_position
+from explr.tracking.mlflow.sink import MLflowSink
+from explr.tracking.shipping.run_upload import RunUpload
 
 
 @pytest.fixture(autouse=True)
@@ -117,9 +118,9 @@ def test_a_run_that_was_taken_for_dead_is_corrected(store: Any, kit: Any, tmp_pa
     run = kit.begin(tmp_path / "run")
     run.tracker.log_metric("loss", 1.0)
     kit.ship()
-    from explr.tracking.mlflow.mirror import Mirror
-
-    Mirror(store.client, store.uri, run.journal.path).close_as_killed()
+    sink = MLflowSink(store.uri)
+    sink.connect()
+    RunUpload(sink, run.journal.path).close_as_killed()
     kit.ship()
     assert store.status() == "KILLED"
     assert entries() == []
@@ -180,17 +181,6 @@ return 1.0
     rows = store.rows(live, "loss")
     assert rows == [(i, i) for i in range(len(rows))]
     assert rows
-
-
-def test_a_reason_is_kept_until_it_is_gone(store: Any, kit: Any, tmp_path: Path) -> None:
-    experiment = store.client.create_experiment("digits")
-    store.client.delete_experiment(experiment)
-    run = kit.begin(tmp_path / "run")
-    run.close("FINISHED")
-    assert sync_journals(None) == 1
-    store.client.restore_experiment(experiment)
-    assert sync_journals(None) == 0
-    assert read_position(run.journal.path).error == ""
 
 
 @pytest.mark.slow

@@ -19,8 +19,10 @@ from explr.core.secrets import masked_keys, without_user_info
 from explr.sweep.folder import COMMAND_FILE
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
-from explr.tracking.mlflow.registry import ALIAS, describe, register
-from explr.tracking.mlflow.store import connect, out_of_reach
+from explr.tracking.journal.position import read_position
+from explr.tracking.mlflow.registry import ALIAS, describe
+from explr.tracking.shipping.sink import SinkUnavailable
+from explr.tracking.shipping.sinks import sink_for
 
 NOT_IN_EXPERIMENT = frozenset({"tracking", "tuner", "search_space", "hydra"})
 """Settings that an experiment config does not fix."""
@@ -103,13 +105,17 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
         raise UsageError(
             f"trial {best.number} was not tracked, so there is no run to register its model from"
         )
-    uri = _store(folder, best)
+    run_id = read_position(runs[-1]).run_id
+    if not run_id:
+        raise TrackingError(
+            f"the run of {best.model} is not in MLflow yet: `explr sync` uploads it"
+        )
+    sink = sink_for(_store(folder, best))
     try:
-        version = register(connect(uri), name, best.model, runs[-1], describe(best))
-    except TrackingError:
-        raise
-    except Exception as error:  # databases and MLflow have their own exceptions
-        raise TrackingError(f"{name} is not registered: {out_of_reach(uri, error)}") from error
+        sink.connect()
+        version = sink.register(run_id, best.model, name, describe(best))
+    except SinkUnavailable as error:
+        raise TrackingError(f"{name} is not registered: {error}") from error
     click.echo(f"registered: {name} version {version}, alias {ALIAS}")
 
 

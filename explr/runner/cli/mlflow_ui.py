@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from explr.core.errors import TrackingError
-from explr.tracking.destination import Destination
+from explr.tracking.destination import TRACKING_URI, environment_uri
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.mlflow.store import connect
 from explr.tracking.server import MLflowServer
@@ -25,14 +23,14 @@ def start_server(port: int) -> None:
     Raises:
         TrackingError: the server does not answer in time.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri and not is_local_store(uri):
-        click.echo(f"{uri} (from MLFLOW_TRACKING_URI)")
+    uri = environment_uri()
+    if not is_local_store(uri):
+        click.echo(f"{uri} (from {TRACKING_URI})")
         return
     server = MLflowServer(uri, port=port)
     if server.state() is None:
         click.echo("Starting the MLflow server; this takes a moment …", err=True)
-        connect(Destination(uri).resolved_uri)
+        connect(uri)
     state = server.start()
     if not server.wait_until_ready(START_TIMEOUT_S):
         log_file = explr_home() / "server.log"

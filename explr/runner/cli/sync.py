@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 import click
 
 from explr.core.secrets import without_user_info
-from explr.tracking.destination import Destination, with_user_info
+from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal.journal import first_event
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
@@ -101,7 +100,7 @@ def _reason(entry: Entry) -> str:
 def _enter_strays(folder: Path) -> None:
     """Add journals that are not in the list of pending runs, such as copied ones."""
     known = {entry.uid: entry for entry in entries()}
-    uri = without_user_info(Destination(os.environ.get("MLFLOW_TRACKING_URI")).resolved_uri)
+    uri = without_user_info(environment_uri())
     found = []
     for journal in folder.resolve().rglob("journal-*.jsonl"):
         start = first_event(journal)

@@ -30,9 +30,9 @@ from explr.core.secrets import without_user_info
 from explr.frameworks.base import choose_framework
 from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
-from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.home import explr_home
 from explr.tracking.mlflow.server_process import past_proxies
-from explr.tracking.server import MLflowServer
+from explr.tracking.server import server_url
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import CONTEXT_GB, divide, visible_devices
 from explr.utils.memory import memory_budget
@@ -99,7 +99,8 @@ def find(cfg: DictConfig) -> list[Check]:
         UsageError: the config is wrong.
     """
     config = ExplrConfig.from_composed(cfg)
-    uri = _server(cfg)
+    destination = Destination.in_config(config.tracking)
+    uri = None if destination is None else server_url(destination.resolved_uri)
     with ThreadPoolExecutor() as pool:  # its threads only wait for processes
         looking = {
             name: pool.submit(probe, module)
@@ -128,7 +129,7 @@ def find(cfg: DictConfig) -> list[Check]:
             first += judge(found[one.packages[0]], driver, usable, one is needed)
         return [
             *first,
-            *_mlflow(cfg, uri, _told(asking)),
+            *_mlflow(destination, uri, _told(asking)),
             ray_check(found["ray"], config.tuner.name == "ray"),
             *last,
         ]
@@ -164,23 +165,12 @@ def _shares(config: ExplrConfig, driver: Driver, usable: int) -> list[Check]:
     return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(devices))]
 
 
-def _server(cfg: DictConfig) -> str | None:
-    """Address of the server that receives or shows the runs, if there is one to check."""
-    if cfg.tracking.backend != "mlflow":
-        return None
-    uri = Destination(cfg.tracking.uri).resolved_uri
-    if is_local_store(uri):
-        state = MLflowServer(uri).state()
-        return None if state is None else state.url
-    return uri if uri.startswith(("http://", "https://")) else None
-
-
-def _mlflow(cfg: DictConfig, uri: str | None, found: Probe | None) -> list[Check]:
+def _mlflow(destination: Destination | None, uri: str | None, found: Probe | None) -> list[Check]:
     if uri is not None and found is not None:
         return server_checks(found, uri)
-    if cfg.tracking.backend != "mlflow":
+    if destination is None:
         return [passed(CALL, "tracking is off")]
-    store = without_user_info(Destination(cfg.tracking.uri).resolved_uri)
+    store = without_user_info(destination.resolved_uri)
     return [passed(CALL, f"there is no server to check: runs are written to {store} directly")]
 
 

@@ -16,6 +16,7 @@ from explr.core.config import RayClusterConfig
 from explr.core.errors import MissingDependencyError, UsageError
 from explr.core.secrets import without_user_info
 from explr.sweep.ray.guard import guarded
+from explr.tracking.destination import TRACKING_URI
 from explr.tracking.home import is_local_store
 
 log = logging.getLogger("explr.sweep")
@@ -29,7 +30,6 @@ LEFT_BEHIND = ["multirun", "outputs", ".git", ".venv", "mlruns", "__pycache__"]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Hosts of a server that only this machine reaches."""
 
-TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 VARIABLES = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",

@@ -12,7 +12,6 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-from omegaconf import DictConfig, OmegaConf
 
 from explr.core.config import RayClusterConfig
 from explr.core.errors import ConfigError, UsageError
@@ -33,8 +32,7 @@ from explr.sweep.session import SweepSession, SweepSettings
 from explr.sweep.space import SweepSpace
 from explr.sweep.sweep import Backend, optuna_pruner, optuna_sampler
 from explr.sweep.watch import SweepWatch
-from explr.tracking.callback import OWN_TASK, MLflowCallback
-from explr.tracking.destination import Destination
+from explr.tracking.callback import OWN_TASK, tracking_uri_of
 from explr.tuning.account import Limits, SweepAccount
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
@@ -97,7 +95,7 @@ class RayBackend:
     def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:
         """See `Backend.run`."""
         with ray_cluster(self._ray, launching.n_jobs) as ray, sweep.recorded():
-            warn_of_local_store(ray.nodes(), _store(sweep.config))
+            warn_of_local_store(ray.nodes(), tracking_uri_of(sweep.config))
             return self._fit(ray, sweep, launching, limits)
 
     def _fit(
@@ -161,14 +159,6 @@ class RayBackend:
         if search.verdict is not None:
             raise search.verdict
         return account.first_failure
-
-
-def _store(config: DictConfig) -> str | None:
-    """Tracking URI of the trials; None where nothing is tracked."""
-    for node in (OmegaConf.select(config, "hydra.callbacks") or {}).values():
-        if str(node.get("_target_", "")).endswith(f".{MLflowCallback.__name__}"):
-            return Destination(node.get("uri")).resolved_uri
-    return None
 
 
 def _work(

@@ -1,1 +1,1 @@
-"""The journal of a run: written first, on this machine, in microseconds."""
+"""The journal of a run, which is written first, on this machine, in microseconds."""

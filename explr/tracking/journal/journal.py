@@ -1,4 +1,7 @@
-"""Earlier attempts at a run, as the journals in its folder tell of them."""
+"""The journal of a run: writing events, reading them, finding the journals of earlier attempts.
+
+A line holds a CRC-32 checksum, a blank, and the event as JSON.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ VERSION = 1
 """Version of the format, recorded in the first event."""
 
 CLOSED = -1
-"""No file has this descriptor; the number of a closed one may soon be another file's."""
+"""Stands for a closed descriptor, whose number another file may have soon."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -32,8 +35,8 @@ def now_ms() -> int:
 class Journal:
     """Appends events to one file.
 
-    Events carry `k` (kind), `t` (milliseconds since the epoch) and what their kind needs:
-    `start`, `metrics`, `params`, `tags`, `artifact`, `register`, `end`.
+    An event has `k` (its kind), `t` (milliseconds since the epoch) and further fields of its kind.
+    Kinds are `start`, `metrics`, `params`, `tags`, `artifact`, `register` and `end`.
 
     Args:
         path: the file; its folder must exist.
@@ -51,18 +54,18 @@ class Journal:
         except OSError as error:
             raise TrackingError(f"no journal at {path}: {error.strerror}") from error
         self._torn = False
-        # Held for as long as the writer lives; see `is_being_written`. Some file systems have none.
+        # Held while the writer lives; see `is_being_written`. Some file systems have no locks.
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @classmethod
     def create(cls, folder: Path) -> Journal:
-        """Start a journal under a name that no other run has."""
+        """Start a journal with a unique name."""
         return cls(folder / f"journal-{uuid.uuid4().hex}.jsonl")
 
     @property
     def uid(self) -> str:
-        """Identifies the run wherever it is recorded."""
+        """Identity of the run, on every machine and in MLflow."""
         return uid_of(self.path)
 
     def append(self, kind: str, **fields: Any) -> None:
@@ -74,13 +77,13 @@ class Journal:
         self.write({"k": kind, "t": now_ms(), **fields})
 
     def write(self, event: dict[str, Any]) -> None:
-        """Write one event that carries its own kind and time.
+        """Write one event that has its kind and time.
 
         Raises:
             TrackingError: the disk is full, the file was deleted, or the journal is closed.
         """
         text = _encode(event).encode("utf-8", "surrogatepass")
-        # A line that was cut off by a full disk must not take the next one with it.
+        # A line that a full disk cut off must not damage the next one.
         line = b"%b%08x %b\n" % (b"\n" if self._torn else b"", zlib.crc32(text), text)
         descriptor = self._descriptor
         if descriptor == CLOSED:
@@ -104,7 +107,7 @@ class Journal:
             os.close(descriptor)
 
     def discard(self) -> None:
-        """Close and delete the file of a run that could not be begun."""
+        """Close and delete the file of a run that could not start."""
         self.close()
         self.path.unlink(missing_ok=True)
 
@@ -117,22 +120,22 @@ class Read(NamedTuple):
 
 
 def uid_of(path: Path) -> str:
-    """The run's identity, as the name of its journal carries it."""
+    """The run's identity, which is part of its journal's name."""
     return path.stem.removeprefix("journal-")
 
 
 def read_events(path: Path, offset: int = 0) -> Iterator[Read]:
-    """Read whole events from `offset` on; damaged lines are passed over.
+    """Read whole events from `offset` on; damaged lines are skipped.
 
     Args:
         path: a journal.
-        offset: position in bytes at which a line begins.
+        offset: position in bytes where a line begins.
     """
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
-                return  # the writer is in the middle of it, or died there
+                return  # the writer is still writing it, or died
             offset += len(line)
             event = _decode(line)
             if event is not None:
@@ -140,7 +143,7 @@ def read_events(path: Path, offset: int = 0) -> Iterator[Read]:
 
 
 def first_event(path: Path) -> dict[str, Any] | None:
-    """The `start` event of a journal; None where there is no journal or it is damaged."""
+    """The `start` event of a journal; None if there is no journal or the event is damaged."""
     try:
         first = next(read_events(path), None)
     except OSError:
@@ -149,7 +152,7 @@ def first_event(path: Path) -> dict[str, Any] | None:
 
 
 def has_ended(path: Path) -> bool:
-    """Whether the last event of a journal is its `end`; so it is where there is no journal."""
+    """Whether the last event of a journal is its `end`; also True if there is no journal."""
     try:
         with path.open("rb") as file:
             file.seek(max(path.stat().st_size - 200, 0))
@@ -160,13 +163,13 @@ def has_ended(path: Path) -> bool:
 
 
 def is_being_written(path: Path, unknown: bool = True) -> bool:
-    """Whether a process has the journal open for writing, on whichever machine it runs.
+    """Whether a process has the journal open for writing, on any machine.
 
-    A process that its writer forked counts too.
+    A process that the writer forked counts too.
 
     Args:
         path: the journal.
-        unknown: the answer where there is no such file, or where its file system cannot tell.
+        unknown: the answer if there is no such file, or its file system has no locks.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -195,13 +198,13 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def journals_in(folder: Path) -> list[Path]:
-    """The journals of a run's folder, the earliest first; one without a beginning is none."""
+    """The journals in a run's folder, the earliest first, without those that have no `start`."""
     begun = [(first_event(path), path) for path in folder.glob("journal-*.jsonl")]
     return [path for _, path in sorted((start["t"], path) for start, path in begun if start)]
 
 
 def recorded_steps(journals: Iterable[Path]) -> frozenset[tuple[str, int]]:
-    """Metrics by name and step that journals hold; those without a step do not count."""
+    """Names and steps of the metrics in journals; metrics without a step are left out."""
     found: set[tuple[str, int]] = set()
     for journal in journals:
         for event, _ in read_events(journal):

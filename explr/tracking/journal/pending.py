@@ -1,4 +1,4 @@
-"""Which journals are still being written."""
+"""The list of journals to upload, and whether their writers are alive."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A journal on its way to MLflow.
+    """A journal that is to be uploaded.
 
     Args:
         journal: absolute path of the journal.
         uri: tracking URI that it goes to, without user and password.
         pid: process that writes it.
-        started: the moment at which that process started.
+        started: when that process started.
         host: machine that this process runs on.
     """
 
@@ -65,9 +65,9 @@ def strike_off(entry: Entry) -> None:
 
 
 def entries(uri: str | None = None) -> list[Entry]:
-    """Journals on the list, those that were entered first before the others.
+    """Journals on the list, in the order in which they were entered.
 
-    What cannot be read as an entry is passed over: `explr sync FOLDER` enters its journal anew.
+    A damaged entry is skipped: `explr sync FOLDER` enters its journal again.
 
     Args:
         uri: only those that go to this tracking URI.
@@ -77,12 +77,12 @@ def entries(uri: str | None = None) -> list[Entry]:
 
 
 def is_of_this_host(entry: Entry) -> bool:
-    """Whether the writer's process can be looked up here."""
+    """Whether the writer runs on this machine, so that its process can be looked up."""
     return entry.host == socket.gethostname()
 
 
 class _File(NamedTuple):
-    """An entry as it was read, and what tells whether its file is still the same."""
+    """An entry, and the time and inode of the file that it was read from."""
 
     stamp: tuple[int, int]
     entry: Entry | None
@@ -96,13 +96,13 @@ class _Listing(NamedTuple):
 
 
 SETTLED_NS = 1_000_000_000
-"""Age from which a folder's time of change tells of every later change, on any file system."""
+"""Age from which a folder's modification time reveals every later change, on any file system."""
 
 _listings: dict[Path, _Listing] = {}
 
 
 def _list(folder: Path) -> list[Entry]:
-    """Entries in `folder`, read anew only where something changed: this is asked all the time."""
+    """Entries in `folder`; only changed files are read, since this is called all the time."""
     try:
         changed_ns = folder.stat().st_mtime_ns
     except FileNotFoundError:
@@ -124,7 +124,7 @@ def _list(folder: Path) -> list[Entry]:
                 if file is None or file.stamp != stamp:
                     file = _File(stamp, _read_entry(Path(item.path)))
             except FileNotFoundError:
-                continue  # struck off meanwhile
+                continue  # it was struck off meanwhile
             files[item.name] = file
     in_order = sorted(files.values(), key=lambda file: file.stamp[0])
     listed = [file.entry for file in in_order if file.entry is not None]
@@ -152,25 +152,25 @@ def _pending() -> Path:
 
 
 ABANDONED_S = 3600.0
-"""Silence after which a journal of another machine, which nobody has open, counts as left."""
+"""Age of its last event after which a journal of another machine counts as left."""
 
 
 class Liveness:
-    """Tells the dead from the living, each process being asked about as rarely as possible."""
+    """Checks which writer processes are alive, and caches the answers."""
 
     def __init__(self) -> None:
         self._dead: set[ProcessIdentity] = set()
         self._alive: set[ProcessIdentity] = set()
 
     def look_again(self) -> None:
-        """Forget who was alive; the dead stay dead."""
+        """Forget which processes were alive; those that were gone stay gone."""
         self._alive.clear()
 
     def is_left(self, entry: Entry) -> bool:
-        """Whether nobody will write the journal of `entry` any more.
+        """Whether the writer of a journal is gone.
 
-        A process of another machine (or of a container that is gone) cannot be looked up: there a
-        journal is left when nobody has it open and nothing was written for `ABANDONED_S`.
+        A process on another machine (or in a container that is gone) cannot be looked up. Its
+        journal counts as left if nobody has it open and nothing was written for `ABANDONED_S`.
         """
         if not is_of_this_host(entry):
             return _is_abandoned(Path(entry.journal))
@@ -189,5 +189,5 @@ def _is_abandoned(journal: Path) -> bool:
     try:
         silence_s = time.time() - journal.stat().st_mtime
     except OSError:
-        return False  # not to be seen from here
+        return False  # it is not visible on this machine
     return silence_s > ABANDONED_S and not is_being_written(journal)

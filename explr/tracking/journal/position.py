@@ -1,4 +1,4 @@
-"""How far a journal has reached MLflow, as a small file beside it tells."""
+"""How far a journal was uploaded; stored in a small file beside it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from explr.core.folders import replace_file
 
 @dataclass
 class Position:
-    """How far a journal has reached MLflow.
+    """How far a journal was uploaded.
 
     Args:
-        offset: bytes that were shipped.
+        offset: bytes that were uploaded.
         run_id: the run in MLflow, "" before it exists.
         experiment_id: its experiment in MLflow, "" before it exists.
         ended: MLflow has the run's final status.
         owed: artifacts that could not be uploaded yet, as path and folder, and models that could
-            not be registered, as path, name, journal of their run, and description.
+            not be registered yet, as path, name, journal of their run, and description.
         done: MLflow has all of it.
-        error: why the last attempt to ship failed, "" if it did not.
+        error: why the last attempt failed, "" if it did not.
         stuck: it will fail again until somebody changes something.
-        observed: bytes that were shipped of what the companion observed.
+        observed: bytes that were uploaded of what the observer wrote.
     """
 
     offset: int = 0
@@ -40,9 +40,9 @@ class Position:
 
 
 def read_position(journal: Path) -> Position:
-    """How far `journal` has come; the start where nothing was shipped, or nobody can tell.
+    """How far `journal` was uploaded; its start if that is not known.
 
-    Shipping a journal again from its start adds nothing to MLflow.
+    Uploading a journal again from its start adds nothing to MLflow.
     """
     try:
         return _position(json.loads(_position_file(journal).read_bytes()))
@@ -51,7 +51,7 @@ def read_position(journal: Path) -> Position:
 
 
 def write_position(journal: Path, position: Position) -> None:
-    """Remember how far `journal` has come.
+    """Store how far `journal` was uploaded.
 
     Raises:
         OSError: it cannot be written beside the journal.
@@ -60,7 +60,7 @@ def write_position(journal: Path, position: Position) -> None:
 
 
 def _position(content: Mapping[str, Any]) -> Position:
-    """What a file says, whichever version wrote it."""
+    """The content of a file, whichever version of explr wrote it."""
     position = Position()
     for name, default in asdict(position).items():
         value = content.get(name, default)

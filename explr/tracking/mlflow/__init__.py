@@ -1,1 +1,1 @@
-"""MLflow: its store, its server, its limits."""
+"""MLflow as a sink: its store, server, model registry and limits."""

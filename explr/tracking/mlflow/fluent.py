@@ -1,4 +1,4 @@
-"""A tracked run in MLflow's fluent API, where the training itself talks to MLflow."""
+"""Makes a tracked run active in MLflow's fluent API, for trainings that call MLflow themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from explr.core.errors import TrackingError
 from explr.tracking.journal.position import read_position
 
 RUN_WAIT_S = 120.0
-"""How long to wait for the run; making a new store alone can take 30 s on a slow machine."""
+"""How long to wait for the run; on a slow machine, creating the store takes 30 s."""
 POLL_S = 0.02
 
 
@@ -37,7 +37,7 @@ def active_run(journal: Path, uri: str) -> Iterator[Any]:
             yield run
     finally:
         try:
-            # MLflow takes the end of the block for the end of the run.
+            # The end of MLflow's block has finished the run.
             mlflow.MlflowClient(tracking_uri=uri).update_run(run_id, status="RUNNING")
         finally:
             mlflow.set_tracking_uri(before)

@@ -1,4 +1,4 @@
-"""Names and values in the form that MLflow accepts, without two becoming one."""
+"""Turns names and values into what MLflow accepts; different names stay different."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MAX_TAG = 8000
 
 _ILLEGAL = re.compile(r"[^/\w.\- :]+")
 _CHECKSUM = 9
-"""Characters of `-` and a checksum."""
+"""Length of `-` and a checksum."""
 
 
 def legal_name(name: str) -> str:
     """A name of a metric, parameter or tag that MLflow accepts.
 
-    A legal name stays as it is. Another is made legal and ends in the checksum of the original,
-    which keeps apart what would become equal otherwise. The rules are those of
+    A legal name stays as it is. Any other name is made legal and gets the checksum of the original
+    at its end, so that two names do not become the same one. The rules are those of
     `mlflow.utils.validation`.
     """
     if 0 < len(name) <= MAX_NAME and not _ILLEGAL.search(name) and _is_plain_path(name):
@@ -33,7 +33,7 @@ def legal_name(name: str) -> str:
 
 
 def folder_name(name: str) -> str:
-    """A name of one folder, of plain characters, that no other `name` has."""
+    """A folder name of plain characters, different for each `name`."""
     plain = re.sub(r"[^\w.\-]+", "_", name, flags=re.ASCII).lstrip(".")[:100]
     return plain if plain and plain == name else f"{plain}-{_checksum(name)}"
 
@@ -43,10 +43,10 @@ def short_value(value: str, limit: int) -> str:
 
     Args:
         value: any text.
-        limit: characters that are allowed; a longer value is cut and ends in its checksum.
+        limit: the longest length allowed; a longer value is cut and ends in its checksum.
 
     Returns:
-        The text, with what no database takes (NUL, half characters) written as an escape.
+        The text; NUL and lone surrogates, which no database takes, are escaped.
     """
     text = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
     if len(text) <= limit:

@@ -1,65 +1,56 @@
-"""MLflow's model registry: the best model of a run or of a sweep as a version with an alias."""
+"""MLflow's model registry: adds the best model of a run or sweep as a version with an alias."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explr.core.errors import TrackingError
 from explr.core.folders import BestTrial
-from explr.tracking.journal.position import read_position
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
 ALIAS = "best"
-"""The alias of the version that was registered last."""
+"""Alias of the version that was registered last."""
 
 MODEL_FOLDER = "model"
-"""Where a registered model lies among its run's artifacts."""
+"""Folder of a registered model among its run's artifacts."""
 
 VERSION_TAG = "explr.run"
-"""Tag of a version that names the run it came from, so that a replay registers none twice."""
+"""Tag with the run that a version came from; a run is registered once."""
 
 
 def name_fault(name: str | None) -> str | None:
-    """What is wrong with the name of a registered model, or None."""
+    """What is wrong with the name of a registered model; None if nothing is."""
     if name is None or (name.strip() and not set("/:") & set(name) and name not in (".", "..")):
         return None
     return f"the name of a registered model has no '/' and no ':', got {name!r}"
 
 
-def register(client: MlflowClient, name: str, model: Path, run: Path, about: str) -> str:
-    """Upload a model into its run and make it a version; a second time only sets the alias.
+def register(client: MlflowClient, run_id: str, model: Path, name: str, about: str) -> str:
+    """Upload a model into its run and make it a version; a second call only sets the alias.
 
-    A folder with an `MLmodel` in it is a model of MLflow's own, and keeps its signature.
+    A folder with an `MLmodel` file is a model of MLflow's own format and keeps its signature.
 
     Args:
         client: MLflow's client for the store.
-        name: name of the registered model.
+        run_id: the run that the model came from.
         model: a file or folder.
-        run: journal of the run that the model came from.
+        name: name of the registered model.
         about: a line for the version's description.
 
     Returns:
         The version.
-
-    Raises:
-        TrackingError: MLflow does not have the run yet.
-        MlflowException, OSError: it cannot be registered now.
     """
     from mlflow.exceptions import MlflowException
 
-    run_id = read_position(run).run_id
-    if not run_id:
-        raise TrackingError(f"the run of {model} is not in MLflow yet: `explr sync` ships it")
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    quote = '"' if "'" in name else "'"  # MLflow's grammar knows no escapes
+    quote = '"' if "'" in name else "'"  # MLflow's filters have no escape character
     versions = client.search_model_versions(f"name={quote}{name}{quote}")
     version = next((v for v in versions if v.tags.get(VERSION_TAG) == run_id), None)
     if version is None:
@@ -75,6 +66,6 @@ def register(client: MlflowClient, name: str, model: Path, run: Path, about: str
 
 
 def describe(best: BestTrial) -> str:
-    """A line for the description of the model of a sweep's best trial."""
+    """The description of a registered model that is a sweep's best trial."""
     params = ", ".join(f"{key}={value}" for key, value in best.params.items())
     return f"trial {best.number} of {best.trials}: {best.metric} {best.value:.6g} with {params}"

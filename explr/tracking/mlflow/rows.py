@@ -1,9 +1,9 @@
-"""Metrics, parameters and tags of a journal as the rows that MLflow takes."""
+"""Sends the metrics, parameters and tags of a journal to MLflow as rows."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from explr.core.errors import TrackingError
@@ -18,21 +18,21 @@ log = logging.getLogger(__name__)
 
 BATCH_METRICS = 1000
 BATCH_OTHERS = 100
-"""Rows that MLflow takes in one batch: metrics, and parameters or tags."""
+"""The most rows that MLflow takes in one batch: metrics, and parameters or tags."""
 
 REFUSED_TAG = "explr.refused"
-"""Tag that names the last row which MLflow would not take."""
+"""Tag with the last row that MLflow refused."""
 
 Kind = Literal["metrics", "params", "tags"]
 
 
 class Rows:
-    """Rows of one run on their way to MLflow.
+    """Sends the rows of one run.
 
     Args:
         client: MLflow's client for the store.
         run_id: the run in MLflow.
-        is_new: it was just created, and has no parameters yet.
+        is_new: the run was just created, and has no parameters yet.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, is_new: bool = False) -> None:
@@ -40,8 +40,8 @@ class Rows:
         self._run_id = run_id
         self._params: dict[str, str] | None = {} if is_new else None
 
-    def send(self, events: Sequence[dict[str, Any]]) -> None:
-        """Send the rows of some events.
+    def send(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Send the rows of events.
 
         Raises:
             MlflowException: MLflow cannot take them now.
@@ -75,7 +75,7 @@ class Rows:
     def _sort_params(
         self, given: dict[str, str], params: dict[str, str], tags: dict[str, str]
     ) -> None:
-        """Sort parameters into new ones, and changed ones, which MLflow only takes as tags."""
+        """Sort parameters into new ones and changed ones; MLflow takes the latter only as tags."""
         known = self._known_params()
         for name, value in given.items():
             key, short = legal_name(name), short_value(value, MAX_PARAM)
@@ -94,7 +94,7 @@ class Rows:
             self._log(kind, rows[i : i + width])
 
     def _log(self, kind: Kind, rows: Sequence[Any]) -> None:
-        """Log a batch; where MLflow refuses one row, the others are logged all the same."""
+        """Log a batch; if MLflow refuses a row, log the others."""
         from mlflow.exceptions import MlflowException
 
         batch: dict[str, Any] = {kind: rows}
@@ -113,9 +113,9 @@ class Rows:
                 self._give_up(kind, rows[0], error)
 
     def _give_up(self, kind: Kind, row: Any, error: Exception) -> None:
-        """Tell of a row that MLflow will never take; the journal keeps it."""
+        """Log a warning and a tag for a row that MLflow refuses for good; the journal keeps it."""
         if kind == "params":
-            # Somebody else, MLflow's own fluent API perhaps, gave it another value meanwhile.
+            # Somebody else gave it another value, perhaps through MLflow's fluent API.
             self._params = None
             if row.key in self._known_params():
                 self._send_tags({legal_name(f"changed.{row.key}"): row.value})
@@ -125,7 +125,7 @@ class Rows:
             self._send_tags({REFUSED_TAG: short_value(f"{row.key}: {error}", MAX_TAG)})
 
 
-def _metrics(event: dict[str, Any]) -> list[Metric]:
+def _metrics(event: Mapping[str, Any]) -> list[Metric]:
     from mlflow.entities import Metric
 
     step = event["s"] or 0

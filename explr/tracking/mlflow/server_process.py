@@ -1,4 +1,4 @@
-"""The process of an MLflow server: how it is started, recorded, found again and asked."""
+"""The process of an MLflow server: starts it, records it, finds it again and asks it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _BACKLOG = 128
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that listens on `port` of the loopback interface, or on a free one if it is taken.
+    """A socket that listens on `port` of the loopback interface, or on a free port if it is taken.
 
     Args:
-        port: 0 to 65535; 0 takes any that is free.
+        port: 0 to 65535; 0 takes any free port.
 
     Raises:
         TrackingError: there is no free port.
@@ -43,7 +43,7 @@ def listen(port: int) -> socket.socket:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Accepted connections inherit it; a server that is handed the socket does not set it.
+            # For the connections that it accepts; the server sets it only on sockets of its own.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.bind((HOST, candidate))
             listener.listen(_BACKLOG)
@@ -58,7 +58,7 @@ def listen(port: int) -> socket.socket:
 def answers(url: str, timeout_s: float) -> bool:
     """Whether the MLflow server at `url` answers a question about its store.
 
-    Not `/version`: that one answers while the store is out of reach.
+    `/version` would not do: it answers also while the store is out of reach.
 
     Args:
         url: address without a trailing slash.
@@ -83,7 +83,7 @@ def answers(url: str, timeout_s: float) -> bool:
 
 
 def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """A copy of `environment` in which the loopback interface is reached without a proxy."""
+    """A copy of `environment` that uses no proxy for the loopback interface."""
     result = dict(environment)
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [host.strip() for host in environment.get(name, "").split(",") if host.strip()]
@@ -94,7 +94,7 @@ def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 MARK = "EXPLR_SERVER_MARK"
-"""Variable that tells a server's processes from those of any other session."""
+"""Variable in the environment of a server's processes, by which they are recognised."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ServerState:
     Args:
         url: its address, without a trailing slash.
         port: its port on the loopback interface.
-        pid: the process that was started for it, which leads its session.
+        pid: its first process, which leads its session.
         store_uri: the store that it serves.
     """
 
@@ -113,22 +113,14 @@ class ServerState:
     pid: int
     store_uri: str
 
-    def experiment_url(self, experiment_id: str) -> str:
-        """The page of an experiment in MLflow's UI."""
-        return f"{self.url}/#/experiments/{experiment_id}"
-
-    def run_url(self, experiment_id: str, run_id: str) -> str:
-        """The page of a run in MLflow's UI."""
-        return f"{self.experiment_url(experiment_id)}/runs/{run_id}"
-
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """A server, and what tells its processes from all others.
+    """A server, and how to recognise its processes.
 
     Args:
-        state: what others may know.
-        started: the moment at which its first process started.
+        state: its public part.
+        started: when its first process started.
         mark: value of `MARK` in the environment of all its processes.
     """
 
@@ -137,12 +129,12 @@ class ServerRecord:
     mark: str
 
     def processes(self) -> list[psutil.Process]:
-        """Its running processes: also those that outlived the first one, never a stranger's."""
+        """Its running processes, also if the first one is gone; never another server's."""
         leader = ProcessIdentity(self.state.pid, self.started)
         return session_of(leader, (MARK, self.mark))
 
     def write(self, path: Path) -> None:
-        """Put it at `path` in one step, readable by the user alone.
+        """Write it to `path` in one step, readable by the user alone.
 
         Raises:
             OSError: it cannot be written.
@@ -161,7 +153,7 @@ class ServerRecord:
 
     @staticmethod
     def read(path: Path) -> ServerRecord | None:
-        """The record at `path`, or None where there is none that can be understood."""
+        """The record at `path`; None if there is none or it is damaged."""
         try:
             content = json.loads(path.read_text())
             return ServerRecord(
@@ -179,8 +171,8 @@ class ServerRecord:
 
 
 _FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
-"""Settings that would change the server or reach it for no reason: credentials of a remote server,
-a disabled security middleware, another program's options."""
+"""Prefixes of variables that the server must not see: credentials of a remote server, a disabled
+security middleware, another program's options."""
 
 
 def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecord:
@@ -199,8 +191,8 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
     mark = secrets.token_hex(16)
     log = os.open(rotated_log(log_path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        # MLflow would take its port seconds later, when another process may have it. So it is
-        # given a socket that listens already, as its standard input, which it hands down.
+        # MLflow would open its port seconds later, when another process may have it. So it gets a
+        # socket that listens already, as its standard input.
         with listen(port) as listener:
             port = int(listener.getsockname()[1])
             process = subprocess.Popen(
@@ -216,14 +208,14 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
         os.close(log)
     stand_back(process.pid)
     started = identity_of(process.pid).started
-    process.returncode = 0  # nobody waits for it, and Popen is not to complain of that
+    process.returncode = 0  # so that Popen does not warn that nobody waits for it
     state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)
     return ServerRecord(state, started, mark)
 
 
 def _command(store_uri: str, port: int, home: Path) -> list[str]:
-    # Runs of the local store have file:// addresses, which the server reads by itself. Its
-    # artifact proxy, through which any local client could write files, is not needed for them.
+    # Artifacts of the local store have file:// addresses, which the server reads directly. So its
+    # artifact proxy, through which any local client could write files, is off.
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--backend-store-uri", store_uri),

@@ -1,4 +1,4 @@
-"""MLflow's store: how it is opened, and how experiments and runs are found again in it."""
+"""MLflow's store: opens it, finds experiments and runs in it, explains why it is out of reach."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from explr.core.errors import TrackingError
 from explr.core.secrets import redacted_text
 from explr.tracking.home import artifact_root, explr_home, is_local_store
 from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
+from explr.tracking.shipping.sink import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 
 RUN_TAG = "explr.run"
-"""Tag that carries a run's identity from before it exists in MLflow."""
+"""Tag with explr's identity of a run, by which a run is found that was created before."""
 
 LOCK_TIMEOUT_S = 20.0
-"""How long a locked SQLite file is waited for; as long as MLflow does."""
+"""How long to wait for a locked SQLite file, as MLflow does."""
 
 
 def connect(uri: str) -> MlflowClient:
@@ -30,14 +31,14 @@ def connect(uri: str) -> MlflowClient:
 
     Raises:
         MlflowException: the store cannot be opened.
-        TrackingError: it is a file that is no database, or cannot be opened.
+        TrackingError: the file of a local store is no database or cannot be opened.
     """
     if is_local_store(uri):
         _check_file(uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    # A request whose reply was lost may have made a run. MLflow would send it again and make
-    # another one; who ships looks the run up by its tag before that.
+    # MLflow would repeat a request whose reply was lost, and so create a second run. The upload
+    # repeats it itself, and looks for the run by its tag first.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     from mlflow import MlflowClient
 
@@ -45,9 +46,9 @@ def connect(uri: str) -> MlflowClient:
         if is_local_store(uri):
             from filelock import FileLock
 
-            # Two processes that make one store at the same time break it for each other.
+            # Two processes that create the same store at the same time break it.
             stack.enter_context(FileLock(explr_home() / "store.lock"))
-            # Its own experiment keeps artifacts below the folder that it was made in.
+            # MLflow's default experiment keeps its artifacts below the working directory.
             stack.enter_context(chdir(explr_home()))
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
@@ -55,7 +56,7 @@ def connect(uri: str) -> MlflowClient:
 
 
 def _check_file(uri: str) -> None:
-    """Fail at once where MLflow would try again for more than a minute."""
+    """Fail at once for a file that is no database; MLflow would retry for more than a minute."""
     path = uri.partition(":///")[2].partition("?")[0]
     try:
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
@@ -65,7 +66,7 @@ def _check_file(uri: str) -> None:
 
 
 def out_of_reach(uri: str, error: BaseException) -> str:
-    """Why a store could not be used, in one line."""
+    """One line that says why a store could not be used."""
     uri = redacted_text(uri)
     cause: BaseException | None = error
     while cause is not None:
@@ -78,9 +79,21 @@ def out_of_reach(uri: str, error: BaseException) -> str:
     return one_line(error)
 
 
-def one_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return redacted_text(next(iter(str(error).splitlines()), "")) or type(error).__name__
+def find_experiment(client: MlflowClient, name: str) -> str | None:
+    """Id of the experiment `name`; None if there is none.
+
+    Raises:
+        TrackingError: the experiment was deleted.
+    """
+    experiment = client.get_experiment_by_name(short_value(name, MAX_TAG))
+    if experiment is None:
+        return None
+    if experiment.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"the MLflow experiment {name!r} was deleted: restore it in MLflow, "
+            "or set another experiment_name"
+        )
+    return str(experiment.experiment_id)
 
 
 def find_or_create_experiment(client: MlflowClient, name: str, uri: str) -> str:
@@ -91,34 +104,22 @@ def find_or_create_experiment(client: MlflowClient, name: str, uri: str) -> str:
     """
     from mlflow.exceptions import MlflowException
 
+    found = find_experiment(client, name)
+    if found is not None:
+        return found
     name = short_value(name, MAX_TAG)
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        location = (artifact_root() / folder_name(name)).as_uri() if is_local_store(uri) else None
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            experiment = client.get_experiment_by_name(name)
-    if experiment is None or experiment.lifecycle_stage == "deleted":
-        raise TrackingError(
-            f"the MLflow experiment {name!r} was deleted: restore it in MLflow, "
-            "or set another experiment_name"
-        )
-    return str(experiment.experiment_id)
+    location = (artifact_root() / folder_name(name)).as_uri() if is_local_store(uri) else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_ALREADY_EXISTS":  # another process was faster
+            found = find_experiment(client, name)
+        if found is None:
+            raise
+        return found
 
 
 def find_run(client: MlflowClient, experiment_ids: Sequence[str], uid: str) -> Run | None:
-    """The run that carries our identity `uid`, if it was created before."""
+    """The run with explr's identity `uid`; None if it was not created yet."""
     runs = client.search_runs(list(experiment_ids), f"tags.`{RUN_TAG}` = '{uid}'", max_results=1)
     return runs[0] if runs else None
-
-
-def close_lost_run(client: MlflowClient, uid: str, end_ms: int) -> None:
-    """End the run of a journal that was deleted before MLflow had all of it."""
-    ids = [str(experiment.experiment_id) for experiment in client.search_experiments()]
-    run = find_run(client, ids, uid)
-    if run is not None and run.info.status == "RUNNING":
-        client.set_tag(run.info.run_id, "explr.lost", "the run's journal was deleted")
-        client.set_terminated(run.info.run_id, "KILLED", end_ms)

@@ -1,1 +1,1 @@
-"""A process beside the training that uploads its journal."""
+"""Uploads journals to a sink such as MLflow, from a process beside the training."""

@@ -1,8 +1,9 @@
-"""The process beside a training that brings journals to MLflow.
+"""The companion: the process beside a training that uploads journals.
 
-It follows the process that started it. One companion of a user ships for all, the others stand by
-without importing mlflow and take over when it ends. It starts the MLflow server, and ends when the
-process it follows is gone and nothing of the dead is left to ship.
+It follows the process that started it. Of all companions of a user, one uploads for all; the
+others wait without importing MLflow and take over when it ends. A companion starts the MLflow
+server of a local store. It ends when the process that it follows is gone and no journal of a
+process that is gone is left to upload.
 """
 
 from __future__ import annotations
@@ -22,29 +23,31 @@ from explr.tracking.home import explr_home
 from explr.tracking.journal.pending import Liveness
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.observer import Observer
-from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipping
+from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipper
+from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import Order
 from explr.utils.priority import stand_back
 from explr.utils.processes import is_alive
 
 
-def follow(order: Order, told: Callable[[], None] = lambda: None) -> bool:
-    """Stand by for the lock of the store, then ship until nothing is left to do.
+def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool:
+    """Wait for the lock of the store, then upload until nothing is left to do.
 
     Args:
         order: what to do.
-        told: called whenever something may have been shipped.
+        on_progress: called whenever something may have been uploaded.
 
     Returns:
-        Whether it came to ship; if not, another process does.
+        Whether this process uploaded; if not, another one does.
     """
     from filelock import FileLock, Timeout
 
     store = zlib.crc32(without_user_info(order.uri).encode())
     lock = FileLock(explr_home() / f"mirror-{store:08x}.lock", timeout=0)
     bystander = _Bystander(order)
-    if order.followed is not None:
-        Observer(order.followed, order.uri).start()
+    followed = order.followed
+    if followed is not None:
+        Observer(followed, order.uri).start()
     while True:
         try:
             lock.acquire()
@@ -52,11 +55,14 @@ def follow(order: Order, told: Callable[[], None] = lambda: None) -> bool:
             if not bystander.is_needed():
                 return False
             time.sleep(POLL_S)
-            told()
+            on_progress()
             continue
         try:
-            port = order.port if order.serve else None
-            Shipping(order.uri, order.followed, port).run(told)
+            Shipper(
+                sink_for(order.uri),
+                None if followed is None else lambda: is_alive(followed),
+                order.port if order.serve else None,
+            ).run(on_progress)
         finally:
             lock.release()
         return True
@@ -72,7 +78,7 @@ class _Bystander:
         self._moved_at = time.monotonic()
 
     def is_needed(self) -> bool:
-        """Whether the other process may leave something that nobody else would ship."""
+        """Whether the other process may leave something that nobody else would upload."""
         if (followed := self._order.followed) is not None and is_alive(followed):
             self._moved_at = time.monotonic()
             return True
@@ -85,7 +91,7 @@ class _Bystander:
 
 
 def main() -> None:
-    """Follow the order on standard input."""
+    """Carry out the order on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stand_back(os.getpid())
     logging.basicConfig(

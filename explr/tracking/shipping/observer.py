@@ -1,7 +1,7 @@
-"""What a companion sees of the runs of the process that it follows.
+"""Observes the runs of one process from its companion: machine metrics, and the runs' origin.
 
-It writes that into a file of its own beside a run's journal, in the same format, so that the
-training waits for none of it and no line of the training's is ever at risk.
+The observations go to a second file beside a run's journal, in the same format. So the training
+waits for none of it, and its own journal has one writer.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2
 AWAITED_MS = 30_000
 LONGEST_AWAITED_MS = 300_000
-"""How long after the beginning of a run MLflow's end of it waits for what it was made from: for
-somebody to begin to write it down, and for who has begun to come to an end."""
+"""How long after its start a run is not finished in MLflow because its origin is missing: if
+nobody has begun to write the origin down, and if somebody has."""
 
 
 def observed_file(journal: Path) -> Path:
-    """Where the observations of a run lie."""
+    """Path of the observations of a run."""
     return journal.with_name(f"observed-{uid_of(journal)}.jsonl")
 
 
 def is_awaited(journal: Path, start: dict[str, Any]) -> bool:
-    """Whether somebody is about to write down what a run was made from.
+    """Whether an observer is about to write down the origin of a run.
 
     Args:
         journal: journal of the run.
@@ -70,7 +70,7 @@ def is_awaited(journal: Path, start: dict[str, Any]) -> bool:
 
 @dataclass
 class _Observed:
-    """A run that is being looked after."""
+    """A run whose machine is measured."""
 
     journal: Path
     notes: Journal
@@ -81,7 +81,7 @@ class _Observed:
 
 @dataclass
 class Observer:
-    """Looks after the runs of one process.
+    """Observes the runs of one process.
 
     Args:
         followed: the process.
@@ -94,11 +94,11 @@ class Observer:
     _known: dict[str, _Observed | None] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
-        """Look from now on, in a thread that ends with this process."""
+        """Start a thread that observes until the process is gone."""
         threading.Thread(target=self._watch, name="observer", daemon=True).start()
 
     def _watch(self) -> None:
-        # In this thread: what psutil tells of a load is the thread's own, since its last look.
+        # In this thread: psutil measures the load since the same thread's last call.
         self._machine = Machine(self.followed.pid)
         while is_alive(self.followed):
             self.look()
@@ -106,11 +106,11 @@ class Observer:
         self.look()
 
     def look(self) -> None:
-        """Take notice of new runs, and of the machine for those whose time it is."""
+        """Take up new runs, and measure the machine for those that are due."""
         for entry in entries(self.uri):
             mine = entry.pid == self.followed.pid and is_of_this_host(entry)
             if mine and entry.uid not in self._known:
-                with suppress(OSError, ExplrError):  # its folder is gone, or the disk is full
+                with suppress(OSError, ExplrError):  # the run's folder is gone, or the disk is full
                     self._take_up(entry)
         readings: dict[str, float] = {}
         now = time.monotonic()
@@ -132,7 +132,7 @@ class Observer:
         journal = Path(entry.journal)
         start = first_event(journal)
         if start is None:
-            return  # it is just being begun
+            return  # its first event is not written yet
         self._known[entry.uid] = None
         interval_s = start.get("observe")
         if interval_s is None:
@@ -146,7 +146,7 @@ class Observer:
             try:
                 _note_origin(journal.parent, Path(start["g"].get("explr.cwd") or "."), notes)
             except BaseException:
-                notes.close()  # nobody waits for it any more
+                notes.close()  # so that nobody waits for it any more
                 raise
         if interval_s > 0:
             due = time.monotonic() + interval_s
@@ -154,7 +154,7 @@ class Observer:
 
 
 def _note_origin(folder: Path, cwd: Path, notes: Journal) -> None:
-    """Write down what a run was made from; the tags come last, and tell that it is all there."""
+    """Write down the origin of a run; the tags come last and mark it as complete."""
     files = folder / "origin"
     files.mkdir(exist_ok=True)
     for name, text in (

@@ -1,4 +1,4 @@
-"""The work of the one process that ships for a store."""
+"""Uploads the journals of all runs that go to one sink; one process at a time does this."""
 
 from __future__ import annotations
 
@@ -7,107 +7,110 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from explr.core.errors import ExplrError, TrackingError
+from explr.core.errors import TrackingError
 from explr.core.gc import postpone_collection, resume_collection
-from explr.tracking.home import is_local_store
 from explr.tracking.journal.journal import first_event, has_ended, now_ms, read_events
 from explr.tracking.journal.pending import Entry, Liveness, entries, is_of_this_host, strike_off
 from explr.tracking.journal.position import read_position, write_position
-from explr.tracking.shipping.delay import Delay
-from explr.utils.processes import ProcessIdentity, is_alive
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-    from explr.tracking.mlflow.mirror import Mirror
-
+from explr.tracking.shipping.delay import Clock, Delay
+from explr.tracking.shipping.run_upload import RunUpload
+from explr.tracking.shipping.sink import Sink, one_line
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 LONGEST_POLL_S = 1.0
-"""Pause between two looks at the journals, and its length where there are thousands of them."""
+"""Pause between two looks at the journals, and its length if there are thousands of them."""
 PATIENCE_S = 30.0
-"""How long shipping for the dead goes on when nothing moves any more."""
+"""How long journals of processes that are gone are retried when nothing moves any more."""
+
+LOST_TAG = "explr.lost"
 
 
-class Shipping:
-    """Ships the journals of a store, the one that fails holding up no other.
+class Shipper:
+    """Uploads journals; one that fails holds up no other.
 
     Args:
-        uri: tracking URI of the store.
-        followed: the process whose end is waited for; None ships what is there.
-        server_port: start an MLflow server for a local store, on this port if it is free.
+        sink: where to upload to.
+        is_followed_alive: whether the process runs whose end is waited for; None waits for
+            nobody, and uploads what is there.
+        server_port: start the server of a local sink, on this port if it is free.
+        clock: measures pauses.
     """
 
     def __init__(
-        self, uri: str, followed: ProcessIdentity | None, server_port: int | None = None
+        self,
+        sink: Sink,
+        is_followed_alive: Callable[[], bool] | None = None,
+        server_port: int | None = None,
+        clock: Clock = time,
     ) -> None:
-        self._uri = uri
-        self._followed = followed
+        self._sink = sink
+        self._is_followed_alive = is_followed_alive
         self._server_port = server_port
+        self._clock = clock
         self._liveness = Liveness()
-        self._client: MlflowClient | None = None
-        self._store = Delay()
+        self._is_connected = False
+        self._sink_delay = Delay(clock)
         self._delays: dict[str, Delay] = {}
-        self._mirrors: dict[str, Mirror] = {}
-        self._told = ""
+        self._uploads: dict[str, RunUpload] = {}
+        self._last_reason = ""
         self._awaits = False
 
-    def run(self, told: Callable[[], None] = lambda: None) -> None:
-        """Ship until the followed process is gone and nothing of the dead is left or moves.
+    def run(self, on_progress: Callable[[], None] = lambda: None) -> None:
+        """Upload until the followed process is gone, and its journals are uploaded or stuck.
 
         Args:
-            told: called whenever something was shipped.
+            on_progress: called whenever something was uploaded.
         """
-        moved_at = time.monotonic()
+        clock = self._clock
+        moved_at = clock.monotonic()
         while True:
-            busy_s = time.process_time()
-            alive = self._followed is not None and is_alive(self._followed)
-            begun = time.monotonic()
+            busy_s = clock.process_time()
+            alive = self._is_followed_alive is not None and self._is_followed_alive()
+            begun = clock.monotonic()
             if self._round():
-                moved_at = time.monotonic()
-                told()
+                moved_at = clock.monotonic()
+                on_progress()
                 if alive and not self._is_awaited():
-                    # Nobody waits for it yet: half of the time, so that trainings lose less.
-                    time.sleep(min(moved_at - begun, LONGEST_POLL_S))
+                    # Nobody waits for it yet: work half of the time, the rest is the trainings'.
+                    clock.sleep(min(moved_at - begun, LONGEST_POLL_S))
                 continue
-            if self._followed is None:
+            if self._is_followed_alive is None:
                 if not self._awaits:
                     return
             elif not alive:
-                if not self._liveness.left(self._uri):
+                if not self._liveness.left(self._sink.uri):
                     return
-                if time.monotonic() - moved_at > PATIENCE_S:
-                    log.warning("nothing moves any more: `explr sync` ships what is left")
+                if clock.monotonic() - moved_at > PATIENCE_S:
+                    log.warning("nothing moves any more: `explr sync` uploads what is left")
                     return
-            # Looking after thousands of runs must not take a core from the trainings.
-            busy_s = time.process_time() - busy_s
-            time.sleep(min(max(POLL_S, 5 * busy_s), LONGEST_POLL_S))
+            # Looking at thousands of journals must not take a core from the trainings.
+            busy_s = clock.process_time() - busy_s
+            clock.sleep(min(max(POLL_S, 5 * busy_s), LONGEST_POLL_S))
 
     def _is_awaited(self) -> bool:
-        """Whether a run has ended, and somebody may wait for MLflow to have it."""
-        return any(has_ended(Path(entry.journal)) for entry in entries(self._uri))
+        """Whether a run has ended, so that its command may wait for the upload."""
+        return any(has_ended(Path(entry.journal)) for entry in entries(self._sink.uri))
 
     def _round(self) -> bool:
-        """Ship a share of every journal: whether anything moved."""
+        """Upload a share of every journal; whether anything moved."""
         self._awaits = False
-        waiting = entries(self._uri)
+        waiting = entries(self._sink.uri)
         for uid in self._delays.keys() - {entry.uid for entry in waiting}:
             self._forget(uid)
-        if not waiting or not self._store.over or not self._is_open(waiting):
+        if not waiting or not self._sink_delay.over or not self._is_open(waiting):
             return False
         self._liveness.look_again()
         moved = False
         for entry in waiting:
-            delay = self._delays.setdefault(entry.uid, Delay())
+            delay = self._delays.setdefault(entry.uid, Delay(self._clock))
             if not delay.over:
                 continue
             try:
-                moved |= self._ship(entry)
-            except Exception as error:  # noqa: BLE001 - one run's trouble is not the others'
+                moved |= self._advance(entry)
+            except Exception as error:  # noqa: BLE001 - one run's failure is not the others'
                 delay.lengthen()
                 self._note([entry], error)
                 if not self._answers(waiting):
@@ -116,116 +119,100 @@ class Shipping:
                 delay.clear()
         return moved
 
-    def _ship(self, entry: Entry) -> bool:
-        from explr.tracking.mlflow.mirror import Mirror
-
-        # Asked before reading: what a process wrote before it died is read before it is closed.
+    def _advance(self, entry: Entry) -> bool:
+        # Asked before reading, so that all that a process wrote before it died is read first.
         left = self._liveness.is_left(entry)
         journal = Path(entry.journal)
         if not journal.exists():
-            return self._lose(entry)
-        mirror = self._mirrors.get(entry.uid)
-        if mirror is None:
-            assert self._client is not None
-            mirror = self._mirrors[entry.uid] = Mirror(self._client, entry.uri, journal)
-        moved = mirror.ship()
-        self._awaits |= mirror.awaits
-        if left and not moved and not mirror.awaits:
-            if not mirror.run_id and first_event(journal) is None:
-                return self._give_up(entry)
-            mirror.close_as_killed()
-        if mirror.done:
-            strike_off(entry)
-            self._forget(entry.uid)
+            return self._close_lost(entry)
+        upload = self._uploads.get(entry.uid)
+        if upload is None:
+            upload = self._uploads[entry.uid] = RunUpload(self._sink, journal, self._clock)
+        moved = upload.advance()
+        self._awaits |= upload.awaits
+        if left and not moved and not upload.awaits:
+            if not upload.run_id and first_event(journal) is None:
+                return self._drop_empty(entry)
+            upload.close_as_killed()
+        if upload.done:
+            self._strike_off(entry)
             return True
         return moved
 
-    def _lose(self, entry: Entry) -> bool:
-        """Take leave of a run whose journal was deleted, if it ever was on this machine."""
-        from explr.tracking.mlflow.store import close_lost_run
-
+    def _close_lost(self, entry: Entry) -> bool:
+        """Finish the run of a journal that was deleted, unless it lies on another machine."""
         if not is_of_this_host(entry):
             return False
-        log.warning("%s is gone: what it held beyond MLflow is lost", entry.journal)
-        assert self._client is not None
-        close_lost_run(self._client, entry.uid, now_ms())
-        strike_off(entry)
-        self._forget(entry.uid)
+        log.warning("%s is gone: what was not uploaded of it is lost", entry.journal)
+        run = self._sink.find(entry.uid)
+        if run is not None and not run.has_ended:
+            now = now_ms()
+            tags = {LOST_TAG: "the run's journal was deleted"}
+            self._sink.send(run.run_id, [{"k": "tags", "t": now, "g": tags}])
+            self._sink.finish(run.run_id, "KILLED", now)
+        self._strike_off(entry)
         return True
 
-    def _give_up(self, entry: Entry) -> bool:
-        """Take leave of a journal in which nothing was written before the machine went down."""
+    def _drop_empty(self, entry: Entry) -> bool:
+        """Strike off a journal to which nothing was written before the machine went down."""
         journal = Path(entry.journal)
         if next(read_events(journal), None) is not None:
-            raise TrackingError(f"the beginning of {journal} is damaged: it cannot be shipped")
+            raise TrackingError(f"the beginning of {journal} is damaged: it cannot be uploaded")
         log.warning("%s is empty", journal)
-        strike_off(entry)
+        self._strike_off(entry)
         return True
+
+    def _strike_off(self, entry: Entry) -> None:
+        strike_off(entry)
+        self._forget(entry.uid)
 
     def _forget(self, uid: str) -> None:
         self._delays.pop(uid, None)
-        self._mirrors.pop(uid, None)
+        self._uploads.pop(uid, None)
 
     def _is_open(self, waiting: Iterable[Entry]) -> bool:
-        """Open the store, which makes a new one, before a server looks for it."""
-        from explr.tracking.mlflow.store import connect
-
-        if self._client is not None:
-            return not self._store.failed or self._answers(waiting)
-        postpone_collection()  # importing MLflow takes a fifth less of a core
+        """Connect the sink, once there is something to upload."""
+        if self._is_connected:
+            return not self._sink_delay.failed or self._answers(waiting)
+        postpone_collection()  # importing MLflow takes a fifth less processor time
         try:
-            self._client = connect(self._uri)
-            self._store.clear()
-        except Exception as error:  # noqa: BLE001 - databases raise their own; kept as the reason
-            self._store.lengthen()
+            self._sink.connect(self._server_port)
+        except Exception as error:  # noqa: BLE001 - any sink's failure; kept as the reason
+            self._sink_delay.lengthen()
             self._note(waiting, error)
             return False
         finally:
             resume_collection()
-        self._serve()
+        self._sink_delay.clear()
+        self._is_connected = True
         return True
 
     def _answers(self, waiting: Iterable[Entry]) -> bool:
-        """Whether the store itself is well; if not, nobody waits for its time-out again so soon."""
-        assert self._client is not None
+        """Whether the sink answers; if not, no journal waits for its time-out again so soon."""
         try:
-            self._client.search_experiments(max_results=1)
-        except Exception as error:  # noqa: BLE001 - databases raise their own; kept as the reason
-            self._store.lengthen()
+            self._sink.check()
+        except Exception as error:  # noqa: BLE001 - any sink's failure; kept as the reason
+            self._sink_delay.lengthen()
             self._note(waiting, error)
             return False
-        self._store.clear()
+        self._sink_delay.clear()
         return True
 
-    def _serve(self) -> None:
-        from explr.tracking.server import MLflowServer
-
-        if self._server_port is None or not is_local_store(self._uri):
-            return
-        try:
-            state = MLflowServer(self._uri, port=self._server_port).start()
-        except (ExplrError, OSError) as error:
-            log.warning("no MLflow server: %s", error)
-        else:
-            log.info("MLflow is served at %s", state.url)
-
     def _note(self, waiting: Iterable[Entry], error: Exception) -> None:
-        """Write a reason down beside the journals that it holds up."""
-        from explr.tracking.mlflow.store import out_of_reach
-
-        reason = out_of_reach(self._uri, error)
+        """Store a reason beside the journals that it holds up, and log it once."""
+        reason = one_line(error)
         stuck = isinstance(error, TrackingError)
         for entry in waiting:
             journal = Path(entry.journal)
             if not journal.exists():
                 continue
-            mirror = self._mirrors.get(entry.uid)
-            with suppress(OSError):  # a full disk, perhaps: the log has it all the same
-                if mirror is not None:
-                    mirror.fail(reason, stuck)
+            upload = self._uploads.get(entry.uid)
+            with suppress(OSError):  # a full disk, perhaps; the log has the reason too
+                if upload is not None:
+                    upload.fail(reason, stuck)
                 elif (position := read_position(journal)).error != reason:
                     position.error, position.stuck = reason, stuck
                     write_position(journal, position)
-        if reason != self._told:
-            self._told = reason
+        if reason != self._last_reason:
+            self._last_reason = reason
             log.warning("%s", reason, exc_info=not isinstance(error, (TrackingError, OSError)))

@@ -1,4 +1,4 @@
-"""Starting the process beside a training that brings journals to MLflow."""
+"""Starts the companion: the process beside a training that uploads journals."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from explr.tracking.home import explr_home, rotated_log
 from explr.utils.processes import ProcessIdentity, identity_of
 
 LOG_FILE = "mirror.log"
-"""Where companions write what happens to them, in EXPLR_HOME."""
+"""Name of the companions' log file in EXPLR_HOME."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a companion is to do; handed over on its standard input, where no other user can look.
+    """What a companion is to do; it reads this from standard input, which no other user can see.
 
     Args:
-        uri: tracking URI to ship to.
-        pid: process to follow; None follows nobody, and ships what is there.
-        started: the moment at which that process started.
+        uri: tracking URI to upload to.
+        pid: process to follow; None follows nobody, and uploads what is there.
+        started: when that process started.
         serve: start an MLflow server for a local store.
         port: first port to try for it.
     """
@@ -47,17 +47,17 @@ _children: dict[str, subprocess.Popen[bytes]] = {}
 
 
 @atexit.register
-def _take_leave() -> None:
-    """Leave companions to finish by themselves, without Popen's complaint that nobody waits."""
+def _let_finish() -> None:
+    """Let companions finish by themselves, without Popen's warning that nobody waits for them."""
     for child in _children.values():
         child.returncode = child.poll() or 0
 
 
 def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
-    """Start a companion for this process and store, unless one is there.
+    """Start a companion for this process and store, unless one runs.
 
     Args:
-        uri: tracking URI to ship to.
+        uri: tracking URI to upload to.
         serve: start an MLflow server for a local store.
         port: first port to try for it.
 
@@ -71,7 +71,7 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
     try:
         with rotated_log(explr_home() / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
-                # -P: a file in EXPLR_HOME is no module.
+                # -P: files in EXPLR_HOME are not importable modules.
                 [sys.executable, "-P", "-m", "explr.tracking.shipping.companion"],
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -81,10 +81,10 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
                 env=_environment(),
             )
     except OSError as error:
-        raise TrackingError(f"the process that ships to MLflow did not start: {error}") from error
+        raise TrackingError(f"the upload process did not start: {error}") from error
     _children[uri] = child
     assert child.stdin is not None
-    with suppress(BrokenPipeError):  # it died at once: `has_companion` tells
+    with suppress(BrokenPipeError):  # it died at once, as `has_companion` says then
         child.stdin.write(json.dumps(asdict(order)).encode())
         child.stdin.close()
 
@@ -96,11 +96,11 @@ def has_companion(uri: str) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """What a companion finds in its environment: explr, wherever this process has it from."""
+    """The environment of a companion, in which it finds the explr of this process."""
     import explr
 
     environment = dict(os.environ)
-    environment.pop("PYTHONWARNINGS", None)  # MLflow's own are not the training's
+    environment.pop("PYTHONWARNINGS", None)  # meant for the training, not for MLflow's modules
     paths = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     root = str(Path(explr.__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join([*paths, root])

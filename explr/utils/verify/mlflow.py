@@ -82,7 +82,7 @@ def _call(found: Probe, shown: str) -> Check:
     if code == UNAUTHORIZED:
         remedy = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         return failed(CALL, f"{shown} does not know you (401): {text}", remedy)
-    remedy = "See the server's log; runs are kept meanwhile, and `explr sync` ships them."
+    remedy = "See the server's log; runs are kept meanwhile, and `explr sync` uploads them."
     return failed(CALL, f"{shown}: {text}", remedy)
 
 

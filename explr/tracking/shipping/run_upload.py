@@ -1,46 +1,41 @@
-"""Brings one journal to MLflow.
+"""Uploads the journal of one run to a sink.
 
-Shipping may stop at any point and begin again: the position is stored after each batch, events
-carry their original times, and MLflow takes equal metric rows for one, so a replay adds nothing.
+The upload may be stopped at any point and started again: the position is stored after each batch,
+events carry their original times, and a sink takes equal rows for one, so a replay adds nothing.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from explr.core.errors import TrackingError
 from explr.tracking.journal.journal import VERSION, first_event, read_events, uid_of
 from explr.tracking.journal.position import read_position, write_position
-from explr.tracking.mlflow.names import MAX_TAG, legal_name, short_value
-from explr.tracking.mlflow.rows import BATCH_METRICS, Rows
-from explr.tracking.mlflow.store import RUN_TAG, find_or_create_experiment, find_run
-from explr.tracking.mlflow.uploads import Uploads
+from explr.tracking.shipping.delay import Clock, Delay
+from explr.tracking.shipping.files import FileUploads
 from explr.tracking.shipping.observer import is_awaited, observed_file
+from explr.tracking.shipping.sink import RunStart, Sink, Status
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-
-PARENT_TAG = "mlflow.parentRunId"
+BATCH_ROWS = 1000
+"""Rows after which a batch is sent and the position stored."""
 SHARE_BYTES = 1_000_000
-"""How much of one journal is shipped before others have their turn."""
+"""Bytes of one journal that are uploaded before other journals have their turn."""
 
 
-class Mirror:
-    """Ships the events of one journal.
+class RunUpload:
+    """Uploads the events of one journal.
 
     Args:
-        client: MLflow's client for the store.
-        uri: tracking URI of the store.
-        journal: the journal; it may still be growing.
+        sink: where to upload to; connected.
+        journal: the journal, which may still grow.
+        clock: measures the pauses between retries.
     """
 
-    def __init__(self, client: MlflowClient, uri: str, journal: Path) -> None:
-        self._client = client
-        self._uri = uri
+    def __init__(self, sink: Sink, journal: Path, clock: Clock = time) -> None:
+        self._sink = sink
         self._journal = journal
-        self._uid = uid_of(journal)
         self._position = read_position(journal)
         if self._position.offset > journal.stat().st_size:
             self._position.offset = 0
@@ -48,40 +43,39 @@ class Mirror:
         self._observed: Path | None = None
         self._awaits = False
         self._has_parent = False
-        self._uploads = Uploads(client, self._position)
-        self._rows = Rows(client, self._position.run_id)
+        self._files = FileUploads(sink, self._position, Delay(clock))
 
     @property
     def run_id(self) -> str:
-        """The run in MLflow, "" before it exists."""
+        """The sink's id of the run, "" before it exists."""
         return self._position.run_id
 
     @property
     def done(self) -> bool:
-        """Whether MLflow has the whole run, its final status and its artifacts."""
+        """Whether the sink has the whole run, its final status and its artifacts."""
         return self._position.done
 
     @property
     def awaits(self) -> bool:
-        """Whether the run's end was there, and waits for what is yet to be noted beside it."""
+        """Whether the run has ended, and its observer has not written down its origin yet."""
         return self._awaits
 
-    def ship(self) -> bool:
-        """Ship a share of what the journal holds beyond the position.
+    def advance(self) -> bool:
+        """Upload a share of what the journal holds beyond the position.
 
         Returns:
-            Whether anything was shipped; if not, nothing more can be done for now.
+            Whether anything was uploaded; if not, nothing more can be done for now.
 
         Raises:
-            MlflowException, OSError: MLflow cannot take it now; call again later.
-            TrackingError: MLflow cannot take it until somebody changes something there.
+            SinkUnavailable, OSError: it is not possible now; call again later.
+            TrackingError: it is not possible until somebody changes something.
         """
         size = (self._journal.stat().st_size, self._observed_size())
         if size == self._exhausted_at and not self._position.owed:
             return False
         self._awaits = False
         before = self._position.offset
-        uploaded = self._uploads.retry()
+        uploaded = self._files.retry()
         events: list[dict[str, Any]] = []
         rows, end = 0, before
         for event, after in read_events(self._journal, before):
@@ -95,13 +89,13 @@ class Mirror:
                 events.append(event)
                 rows += max(len(event.get("m", ())), 1)
             end = after
-            if rows >= BATCH_METRICS:
+            if rows >= BATCH_ROWS:
                 self._send(events, end)
                 events, rows = [], 0
             if end - before > SHARE_BYTES:
                 break
         self._send(events, end)
-        observed = self._ship_observed()
+        observed = self._send_observed()
         if uploaded or observed or self._is_complete():
             self._save(self._position.offset)
         moved = uploaded or observed or self._position.offset > before
@@ -110,16 +104,16 @@ class Mirror:
         return moved
 
     def close_as_killed(self) -> None:
-        """Give the run of a process that died without a word its true status and end."""
+        """Finish the run of a process that died before it wrote the end of its journal."""
         if self.run_id and not self._position.ended:
-            # A file's time comes from a clock that may be some milliseconds behind that of events.
+            # The clock of file times may be some milliseconds behind that of the events.
             begun_ms = (first_event(self._journal) or {}).get("t", 0)
             written_ms = self._journal.stat().st_mtime_ns // 1_000_000
             self._finish("KILLED", max(written_ms, begun_ms))
             self._save(self._position.offset)
 
     def fail(self, reason: str, stuck: bool) -> None:
-        """Remember why shipping failed, where the training's own process can read it.
+        """Store why the upload failed, where the training's own process can read it.
 
         Args:
             reason: one line.
@@ -134,7 +128,7 @@ class Mirror:
 
     def _save(self, offset: int) -> None:
         self._position.offset = offset
-        self._position.error, self._position.stuck = self._uploads.error, False
+        self._position.error, self._position.stuck = self._files.error, False
         self._position.done = self._is_complete()
         write_position(self._journal, self._position)
 
@@ -142,7 +136,7 @@ class Mirror:
         return self._position.ended and not self._position.owed
 
     def _send(self, events: list[dict[str, Any]], end: int) -> None:
-        """Ship rows, and move the position past them."""
+        """Send rows, and move the position past them."""
         if not events:
             return
         if not self.run_id:
@@ -150,28 +144,28 @@ class Mirror:
                 f"the beginning of {self._journal} is damaged: without it MLflow cannot be told "
                 "which run it is"
             )
-        self._rows.send(events)
+        self._sink.send(self.run_id, events)
         self._save(end)
 
     def _apply(self, event: dict[str, Any]) -> bool:
-        """Carry out an event that stands alone; False if it must wait for something."""
+        """Carry out an event that is no row; False if it must wait for something."""
         if event["k"] == "start":
             return self._start(event)
         if event["k"] == "artifact":
-            self._uploads.upload(self._journal.parent / event["f"], event["d"])
+            self._files.upload(self._journal.parent / event["f"], event["d"])
         elif event["k"] == "register":
             model, run = (str(self._journal.parent / event[key]) for key in ("model", "run"))
-            self._uploads.register(model, event["name"], run, event["about"])
+            self._files.register(model, event["name"], run, event["about"])
         else:
             self._awaits = is_awaited(self._journal, first_event(self._journal) or {})
             if self._awaits:
                 return False
-            self._ship_observed()
+            self._send_observed()
             self._finish(event["status"], event["t"])
         return True
 
-    def _ship_observed(self) -> bool:
-        """Ship what the companion of the training wrote down beside the journal."""
+    def _send_observed(self) -> bool:
+        """Upload what the observer of the training wrote down beside the journal."""
         if not self.run_id or self._observed_size() <= self._position.observed:
             return False
         assert self._observed is not None
@@ -179,17 +173,18 @@ class Mirror:
         end = self._position.observed
         for event, after in read_events(self._observed, end):
             if event["k"] == "artifact":
-                self._uploads.upload(self._journal.parent / event["f"], event["d"])
+                self._files.upload(self._journal.parent / event["f"], event["d"])
             else:
                 events.append(event)
             end = after
-        self._rows.send(events)
+        if events:
+            self._sink.send(self.run_id, events)
         moved = end > self._position.observed
         self._position.observed = end
         return moved
 
     def _observed_size(self) -> int:
-        """Bytes of what was observed; only a run with a companion of its own is."""
+        """Bytes that the observer wrote; only a run with a companion of its own has one."""
         if self._observed is None:
             if (first_event(self._journal) or {}).get("observe") is None:
                 return 0
@@ -199,59 +194,52 @@ class Mirror:
     def _start(self, event: dict[str, Any]) -> bool:
         if event["v"] > VERSION:
             raise TrackingError(f"{self._journal} was written by a newer version of explr")
-        parent = self._parent_run_id(event)
-        if parent is None or self._earlier_attempt_is_open(event):
+        parent_id = self._parent_id(event)
+        if parent_id is None or self._earlier_attempt_is_open(event):
             return False
-        experiment_id = find_or_create_experiment(self._client, event["experiment"], self._uri)
-        uid = event.get("run") or self._uid
-        run = find_run(self._client, [experiment_id], uid)
-        if run is not None and event.get("after"):
-            self._client.update_run(run.info.run_id, status="RUNNING")
-        is_new = run is None
-        if run is None:
-            tags = {legal_name(k): short_value(v, MAX_TAG) for k, v in event["g"].items()}
-            tags[RUN_TAG] = uid
-            if parent:
-                tags[PARENT_TAG] = parent
-            name = short_value(event["name"], MAX_TAG)
-            run = self._client.create_run(experiment_id, event["t"], tags, name)
-        self._position.run_id = run.info.run_id
-        self._position.experiment_id = experiment_id
-        self._rows = Rows(self._client, self.run_id, is_new)
-        self._has_parent = bool(is_new and parent)
+        run = self._sink.open_run(
+            RunStart(
+                uid=event.get("run") or uid_of(self._journal),
+                experiment=event["experiment"],
+                name=event["name"],
+                started_ms=event["t"],
+                tags=event["g"],
+                parent_id=parent_id,
+                resumed=bool(event.get("after")),
+            )
+        )
+        self._position.run_id = run.run_id
+        self._position.experiment_id = run.experiment_id
+        self._has_parent = run.has_parent
         return True
 
     def _earlier_attempt_is_open(self, event: dict[str, Any]) -> bool:
-        """Whether the attempt before this one is yet to be closed in MLflow."""
+        """Whether the attempt before this one was not finished in the sink yet."""
         before = self._journal.parent / event["after"] if event.get("after") else None
         return before is not None and before.exists() and not read_position(before).ended
 
-    def _parent_run_id(self, event: dict[str, Any]) -> str | None:
-        """The parent's run id, "" if there is none to be known, None while it is not there yet."""
+    def _parent_id(self, event: dict[str, Any]) -> str | None:
+        """The sink's id of the sweep's run; "" if none can be known, None if it comes later."""
         if event.get("parent") is None:
             return ""
         journal = Path(event["parent"])
         if run_id := read_position(journal).run_id:
             return run_id
         start = first_event(journal)
-        experiment = start["experiment"] if start else event["experiment"]
-        experiment_id = find_or_create_experiment(self._client, experiment, self._uri)
         uid = start.get("run") if start else None
-        run = find_run(self._client, [experiment_id], uid or uid_of(journal))
+        experiment = start["experiment"] if start else event["experiment"]
+        run = self._sink.find(uid or uid_of(journal), experiment)
         if run is not None:
-            return str(run.info.run_id)
+            return run.run_id
         return None if start else ""
 
-    def _finish(self, status: str, end_ms: int) -> None:
+    def _finish(self, status: Status, end_ms: int) -> None:
         start = first_event(self._journal) or {}
         for name in start.get("last", ()):
             path = self._journal.parent / name
             if path.exists():
-                self._uploads.upload(path, "")
-        if start.get("parent") and not self._has_parent:
-            tags = self._client.get_run(self.run_id).data.tags
-            if PARENT_TAG not in tags and (parent := self._parent_run_id(start)):
-                # It ran on another machine, and was there before its sweep was.
-                self._client.set_tag(self.run_id, PARENT_TAG, parent)
-        self._client.set_terminated(self.run_id, status, end_ms)
+                self._files.upload(path, "")
+        # A trial on another machine may have been uploaded before its sweep was.
+        parent_id = "" if self._has_parent else self._parent_id(start) or ""
+        self._sink.finish(self.run_id, status, end_ms, parent_id)
         self._position.ended = True

@@ -1,0 +1,164 @@
+"""MLflow as a sink: a remote tracking server, or the local SQLite store and its server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from explr.core.errors import ExplrError
+from explr.core.secrets import without_user_info
+from explr.tracking.home import is_local_store
+from explr.tracking.mlflow import registry, store
+from explr.tracking.mlflow.names import MAX_TAG, legal_name, short_value
+from explr.tracking.mlflow.rows import Rows
+from explr.tracking.server import MLflowServer, server_url
+from explr.tracking.shipping.sink import RunStart, SinkRun, SinkUnavailable, Status
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from explr.tracking.shipping.sink import Sink
+
+log = logging.getLogger(__name__)
+
+PARENT_TAG = "mlflow.parentRunId"
+
+
+class MLflowSink:
+    """Writes runs to an MLflow store; see `Sink` for what the methods promise.
+
+    Args:
+        uri: tracking URI.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._client: MlflowClient | None = None
+        self._rows: dict[str, Rows] = {}
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI."""
+        return self._uri
+
+    def connect(self, port: int | None = None) -> None:
+        """Open the store, and start the server of a local one."""
+        if self._client is None:
+            with self._failures():
+                self._client = store.connect(self._uri)
+        if port is not None and is_local_store(self._uri):
+            try:
+                state = MLflowServer(self._uri, port=port).start()
+            except (ExplrError, OSError) as error:
+                log.warning("no MLflow server: %s", error)
+            else:
+                log.info("MLflow is served at %s", state.url)
+
+    def check(self) -> None:
+        """Ask the store for an experiment."""
+        with self._open() as client:
+            client.search_experiments(max_results=1)
+
+    def find(self, uid: str, experiment: str | None = None) -> SinkRun | None:
+        """Look for the run that has our tag."""
+        with self._open() as client:
+            if experiment is None:
+                ids = [str(found.experiment_id) for found in client.search_experiments()]
+            else:
+                found_id = store.find_experiment(client, experiment)
+                ids = [] if found_id is None else [found_id]
+            run = store.find_run(client, ids, uid) if ids else None
+            return None if run is None else _seen(run)
+
+    def open_run(self, start: RunStart) -> SinkRun:
+        """Find the run that has our tag, or create it."""
+        with self._open() as client:
+            experiment_id = store.find_or_create_experiment(client, start.experiment, self._uri)
+            run = store.find_run(client, [experiment_id], start.uid)
+            is_new = run is None
+            if run is None:
+                tags = {legal_name(k): short_value(v, MAX_TAG) for k, v in start.tags.items()}
+                tags[store.RUN_TAG] = start.uid
+                if start.parent_id:
+                    tags[PARENT_TAG] = start.parent_id
+                name = short_value(start.name, MAX_TAG)
+                run = client.create_run(experiment_id, start.started_ms, tags, name)
+            elif start.resumed:
+                client.update_run(run.info.run_id, status="RUNNING")
+            seen = _seen(run)
+            self._rows[seen.run_id] = Rows(client, seen.run_id, is_new)
+            return seen
+
+    def send(self, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """Log metrics, parameters and tags in batches."""
+        with self._open() as client:
+            self._rows.setdefault(run_id, Rows(client, run_id)).send(events)
+
+    def upload(self, run_id: str, path: Path, folder: str) -> None:
+        """Log an artifact."""
+        with self._open() as client:
+            if path.is_dir():
+                inner = f"{folder}/{path.name}" if folder else path.name
+                client.log_artifacts(run_id, str(path), inner)
+            else:
+                client.log_artifact(run_id, str(path), folder or None)
+
+    def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
+        """Set the run's status and end."""
+        with self._open() as client:
+            if parent_id and PARENT_TAG not in client.get_run(run_id).data.tags:
+                client.set_tag(run_id, PARENT_TAG, parent_id)
+            client.set_terminated(run_id, status, end_ms)
+            self._rows.pop(run_id, None)
+
+    def register(self, run_id: str, model: Path, name: str, about: str) -> str:
+        """Upload the model and make it a version with the alias `best`."""
+        with self._open() as client:
+            return registry.register(client, run_id, model, name, about)
+
+    def address(self, experiment_id: str, run_id: str) -> str | None:
+        """The run's page in MLflow's UI; None if the server of a local store does not run."""
+        ui = self._ui
+        return None if ui is None else f"{ui}/#/experiments/{experiment_id}/runs/{run_id}"
+
+    @cached_property
+    def _ui(self) -> str | None:
+        """Address of MLflow's UI, without a trailing slash."""
+        url = server_url(self._uri)
+        return None if url is None else without_user_info(url).rstrip("/")
+
+    @contextmanager
+    def _open(self) -> Iterator[MlflowClient]:
+        assert self._client is not None, "connect first"
+        with self._failures():
+            yield self._client
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Turn what MLflow, databases and artifact stores raise into the sink's own errors."""
+        try:
+            yield
+        except ExplrError:
+            raise
+        except Exception as error:
+            raise SinkUnavailable(store.out_of_reach(self._uri, error)) from error
+
+
+def _seen(run: Run) -> SinkRun:
+    return SinkRun(
+        run.info.run_id,
+        str(run.info.experiment_id),
+        PARENT_TAG in run.data.tags,
+        run.info.status != "RUNNING",
+    )
+
+
+if TYPE_CHECKING:
+
+    def _conforms(sink: MLflowSink) -> Sink:
+        return sink

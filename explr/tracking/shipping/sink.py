@@ -1,0 +1,154 @@
+"""The interface of a place that journals are uploaded to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from explr.core.errors import ExplrError
+from explr.core.secrets import redacted_text
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+"""How a run ended, in MLflow's words."""
+
+
+class SinkUnavailable(ExplrError):
+    """A sink cannot do something now; the same call may succeed later."""
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What a sink needs to know to open a run.
+
+    Args:
+        uid: explr's own identity of the run; all attempts at a trial share it.
+        experiment: name of the experiment.
+        name: name of the run.
+        started_ms: when it started, in milliseconds since the epoch.
+        tags: its tags.
+        parent_id: the sink's id of the sweep's run; "" if there is none or it is not known.
+        resumed: this is another attempt at the run; a run that had ended runs again.
+    """
+
+    uid: str
+    experiment: str
+    name: str
+    started_ms: int
+    tags: Mapping[str, str]
+    parent_id: str = ""
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class SinkRun:
+    """A run as a sink knows it.
+
+    Args:
+        run_id: the sink's id of the run.
+        experiment_id: the sink's id of its experiment.
+        has_parent: it is attached to the run of its sweep.
+        has_ended: it has a final status.
+    """
+
+    run_id: str
+    experiment_id: str
+    has_parent: bool = False
+    has_ended: bool = False
+
+
+class Sink(Protocol):
+    """A place that journals are uploaded to.
+
+    Every call may be repeated, also by another process, and adds nothing the second time. All
+    methods but `address` need `connect` first and fail in two ways: `TrackingError` means that
+    the call fails again until somebody changes something, `SinkUnavailable` that it may succeed
+    later.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Address of the sink, as `tracking.uri` has it."""
+        ...
+
+    def connect(self, port: int | None = None) -> None:
+        """Open the sink; make it if it is a local one and does not exist.
+
+        Args:
+            port: start the server of a local sink too, on this port if it is free; None starts
+                none. A server that does not start is logged and stops nothing else.
+        """
+        ...
+
+    def check(self) -> None:
+        """Make sure that the sink answers."""
+        ...
+
+    def find(self, uid: str, experiment: str | None = None) -> SinkRun | None:
+        """The run with explr's identity `uid`; None if it was not opened yet.
+
+        Args:
+            uid: identity of the run.
+            experiment: look in this experiment only.
+        """
+        ...
+
+    def open_run(self, start: RunStart) -> SinkRun:
+        """Find a run by its identity, or create it, and its experiment if there is none."""
+        ...
+
+    def send(self, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """Add metrics, parameters and tags to a run.
+
+        A row that the sink refuses for good must not hold up the others.
+
+        Args:
+            run_id: the sink's id of the run.
+            events: events of the kinds `metrics`, `params` and `tags`, as the journal has them.
+        """
+        ...
+
+    def upload(self, run_id: str, path: Path, folder: str) -> None:
+        """Add a file or a folder, which keeps its name, to the artifacts of a run.
+
+        Args:
+            run_id: the sink's id of the run.
+            path: the file or folder; it exists.
+            folder: folder among the run's artifacts, "" for the topmost one.
+        """
+        ...
+
+    def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
+        """Give a run its final status.
+
+        Args:
+            run_id: the sink's id of the run.
+            status: how it ended.
+            end_ms: when it ended, in milliseconds since the epoch.
+            parent_id: attach the run to this one if it is attached to none.
+        """
+        ...
+
+    def register(self, run_id: str, model: Path, name: str, about: str) -> str:
+        """Add a model to the sink's registry as the best version of that name.
+
+        Args:
+            run_id: the sink's id of the run that the model came from.
+            model: a file or folder.
+            name: name of the registered model.
+            about: a line for the description of the version.
+
+        Returns:
+            The version.
+        """
+        ...
+
+    def address(self, experiment_id: str, run_id: str) -> str | None:
+        """Address of a run's page for a browser; None if no server is known."""
+        ...
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's text without secrets, or its type if it has no text."""
+    return redacted_text(next(iter(str(error).splitlines()), "")) or type(error).__name__

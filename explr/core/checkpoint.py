@@ -1,7 +1,8 @@
 """Checkpoints that survive a kill in the middle of saving.
 
-A checkpoint is written aside, flushed to the disk, renamed, and only then vouched for by a file
-with its checksum; the one before it is kept. Loading takes the latest that its checksum confirms.
+A checkpoint is written under another name, flushed to the disk and renamed; only then a file with
+its checksum is written. The checkpoint before it is kept. Loading takes the latest checkpoint whose
+checksum is right.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from explr.core.errors import CheckpointError
+from explr.core.folders import WRITING, replacing
 
 KEPT = 2
 """Checkpoints kept in a folder: the latest, and the one to fall back to."""
@@ -65,23 +66,22 @@ class Checkpoints:
         if step < 0:
             raise ValueError(f"step must be 0 or more, got {step}")
         path = self._folder / f"step-{step:09d}{self._serializer.suffix}"
-        aside = self._folder / f".writing-{os.getpid()}{self._serializer.suffix}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self._folder.glob(".writing-*"):  # of a process that was killed
+            for leftover in self._folder.glob(f"{WRITING}*"):  # of a process that was killed
                 leftover.unlink(missing_ok=True)
-            self._serializer.save(state, aside)
-            digest = _digest(aside)
-            _flush(aside)
-            # Between the two renames an old checksum must not vouch for new bytes.
-            _checksum_file(path).unlink(missing_ok=True)
-            aside.replace(path)
-            _write_durably(_checksum_file(path), digest)
+            with replacing(path, self._serializer.suffix) as aside:
+                self._serializer.save(state, aside)
+                digest = _digest(aside)
+                _flush(aside)
+                # From here to the new checksum, the old one must not confirm the new bytes.
+                _checksum_file(path).unlink(missing_ok=True)
+            with replacing(_checksum_file(path)) as aside:
+                aside.write_text(digest)
+                _flush(aside)
+            _flush(self._folder)
         except OSError as error:
             raise CheckpointError(f"no checkpoint at {path}: {error.strerror or error}") from error
-        finally:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
         self._drop_all_but(path)
         return path
 
@@ -137,11 +137,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    aside = path.with_name(f".writing-{path.name}")
-    aside.write_text(text)
-    _flush(aside)
-    aside.replace(path)
-    _flush(path.parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import RESULT, RESULTS, best_trial
+from explr.core.folders import RESULT, RESULTS, best_trial, read_json, run_folder
 from explr.core.secrets import redacted, redacted_text
 from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in, read_events
@@ -89,17 +88,16 @@ def read_run(name: str, with_curves: bool) -> RunView:
 def _of_folder(folder: Path) -> RunView:
     if (folder / RESULTS).exists():
         raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
-    # With replicates, the first stands for the trial.
-    place = folder if journals_in(folder) or (folder / RESULT).exists() else folder / "0"
+    place = run_folder(folder)
     run = RunView("", params=_saved_config(place))
     begun = False
     for journal in journals_in(place):
         for event, _ in read_events(journal):
             begun = True
             _take_in(run, event)
-    if (place / RESULT).exists():
+    if (result := read_json(place / RESULT)) is not None:
         begun = True
-        _take_result(run, json.loads((place / RESULT).read_text(encoding="utf-8")))
+        _take_result(run, result)
     if not begun:
         raise UsageError(f"{folder} is no run: it has neither a journal nor a {RESULT}")
     run.curves = {name: sorted(curve) for name, curve in run.curves.items()}

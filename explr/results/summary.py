@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from explr.core.folders import best_first
 from explr.core.secrets import redacted, redacted_text
 from explr.results.text import brief, number, plain
 from explr.utils.console import is_terminal
@@ -41,9 +42,7 @@ def best_trials(
     """
     if len(directions) > 1:
         return list(front)[:SHOWN]
-    complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
-    sign = 1 if directions[0] == "minimize" else -1
-    return sorted(complete, key=lambda trial: sign * trial["value"])[:SHOWN]
+    return best_first(trials, directions[0] == "minimize")[:SHOWN]
 
 
 def table_of(

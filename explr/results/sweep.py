@@ -1,11 +1,10 @@
-"""All that is known of a sweep, while it runs and afterwards."""
+"""Reads the folder of a sweep, while the sweep runs and afterwards."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import UsageError
-from explr.core.folders import RESULTS
+from explr.core.folders import COMMAND, RESULT, RESULTS, read_json, run_folder
 from explr.core.secrets import redacted, without_user_info
 from explr.tracking.callback import MLflowCallback
 from explr.tracking.destination import Destination, absolute_uri
@@ -29,8 +28,34 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-COMMAND = "sweep.json"
-"""Where a sweep's folder keeps the command that began it."""
+@dataclass(frozen=True)
+class SweepCommand:
+    """The command that began a sweep, as the sweep's folder keeps it.
+
+    Args:
+        study: name of the sweep's study.
+        cwd: the working directory.
+        argv: arguments of the Python interpreter; None if the sweep was begun from Python.
+    """
+
+    study: str
+    cwd: Path
+    argv: Sequence[str] | None
+
+    def __str__(self) -> str:
+        """The command as one would type it; "" if there was none."""
+        words = list(self.argv or ())
+        if words and Path(words[0]).name == "explr":
+            words[0] = "explr"
+        return shlex.join(words)
+
+
+def sweep_command(folder: Path) -> SweepCommand | None:
+    """The command that began the sweep in a folder; None if a grid or nothing lies there."""
+    content = read_json(folder / COMMAND)
+    if content is None:
+        return None
+    return SweepCommand(content["study"], Path(content["cwd"]), content.get("argv"))
 
 
 @dataclass(frozen=True)
@@ -39,6 +64,7 @@ class TrialView:
 
     Args:
         frozen: number, state, ranges, values by step, times.
+        folder: its folder.
         params: what the values of its parameters stand for.
         values: value of each objective; of a pruned trial the last that it reported.
         attempts: how often it was started.
@@ -48,6 +74,7 @@ class TrialView:
     """
 
     frozen: FrozenTrial
+    folder: Path
     params: Mapping[str, Any]
     values: Sequence[float]
     attempts: int = 1
@@ -69,6 +96,23 @@ class TrialView:
     def is_complete(self) -> bool:
         """Whether it came to its end."""
         return self.state == "COMPLETE"
+
+    def row(self) -> dict[str, Any]:
+        """The trial as `results.json` has it."""
+        values = list(self.values)
+        duration = self.frozen.duration
+        return {
+            "number": self.number,
+            "state": self.state,
+            "params": self.params,
+            "value": values if len(values) > 1 else next(iter(values), None),
+            "steps": len(self.frozen.intermediate_values),
+            "duration_s": duration.total_seconds() if duration else None,
+            "dir": str(self.folder),
+            "run_id": self.run_id or None,
+            "attempts": self.attempts,
+            "reason": self.reason,
+        }
 
 
 @dataclass(frozen=True)
@@ -119,50 +163,60 @@ def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
     Raises:
         UsageError: there is no study, or it cannot be read.
     """
-    saved = _json(folder / RESULTS)
-    command = _json(folder / COMMAND)
+    results = read_json(folder / RESULTS) or {}
     config = _config(folder)
     if study is None:
         study = stored_study(folder)
-    rows = {row["number"]: row for row in saved.get("trials", ())}
+    rows = {row["number"]: row for row in results.get("trials", ())}
     ui = _user_interface(config)
     trials = [
-        _trial(frozen, rows.get(frozen.number, {}), folder / str(frozen.number), ui)
+        read_trial(frozen, folder / str(frozen.number), rows.get(frozen.number, {}), ui)
         for frozen in study.get_trials(deepcopy=False)
     ]
     return SweepView(
         folder,
         study,
-        _metrics(config, len(study.directions)),
-        trials,
-        str(saved.get("command") or _typed(command)),
+        objective_names(config, len(study.directions)),
+        [replace(trial, params=redacted(trial.params)) for trial in trials],
+        str(results.get("command") or sweep_command(folder) or ""),
         _environment(folder),
     )
 
 
-def _trial(frozen: FrozenTrial, row: Mapping[str, Any], folder: Path, ui: str | None) -> TrialView:
-    state = frozen.state.name
+def read_trial(
+    frozen: FrozenTrial, folder: Path, row: Mapping[str, Any], ui: str | None = None
+) -> TrialView:
+    """Read what a sweep's folder knows of a trial.
+
+    Args:
+        frozen: the trial as Optuna holds it.
+        folder: its folder.
+        row: what `results.json` says of it, if anything; ignored if the state has changed since.
+        ui: address of MLflow's UI; None if there is none.
+    """
+    state, attributes = frozen.state.name, frozen.user_attrs
+    known = row if row.get("state", state) == state else {}
     values = frozen.values or []
     if not values and state == "PRUNED" and frozen.intermediate_values:
         values = [frozen.intermediate_values[max(frozen.intermediate_values)]]
-    written = row if row.get("state") == state else {}
-    # With replicates, the run of the first stands for the trial.
-    journals = journals_in(folder) or journals_in(folder / "0")
-    positions = [position for j in journals if (position := read_position(j)).run_id]
-    run_id = positions[0].run_id if positions else str(written.get("run_id") or "")
-    address = (
-        f"{ui}/#/experiments/{positions[0].experiment_id}/runs/{run_id}"
-        if ui and positions
-        else None
-    )
+    reason = known.get("reason") or attributes.get(REASON, "")
+    if state in ("PRUNED", "FAIL") and (written := read_json(folder / RESULT)) is not None:
+        # A training that was pruned knows best why; of a failure the controller knows more.
+        told = str(written["reason"])
+        reason = told or reason if state == "PRUNED" else reason or told
+    positions = map(read_position, journals_in(run_folder(folder)))
+    position = next((one for one in positions if one.run_id), None)
     return TrialView(
         frozen,
-        redacted(written.get("params") or frozen.user_attrs.get(PARAMS) or frozen.params),
+        folder,
+        attributes.get(PARAMS) or known.get("params") or frozen.params,
         values,
-        int(frozen.user_attrs.get(ATTEMPTS, 1)),
-        str(written.get("reason") or frozen.user_attrs.get(REASON, "")),
-        address,
-        run_id,
+        int(attributes.get(ATTEMPTS, 1)),
+        str(reason),
+        f"{ui}/#/experiments/{position.experiment_id}/runs/{position.run_id}"
+        if ui and position
+        else None,
+        position.run_id if position else str(known.get("run_id") or ""),
     )
 
 
@@ -172,7 +226,8 @@ def stored_study(folder: Path) -> Study:
     Raises:
         UsageError: there is none, or it cannot be read.
     """
-    return read_study(folder, storage_of(folder), _json(folder / COMMAND).get("study"))
+    command = sweep_command(folder)
+    return read_study(folder, storage_of(folder), command.study if command else None)
 
 
 def storage_of(folder: Path) -> str | None:
@@ -181,15 +236,15 @@ def storage_of(folder: Path) -> str | None:
     Raises:
         UsageError: it lies elsewhere, and nothing is there; or no trial has begun that tells where.
     """
-    command = _json(folder / COMMAND)
+    command = sweep_command(folder)
     config = _config(folder)
-    if command and not config and not (folder / STUDY_FILE).exists():
+    if command is not None and not config and not (folder / STUDY_FILE).exists():
         raise UsageError(f"the sweep in {folder} has begun no trial yet")
     url = OmegaConf.select(config, "hydra.sweeper.storage")
     if url is None:
         return None
     # Relative to where the sweep was begun.
-    url = absolute_uri(str(url), Path(command.get("cwd", ".")))
+    url = absolute_uri(str(url), command.cwd if command else Path())
     path = url.partition(":///")[2].partition("?")[0]
     if url.startswith("sqlite") and not Path(path).exists():  # Optuna would make one
         raise UsageError(f"the study of {folder} lay in {path}, and is gone")
@@ -206,10 +261,16 @@ def _config(folder: Path) -> DictConfig:
     return config
 
 
-def _metrics(config: DictConfig, count: int) -> list[str]:
+def objective_names(config: DictConfig, count: int) -> list[str]:
+    """Name of each objective of a sweep.
+
+    Args:
+        config: the composed config of the sweep or of a trial.
+        count: number of objectives; an app that is not explr's names none of them.
+    """
     named = OmegaConf.select(config, "objective.metric")
     names = [named] if isinstance(named, str) else list(named or ())
-    if len(names) != count:  # an app of somebody's, which names none
+    if len(names) != count:
         names = ["objective"] if count == 1 else [f"objective {i}" for i in range(count)]
     return [str(name) for name in names]
 
@@ -234,19 +295,3 @@ def _environment(folder: Path) -> dict[str, str]:
     names = {key: key.removeprefix("explr.").removeprefix("mlflow.source.") for key in tags}
     left_out = ("explr.command", "explr.kind", "mlflow.source.type", "mlflow.source.name")
     return {names[key]: str(value) for key, value in tags.items() if key not in left_out}
-
-
-def _typed(command: Mapping[str, Any]) -> str:
-    words = [str(word) for word in command.get("argv", ())]
-    if words and Path(words[0]).name == "explr":
-        words[0] = "explr"
-    return shlex.join(words)
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    assert isinstance(content, dict)
-    return content

@@ -11,10 +11,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.config import ROOT_KEYS, MLflowConfig, TrackingConfig
+from explr.core.folders import RESULT
 from explr.core.protocols import TrainingResult
 from explr.core.tracker import Tracker
 from explr.runner.prepare import Prepared
-from explr.runner.result_file import RESULT_FILE
 from explr.tracking.destination import Destination
 from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
@@ -65,7 +65,7 @@ def recorded(
         tags={**provenance_of(sweep), "explr.kind": "trial" if sweep else "run"},
         parent=sweep.journal if sweep else None,
         first_files=first_files,
-        last_files=(*last_files, folder / RESULT_FILE),
+        last_files=(*last_files, folder / RESULT),
         goes_on=sweep is not None and sweep.keeps_folders,
     )
     try:

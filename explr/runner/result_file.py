@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,11 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import UsageError
+from explr.core.folders import RESULT, write_json
 from explr.core.protocols import TrainingContext, TrainingResult
-from explr.core.secrets import redacted
-
-RESULT_FILE = "result.json"
-"""Name of the file that tells how a training ended."""
 
 
 def make_folder(folder: Path) -> None:
@@ -83,16 +79,4 @@ def write_result(
         "reason": reason,
         "run": context.trial_id,
     }
-    aside = folder / f".{RESULT_FILE}"
-    aside.write_text(json.dumps(redacted(content), indent=2, default=str) + "\n")
-    aside.replace(folder / RESULT_FILE)
-
-
-def read_result_file(folder: Path) -> dict[str, Any] | None:
-    """What `write_result` wrote into `folder`; None if nothing did."""
-    try:
-        content = json.loads((folder / RESULT_FILE).read_text())
-    except FileNotFoundError:
-        return None
-    assert isinstance(content, dict)
-    return content
+    write_json(folder / RESULT, content)

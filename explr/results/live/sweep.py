@@ -199,11 +199,3 @@ class SweepProgress:
         from explr.results.live.sweep_view import picture
 
         return picture(self)
-
-
-def names_of(metrics: Any, count: int) -> list[str]:
-    """Names of the objectives, where the config has them."""
-    named = [metrics] if isinstance(metrics, str) else list(metrics or ())
-    if len(named) != count:  # an app of somebody's, which names none
-        named = ["objective"] if count == 1 else [f"objective {i}" for i in range(count)]
-    return [str(name) for name in named]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from explr.core.errors import UsageError
+from explr.core.folders import REPORT, replace_file
 from explr.core.secrets import redacted_text
 from explr.results.report.page import render
 from explr.results.report.picture import take_picture
@@ -16,10 +16,6 @@ from explr.results.sweep import read_sweep
 
 if TYPE_CHECKING:
     from optuna import Study
-
-
-REPORT = "report.html"
-"""Name of the report in a sweep's folder."""
 
 
 def write_report(folder: Path, out: Path | None = None, study: Study | None = None) -> Path:
@@ -38,14 +34,10 @@ def write_report(folder: Path, out: Path | None = None, study: Study | None = No
     """
     page = redacted_text(render(read_sweep(folder, study)))
     out = out or folder / REPORT
-    aside = out.with_name(f".{out.name}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(page, encoding="utf-8", errors="replace")
-        aside.replace(out)
+        replace_file(out, page.encode(errors="replace"), private=False)
     except OSError as error:
-        with suppress(OSError):  # what stands in its way has a name already
-            aside.unlink(missing_ok=True)
         raise UsageError(f"{out} cannot be written: {error.strerror or error}") from None
     return out
 

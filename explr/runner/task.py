@@ -16,12 +16,12 @@ from explr.config.messages import report_fault
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
-from explr.runner.experiment import Outcome, run_training
+from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.run import closing_line
-from explr.tuning.channel import VARIABLE
+from explr.tuning.channel import VARIABLE as CHANNEL
 from explr.utils.console import Verbosity, is_terminal, verbosity
 
 log = logging.getLogger("explr")
@@ -45,11 +45,11 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         log.info("tuner=%s tunes with -m; without it this trains once", cfg.tuner.name)
     try:
         with watching_training(cfg):
-            outcome = _train(cfg, 0, None)
+            finished = _train(cfg, 0, None)
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         raise SystemExit(report_fault(error)) from None  # Hydra would add lines of its own
-    _tell(outcome)
-    return outcome.values[0] if outcome.result else None
+    _tell(finished)
+    return finished.values[0] if finished.result else None
 
 
 # Hydra's callback leaves the recording to the training itself.
@@ -77,27 +77,27 @@ def run_trial(
     if trials is not None:
         trials.folders.append(_folder())
     try:
-        outcome = _train(cfg, number, train_model)
+        finished = _train(cfg, number, train_model)
     except Exception as error:
         if trials is None:
             raise
         trials.fail(number, error)
         return math.nan
-    if outcome.result is None:
+    if finished.result is None:
         if trials is None:
-            raise TrialPruned(outcome.reason)
+            raise TrialPruned(finished.reason)
         trials.pruned += 1
-        _tell_trial(f"Pruned after {outcome.duration_s:.1f} s")
+        _tell_trial(f"Pruned after {finished.duration_s:.1f} s")
         return math.nan
     if trials is not None:
         trials.complete += 1
-    _tell_trial(_result_line(outcome))
-    return outcome.values if len(outcome.values) > 1 else outcome.result.primary_metric
+    _tell_trial(_result_line(finished))
+    return finished.values if len(finished.values) > 1 else finished.result.primary_metric
 
 
 def _tell_trial(line: str) -> None:
     """Say what came out of one trial of many, where no other process draws it in this terminal."""
-    drawn = VARIABLE in os.environ and is_terminal(sys.stdout)
+    drawn = CHANNEL in os.environ and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
         print(line)
 
@@ -106,7 +106,7 @@ def _folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> Outcome:
+def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> FinishedTraining:
     hydra, folder = HydraConfig.get(), _folder()
     if hydra.output_subdir:
         hide_secrets(*saved_files(folder / hydra.output_subdir))
@@ -130,21 +130,21 @@ def _anchored(cfg: DictConfig, root: Path) -> DictConfig:
     return anchored
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(finished: FinishedTraining) -> None:
     """Say what came out of a single run, and where it is."""
-    if outcome.result is None:
-        print(f"Pruned after {outcome.duration_s:.1f} s")
+    if finished.result is None:
+        print(f"Pruned after {finished.duration_s:.1f} s")
     else:
-        print(_result_line(outcome))
-        if outcome.result.best_model_path:
-            print(f"Model:  {relative(Path(outcome.result.best_model_path))}")
-    print(f"Folder: {relative(outcome.folder)}")
-    if outcome.tracked is not None:
-        print(closing_line(outcome.tracked))
+        print(_result_line(finished))
+        if finished.result.best_model_path:
+            print(f"Model:  {relative(Path(finished.result.best_model_path))}")
+    print(f"Folder: {relative(finished.folder)}")
+    if finished.tracked is not None:
+        print(closing_line(finished.tracked))
 
 
-def _result_line(outcome: Outcome) -> str:
-    result = outcome.result
+def _result_line(finished: FinishedTraining) -> str:
+    result = finished.result
     assert result is not None
     epochs = f" after {result.epochs_completed} epochs" if result.epochs_completed else ""
     others = "".join(
@@ -154,7 +154,7 @@ def _result_line(outcome: Outcome) -> str:
     )
     return (
         f"Result: {result.primary_metric_name} {result.primary_metric:.6g}{others}"
-        f"{epochs} in {outcome.duration_s:.1f} s"
+        f"{epochs} in {finished.duration_s:.1f} s"
     )
 
 

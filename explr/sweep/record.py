@@ -24,7 +24,7 @@ from explr.tracking.journal.position import Position, read_position
 from explr.tracking.run import TrackedRun
 from explr.tuning.lock import sole_controller
 
-VARIABLE = "MLFLOW_TRACKING_URI"
+TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 POLL_S = 0.02
 """Seconds between two looks at what MLflow has."""
@@ -46,7 +46,7 @@ def refuse_shared_store(storage: str | None, config: DictConfig) -> None:
         return
     callbacks = OmegaConf.select(config, "hydra.callbacks") or {}
     named = [OmegaConf.select(node, "uri") for node in callbacks.values()]
-    stores = {Destination(uri).resolved_uri for uri in [*named, os.environ.get(VARIABLE), None]}
+    stores = {Destination(uri).resolved_uri for uri in [*named, os.environ.get(TRACKING_URI), None]}
     if _database(storage) in {_database(uri) for uri in stores}:
         raise ConfigError(
             [

@@ -43,11 +43,11 @@ class NotebookScreen:
         self._thread.join()
         for handler in self._handlers:
             handler.removeFilter(_matters)
-        self._update()
 
     def _draw(self) -> None:
         while not self._done.wait(PERIOD_S):
             self._update()
+        self._update()
 
     def _update(self) -> None:
         self._display.update(self._html(html_of(self._view)))

@@ -33,15 +33,18 @@ class Framework(Protocol):
     Args:
         name: how the configuration names it.
         packages: what is imported of it, the main package first; empty for plain Python.
+        libraries: packages that train with it; `auto` takes them for a sign of it.
         distributions: what is installed for it; a run records their versions.
         extra: the extra of `explr-train` that installs it; None if it needs none.
-        probe: module that `explr verify` runs to look at it; None if there is none.
+        probe: module by which `explr verify` looks at it; None if there is nothing to look at.
+            Run as a process it tells facts; its function `checks` judges them.
         serializer: how it writes checkpoints.
         seeders: how its random generators are seeded, by the module whose import makes it possible.
     """
 
     name: str
     packages: tuple[str, ...]
+    libraries: tuple[str, ...]
     distributions: tuple[str, ...]
     extra: str | None
     probe: str | None

@@ -11,8 +11,8 @@ from explr.core.framework import AUTO, REGISTERED, Framework, registered
 from explr.frameworks.detect import imported_framework
 
 
-def get_framework(name: str, train_model: Any = None) -> Framework:
-    """The framework of a training, without importing it.
+def choose_framework(name: str, train_model: Any = None) -> Framework:
+    """The framework of a training, whether it is installed or not.
 
     Args:
         name: a registered name, or `auto` for the framework that the training imports.
@@ -20,7 +20,6 @@ def get_framework(name: str, train_model: Any = None) -> Framework:
 
     Raises:
         ConfigError: there is no framework of this name.
-        MissingDependencyError: its package is not installed; names the extra that installs it.
         TargetError: `name` is `auto` and the training function cannot be found.
     """
     if name == AUTO:
@@ -28,7 +27,18 @@ def get_framework(name: str, train_model: Any = None) -> Framework:
     if name not in REGISTERED:
         *others, last = AUTO, *REGISTERED
         raise ConfigError([f"framework.name must be {', '.join(others)} or {last}, got {name!r}"])
-    framework = registered(name)
+    return registered(name)
+
+
+def get_framework(name: str, train_model: Any = None) -> Framework:
+    """Like `choose_framework`, for a framework that is installed; it is not imported.
+
+    Raises:
+        ConfigError: there is no framework of this name.
+        MissingDependencyError: its package is not installed; names the extra that installs it.
+        TargetError: `name` is `auto` and the training function cannot be found.
+    """
+    framework = choose_framework(name, train_model)
     if framework.packages and importlib.util.find_spec(framework.packages[0]) is None:
         raise missing_dependency(framework.packages[0])
     return framework

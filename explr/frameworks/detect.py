@@ -6,7 +6,7 @@ import ast
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -24,13 +24,18 @@ def imported_framework(train_model: Any) -> str:
         train_model: the training function, or how the configuration names it.
 
     Returns:
-        The first registered one that it imports; `none` if it imports none.
+        The first registered one that it imports, or else the first that a library which it
+        imports trains with; `none` if there is neither.
 
     Raises:
         TargetError: there is no such file or module.
     """
     found = {name.partition(".")[0] for name in _all_imports(train_model)}
-    return next((f.name for f in frameworks() if found.intersection(f.packages)), NO_FRAMEWORK)
+    signs = [
+        *((one.packages, one.name) for one in frameworks()),
+        *((one.libraries, one.name) for one in frameworks()),
+    ]
+    return next((name for packages, name in signs if found.intersection(packages)), NO_FRAMEWORK)
 
 
 def _all_imports(train_model: Any) -> Iterator[str]:
@@ -83,9 +88,15 @@ def _used(code: CodeType, known: Mapping[str, Any]) -> Iterator[str]:
 def _imports(file: Path, module: str = "") -> set[str]:
     """Full names of the modules that a file imports anywhere, and of what it takes from them."""
     try:
-        tree = ast.parse(file.read_bytes())
+        return _parsed_imports(file, module, file.stat().st_mtime_ns)
     except (OSError, SyntaxError, ValueError):
         return set()  # its import tells what is wrong
+
+
+@cache
+def _parsed_imports(file: Path, module: str, changed_ns: int) -> set[str]:
+    """See `_imports`; cached for the trials of a sweep, until the file changes."""
+    tree = ast.parse(file.read_bytes())
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
     for node in ast.walk(tree):

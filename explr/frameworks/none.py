@@ -55,6 +55,7 @@ class PlainPython:
 
     name = NO_FRAMEWORK
     packages: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
     extra: str | None = None
     probe: str | None = None

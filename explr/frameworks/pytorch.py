@@ -76,6 +76,7 @@ class PyTorch:
 
     name = "pytorch"
     packages: tuple[str, ...] = ("torch",)
+    libraries: tuple[str, ...] = ("lightning", "pytorch_lightning", "transformers")
     distributions: tuple[str, ...] = ("torch",)
     extra: str | None = "torch"
     probe: str | None = "explr.utils.verify.torch"

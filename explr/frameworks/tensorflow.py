@@ -88,6 +88,7 @@ class TensorFlow:
 
     name = "tensorflow"
     packages: tuple[str, ...] = ("tensorflow", "keras")
+    libraries: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ("tensorflow", "tensorflow-cpu", "keras")
     extra: str | None = "tensorflow"
     probe: str | None = "explr.utils.verify.tensorflow"

@@ -110,6 +110,12 @@ def framework_of(cfg: DictConfig, train_model: TrainFunction | None = None) -> F
     return get_framework(_select(cfg, "framework.name"), given)
 
 
+def given_to(task: Callable[..., Any]) -> TrainFunction | None:
+    """The training function that an app's task was given; None if the config names it."""
+    given: TrainFunction | None = getattr(task, "keywords", {}).get("train_model")
+    return given
+
+
 def check_settings(cfg: DictConfig, train_model: TrainFunction | None = None) -> None:
     """Check all that can be checked without importing the training function or its framework.
 

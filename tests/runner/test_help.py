@@ -43,7 +43,7 @@ def test_every_option_of_every_group_is_described(shown: str) -> None:
 
 def test_the_chosen_options_are_marked(shown: str) -> None:
     marked = re.findall(r"^  \* (\S+)", shown, re.MULTILINE)
-    assert marked == ["pytorch", "shared", "default", "mlflow", "none"]
+    assert marked == ["auto", "shared", "default", "mlflow", "none"]
 
 
 def test_hyperparameters_are_described(shown: str) -> None:

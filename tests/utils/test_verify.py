@@ -15,8 +15,9 @@ from explr.utils.verify.check import Probe, probe
 from explr.utils.verify.driver import binding_check, budget_checks, driver_checks, share_check
 from explr.utils.verify.machine import folder_check, ray_check, shared_memory_check
 from explr.utils.verify.mlflow import server_checks
-from explr.utils.verify.tensorflow import tensorflow_checks
-from explr.utils.verify.torch import runs_on, torch_checks
+from explr.utils.verify.tensorflow import checks as tensorflow_checks
+from explr.utils.verify.torch import checks as torch_checks
+from explr.utils.verify.torch import runs_on
 
 RTX_5090 = Gpu(0, "NVIDIA GeForce RTX 5090", compute_capability=(12, 0), memory_total_gb=32.0)
 DRIVER_570 = Driver(version="570.195.03", cuda=(12, 8), gpus=(RTX_5090,))

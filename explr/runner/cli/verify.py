@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -24,10 +25,10 @@ from explr.config.diagnosis import diagnose
 from explr.config.messages import report_fault
 from explr.core.config import ExplrConfig
 from explr.core.errors import ExplrError, UsageError
-from explr.core.framework import frameworks
+from explr.core.framework import AUTO, NO_FRAMEWORK, Framework, frameworks
 from explr.core.secrets import without_user_info
-from explr.core.validation import AUTO
-from explr.runner.prepare import framework_of, prepare
+from explr.frameworks.base import choose_framework
+from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.mlflow.server_process import past_proxies
@@ -46,13 +47,14 @@ from explr.utils.verify.driver import (
 )
 from explr.utils.verify.machine import compiler_check, folder_check, ray_check, shared_memory_check
 from explr.utils.verify.mlflow import CALL, server_checks
-from explr.utils.verify.tensorflow import tensorflow_checks
-from explr.utils.verify.torch import torch_checks
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 
+PROBED = [one for one in frameworks() if one.probe is not None]
+"""Frameworks that there is something to look at of."""
+
 PROBES = {
-    **{one.packages[0]: one.probe for one in frameworks() if one.probe is not None},
+    **{one.packages[0]: str(one.probe) for one in PROBED},
     "ray": "explr.utils.verify.machine",
 }
 """Packages that are imported in processes of their own, and what looks at them there."""
@@ -120,15 +122,22 @@ def find(cfg: DictConfig) -> list[Check]:
             folder_check("EXPLR_HOME", explr_home()),
         ]
         found = {name: _told(looking.get(name)) for name in PROBES}
-        name = framework_of(cfg).name
+        needed = _framework(cfg)
+        for one in PROBED:
+            judge = import_module(str(one.probe)).checks
+            first += judge(found[one.packages[0]], driver, usable, one is needed)
         return [
             *first,
-            *torch_checks(found["torch"], driver, usable, name == "pytorch"),
-            *tensorflow_checks(found["tensorflow"], driver, usable, name == "tensorflow"),
             *_mlflow(cfg, uri, _told(asking)),
             ray_check(found["ray"], config.tuner.name == "ray"),
             *last,
         ]
+
+
+def _framework(cfg: DictConfig) -> Framework:
+    """What a config trains with; none as long as it names neither a framework nor a training."""
+    unnamed = cfg.framework.name == AUTO and cfg.train_model == cfg.framework.example
+    return choose_framework(NO_FRAMEWORK if unnamed else cfg.framework.name, cfg.train_model)
 
 
 def _ask_server(uri: str) -> Probe:

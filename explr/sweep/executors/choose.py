@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from explr.core.errors import ConfigError
+from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraTask
 from explr.sweep.executors.hydra_launcher import RAY, LauncherExecutor, listening_host, make_ready
@@ -162,8 +162,8 @@ def preload(config: DictConfig, task: TaskFunction) -> list[str]:
     """
     modules = list(OmegaConf.select(config, "hydra.launcher.preload") or [])
     if getattr(task, OWN_TASK, False):
-        from explr.runner.prepare import framework_of
+        from explr.runner.prepare import framework_of, given_to
 
-        given = getattr(task, "keywords", {}).get("train_model")
-        modules += framework_of(config, given).packages[:1]
+        with suppress(UsageError):  # a trial may choose another training, and tells what is wrong
+            modules += framework_of(config, given_to(task)).packages[:1]
     return modules

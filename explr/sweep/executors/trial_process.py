@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from explr.core.config import ExplrConfig, MLflowConfig
 from explr.core.errors import UsageError
 from explr.launching.hydra_job import HydraJob, HydraTask
-from explr.runner.prepare import check_target, framework_of
+from explr.runner.prepare import check_target, framework_of, given_to
 from explr.runner.task import train_job
 from explr.sweep.executors.outcome import judge, unjudged
 from explr.tracking.callback import OWN_TASK
@@ -60,8 +60,7 @@ class Prepare:
     def _look_ahead(self) -> None:
         """Import and look up what every training would import and look up."""
         config = ExplrConfig.from_composed(self.task.config)
-        given = getattr(self.task.task, "keywords", {}).get("train_model")
-        framework_of(self.task.config, given)
+        framework_of(self.task.config, given_to(self.task.task))
         if isinstance(config.tracking, MLflowConfig):
             provenance_tags()
             identity_of()

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import slots_faults
 from explr.launching.hydra_job import HydraTask
+from explr.runner.prepare import given_to
 from explr.sweep.executors.choose import preload
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.ray.cluster import (
@@ -249,16 +250,13 @@ def _pickled(work: Work) -> bytes:
         from ray.util import inspect_serializability
 
         with open(os.devnull, "w") as nowhere:
-            _, found = inspect_serializability(_users_own(work.task.task), print_file=nowhere)
+            _, found = inspect_serializability(
+                given_to(work.task.task) or work.task.task, print_file=nowhere
+            )
         names = ", ".join(sorted({_name_of(one) for one in found})) or str(error)
         raise UsageError(
             f"the training function cannot be sent to other processes: {names} cannot be pickled"
         ) from None
-
-
-def _users_own(task: Any) -> Any:
-    """The function of the user's within a task, if it was given as such."""
-    return getattr(task, "keywords", {}).get("train_model") or task
 
 
 def _name_of(failure: Any) -> str:

@@ -62,9 +62,7 @@ def _compute(tf: Any) -> None:
     assert float(tape.gradient(total, kernel)[0, 0, 0, 0]) == 36, "a gradient is wrong"
 
 
-def tensorflow_checks(
-    found: Probe | None, driver: Driver, usable: int, needed: bool
-) -> list[Check]:
+def checks(found: Probe | None, driver: Driver, usable: int, needed: bool) -> list[Check]:
     """What follows from the probe.
 
     Args:

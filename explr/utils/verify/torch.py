@@ -56,7 +56,7 @@ def _compute(torch: Any, device: str) -> None:
     assert right, f"a convolution is wrong on {device}"
 
 
-def torch_checks(found: Probe | None, driver: Driver, usable: int, needed: bool) -> list[Check]:
+def checks(found: Probe | None, driver: Driver, usable: int, needed: bool) -> list[Check]:
     """What follows from the probe.
 
     Args:

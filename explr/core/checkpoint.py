@@ -17,11 +17,11 @@ from explr.core.errors import CheckpointError
 from explr.core.folders import WRITING, replacing
 
 KEPT = 2
-"""Checkpoints kept in a folder: the latest, and the one to fall back to."""
+"""Checkpoints kept in a folder: the latest one and a fallback."""
 
 
 class Serializer(Protocol):
-    """How a framework writes training state to a file."""
+    """Writes and reads training state in the format of a framework."""
 
     suffix: str
 
@@ -30,7 +30,7 @@ class Serializer(Protocol):
         ...
 
     def load(self, path: Path) -> Any:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         ...
 
 
@@ -38,8 +38,8 @@ class Checkpoints:
     """The checkpoints of one training.
 
     Args:
-        folder: where they lie; made when the first one is saved.
-        serializer: how the framework writes them.
+        folder: their folder; created with the first checkpoint.
+        serializer: writes and reads them in the framework's format.
     """
 
     def __init__(self, folder: Path, serializer: Serializer) -> None:
@@ -47,20 +47,20 @@ class Checkpoints:
         self._serializer = serializer
 
     def save(self, state: Any, step: int) -> Path:
-        """Write a checkpoint and drop all but it and the one before.
+        """Write a checkpoint, and delete all others but the one before it.
 
-        Checkpoints of later steps are dropped too: a training that saves an earlier step has
-        started anew, and its own state is the latest.
+        Checkpoints of later steps are deleted too: a training that saves an earlier step has
+        started again, and its own state is the latest.
 
         Args:
-            state: what the serializer can write.
-            step: step that the state belongs to, 0 or more.
+            state: training state that the serializer can write.
+            step: step of the state, 0 or more.
 
         Returns:
-            The file that was written.
+            The file.
 
         Raises:
-            CheckpointError: the file cannot be written; what was saved before is untouched.
+            CheckpointError: the file cannot be written; earlier checkpoints stay.
             ValueError: `step` is negative.
         """
         if step < 0:
@@ -86,10 +86,10 @@ class Checkpoints:
         return path
 
     def load(self) -> tuple[int, Any] | None:
-        """Read the latest checkpoint that is whole.
+        """Read the latest valid checkpoint.
 
         Returns:
-            Its step and state, or None where there is none.
+            Its step and state; None if there is none.
         """
         for path in self._by_age():
             checksum = _checksum_file(path)
@@ -98,16 +98,16 @@ class Checkpoints:
         return None
 
     def _by_age(self) -> list[Path]:
-        """Checkpoints, newest first; a file without its checksum was never finished."""
+        """Finished checkpoints, the newest first; an unfinished one has no checksum."""
         finished = (f for f in self._files() if _checksum_file(f).is_file())
         return sorted(finished, key=_step, reverse=True)
 
     def _files(self) -> list[Path]:
-        """Checkpoints, and what a kill left of one that was being saved or dropped."""
+        """All checkpoints, also those that a kill left half saved or half deleted."""
         return list(self._folder.glob(f"step-*{self._serializer.suffix}"))
 
     def _drop_all_but(self, latest: Path) -> None:
-        """Keep `latest` and as many before it as are kept."""
+        """Delete all checkpoints but `latest` and the `KEPT - 1` before it."""
         checkpoints = self._by_age()
         kept = checkpoints[checkpoints.index(latest) :][:KEPT]
         for old in self._files():

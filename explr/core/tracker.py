@@ -1,4 +1,4 @@
-"""What records a training: the interface that `ctx.tracker` has."""
+"""The interface of `ctx.tracker`, which records a training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 
 class Tracker(Protocol):
-    """Records what a training does. No method waits for a network."""
+    """Records metrics, parameters, tags and artifacts. No method waits for a network."""
 
     @property
     def metric_names(self) -> AbstractSet[str]:
-        """Names of the metrics that were recorded so far."""
+        """Names of the metrics recorded so far."""
         ...
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
@@ -38,34 +38,34 @@ class Tracker(Protocol):
         ...
 
     def set_tag(self, name: str, value: Any) -> None:
-        """Attach a tag to the run; a later value replaces an earlier one."""
+        """Set a tag of the run; a later value replaces an earlier one."""
         ...
 
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
-        """Keep a copy of a file or folder with the run.
+        """Store a copy of a file or folder as an artifact.
 
         Raises:
-            FileNotFoundError: there is nothing at `path`.
+            FileNotFoundError: `path` does not exist.
         """
         ...
 
     def log_figure(self, figure: Any, name: str) -> None:
-        """Keep a Matplotlib figure as an image; the ending of `name` chooses the format."""
+        """Store a Matplotlib figure as an image; the file ending of `name` sets the format."""
         ...
 
     def log_text(self, text: str, name: str) -> None:
-        """Keep a text as a file."""
+        """Store a text as a file."""
         ...
 
     def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
-        """Keep a mapping as YAML if the name ends so, else as JSON."""
+        """Store a mapping as YAML if the file name ends so, otherwise as JSON."""
         ...
 
     def log_table(self, data: Any, artifact_file: str) -> None:
-        """Keep a table as a `.json` file; a second one of that name is added at its end.
+        """Store a table as a `.json` file; a second table of that name is appended.
 
         Raises:
-            TypeError, ValueError: it is no table, or the name has another ending.
+            TypeError, ValueError: `data` is not a table, or the name does not end in `.json`.
         """
         ...
 
@@ -76,17 +76,18 @@ class Tracker(Protocol):
         key: str | None = None,
         step: int | None = None,
     ) -> None:
-        """Keep an image as a file, or as what `key` looked like at `step`.
+        """Store an image as a file, or under `key` and `step`.
 
         Raises:
-            TypeError, ValueError: it is no image, or not one of `artifact_file` and `key` is given.
+            TypeError, ValueError: it is not an image, or not exactly one of `artifact_file` and `key`
+                is given.
         """
         ...
 
     def mlflow_run(self) -> AbstractContextManager[Any]:
-        """Wait until the run exists in MLflow, and make it the active one within the block.
+        """Wait until the run exists in MLflow, and make it the active run within the block.
 
-        MLflow's own fluent calls and its autologging then land in this run.
+        MLflow's fluent API and autologging then use this run.
 
         Raises:
             TrackingError: the run is not tracked, or MLflow did not create it in time.

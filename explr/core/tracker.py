@@ -79,8 +79,8 @@ class Tracker(Protocol):
         """Store an image as a file, or under `key` and `step`.
 
         Raises:
-            TypeError, ValueError: it is not an image, or not exactly one of `artifact_file` and `key`
-                is given.
+            TypeError, ValueError: it is no image, or not exactly one of `artifact_file` and
+                `key` is given.
         """
         ...
 

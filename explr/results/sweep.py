@@ -60,17 +60,17 @@ def sweep_command(folder: Path) -> SweepCommand | None:
 
 @dataclass(frozen=True)
 class TrialView:
-    """A trial as Optuna holds it, and what the sweep's folder knows beyond that.
+    """A trial in Optuna's study, with more from the sweep's folder.
 
     Args:
-        frozen: number, state, ranges, values by step, times.
+        frozen: the trial in Optuna's study: state, ranges, values by step, times.
         folder: its folder.
-        params: what the values of its parameters stand for.
-        values: value of each objective; of a pruned trial the last that it reported.
-        attempts: how often it was started.
-        reason: why it ended early.
-        address: of its run in MLflow's UI, None where that is not known.
-        run_id: of its run in MLflow, "" where that is not known.
+        params: the parameter values that the sampled values stand for.
+        values: value of each objective; for a pruned trial the last reported value.
+        attempts: number of times it was started.
+        reason: why it was pruned or failed.
+        address: address of its run in MLflow's UI; None if unknown.
+        run_id: id of its run in MLflow; "" if unknown.
     """
 
     frozen: FrozenTrial
@@ -89,16 +89,16 @@ class TrialView:
 
     @property
     def state(self) -> str:
-        """Its state, in Optuna's words."""
+        """Its state in Optuna's words."""
         return self.frozen.state.name
 
     @property
     def is_complete(self) -> bool:
-        """Whether it came to its end."""
+        """Whether it completed."""
         return self.state == "COMPLETE"
 
     def row(self) -> dict[str, Any]:
-        """The trial as `results.json` has it."""
+        """The trial as a row of `results.json`."""
         values = list(self.values)
         duration = self.frozen.duration
         return {
@@ -123,9 +123,9 @@ class SweepView:
         folder: its folder.
         study: its study.
         metrics: name of each objective.
-        trials: its trials, by number.
-        command: the command that made it, "" where that is not known.
-        environment: where it ran, by name.
+        trials: its trials, ordered by number.
+        command: the command that started it; "" if unknown.
+        environment: the machine and the versions that it ran with, by name.
     """
 
     folder: Path
@@ -137,12 +137,12 @@ class SweepView:
 
     @property
     def minimize(self) -> list[bool]:
-        """For each objective, whether less is better."""
+        """For each objective whether smaller values are better."""
         return [direction.name == "MINIMIZE" for direction in self.study.directions]
 
     @cached_property
     def complete(self) -> list[TrialView]:
-        """The trials that came to their end."""
+        """The completed trials."""
         return [trial for trial in self.trials if trial.is_complete]
 
     @cached_property
@@ -154,11 +154,11 @@ class SweepView:
 
 
 def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
-    """Read the sweep in a folder; another process may be running it.
+    """Read the sweep in a folder, which another process may be running.
 
     Args:
         folder: folder of the sweep.
-        study: its study; None reads it.
+        study: its study; None reads it from its storage.
 
     Raises:
         UsageError: there is no study, or it cannot be read.
@@ -186,12 +186,12 @@ def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
 def read_trial(
     frozen: FrozenTrial, folder: Path, row: Mapping[str, Any], ui: str | None = None
 ) -> TrialView:
-    """Read what a sweep's folder knows of a trial.
+    """Read the files of a trial.
 
     Args:
-        frozen: the trial as Optuna holds it.
+        frozen: the trial in Optuna's study.
         folder: its folder.
-        row: what `results.json` says of it, if anything; ignored if the state has changed since.
+        row: its row of `results.json`, or a part of it; ignored if the state has changed since.
         ui: address of MLflow's UI; None if there is none.
     """
     state, attributes = frozen.state.name, frozen.user_attrs
@@ -221,20 +221,20 @@ def read_trial(
 
 
 def stored_study(folder: Path) -> Study:
-    """The study of a sweep, as it stands.
+    """The study of a sweep in its current state.
 
     Raises:
-        UsageError: there is none, or it cannot be read.
+        UsageError: there is no study, or it cannot be read.
     """
     command = sweep_command(folder)
     return read_study(folder, storage_of(folder), command.study if command else None)
 
 
 def storage_of(folder: Path) -> str | None:
-    """Optuna storage URL of a sweep's study; None where it lies in the sweep's folder.
+    """Optuna storage URL of a sweep's study; None if the study is in the sweep's folder.
 
     Raises:
-        UsageError: it lies elsewhere, and nothing is there; or no trial has begun that tells where.
+        UsageError: the storage is gone, or is unknown because no trial has started.
     """
     command = sweep_command(folder)
     config = _config(folder)
@@ -243,16 +243,16 @@ def storage_of(folder: Path) -> str | None:
     url = OmegaConf.select(config, "hydra.sweeper.storage")
     if url is None:
         return None
-    # Relative to where the sweep was begun.
+    # The URL is relative to the working directory of the sweep.
     url = absolute_uri(str(url), command.cwd if command else Path())
     path = url.partition(":///")[2].partition("?")[0]
-    if url.startswith("sqlite") and not Path(path).exists():  # Optuna would make one
+    if url.startswith("sqlite") and not Path(path).exists():  # Optuna would create it
         raise UsageError(f"the study of {folder} lay in {path}, and is gone")
     return url
 
 
 def _config(folder: Path) -> DictConfig:
-    """The config of a trial, with Hydra's own; empty where no trial has begun."""
+    """The config of a trial with Hydra's part; empty if no trial has started."""
     saved = sorted(folder.glob("*/.hydra")) or sorted(folder.glob("*/0/.hydra"))
     config = OmegaConf.create()
     for name in ("config.yaml", "hydra.yaml"):
@@ -276,7 +276,7 @@ def objective_names(config: DictConfig, count: int) -> list[str]:
 
 
 def _user_interface(config: DictConfig) -> str | None:
-    """Address of MLflow's UI; None where there is none, or its server does not run."""
+    """Address of MLflow's UI; None if there is none, or its server is not running."""
     for name in OmegaConf.select(config, "hydra.callbacks") or {}:
         node = config.hydra.callbacks[name]
         if str(node.get("_target_")).endswith(f".{MLflowCallback.__name__}"):
@@ -289,7 +289,7 @@ def _user_interface(config: DictConfig) -> str | None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Where the sweep ran, as its journal tells; nothing of one that was not tracked."""
+    """The machine and the versions of a sweep from its journal; empty if it was not tracked."""
     starts = [first_event(journal) for journal in journals_in(folder)]
     tags = starts[-1]["g"] if starts and starts[-1] else {}
     names = {key: key.removeprefix("explr.").removeprefix("mlflow.source.") for key in tags}

@@ -1,4 +1,4 @@
-"""The files of a run's folder that explr writes itself."""
+"""The folder of a run, and the result file in it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from explr.core.protocols import TrainingContext, TrainingResult
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of a run.
+    """Create the folder of a run.
 
     Raises:
-        UsageError: it cannot be made or written.
+        UsageError: it cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,10 +32,10 @@ def make_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that a folder can be made and written, without making it.
+    """Check that a folder can be created and written to, without creating it.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot be created or written to.
     """
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     if not there.is_dir():
@@ -56,16 +56,16 @@ def write_result(
     result: TrainingResult | None,
     reason: str,
 ) -> None:
-    """Write down how a training ended.
+    """Write `result.json`: how a training ended.
 
     Args:
         folder: folder of the run.
-        state: COMPLETE, PRUNED or FAIL, as Optuna calls them.
-        context: what the training was given.
-        params: its hyperparameters, as they may be written down.
-        duration_s: how long it took.
-        result: what it achieved, if it came to its end.
-        reason: why it did not.
+        state: COMPLETE, PRUNED or FAIL, as in Optuna.
+        context: the context of the training.
+        params: its hyperparameters, with references in place of values from the environment.
+        duration_s: its duration in seconds.
+        result: its result; None if it did not complete.
+        reason: why it did not complete.
     """
     content: dict[str, Any] = {
         "state": state,

@@ -1,4 +1,4 @@
-"""Hydra's task: one training, alone or as a trial of a sweep."""
+"""Hydra's task function: one training, alone or as a trial of a sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger("explr")
 
 
 def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
-    """Train once, as Hydra's mode says.
+    """Train once, as a single run or as a trial, depending on Hydra's mode.
 
     Args:
         cfg: the composed config, without Hydra's own part.
@@ -37,7 +37,7 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         The value of the objective, or of each of several; None if a single run pruned itself.
 
     Raises:
-        SystemExit: a single run failed; what went wrong has been printed.
+        SystemExit: a single run failed; the error has been printed.
     """
     if HydraConfig.get().mode is not RunMode.RUN:
         return run_trial(cfg)
@@ -47,12 +47,12 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         with watching_training(cfg):
             finished = _train(cfg, 0, None)
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
-        raise SystemExit(report_fault(error)) from None  # Hydra would add lines of its own
+        raise SystemExit(report_fault(error)) from None  # without Hydra's own lines
     _tell(finished)
     return finished.values[0] if finished.result else None
 
 
-# Hydra's callback leaves the recording to the training itself.
+# Tells explr's Hydra callback that the training records itself.
 setattr(train_job, OWN_TASK, True)
 
 
@@ -66,11 +66,11 @@ def run_trial(
         train_model: a function to use in place of the one that the config names.
 
     Returns:
-        The value of the objective, or of each of several; NaN if there is none and the sweep is
-        to go on.
+        The value of the objective, or of each of several; NaN if there is none and the sweep runs
+        in this process.
 
     Raises:
-        TrialPruned, Exception: there is none, and the sweep's controller is another process.
+        TrialPruned, Exception: there is no value, and the sweep's controller is another process.
     """
     number = HydraConfig.get().job.num
     trials = gathered()
@@ -96,7 +96,7 @@ def run_trial(
 
 
 def _tell_trial(line: str) -> None:
-    """Say what came out of one trial of many, where no other process draws it in this terminal."""
+    """Print the end of a trial, unless another process shows it in this terminal."""
     drawn = CHANNEL in os.environ and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
         print(line)
@@ -121,7 +121,7 @@ def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> F
 
 
 def _anchored(cfg: DictConfig, root: Path) -> DictConfig:
-    """The config with a training function that is found from the run's folder too."""
+    """The config with the absolute path of the training function's file."""
     path, colon, name = str(cfg.train_model).rpartition(":")
     if not colon or not path.endswith(".py"):
         return cfg
@@ -131,7 +131,7 @@ def _anchored(cfg: DictConfig, root: Path) -> DictConfig:
 
 
 def _tell(finished: FinishedTraining) -> None:
-    """Say what came out of a single run, and where it is."""
+    """Print the result of a single run and its folder."""
     if finished.result is None:
         print(f"Pruned after {finished.duration_s:.1f} s")
     else:
@@ -159,6 +159,6 @@ def _result_line(finished: FinishedTraining) -> str:
 
 
 def relative(path: Path) -> Path:
-    """A path as a person writes it in the directory that the command was started in."""
+    """A path relative to the directory in which the command was started."""
     root = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
     return path.relative_to(root) if path.is_relative_to(root) else path

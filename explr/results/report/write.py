@@ -1,4 +1,4 @@
-"""`explr report`: what a sweep has found, as one page and as a picture."""
+"""`explr report`: writes the report of a sweep as a page and as a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_report(folder: Path, out: Path | None = None, study: Study | None = No
     Args:
         folder: folder of the sweep, which another process may be running.
         out: file to write; None writes `report.html` in the folder.
-        study: the study of the sweep; None reads it.
+        study: the study of the sweep; None reads it from its storage.
 
     Returns:
         The file.
@@ -43,7 +43,7 @@ def write_report(folder: Path, out: Path | None = None, study: Study | None = No
 
 
 def show_report(folder: Path, out: Path | None, png: Path | None) -> None:
-    """Write the report of a sweep, and say where it is.
+    """Write the report of a sweep, and print its path.
 
     Args:
         folder: folder of the sweep.

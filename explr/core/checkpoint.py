@@ -90,11 +90,20 @@ class Checkpoints:
 
         Returns:
             Its step and state; None if there is none.
+
+        Raises:
+            CheckpointError: there are only checkpoints that another framework wrote.
         """
         for path in self._by_age():
             checksum = _checksum_file(path)
             if checksum.read_bytes().strip() == _digest(path).encode():
                 return _step(path), self._serializer.load(path)
+        others = sorted(self._folder.glob("step-*.sha256"))
+        if others and not self._files():
+            raise CheckpointError(
+                f"{others[-1].with_suffix('')} was written by another framework, and this training "
+                f"reads *{self._serializer.suffix}: name the framework, as in framework=pytorch"
+            )
         return None
 
     def _by_age(self) -> list[Path]:

@@ -50,6 +50,17 @@ def test_nothing_saved_is_none(checkpoints: Checkpoints, tmp_path: Path) -> None
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_checkpoint_of_another_framework_is_not_passed_over(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    class Other(Json):
+        suffix = ".other"
+
+    Checkpoints(tmp_path / "checkpoints", Other()).save({}, 3)
+    with pytest.raises(CheckpointError, match=r"step-000000003.other was written by another"):
+        checkpoints.load()
+
+
 def test_the_latest_is_loaded_and_the_one_before_kept(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:

@@ -202,8 +202,6 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_checkpoints_lie_in_the_run_s_folder(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-
     def saving(ctx: TrainingContext) -> float:
         assert ctx.load_checkpoint() is None
         ctx.save_checkpoint({"epoch": 3}, 3)
@@ -211,7 +209,7 @@ def test_checkpoints_lie_in_the_run_s_folder(tmp_path: Path) -> None:
         return 1.0
 
     explr.run(explr.compose([*OFF, "gpu=cpu"]), saving, "out")
-    assert (tmp_path / "out" / "checkpoints" / "step-000000003.pt").is_file()
+    assert (tmp_path / "out" / "checkpoints" / "step-000000003.pkl").is_file()
 
 
 def test_a_run_is_recorded_with_the_function_it_was_given() -> None:

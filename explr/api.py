@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hydra.errors import HydraException
 from hydra.utils import execution_whitelist
@@ -17,12 +17,12 @@ from explr.config.compose import CONFIG_NAME, TRUSTED, compose_with, hydra_app
 from explr.config.diagnosis import diagnose
 from explr.config.target import check_train_function
 from explr.core.config import ExplrConfig
+from explr.core.folders import best_of_grid, grid_trials
 from explr.core.protocols import TrainFunction
 from explr.launching.pool import travel_by_value
 from explr.results.tune_result import TuneResult
 from explr.runner.grid_tally import gathering
 from explr.runner.prepare import prepare
-from explr.runner.result_file import read_result_file
 from explr.runner.task import run_trial
 from explr.sweep.logs import shown_logging
 from explr.sweep.preflight import check_first_job
@@ -113,21 +113,16 @@ def tune(
                 sweep()
     if trials.failures and len(trials.failures) == len(trials.folders):
         raise trials.failures[0][1]
-    return _collect(trials.folders)
+    return _grid_result(trials.folders)
 
 
-def _collect(folders: list[Path]) -> TuneResult:
-    trials: list[dict[str, Any]] = []
-    minimize = True
-    for folder in folders:
-        content = read_result_file(folder)
-        if content is None:
-            continue
-        if content["result"]:
-            minimize = content["result"]["minimize"]
-        keys = ("number", "state", "params", "value", "duration_s", "reason")
-        trials.append({key: content[key] for key in keys} | {"dir": str(folder)})
-    complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
-    sign = 1 if minimize else -1
-    best = min(complete, key=lambda trial: sign * trial["value"], default=None)
-    return TuneResult(folders[0].parent if folders else Path(), trials, best)
+GRID_ROW = ("number", "state", "params", "value", "duration_s", "reason", "dir")
+"""What is told of each trial of a grid."""
+
+
+def _grid_result(folders: Sequence[Path]) -> TuneResult:
+    trials = grid_trials(folders)
+    rows = [{key: trial[key] for key in GRID_ROW} for trial in trials]
+    best = best_of_grid(trials)
+    folder = folders[0].parent if folders else Path()
+    return TuneResult(folder, rows, None if best is None else rows[trials.index(best)])

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import UsageError
+from explr.core.folders import replacing
 from explr.core.secrets import holds_remembered, redacted
 
 SAVED = ("config.yaml", "hydra.yaml", "overrides.yaml")
@@ -42,9 +43,8 @@ def hide_secrets(*files: Path) -> None:
             continue
         before = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if (after := redacted(before)) != before:
-            aside = file.with_name(f".{file.name}")
-            OmegaConf.save(OmegaConf.create(after), aside)
-            aside.replace(file)
+            with replacing(file) as aside:
+                OmegaConf.save(OmegaConf.create(after), aside)
 
 
 def saved_files(folder: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """Checkpoints that survive a kill in the middle of saving.
 
-A checkpoint is written aside, flushed to the disk, renamed, and only then vouched for by a file
-with its checksum; the one before it is kept. Loading takes the latest that its checksum confirms.
+A checkpoint is written under another name, flushed to the disk and renamed; only then a file with
+its checksum is written. The checkpoint before it is kept. Loading takes the latest checkpoint whose
+checksum is right.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from explr.core.errors import CheckpointError
+from explr.core.folders import WRITING, replacing
 
 KEPT = 2
-"""Checkpoints kept in a folder: the latest, and the one to fall back to."""
+"""Checkpoints kept in a folder: the latest one and a fallback."""
 
 
 class Serializer(Protocol):
-    """How a framework writes training state to a file."""
+    """Writes and reads training state in the format of a framework."""
 
     suffix: str
 
@@ -29,7 +30,7 @@ class Serializer(Protocol):
         ...
 
     def load(self, path: Path) -> Any:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         ...
 
 
@@ -37,8 +38,8 @@ class Checkpoints:
     """The checkpoints of one training.
 
     Args:
-        folder: where they lie; made when the first one is saved.
-        serializer: how the framework writes them.
+        folder: their folder; created with the first checkpoint.
+        serializer: writes and reads them in the framework's format.
     """
 
     def __init__(self, folder: Path, serializer: Serializer) -> None:
@@ -46,50 +47,49 @@ class Checkpoints:
         self._serializer = serializer
 
     def save(self, state: Any, step: int) -> Path:
-        """Write a checkpoint and drop all but it and the one before.
+        """Write a checkpoint, and delete all others but the one before it.
 
-        Checkpoints of later steps are dropped too: a training that saves an earlier step has
-        started anew, and its own state is the latest.
+        Checkpoints of later steps are deleted too: a training that saves an earlier step has
+        started again, and its own state is the latest.
 
         Args:
-            state: what the serializer can write.
-            step: step that the state belongs to, 0 or more.
+            state: training state that the serializer can write.
+            step: step of the state, 0 or more.
 
         Returns:
-            The file that was written.
+            The file.
 
         Raises:
-            CheckpointError: the file cannot be written; what was saved before is untouched.
+            CheckpointError: the file cannot be written; earlier checkpoints stay.
             ValueError: `step` is negative.
         """
         if step < 0:
             raise ValueError(f"step must be 0 or more, got {step}")
         path = self._folder / f"step-{step:09d}{self._serializer.suffix}"
-        aside = self._folder / f".writing-{os.getpid()}{self._serializer.suffix}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self._folder.glob(".writing-*"):  # of a process that was killed
+            for leftover in self._folder.glob(f"{WRITING}*"):  # of a process that was killed
                 leftover.unlink(missing_ok=True)
-            self._serializer.save(state, aside)
-            digest = _digest(aside)
-            _flush(aside)
-            # Between the two renames an old checksum must not vouch for new bytes.
-            _checksum_file(path).unlink(missing_ok=True)
-            aside.replace(path)
-            _write_durably(_checksum_file(path), digest)
+            with replacing(path, self._serializer.suffix) as aside:
+                self._serializer.save(state, aside)
+                digest = _digest(aside)
+                _flush(aside)
+                # From here to the new checksum, the old one must not confirm the new bytes.
+                _checksum_file(path).unlink(missing_ok=True)
+            with replacing(_checksum_file(path)) as aside:
+                aside.write_text(digest)
+                _flush(aside)
+            _flush(self._folder)
         except OSError as error:
             raise CheckpointError(f"no checkpoint at {path}: {error.strerror or error}") from error
-        finally:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
         self._drop_all_but(path)
         return path
 
     def load(self) -> tuple[int, Any] | None:
-        """Read the latest checkpoint that is whole.
+        """Read the latest valid checkpoint.
 
         Returns:
-            Its step and state, or None where there is none.
+            Its step and state; None if there is none.
 
         Raises:
             CheckpointError: there are only checkpoints that another framework wrote.
@@ -107,16 +107,16 @@ class Checkpoints:
         return None
 
     def _by_age(self) -> list[Path]:
-        """Checkpoints, newest first; a file without its checksum was never finished."""
+        """Finished checkpoints, the newest first; an unfinished one has no checksum."""
         finished = (f for f in self._files() if _checksum_file(f).is_file())
         return sorted(finished, key=_step, reverse=True)
 
     def _files(self) -> list[Path]:
-        """Checkpoints, and what a kill left of one that was being saved or dropped."""
+        """All checkpoints, also those that a kill left half saved or half deleted."""
         return list(self._folder.glob(f"step-*{self._serializer.suffix}"))
 
     def _drop_all_but(self, latest: Path) -> None:
-        """Keep `latest` and as many before it as are kept."""
+        """Delete all checkpoints but `latest` and the `KEPT - 1` before it."""
         checkpoints = self._by_age()
         kept = checkpoints[checkpoints.index(latest) :][:KEPT]
         for old in self._files():
@@ -146,11 +146,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    aside = path.with_name(f".writing-{path.name}")
-    aside.write_text(text)
-    _flush(aside)
-    aside.replace(path)
-    _flush(path.parent)

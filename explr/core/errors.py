@@ -2,17 +2,17 @@
 
 ::
 
-    ExplrError                  what went wrong, in one sentence
-    ├── UsageError              what was asked for cannot be done (exit code 2)
-    │   ├── ConfigError         faults in the configuration, all of them at once
+    ExplrError                  base class; the message is one sentence for people
+    ├── UsageError              the request cannot be carried out (exit code 2)
+    │   ├── ConfigError         all faults in the configuration
     │   ├── TargetError         `train_model` cannot be found, imported or called
     │   ├── MissingDependencyError
-    │   ├── DeviceError         the device is not there
-    │   └── ResultError         `train_model` returned something that is no result
+    │   ├── DeviceError         the device does not exist
+    │   └── ResultError         `train_model` returned an invalid result
     ├── SweepError              too many of a sweep's trials failed, or all of them
     ├── CheckpointError         no usable checkpoint
     └── TrackingError           the run cannot be tracked
-    TrialPruned                 not an error: ends a trial early, keeping what it reported
+    TrialPruned                 not an error: stops a trial early and keeps its reports
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from collections.abc import Sequence
 
 
 class ExplrError(Exception):
-    """Base of every error that explr raises; its text is meant for people."""
+    """Base class of explr's errors; the message is written for people."""
 
     exit_code = 1
 
 
 class UsageError(ExplrError):
-    """The command, the configuration or the training function cannot be used as it is."""
+    """The command, the configuration or the training function is wrong."""
 
     exit_code = 2
 
@@ -48,11 +48,11 @@ class ConfigError(UsageError):
 
 
 class TargetError(UsageError):
-    """`train_model` names something that cannot be found, imported or called."""
+    """The target of `train_model` cannot be found, imported or called."""
 
 
 class MissingDependencyError(UsageError):
-    """A package is needed that is not installed."""
+    """A required package is not installed."""
 
 
 class DeviceError(UsageError):
@@ -60,7 +60,7 @@ class DeviceError(UsageError):
 
 
 class ResultError(UsageError):
-    """`train_model` returned something that cannot be read as a result."""
+    """`train_model` returned an invalid result."""
 
 
 class SweepError(ExplrError):
@@ -68,7 +68,7 @@ class SweepError(ExplrError):
 
 
 class CheckpointError(ExplrError):
-    """There is no checkpoint that can be read."""
+    """A checkpoint cannot be written or read."""
 
 
 class TrackingError(ExplrError):
@@ -76,8 +76,8 @@ class TrackingError(ExplrError):
 
 
 BY_TUNER = "by the tuner"
-"""How explr begins to say why a trial was pruned that the tuner asked to end."""
+"""First words of the reason of a trial that the tuner pruned."""
 
 
 class TrialPruned(Exception):
-    """Raise it from `train_model` to end a trial early; what it reported is kept."""
+    """Raise it in `train_model` to stop a trial early; its reports are kept."""

@@ -1,39 +1,153 @@
-"""The files of runs and sweeps: their names, replacing one in one step, the best trial."""
+"""The files of runs and sweeps: their names, reading one, replacing one in one step."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from explr.core.secrets import redacted
+
+RESULT = "result.json"
+"""File of a run's folder: how the training ended."""
+
+COMMAND = "sweep.json"
+"""File of a sweep's folder: the command that began the sweep."""
+
+RESULTS = "results.json"
+"""File of a sweep's folder: every trial and the best one."""
+
+BEST_PARAMS = "optimization_results.yaml"
+"""File of a sweep's folder: the best parameters in the format of Hydra's own sweepers."""
+
+REPORT = "report.html"
+"""File of a sweep's folder: the report."""
+
+WRITING = ".writing-"
+"""How the name of a file begins that is not finished."""
 
 
-def replace_file(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file as JSON in one step, so that nobody ever reads half of it.
+@contextmanager
+def replacing(path: Path, ending: str = "") -> Iterator[Path]:
+    """Replace a file in one step, so that no reader ever sees half of it.
+
+    The block writes the new file to the path that it is given. If the block raises, the file that
+    was there before stays untouched.
+
+    Args:
+        path: the file.
+        ending: how the path in the block ends, for writers that look at the ending. Without one it
+            never ends like `path`, so that nobody takes it for a finished file.
 
     Raises:
-        OSError: it cannot be written; what was there before is untouched.
+        OSError: the file cannot be replaced.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f"{WRITING}{path.name}.{os.getpid()}{ending}")
     try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(content, file)
+        yield aside
         aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to raise
+            aside.unlink(missing_ok=True)
         raise
 
 
-RESULTS = "results.json"
-RESULT = "result.json"
+def replace_file(
+    path: Path, content: Mapping[str, Any] | str | bytes, *, private: bool = True
+) -> None:
+    """Write a file in one step, so that no reader ever sees half of it.
+
+    Args:
+        path: the file.
+        content: what to write; a mapping is written as compact JSON, a text as UTF-8.
+        private: only this user may read the file; otherwise the umask decides.
+
+    Raises:
+        OSError: the file cannot be written; what was there before stays untouched.
+    """
+    if isinstance(content, Mapping):
+        content = json.dumps(content)
+    data = content.encode() if isinstance(content, str) else content
+    mode = 0o600 if private else 0o666
+    with replacing(path) as aside:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that people read too, indented and without secrets, in one step.
+
+    Raises:
+        OSError: the file cannot be written; what was there before stays untouched.
+    """
+    text = json.dumps(redacted(content), indent=2, default=str)
+    replace_file(path, f"{text}\n", private=False)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file; None if there is no such file.
+
+    Raises:
+        ValueError: the file holds no JSON object.
+        OSError: the file cannot be read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no JSON object")
+    return content
+
+
+Trial = TypeVar("Trial", bound=Mapping[str, Any])
+"""A trial as `results.json` or `result.json` has it."""
+
+
+def best_first(trials: Iterable[Trial], minimize: bool) -> list[Trial]:
+    """The completed trials, the best one first.
+
+    Args:
+        trials: trials with a `state` and a `value`.
+        minimize: whether smaller values are better.
+    """
+    complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
+    return sorted(complete, key=lambda trial: trial["value"], reverse=not minimize)
+
+
+def grid_trials(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """The trials of a grid: the content of each `result.json`, with the trial's folder as `dir`."""
+    found = ((folder, read_json(folder / RESULT)) for folder in folders)
+    return [{**content, "dir": str(folder)} for folder, content in found if content is not None]
+
+
+def best_of_grid(trials: Sequence[Trial]) -> Trial | None:
+    """The best of the trials that `grid_trials` found; None if none is complete."""
+    minimize = next((trial["result"]["minimize"] for trial in trials if trial["result"]), True)
+    return next(iter(best_first(trials, minimize)), None)
+
+
+def run_folder(trial: Path) -> Path:
+    """The folder of the run that stands for a trial: with replicates, that of the first one."""
+    first = trial / "0"
+    return first if first.is_dir() and not _holds_run(trial) else trial
+
+
+def _holds_run(folder: Path) -> bool:
+    own = (folder / RESULT).exists() or (folder / ".hydra").exists()
+    return own or any(folder.glob("journal-*.jsonl"))
 
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The trial that a sweep has found.
+    """The best trial of a sweep.
 
     Args:
         number: its number.
@@ -55,40 +169,28 @@ class BestTrial:
 
 
 def best_trial(folder: Path) -> BestTrial | None:
-    """The best trial of the sweep in `folder`, a tuner's or a grid's; None where none is complete.
+    """The best trial of the sweep in `folder`, a tuner's or a grid's.
 
-    Of a sweep with several objectives there is none.
+    Returns:
+        The trial; None if no trial is complete, or the sweep has several objectives.
     """
-    results = _read(folder / RESULTS)
+    results = read_json(folder / RESULTS)
     if results is not None:
-        best = results["best"]
-        if best is None:
-            return None
-        place = folder / str(best["number"])
-        place = place if (place / RESULT).exists() else place / "0"  # the first of its replicates
-        return _trial(best["number"], len(results["trials"]), place, best["params"], best["value"])
-    found = [(file.parent, _read(file)) for file in sorted(folder.glob(f"*/{RESULT}"))]
-    complete = [(f, c) for f, c in found if c is not None and c["state"] == "COMPLETE"]
-    if not complete:
+        trials, best = results["trials"], results["best"]
+    else:
+        trials = grid_trials(file.parent for file in sorted(folder.glob(f"*/{RESULT}")))
+        best = best_of_grid(trials)
+    if best is None:
         return None
-    sign = 1 if complete[0][1]["result"]["minimize"] else -1
-    place, content = min(complete, key=lambda pair: sign * pair[1]["value"])
-    return _trial(content["number"], len(found), place, content["params"], content["value"])
-
-
-def _trial(
-    number: int, trials: int, folder: Path, params: dict[str, Any], value: float
-) -> BestTrial:
-    result = (_read(folder / RESULT) or {}).get("result") or {}
+    place = run_folder(folder / str(best["number"])) if results is not None else Path(best["dir"])
+    result = (read_json(place / RESULT) or {}).get("result") or {}
     model = result.get("best_model_path")
-    metric = str(result.get("primary_metric_name", "objective"))
-    return BestTrial(number, trials, folder, params, metric, value, Path(model) if model else None)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    assert isinstance(content, dict)
-    return content
+    return BestTrial(
+        best["number"],
+        len(trials),
+        place,
+        best["params"],
+        str(result.get("primary_metric_name", "objective")),
+        best["value"],
+        Path(model) if model else None,
+    )

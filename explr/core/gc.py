@@ -1,6 +1,6 @@
-"""No garbage is collected while a command starts, when next to nothing is garbage.
+"""Postpones garbage collection while a command starts, when almost nothing is garbage.
 
-A collection looks at every object there is, and importing a framework makes a million of them.
+A collection visits every object, and importing a framework creates a million of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _postponed = False
 
 
 def postpone_collection() -> None:
-    """Collect nothing until `resume_collection` is called, unless that was switched off before."""
+    """Switch collection off until `resume_collection`; do nothing if it is off already."""
     global _postponed
     if gc.isenabled():
         gc.disable()
@@ -19,7 +19,7 @@ def postpone_collection() -> None:
 
 
 def resume_collection() -> None:
-    """Collect again, what was made meanwhile excepted: it stays, and is never looked at again."""
+    """Switch collection on again. Objects made in the meantime are frozen and never visited."""
     global _postponed
     if _postponed:
         gc.freeze()

@@ -1,12 +1,11 @@
-"""Settings for packages that may never be imported.
+"""Applies settings to packages as soon as they are imported.
 
-Importing a framework to set its seed costs seconds and hundreds of MB, which a training that
-never uses it should not pay. So a setting is applied at once where its package is imported
-already, and otherwise at the end of the import, before the training's next line runs.
+Importing a framework just to set its seed costs seconds and hundreds of MB, even for a training
+that never uses it. So a setting is applied at once if its package is imported already, and
+otherwise at the end of the import, before the training's next line runs.
 
-One process may run many trainings: were each of them to bring a hook of its own, the import would
-apply the values of all the trainings before as well. So there is one hook, and what it applies is
-looked up when it fires.
+One process may run many trainings. If each of them installed a hook, an import would apply the
+values of all earlier trainings too. So there is one hook, which looks up the values when it fires.
 """
 
 from __future__ import annotations
@@ -18,23 +17,24 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 Action = Callable[[ModuleType], None]
-"""Applies settings to the module that it is given."""
+"""Applies settings to the given module."""
 
 _waiting: dict[str, dict[str, Action]] = {}
-"""What still waits: by module, then by purpose, in the order in which it is applied."""
+"""Pending actions by module and purpose, in the order in which they are applied."""
 
 
 def apply_on_import(purpose: str, actions: Mapping[str, Action]) -> None:
     """Apply settings exactly once, each as soon as its module is imported.
 
     Args:
-        purpose: what the settings are for; settings that an earlier call left waiting for the
-            same purpose are forgotten, whatever module they wait for.
-        actions: by full name of a module, what to call with it once it is imported; at once,
-            if it is. The module is not bound in its parent yet: use the one that is given.
+        purpose: what the settings are for; pending settings of earlier calls for the same purpose
+            are dropped, for every module.
+        actions: by full module name, the function to call with the module once it is imported, or
+            now if it is imported already. The module is not bound in its parent yet: use the
+            argument.
 
     Raises:
-        Exception: whatever an action raises; it leaves this call or the `import` that applies it.
+        Exception: an action raised it, in this call or in the `import` that applies the action.
     """
     for waiting in _waiting.values():
         waiting.pop(purpose, None)
@@ -52,15 +52,15 @@ def apply_on_import(purpose: str, actions: Mapping[str, Action]) -> None:
 
 
 class _Watch(MetaPathFinder):
-    """Finds nothing itself; makes the import of a module that is waited for end in its actions.
+    """Finds no module itself; runs the pending actions at the end of a module's import.
 
-    `wrapt` has such a hook as well, but imports asyncio with it, which every start would pay for.
+    `wrapt` has such a hook too, but it imports asyncio, which would slow down every start.
     """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Have the other finders find `name`, and wrap what they found."""
+        """Ask the other finders for `name`, and wrap the result."""
         if name not in _waiting:
             return None
         for finder in sys.meta_path:
@@ -83,7 +83,7 @@ def _wrap(spec: ModuleSpec) -> None:
         for action in _waiting.pop(module.__name__, {}).values():
             action(module)
 
-    # On the instance, which this import alone uses: what asks for the loader's type still gets it.
+    # Set on the instance, which only this import uses, so that the type of the loader stays.
     loader.exec_module = exec_module  # type: ignore[method-assign]
 
 

@@ -1,4 +1,4 @@
-"""What a training function is given, and what it gives back."""
+"""The interface of a training function: its context, its result, its signature."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from explr.core.tracker import Tracker
 
 @dataclass
 class TrainingContext:
-    """Everything that `train_model` may want to know or use.
+    """The argument of `train_model`: values, paths, and what records and reports.
 
     Args:
-        hyperparameters: the values to train with, by name.
+        hyperparameters: values of the hyperparameters by name.
         tracker: records metrics, parameters, tags and artifacts.
         trial_id: identifies this training among all of them.
         trial_number: number of the trial in its sweep, 0 outside one.
         experiment_name: the experiment that the run belongs to.
         device: device to train on, in PyTorch's spelling: `cpu`, `cuda`, `cuda:1`.
-        checkpoint_dir: where checkpoints go.
-        seed: the seed that was set, or None.
+        checkpoint_dir: folder of the checkpoints.
+        seed: the seed that was set; None if none was set.
         output_dir: folder of this run.
         config: the whole configuration.
         checkpoints: saves and restores training state in `checkpoint_dir`.
-        reporter: carries reports to the tuner.
-        recorder: records what `report` is given, without reporting it; None takes `tracker`.
+        reporter: passes reports to the tuner.
+        recorder: records the metrics of `report` without reporting them again; None uses
+            `tracker`.
     """
 
     hyperparameters: dict[str, Any]
@@ -48,7 +49,7 @@ class TrainingContext:
     recorder: Tracker | None = None
 
     def report(self, step: int, **metrics: float) -> None:
-        """Log metrics of a step; the objective's metric among them is what pruning looks at.
+        """Log metrics of a step; if the objective is among them, it is reported to the tuner.
 
         Args:
             step: epoch or batch, counted by the training.
@@ -56,7 +57,7 @@ class TrainingContext:
 
         Raises:
             TypeError: a value cannot be read as a number.
-            TrialPruned: `should_prune` was true after the report before, and was not heeded.
+            TrialPruned: `should_prune` was true after the previous report, but was ignored.
         """
         (self.recorder or self.tracker).log_metrics(metrics, step=step)
         objective = self.config.objective.primary if self.config else None
@@ -65,19 +66,19 @@ class TrainingContext:
 
     @property
     def should_prune(self) -> bool:
-        """Whether the tuner wants this trial to end; raise `TrialPruned` then."""
+        """Whether the tuner wants this trial to stop; raise `TrialPruned` then."""
         return self.reporter.should_prune()
 
     def save_checkpoint(self, state: Any, step: int) -> Path:
-        """Save training state so that a kill at any instant leaves a usable checkpoint.
+        """Save training state; a kill at any moment leaves a usable checkpoint.
 
         Args:
-            state: what the framework saves: a mapping of tensors and plain values for PyTorch,
-                a Keras model for TensorFlow.
-            step: step that the state belongs to.
+            state: training state: a mapping of tensors and plain values for PyTorch, a Keras
+                model for TensorFlow.
+            step: step of the state.
 
         Returns:
-            The file that was written.
+            The file.
 
         Raises:
             CheckpointError: the file cannot be written, or this context saves no checkpoints.
@@ -86,10 +87,10 @@ class TrainingContext:
         return self._checkpoints().save(state, step)
 
     def load_checkpoint(self) -> tuple[int, Any] | None:
-        """Read the latest checkpoint that is whole.
+        """Read the latest valid checkpoint.
 
         Returns:
-            Its step and state, or None where there is none.
+            Its step and state; None if there is none.
 
         Raises:
             CheckpointError: this context saves no checkpoints.
@@ -104,15 +105,15 @@ class TrainingContext:
 
 @dataclass
 class TrainingResult:
-    """What a training achieved.
+    """The result of a training.
 
     Args:
         primary_metric: value of the objective.
         primary_metric_name: its name, the same as `objective.metric`, or the first of several.
         minimize: whether smaller is better, the same as `objective.direction`.
-        metrics: further metrics, recorded with the run; further objectives are among them.
-        best_model_path: where the best model was saved.
-        epochs_completed: number of epochs that were trained.
+        metrics: further metrics to record, further objectives included.
+        best_model_path: path of the best model.
+        epochs_completed: number of completed epochs.
     """
 
     primary_metric: float
@@ -124,7 +125,7 @@ class TrainingResult:
 
 
 class TrainFunction(Protocol):
-    """A training: takes a context, returns a result or the bare value of the objective."""
+    """A training function: takes a context, returns a result or the value of the objective."""
 
     def __call__(self, ctx: TrainingContext, /) -> TrainingResult | float:
         """Train."""

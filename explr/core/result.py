@@ -1,4 +1,4 @@
-"""Reading what a training function returned."""
+"""Checks the return value of a training function."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from explr.core.protocols import TrainingResult
 
 
 def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
-    """Check what `train_model` returned against the objective.
+    """Check the return value of `train_model` against the objective.
 
     Args:
-        returned: a `TrainingResult`, or a number: the value of the objective.
-        objective: the metric and direction that the configuration names.
+        returned: a `TrainingResult`, or the value of the objective as a number.
+        objective: the metric and direction from the configuration.
 
     Raises:
-        ResultError: it is neither, it is NaN, it speaks of another metric or direction, or one
-            of its further metrics is no number or, as one of several objectives, is missing.
+        ResultError: the value has another type or is NaN, the metric or direction differs from the
+            configuration, a further metric is not a number, or one of several objectives is
+            missing.
     """
     if isinstance(returned, TrainingResult):
         _check_objective(returned, objective.primary, objective.minimize)
@@ -43,7 +44,7 @@ def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
 
 
 def objective_values(result: TrainingResult, objective: ObjectiveConfig) -> dict[str, float]:
-    """The value of each objective, by its name.
+    """The value of each objective by name.
 
     Raises:
         ResultError: one of several objectives is not among the result's metrics.
@@ -87,7 +88,7 @@ def _number(value: Any, metric: str) -> float:
         raise ResultError(f"train_model returned {value!r} as {metric}: {wanted}")
     try:
         return float(value)
-    except (TypeError, ValueError, RuntimeError):  # the last by a tensor of several elements
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor with several elements
         kind = type(value).__name__
         raise ResultError(
             f"train_model returned {metric} as a value of type {kind}: {wanted}"

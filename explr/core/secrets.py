@@ -1,4 +1,4 @@
-"""Logging without secrets, whoever logs and wherever it goes."""
+"""Finds secrets in settings and texts, and keeps them out of logs and files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 MASK = "***"
-"""What stands where a secret stood."""
+"""Replacement for a secret."""
 
 SHORTEST = 6
-"""Characters from which on a value is looked for in texts; a shorter one is in many words."""
+"""Minimum length of a secret that is searched in texts; shorter ones occur in many words."""
 
 _ANYWHERE = re.compile(r"passw(?:or)?ds?|pwd|passphrase|secrets?|credentials?|apikey")
 _KEYS = re.compile(r"api|access|private|auth|encryption|signing|ssh|account")
@@ -23,10 +23,10 @@ _TOKENS = re.compile(r"token|authorization|bearer|cookie")
 _VOCABULARY = re.compile(
     r"pad|[be]os|unk|mask|cls|sep|special|start|end|max|min|num|n|per|new|next"
 )
-"""Words before `token` that make it a word of a language model, which is no secret."""
+"""Words before `token` that make it a term of language models, not a secret."""
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-# Hydra puts backslashes before what its grammar would take for something else.
+# Hydra escapes with backslashes.
 _REFERENCE = re.compile(r"\$\\?\{.*\}", re.DOTALL)
 _DEFAULT = re.compile(r"(\boc\.env\\?:\s*\w+\s*,)(?!\s*(?:null\s*\\?\}|\$\\?\{|\\?\}))[^{}\\]*")
 _OVERRIDE = re.compile(r"([+~]{0,2}[\w./@:$-]+=)(.*)", re.DOTALL)
@@ -47,42 +47,42 @@ _known: set[str] = set()
 
 @lru_cache(maxsize=4096)
 def is_secret(key: str) -> bool:
-    """Whether a key, dotted or not, names a secret, or something below one."""
+    """Whether a key, dotted or not, names a secret or a part of one."""
     return any(_names_secret(part) for part in re.split(r"[./@:]", key))
 
 
 def remember(values: Any) -> None:
-    """Have the secrets of a mapping recognised wherever they turn up, in whatever text.
+    """Remember the secrets in a mapping, so that they are masked in every text.
 
     Args:
-        values: a mapping, nested or not; values under keys of secrets are remembered.
+        values: a mapping, nested or not; the values of keys that name secrets are remembered.
     """
     _collect(values, False)
 
 
 def remember_environment() -> None:
-    """Have the secrets among the environment variables recognised in every text."""
+    """Remember the secrets in environment variables; see `remember`."""
     for name, value in os.environ.items():
-        if name != "PWD" and not os.path.exists(value):  # where a secret lies is none
+        if name != "PWD" and not os.path.exists(value):  # the path of a secret is not secret
             remember({name: value})
 
 
 def remember_arguments(arguments: Iterable[str]) -> None:
-    """Have the secrets of a command line recognised in every text."""
+    """Remember the secrets in a command line; see `remember`."""
     for text in arguments:
         if (override := _OVERRIDE.fullmatch(text)) is not None:
             remember({override[1].strip("+~="): override[2].strip("'\"")})
 
 
 def redacted(value: Any, key: str = "") -> Any:
-    """A value as it may be written down.
+    """A copy of a value without secrets.
 
     Args:
         value: plain data: mappings, sequences, texts, numbers.
-        key: the key that it stands under.
+        key: the key of the value.
 
     Returns:
-        The same shape, with `MASK` for secrets.
+        The same shape, with `MASK` in place of secrets.
     """
     if isinstance(value, Mapping):
         below = f"{key}." if key and is_secret(key) else ""
@@ -97,7 +97,7 @@ def redacted(value: Any, key: str = "") -> Any:
 
 
 def redacted_argument(text: str) -> str:
-    """An argument of a command line, or any text, as it may be written down."""
+    """An argument of a command line, or any text, without secrets."""
     if (override := _OVERRIDE.fullmatch(text)) is not None:
         name, value = override.groups()
         if is_secret(name.strip("+~=")):
@@ -106,12 +106,12 @@ def redacted_argument(text: str) -> str:
 
 
 def redacted_arguments(arguments: Iterable[str]) -> list[str]:
-    """A command line as it may be written down."""
+    """A command line without secrets."""
     return [redacted_argument(text) for text in arguments]
 
 
 def redacted_text(text: str) -> str:
-    """A text as it may be written down: a message, a traceback, a file."""
+    """A text, such as a message or a traceback, without secrets."""
     if "://" in text:
         text = _USER_INFO.sub(rf"\g<scheme>{MASK}@", text)
     if "=" in text or ":" in text:
@@ -123,24 +123,24 @@ def redacted_text(text: str) -> str:
 
 
 def holds_remembered(text: str) -> bool:
-    """Whether a secret that was remembered stands in a text."""
+    """Whether a text contains a remembered secret."""
     return any(secret in text for secret in _known)
 
 
 def without_user_info(address: str) -> str:
-    """An address without the user and the password in it."""
+    """A URL without user and password."""
     return _USER_INFO.sub(r"\g<scheme>", address)
 
 
 def masked(arguments: Sequence[str]) -> list[str]:
-    """The names of the overrides among `arguments` whose values were not written down."""
+    """Names of the overrides in `arguments` whose values are masked."""
     found = [override for text in arguments if (override := _OVERRIDE.fullmatch(text)) is not None]
     names = [override[1].strip("+~=") for override in found if MASK in override[2]]
     return list(dict.fromkeys(names))
 
 
 def masked_keys(values: Mapping[Any, Any], prefix: str = "") -> list[str]:
-    """The dotted keys of a nested mapping whose values were not written down."""
+    """Dotted keys of a nested mapping whose values are masked."""
     found: list[str] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -153,7 +153,7 @@ def masked_keys(values: Mapping[Any, Any], prefix: str = "") -> list[str]:
 
 def _names_secret(part: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(part)]
-    if not words or words[-1] in ("file", "path", "name", "env"):  # tells where it is
+    if not words or words[-1] in ("file", "path", "name", "env"):  # says where the secret is
         return False
     before, last = words[-2] if len(words) > 1 else "", words[-1]
     return (
@@ -164,7 +164,7 @@ def _names_secret(part: str) -> bool:
 
 
 def _without_value(value: Any) -> str:
-    """What is written in place of a secret: a reference to it may stay."""
+    """The replacement for a secret; a reference to one is kept."""
     text = str(value).strip("'\"")
     if _REFERENCE.fullmatch(text):
         return _DEFAULT.sub(rf"\1{MASK}", str(value))
@@ -202,7 +202,7 @@ _factory = logging.getLogRecordFactory()
 
 
 def guard_logs() -> None:
-    """Keep secrets out of every message and traceback that this process logs from now on."""
+    """Mask secrets in all messages and tracebacks that this process logs from now on."""
     remember_environment()
     logging.setLogRecordFactory(_record)
 
@@ -211,7 +211,7 @@ def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record = _factory(*args, **kwargs)
     try:
         text = record.getMessage()
-    except Exception:  # noqa: BLE001 - logging itself tells of arguments that do not fit
+    except Exception:  # noqa: BLE001 - logging itself reports arguments that do not fit
         return record
     if (clean := redacted_text(text)) != text:
         record.msg, record.args = clean, ()
@@ -220,5 +220,5 @@ def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
         traceback.print_exception(*record.exc_info, file=written)
         whole = written.getvalue().removesuffix("\n")
         if (clean := redacted_text(whole)) != whole:
-            record.exc_text = clean  # what formatters use in place of their own
+            record.exc_text = clean  # formatters use it instead of their own text
     return record

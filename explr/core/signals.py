@@ -1,4 +1,4 @@
-"""SIGTERM as Ctrl-C, blocks that neither may interrupt, and a process that ends with its parent."""
+"""SIGTERM as Ctrl-C, blocks that neither interrupts, and processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PR_SET_PDEATHSIG = 1
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came; whatever closes its files on Ctrl-C does so now."""
+    """SIGTERM arrived; code that cleans up on Ctrl-C does so."""
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """The handler for SIGTERM; to be set with `signal.signal`.
+    """The handler for SIGTERM, for `signal.signal`.
 
     Raises:
         Terminated: always.
@@ -29,20 +29,20 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however that ends.
+    """Have the kernel kill this process when its parent ends, whatever the cause.
 
     Args:
-        parent: the parent's process id, known from before it could end.
+        parent: the parent's process id, read while the parent was certainly alive.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before that was said
+    if os.getppid() != parent:  # the parent ended before the call
         os._exit(1)
 
 
 def _forget_in_child() -> None:
-    # `multiprocessing` ends its workers, a DataLoader's for one, with SIGTERM: they must not
-    # unwind a copy of the training instead.
+    # `multiprocessing` stops its workers, such as a DataLoader's, with SIGTERM. A worker must end,
+    # and not unwind its copy of the training.
     if signal.getsignal(signal.SIGTERM) is interrupt:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -52,16 +52,16 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C within the block; a handler that somebody else set stays.
+    """Treat SIGTERM as Ctrl-C within the block, unless SIGTERM already has a handler.
 
     Raises:
-        KeyboardInterrupt: SIGTERM came.
+        Terminated: SIGTERM arrived.
     """
     theirs = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     if theirs or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
@@ -70,10 +70,10 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM wait until the block is done: then they are what they were.
+    """Delay Ctrl-C and SIGTERM until the block is done.
 
     Raises:
-        KeyboardInterrupt: one of them came meanwhile.
+        KeyboardInterrupt: one of them arrived during the block.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -81,7 +81,7 @@ def uninterrupted() -> Iterator[None]:
     came: list[int] = []
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM):
-        if callable(handler := signal.getsignal(number)):  # else it raises nothing
+        if callable(handler := signal.getsignal(number)):  # the default actions raise nothing
             before[number] = handler
             signal.signal(number, lambda one, frame: came.append(one))
     try:
@@ -91,7 +91,3 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
     for one in came:
         before[signal.Signals(one)](one, None)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

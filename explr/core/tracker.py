@@ -145,7 +145,7 @@ class Tracker(Protocol):
         ...
 
     def mlflow_run(self) -> AbstractContextManager[Any]:
-        """Wait until the run exists in MLflow, and make it the active one within the block.
+        """Wait until the run exists in MLflow, and make it the active run within the block.
 
         MLflow's own fluent calls and its autologging then write to this run.
 

@@ -1,4 +1,4 @@
-"""The frame in which the user's function is called."""
+"""Calls the user's training function, and finds its part of a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _context: TrainingContext | None = None
 
 
 def call_train_function(train_model: TrainFunction, context: TrainingContext) -> Any:
-    """Call the training function, which can be reached through `running_context` meanwhile."""
+    """Call the training function; `running_context` returns its context in the meantime."""
     global _context
     _context = context
     try:
@@ -23,12 +23,12 @@ def call_train_function(train_model: TrainFunction, context: TrainingContext) ->
 
 
 def running_context() -> TrainingContext | None:
-    """The context of the training that runs in this process, if one does."""
+    """The context of the training that runs in this process; None if none does."""
     return _context
 
 
 def user_traceback(error: BaseException) -> TracebackType | None:
-    """The part of a traceback that lies in the training function; None if it was not in it."""
+    """The part of a traceback within the training function; None if there is none."""
     frame = error.__traceback__
     while frame is not None:
         if frame.tb_frame.f_code is call_train_function.__code__:

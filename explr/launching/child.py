@@ -21,6 +21,7 @@ from typing import Any
 import cloudpickle
 
 from explr.core.errors import ExplrError
+from explr.core.folders import replace_file
 from explr.core.signals import end_with, interrupt
 from explr.launching.messages import SetUp, Start
 
@@ -125,9 +126,7 @@ def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
             text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
         failure = ExplrError(text)
         content = pickle.dumps((None, failure))
-    aside = file.with_suffix(".writing")
-    aside.write_bytes(content)
-    aside.replace(file)
+    replace_file(file, content)
     return 0 if failure is None else 1
 
 

@@ -1,1 +1,1 @@
-"""Looking at what came out: reports, comparisons, dashboards."""
+"""Reads the results of runs and sweeps, and shows them: tables, reports, live views."""

@@ -1,8 +1,7 @@
-"""All that is known of a run, from its folder or from MLflow."""
+"""Reads a run from its folder or from MLflow."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import RESULT, RESULTS, best_trial
+from explr.core.folders import RESULT, RESULTS, best_trial, read_json, run_folder
 from explr.core.secrets import redacted, redacted_text
 from explr.tracking.destination import environment_uri
 from explr.tracking.journal.journal import journals_in, read_events
@@ -21,10 +20,10 @@ from explr.tracking.mlflow.store import connect, out_of_reach
 from explr.tracking.values import flatten
 
 BEST = "best:"
-"""What stands before the folder of a sweep whose best trial is meant."""
+"""Prefix of a sweep folder that stands for the sweep's best trial."""
 
 NOT_OF_THE_TRAINING = ("tuner.", "tracking.", "search_space.", "system/", "explr.")
-"""How names begin that say how a run was looked for and recorded, not what it was."""
+"""Prefixes of names that describe the search and the tracking, not the training."""
 
 Curve = list[tuple[int, float]]
 """Values of a metric by step."""
@@ -35,11 +34,11 @@ class RunView:
     """A run.
 
     Args:
-        name: what the user called it.
-        state: how it ended, in explr's or MLflow's words; "" where that is not known.
+        name: the name that the user gave.
+        state: its state in explr's or MLflow's words; "" if unknown.
         params: its parameters, flat.
         metrics: the last value of each metric.
-        curves: for each metric that has steps, its values.
+        curves: the values by step of each metric that has steps.
     """
 
     name: str
@@ -54,11 +53,11 @@ def read_run(name: str, with_curves: bool) -> RunView:
 
     Args:
         name: folder of a run or of a trial, `best:` and the folder of a sweep, or an id in MLflow.
-        with_curves: its curves are wanted, which costs a request each with MLflow.
+        with_curves: whether to read its curves; from MLflow each takes a request.
 
     Raises:
         UsageError: there is no such run.
-        TrackingError: MLflow does not answer.
+        TrackingError: MLflow does not respond.
     """
     if name.startswith(BEST):
         sweep = Path(name.removeprefix(BEST))
@@ -88,17 +87,16 @@ def read_run(name: str, with_curves: bool) -> RunView:
 def _of_folder(folder: Path) -> RunView:
     if (folder / RESULTS).exists():
         raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
-    # With replicates, the first stands for the trial.
-    place = folder if journals_in(folder) or (folder / RESULT).exists() else folder / "0"
+    place = run_folder(folder)
     run = RunView("", params=_saved_config(place))
     begun = False
     for journal in journals_in(place):
         for event, _ in read_events(journal):
             begun = True
             _take_in(run, event)
-    if (place / RESULT).exists():
+    if (result := read_json(place / RESULT)) is not None:
         begun = True
-        _take_result(run, json.loads((place / RESULT).read_text(encoding="utf-8")))
+        _take_result(run, result)
     if not begun:
         raise UsageError(f"{folder} is no run: it has neither a journal nor a {RESULT}")
     run.curves = {name: sorted(curve) for name, curve in run.curves.items()}
@@ -106,7 +104,7 @@ def _of_folder(folder: Path) -> RunView:
 
 
 def _saved_config(folder: Path) -> dict[str, str]:
-    """The config that Hydra saved with a run, flat; what was not tracked has no other."""
+    """The config that Hydra saved with a run, flat; an untracked run has no other."""
     file = folder / ".hydra" / "config.yaml"
     if not file.exists():
         return {}
@@ -120,7 +118,7 @@ def _take_in(run: RunView, event: Mapping[str, Any]) -> None:
     kind = event["k"]
     if kind == "start":
         run.state = "RUNNING"
-        if event["after"] is None:  # another run in the same folder, not another attempt
+        if event["after"] is None:  # a new run in the same folder, not a new attempt
             run.metrics, run.curves = {}, {}
     elif kind == "params":
         run.params |= event["p"]
@@ -155,7 +153,7 @@ def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
                 curves[name] = sorted((point.step, point.value) for point in points)
     except TrackingError:
         raise
-    except Exception as error:  # databases and MLflow raise their own
+    except Exception as error:  # databases and MLflow have their own exceptions
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             raise UsageError(f"there is no run {run_id} in {redacted_text(uri)}") from error
         raise TrackingError(
@@ -171,7 +169,7 @@ def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
 
 
 def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Under the names that MLflow has, without those of the tuner and of the tracking."""
+    """Values under MLflow's names, without those of the tuner and of the tracking."""
     return {
         legal_name(name): value
         for name, value in values.items()
@@ -180,7 +178,7 @@ def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(runs: Iterable[RunView]) -> list[str]:
-    """Parameters that not all runs have the same value of, in the order of the runs."""
+    """Parameters whose values differ between runs, in the order of the runs."""
     runs = list(runs)
     names = dict.fromkeys(name for run in runs for name in run.params)
     return [name for name in names if len({run.params.get(name) for run in runs}) > 1]

@@ -1,4 +1,4 @@
-"""What is said at the end of a sweep: the best trials, what pruning saved, where everything is."""
+"""The summary at the end of a sweep: a table of the best trials, counts, savings by pruning."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from explr.core.folders import best_first
 from explr.core.secrets import redacted, redacted_text
 from explr.results.text import brief, number, plain
 from explr.utils.console import is_terminal
@@ -22,7 +23,7 @@ class Table:
 
     Args:
         head: titles of the columns.
-        rows: a text for each column of each trial.
+        rows: for each trial the texts of its columns.
     """
 
     head: list[str]
@@ -32,18 +33,16 @@ class Table:
 def best_trials(
     trials: Sequence[Mapping[str, Any]], directions: Sequence[str], front: Sequence[Any] = ()
 ) -> list[Mapping[str, Any]]:
-    """The best of the trials that completed, the best first.
+    """The best of the completed trials, the best one first.
 
     Args:
-        trials: the trials, as `results.json` has them.
+        trials: the trials as in `results.json`.
         directions: `minimize` or `maximize` for each objective.
-        front: with several objectives, the trials that no other beats in all of them.
+        front: with several objectives, the trials of the Pareto front.
     """
     if len(directions) > 1:
         return list(front)[:SHOWN]
-    complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
-    sign = 1 if directions[0] == "minimize" else -1
-    return sorted(complete, key=lambda trial: sign * trial["value"])[:SHOWN]
+    return best_first(trials, directions[0] == "minimize")[:SHOWN]
 
 
 def table_of(
@@ -52,9 +51,9 @@ def table_of(
     """A table of trials.
 
     Args:
-        trials: the trials, as `results.json` has them.
+        trials: the trials as in `results.json`.
         metrics: name of each objective.
-        shown: folder of the sweep as it is to be written; None leaves out the folders.
+        shown: path of the sweep's folder to show; None leaves the folders out.
     """
     names = list(dict.fromkeys(name for trial in trials for name in trial["params"]))
     head = ["trial", *metrics, *names, "duration", *(["folder"] if shown is not None else [])]
@@ -76,14 +75,14 @@ def table_of(
 
 
 def counts_line(trials: Sequence[Mapping[str, Any]]) -> str:
-    """How many trials came to which end."""
+    """The number of trials in each state."""
     states = [trial["state"] for trial in trials]
     counts = ", ".join(f"{states.count(s)} {s.lower()}" for s in dict.fromkeys(states))
     return f"{len(states)} trials: {counts}"
 
 
 def pruned_line(trials: Sequence[Mapping[str, Any]]) -> str | None:
-    """What pruning has saved, measured against the longest trial; None if it was nothing."""
+    """The steps that pruning saved, compared with the longest trial; None if it saved none."""
     longest = max((t["steps"] for t in trials if t["state"] == "COMPLETE"), default=0)
     pruned = [trial["steps"] for trial in trials if trial["state"] == "PRUNED"]
     saved = sum(max(0, longest - steps) for steps in pruned)
@@ -95,7 +94,7 @@ def pruned_line(trials: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def show(table: Table, lines: Sequence[str]) -> None:
-    """Print a table and the lines beneath it; without a terminal, nothing but text."""
+    """Print a table and lines below it; outside a terminal as plain text."""
     table = Table(table.head, [[redacted_text(cell) for cell in row] for row in table.rows])
     drawn = is_terminal(sys.stdout)
     if drawn:
@@ -105,7 +104,7 @@ def show(table: Table, lines: Sequence[str]) -> None:
 
 
 def aligned(table: Table) -> list[str]:
-    """A table as plain lines."""
+    """A table as aligned lines of text."""
     if not table.rows:
         return []
     every = [table.head, *table.rows]

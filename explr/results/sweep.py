@@ -1,11 +1,10 @@
-"""All that is known of a sweep, while it runs and afterwards."""
+"""Reads the folder of a sweep, while the sweep runs and afterwards."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import UsageError
-from explr.core.folders import RESULTS
+from explr.core.folders import COMMAND, RESULT, RESULTS, read_json, run_folder
 from explr.core.secrets import redacted
 from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
@@ -29,25 +28,53 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-COMMAND = "sweep.json"
-"""Where a sweep's folder keeps the command that began it."""
+@dataclass(frozen=True)
+class SweepCommand:
+    """The command that began a sweep, as the sweep's folder keeps it.
+
+    Args:
+        study: name of the sweep's study.
+        cwd: the working directory.
+        argv: arguments of the Python interpreter; None if the sweep was begun from Python.
+    """
+
+    study: str
+    cwd: Path
+    argv: Sequence[str] | None
+
+    def __str__(self) -> str:
+        """The command as one would type it; "" if there was none."""
+        words = list(self.argv or ())
+        if words and Path(words[0]).name == "explr":
+            words[0] = "explr"
+        return shlex.join(words)
+
+
+def sweep_command(folder: Path) -> SweepCommand | None:
+    """The command that began the sweep in a folder; None if a grid or nothing lies there."""
+    content = read_json(folder / COMMAND)
+    if content is None:
+        return None
+    return SweepCommand(content["study"], Path(content["cwd"]), content.get("argv"))
 
 
 @dataclass(frozen=True)
 class TrialView:
-    """A trial as Optuna holds it, and what the sweep's folder knows beyond that.
+    """A trial in Optuna's study, with more from the sweep's folder.
 
     Args:
-        frozen: number, state, ranges, values by step, times.
-        params: what the values of its parameters stand for.
-        values: value of each objective; of a pruned trial the last that it reported.
-        attempts: how often it was started.
-        reason: why it ended early.
-        address: of its run in MLflow's UI, None where that is not known.
-        run_id: of its run in MLflow, "" where that is not known.
+        frozen: the trial in Optuna's study: state, ranges, values by step, times.
+        folder: its folder.
+        params: the parameter values that the sampled values stand for.
+        values: value of each objective; for a pruned trial the last reported value.
+        attempts: number of times it was started.
+        reason: why it was pruned or failed.
+        address: address of its run in MLflow's UI; None if unknown.
+        run_id: id of its run in MLflow; "" if unknown.
     """
 
     frozen: FrozenTrial
+    folder: Path
     params: Mapping[str, Any]
     values: Sequence[float]
     attempts: int = 1
@@ -62,13 +89,30 @@ class TrialView:
 
     @property
     def state(self) -> str:
-        """Its state, in Optuna's words."""
+        """Its state in Optuna's words."""
         return self.frozen.state.name
 
     @property
     def is_complete(self) -> bool:
-        """Whether it came to its end."""
+        """Whether it completed."""
         return self.state == "COMPLETE"
+
+    def row(self) -> dict[str, Any]:
+        """The trial as a row of `results.json`."""
+        values = list(self.values)
+        duration = self.frozen.duration
+        return {
+            "number": self.number,
+            "state": self.state,
+            "params": self.params,
+            "value": values if len(values) > 1 else next(iter(values), None),
+            "steps": len(self.frozen.intermediate_values),
+            "duration_s": duration.total_seconds() if duration else None,
+            "dir": str(self.folder),
+            "run_id": self.run_id or None,
+            "attempts": self.attempts,
+            "reason": self.reason,
+        }
 
 
 @dataclass(frozen=True)
@@ -79,9 +123,9 @@ class SweepView:
         folder: its folder.
         study: its study.
         metrics: name of each objective.
-        trials: its trials, by number.
-        command: the command that made it, "" where that is not known.
-        environment: where it ran, by name.
+        trials: its trials, ordered by number.
+        command: the command that started it; "" if unknown.
+        environment: the machine and the versions that it ran with, by name.
     """
 
     folder: Path
@@ -93,12 +137,12 @@ class SweepView:
 
     @property
     def minimize(self) -> list[bool]:
-        """For each objective, whether less is better."""
+        """For each objective whether smaller values are better."""
         return [direction.name == "MINIMIZE" for direction in self.study.directions]
 
     @cached_property
     def complete(self) -> list[TrialView]:
-        """The trials that came to their end."""
+        """The completed trials."""
         return [trial for trial in self.trials if trial.is_complete]
 
     @cached_property
@@ -110,93 +154,104 @@ class SweepView:
 
 
 def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
-    """Read the sweep in a folder; another process may be running it.
+    """Read the sweep in a folder, which another process may be running.
 
     Args:
         folder: folder of the sweep.
-        study: its study; None reads it.
+        study: its study; None reads it from its storage.
 
     Raises:
         UsageError: there is no study, or it cannot be read.
     """
-    saved = _json(folder / RESULTS)
-    command = _json(folder / COMMAND)
+    results = read_json(folder / RESULTS) or {}
     config = _config(folder)
     if study is None:
         study = stored_study(folder)
-    rows = {row["number"]: row for row in saved.get("trials", ())}
+    rows = {row["number"]: row for row in results.get("trials", ())}
     uri = tracking_uri_of(config)
     sink = sink_for(uri) if uri is not None else None
     trials = [
-        _trial(frozen, rows.get(frozen.number, {}), folder / str(frozen.number), sink)
+        read_trial(frozen, folder / str(frozen.number), rows.get(frozen.number, {}), sink)
         for frozen in study.get_trials(deepcopy=False)
     ]
     return SweepView(
         folder,
         study,
-        _metrics(config, len(study.directions)),
-        trials,
-        str(saved.get("command") or _typed(command)),
+        objective_names(config, len(study.directions)),
+        [replace(trial, params=redacted(trial.params)) for trial in trials],
+        str(results.get("command") or sweep_command(folder) or ""),
         _environment(folder),
     )
 
 
-def _trial(
-    frozen: FrozenTrial, row: Mapping[str, Any], folder: Path, sink: Sink | None
+def read_trial(
+    frozen: FrozenTrial, folder: Path, row: Mapping[str, Any], sink: Sink | None = None
 ) -> TrialView:
-    state = frozen.state.name
+    """Read the files of a trial.
+
+    Args:
+        frozen: the trial in Optuna's study.
+        folder: its folder.
+        row: its row of `results.json`, or a part of it; ignored if the state has changed since.
+        sink: where its runs are uploaded to; None if they are not.
+    """
+    state, attributes = frozen.state.name, frozen.user_attrs
+    known = row if row.get("state", state) == state else {}
     values = frozen.values or []
     if not values and state == "PRUNED" and frozen.intermediate_values:
         values = [frozen.intermediate_values[max(frozen.intermediate_values)]]
-    written = row if row.get("state") == state else {}
-    # With replicates, the run of the first stands for the trial.
-    journals = journals_in(folder) or journals_in(folder / "0")
-    positions = [position for j in journals if (position := read_position(j)).run_id]
-    run_id = positions[0].run_id if positions else str(written.get("run_id") or "")
-    address = sink.address(positions[0].experiment_id, run_id) if sink and positions else None
+    reason = known.get("reason") or attributes.get(REASON, "")
+    if state in ("PRUNED", "FAIL") and (written := read_json(folder / RESULT)) is not None:
+        # A training that was pruned knows best why; of a failure the controller knows more.
+        told = str(written["reason"])
+        reason = told or reason if state == "PRUNED" else reason or told
+    positions = map(read_position, journals_in(run_folder(folder)))
+    position = next((one for one in positions if one.run_id), None)
     return TrialView(
         frozen,
-        redacted(written.get("params") or frozen.user_attrs.get(PARAMS) or frozen.params),
+        folder,
+        attributes.get(PARAMS) or known.get("params") or frozen.params,
         values,
-        int(frozen.user_attrs.get(ATTEMPTS, 1)),
-        str(written.get("reason") or frozen.user_attrs.get(REASON, "")),
-        address,
-        run_id,
+        int(attributes.get(ATTEMPTS, 1)),
+        str(reason),
+        sink.address(position.experiment_id, position.run_id) if sink and position else None,
+        position.run_id if position else str(known.get("run_id") or ""),
     )
 
 
 def stored_study(folder: Path) -> Study:
-    """The study of a sweep, as it stands.
+    """The study of a sweep in its current state.
 
     Raises:
-        UsageError: there is none, or it cannot be read.
+        UsageError: there is no study, or it cannot be read.
     """
-    return read_study(folder, storage_of(folder), _json(folder / COMMAND).get("study"))
+    command = sweep_command(folder)
+    return read_study(folder, storage_of(folder), command.study if command else None)
 
 
 def storage_of(folder: Path) -> str | None:
-    """Optuna storage URL of a sweep's study; None where it lies in the sweep's folder.
+    """Optuna storage URL of a sweep's study; None if the study is in the sweep's folder.
 
     Raises:
-        UsageError: it lies elsewhere, and nothing is there; or no trial has begun that tells where.
+        UsageError: the storage is gone, or is unknown because no trial has started.
     """
-    command = _json(folder / COMMAND)
+    command = sweep_command(folder)
     config = _config(folder)
-    if command and not config and not (folder / STUDY_FILE).exists():
+    if command is not None and not config and not (folder / STUDY_FILE).exists():
         raise UsageError(f"the sweep in {folder} has begun no trial yet")
     url = OmegaConf.select(config, "hydra.sweeper.storage")
     if url is None:
         return None
-    # Relative to where the sweep was begun.
-    url = absolute_uri(str(url), Path(command.get("cwd", ".")))
+    # The URL is relative to the working directory of the sweep.
+    url = absolute_uri(str(url), command.cwd if command else Path())
     path = url.partition(":///")[2].partition("?")[0]
-    if url.startswith("sqlite") and not Path(path).exists():  # Optuna would make one
+    if url.startswith("sqlite") and not Path(path).exists():  # Optuna would create it
         raise UsageError(f"the study of {folder} lay in {path}, and is gone")
     return url
 
 
 def _config(folder: Path) -> DictConfig:
-    """The config of a trial, with Hydra's own; empty where no trial has begun."""
+    """The config of a trial with Hydra's part; empty if no trial has started."""
     saved = sorted(folder.glob("*/.hydra")) or sorted(folder.glob("*/0/.hydra"))
     config = OmegaConf.create()
     for name in ("config.yaml", "hydra.yaml"):
@@ -205,34 +260,24 @@ def _config(folder: Path) -> DictConfig:
     return config
 
 
-def _metrics(config: DictConfig, count: int) -> list[str]:
+def objective_names(config: DictConfig, count: int) -> list[str]:
+    """Name of each objective of a sweep.
+
+    Args:
+        config: the composed config of the sweep or of a trial.
+        count: number of objectives; an app that is not explr's names none of them.
+    """
     named = OmegaConf.select(config, "objective.metric")
     names = [named] if isinstance(named, str) else list(named or ())
-    if len(names) != count:  # an app of somebody's, which names none
+    if len(names) != count:
         names = ["objective"] if count == 1 else [f"objective {i}" for i in range(count)]
     return [str(name) for name in names]
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Where the sweep ran, as its journal tells; nothing of one that was not tracked."""
+    """The machine and the versions of a sweep from its journal; empty if it was not tracked."""
     starts = [first_event(journal) for journal in journals_in(folder)]
     tags = starts[-1]["g"] if starts and starts[-1] else {}
     names = {key: key.removeprefix("explr.").removeprefix("mlflow.source.") for key in tags}
     left_out = ("explr.command", "explr.kind", "mlflow.source.type", "mlflow.source.name")
     return {names[key]: str(value) for key, value in tags.items() if key not in left_out}
-
-
-def _typed(command: Mapping[str, Any]) -> str:
-    words = [str(word) for word in command.get("argv", ())]
-    if words and Path(words[0]).name == "explr":
-        words[0] = "explr"
-    return shlex.join(words)
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    assert isinstance(content, dict)
-    return content

@@ -1,4 +1,4 @@
-"""Numbers, times and parameters as people read them."""
+"""Formats numbers, durations and parameters for people."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from explr.core.secrets import redacted
 
 
 def number(value: float) -> str:
-    """A number as people read it."""
+    """A number with four significant digits."""
     return f"{value:.4g}"
 
 
 def plain(value: Any) -> str:
-    """The value of a parameter as people read it."""
+    """The value of a parameter, numbers with four significant digits."""
     return number(value) if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
-    """A time as people read it."""
+    """A duration as `m:ss` or `h:mm:ss`."""
     whole = int(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def brief(seconds: float) -> str:
-    """A duration, of a short one its tenths too."""
+    """A duration; below a minute in seconds with tenths."""
     return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
 
 
 def params_text(params: Mapping[str, Any]) -> str:
-    """Parameters in a line, without secrets."""
+    """Parameters on one line, without secrets."""
     return " ".join(f"{name}={_short(value)}" for name, value in redacted(dict(params)).items())
 
 

@@ -1,4 +1,4 @@
-"""What a sweep from Python gives back: trials as a DataFrame, charts as figures."""
+"""The result of `explr.tune`: trials as a DataFrame, and charts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TuneResult(SweepResult):
-    """What came out of a sweep, to be looked at in a notebook.
+    """The result of a sweep, with tables and charts for a notebook.
 
-    Args are those of `SweepResult`. The methods that plot read the sweep's folder, and return
-    drawings that a notebook shows by itself and `save` writes to a file.
+    Args are those of `SweepResult`. The plot methods read the sweep's folder. They return charts
+    that a notebook displays, and that `save` writes to a file.
     """
 
     def dataframe(self) -> pandas.DataFrame:
@@ -32,31 +32,31 @@ class TuneResult(SweepResult):
 
         Returns:
             `number`, `state`, `value` (with several objectives `values_0`, `values_1`, …), a
-            column `params_…` for each parameter, `duration_s` in seconds, and what else is known
-            of the trials.
+            column `params_…` for each parameter, `duration_s` in seconds, and the other fields of
+            the trials.
         """
         import pandas
 
         return pandas.DataFrame([dict(_cells(trial)) for trial in self.trials])
 
     def plot_history(self) -> Chart:
-        """The value of each trial, and the best so far."""
+        """The value of each trial, and the best value so far."""
         return self._chart("history", trial_charts.history)
 
     def plot_intermediate(self) -> Chart:
-        """What each trial reported, step by step; pruned ones are orange."""
+        """The reported values of each trial by step; pruned trials are orange."""
         return self._chart("intermediate values", trial_charts.intermediate)
 
     def plot_importances(self, objective: int = 0) -> Chart:
-        """How much each hyperparameter mattered.
+        """The importance of each hyperparameter.
 
         Args:
-            objective: which of several objectives is looked at.
+            objective: index of the objective, if there are several.
         """
         return self._of_params("importances", param_charts.importance_chart, objective)
 
     def plot_parallel(self, objective: int = 0) -> Chart:
-        """Each trial as a line through its values; see `plot_importances`."""
+        """Each trial as a line through its parameter values; see `plot_importances`."""
         return self._of_params("parallel coordinates", param_charts.parallel, objective)
 
     def plot_slices(self, objective: int = 0) -> Chart:
@@ -64,15 +64,15 @@ class TuneResult(SweepResult):
         return self._of_params("slices", param_charts.slices, objective)
 
     def plot_contour(self, objective: int = 0) -> Chart:
-        """The landscape over the two hyperparameters that matter most; see `plot_importances`."""
+        """The objective over the two most important hyperparameters; see `plot_importances`."""
         return self._of_params("landscape", param_charts.contour, objective)
 
     def plot_pareto(self) -> Chart:
-        """Each pair of several objectives; the trials of the front stand out."""
+        """Each pair of objectives; the trials of the Pareto front are highlighted."""
         return self._chart("Pareto front", trial_charts.pareto)
 
     def plot_timeline(self) -> Chart:
-        """When each trial ran, slot by slot."""
+        """When each trial ran; a row holds trials that ran one after the other."""
         return self._chart("timeline", trial_charts.timeline)
 
     def _of_params(
@@ -89,7 +89,7 @@ class TuneResult(SweepResult):
         return Chart(drawings)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the best trials, and how the others ended."""
+        """The HTML for a notebook: the best trials, and the number of trials in each state."""
         values = [trial["value"] for trial in self.trials if trial["state"] == "COMPLETE"]
         several = len(self.front[0]["value"]) if self.front else 1
         less = self.best is None or self.best["value"] == min(values)
@@ -104,7 +104,7 @@ class TuneResult(SweepResult):
 
 
 def _cells(trial: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """A trial's row, as Optuna names the columns."""
+    """The columns of a trial, named as Optuna names them."""
     for key, content in trial.items():
         if key == "value" and isinstance(content, list):
             yield from ((f"values_{i}", value) for i, value in enumerate(content))

@@ -1,1 +1,1 @@
-"""Where the rooms are wired: one training, the command line, the notebook."""
+"""Runs one training, and holds the command line."""

@@ -1,4 +1,4 @@
-"""One training: the only way to run one, whoever asks for it."""
+"""Runs one training, for the command line, for a sweep and for Python alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.saved import by_reference
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned
@@ -35,16 +34,16 @@ from explr.utils.memory import memory_budget
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A training that came to its end.
+class FinishedTraining:
+    """A training that completed or was pruned.
 
     Args:
-        result: what it achieved; None if it was pruned.
+        result: its result; None if it was pruned.
         folder: folder of the run.
         tracked: its record; None with `tracking=off`.
-        duration_s: how long `train_model` took.
-        values: value of each objective, if it was not pruned.
-        reason: why it was.
+        duration_s: duration in seconds.
+        values: value of each objective; empty if it was pruned.
+        reason: why it was pruned.
     """
 
     result: TrainingResult | None
@@ -63,25 +62,25 @@ def run(
     """Train once, from Python.
 
     Args:
-        cfg: what `explr.compose` or `hydra.compose` returned.
+        cfg: a config from `explr.compose` or `hydra.compose`.
         train_model: a function to use in place of the one that the config names.
-        output_dir: folder of the run; None makes a new one below `outputs`.
+        output_dir: folder of the run; None makes a new one in `outputs`.
 
     Returns:
-        The result, a bare number turned into a `TrainingResult`.
+        The result; a bare number becomes a `TrainingResult`.
 
     Raises:
-        UsageError: the configuration or the result is at fault.
+        UsageError: the configuration or the result is wrong.
         TrialPruned: the training pruned itself.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     folder = Path(output_dir or f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}").absolute()
-    outcome = run_training(node, folder, train_model=train_model)
-    if outcome.tracked is not None:
-        print(closing_line(outcome.tracked))
-    if outcome.result is None:
-        raise TrialPruned(outcome.reason)
-    return outcome.result
+    finished = run_training(node, folder, train_model=train_model)
+    if finished.tracked is not None:
+        print(closing_line(finished.tracked))
+    if finished.result is None:
+        raise TrialPruned(finished.reason)
+    return finished.result
 
 
 def run_training(
@@ -92,37 +91,36 @@ def run_training(
     number: int = 0,
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
-) -> Outcome:
-    """Train once: check, seed, record, train, check the result, write it down.
+) -> FinishedTraining:
+    """Train once: check the config, set seeds, record, train, check and write the result.
 
     Args:
         cfg: the composed config.
         folder: folder of the run.
         train_model: a function to use in place of the one that the config names.
         number: number of the trial in its sweep.
-        first_files: files recorded with the run as they are at its start.
-        last_files: files recorded with the run as they are at its end.
+        first_files: files to record as they are when the run starts.
+        last_files: files to record as they are when the run ends.
 
     Raises:
-        UsageError: the configuration or the result is at fault.
-        Exception: whatever `train_model` raised.
+        UsageError: the configuration or the result is wrong.
+        Exception: `train_model` raised it.
     """
     guard_logs()
-    prepared = prepare(cfg, train_model)
-    config = prepared.config
-    count_as_own(prepared.train_model)
-    params = by_reference(cfg, config.hyperparameters)
+    training = prepare(cfg, train_model)
+    config = training.config
+    count_as_own(training.train_model)
     remember(config.hyperparameters)
     make_folder(folder)
-    prepared.framework.configure(
+    training.framework.configure(
         seed=config.seed,
         deterministic=config.framework.deterministic,
         threads=config.framework.threads,
-        device=prepared.device,
+        device=training.device,
         memory_limit_gb=memory_budget(config.gpu.memory_limit_gb).gb,
     )
     begin = time.monotonic()
-    with recorded(prepared, params, cfg, folder, first_files, last_files) as (tracker, tracked):
+    with recorded(training, folder, first_files, last_files) as (tracker, tracked):
         reporter = current_reporter()
         context = TrainingContext(
             hyperparameters=config.hyperparameters,
@@ -132,23 +130,23 @@ def run_training(
             trial_id=tracked.journal.uid if tracked else folder.name,
             trial_number=number,
             experiment_name=config.experiment_name,
-            device=prepared.device,
+            device=training.device,
             checkpoint_dir=str(folder / "checkpoints"),
             seed=config.seed,
             output_dir=folder,
             config=config,
-            checkpoints=Checkpoints(folder / "checkpoints", prepared.framework.serializer),
+            checkpoints=Checkpoints(folder / "checkpoints", training.framework.serializer),
         )
 
-        def finish(state: str, result: TrainingResult | None, reason: str = "") -> Outcome:
+        def finish(state: str, result: TrainingResult | None, reason: str = "") -> FinishedTraining:
+            took_s = time.monotonic() - begin
             values = tuple(objective_values(result, config.objective).values()) if result else ()
-            outcome = Outcome(result, folder, tracked, time.monotonic() - begin, values, reason)
-            write_result(folder, state, context, params, outcome.duration_s, result, reason)
-            return outcome
+            write_result(folder, state, context, training.params, took_s, result, reason)
+            return FinishedTraining(result, folder, tracked, took_s, values, reason)
 
         resume_collection()
         try:
-            returned = call_train_function(prepared.train_model, context)
+            returned = call_train_function(training.train_model, context)
             result = read_result(returned, config.objective)
             fresh = {n: v for n, v in result.metrics.items() if n not in tracker.metric_names}
             tracker.log_metrics(
@@ -160,13 +158,13 @@ def run_training(
         except Exception as error:
             finish("FAIL", None, f"{type(error).__name__}: {error}")
             raise
-        if tracked is not None and current() is None:  # of a sweep's models only one is
+        if tracked is not None and current() is None:  # a sweep registers only its best
             register_best(tracked, result)
         return finish("COMPLETE", result)
 
 
 def _who_pruned(text: str, asked: bool) -> str:
-    """Whether the tuner asked a training to end, or it ended itself, and what it says."""
+    """Why a training was pruned: whether the tuner or the training decided it, and its text."""
     if text.startswith(BY_TUNER):
         return text
     who = BY_TUNER if asked else "by the training itself"
@@ -174,7 +172,7 @@ def _who_pruned(text: str, asked: bool) -> str:
 
 
 def _objective_metrics(result: TrainingResult, objective: ObjectiveConfig) -> dict[str, float]:
-    """What the run is compared by: `objective`, and with several of them one more for each."""
+    """The metrics that runs are compared by: `objective`, and one for each of several."""
     values = objective_values(result, objective)
     each = {f"objective/{name}": value for name, value in values.items()} if len(values) > 1 else {}
     return {"objective": result.primary_metric, **each}

@@ -1,4 +1,4 @@
-"""What became of the trials of a sweep that runs in this process."""
+"""Counts how the trials of a grid end that runs in this process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from explr.tracking.sweeps import judged_by
 
 @dataclass
 class Trials:
-    """The trials that ended, in their order.
+    """The trials that ended, in order.
 
     Args:
         folders: folder of each trial.
-        complete: how many came to their end.
-        pruned: how many pruned themselves.
-        failures: number and error of each of the others.
+        complete: number of trials that completed.
+        pruned: number of trials that pruned themselves.
+        failures: number and error of each failed trial.
     """
 
     folders: list[Path] = field(default_factory=list)
@@ -34,11 +34,11 @@ class Trials:
     _pid: int = field(default_factory=os.getpid)
 
     def fail(self, number: int, error: Exception) -> None:
-        """Take in that a trial failed, and tell it: the same error in full only once.
+        """Record and print the failure of a trial; a repeated error is printed in full only once.
 
         Args:
             number: number of the trial.
-            error: what it raised.
+            error: the exception that it raised.
         """
         same = [n for n, e in self.failures if type(e) is type(error) and str(e) == str(error)]
         self.failures.append((number, error))
@@ -54,11 +54,11 @@ class Trials:
 
     @property
     def fruitless(self) -> bool:
-        """Whether trials ended, but none of them with a result."""
+        """Whether trials ended, but none completed."""
         return self.complete == 0 and bool(self.folders)
 
     def exit_code(self) -> int:
-        """The exit code of the sweep, of which one failed trial is a failure."""
+        """The exit code of the sweep; one failed trial makes it fail."""
         if not self.failures:
             return 0
         wrong_usage = all(isinstance(error, UsageError) for _, error in self.failures)
@@ -74,7 +74,7 @@ _here: Trials | None = None
 
 @contextmanager
 def gathering() -> Iterator[Trials]:
-    """Gather what becomes of the trials that run within the block, in this process."""
+    """Count how the trials end that run in this process within the block."""
     global _here
     before, _here = _here, Trials()
     # Hydra's sweeper warns there of each trial without a value, which has been told already.
@@ -90,7 +90,7 @@ def gathering() -> Iterator[Trials]:
 
 
 def gathered() -> Trials | None:
-    """The sweep that runs in this process; None in a worker, whose controller Hydra tells."""
+    """The tally of this process; None in a worker process, which reports through Hydra."""
     return _here if _here is not None and _here._pid == os.getpid() else None
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a single training while it runs."""
+"""The live view of a single training."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.results.live.region import drawn
 from explr.results.live.training import TrainingProgress
-from explr.runner.reporting import reporting_to
-from explr.tuning.channel import VARIABLE
+from explr.runner.reporting import listening
+from explr.tuning.channel import VARIABLE as CHANNEL
 
 log = logging.getLogger("explr.training")
 
 EPOCH_LINES = "explr.frameworks.progress"
-"""The logger that tells of each epoch with all of its metrics."""
+"""Name of the logger that writes a line with all metrics for each epoch."""
 
 
 @contextmanager
 def watching_training(cfg: DictConfig) -> Iterator[None]:
-    """Show the objective of a single training within the block: a line that moves, or many.
+    """Show the objective of a single training within the block, as a live line or as log lines.
 
     Args:
         cfg: the composed config.
     """
     metric = OmegaConf.select(cfg, "objective.metric")
-    if not isinstance(metric, str) or VARIABLE in os.environ:  # several, or told elsewhere
+    if (
+        not isinstance(metric, str) or CHANNEL in os.environ
+    ):  # several objectives, or a sweep shows it
         yield
         return
     direction = OmegaConf.select(cfg, "objective.direction")
@@ -38,31 +40,30 @@ def watching_training(cfg: DictConfig) -> Iterator[None]:
         str(getattr(direction, "name", direction)) == "minimize",
         epochs if isinstance(epochs, int) and epochs > 0 else None,
     )
-    with _told(progress), drawn(progress, (), {EPOCH_LINES, log.name}):
+    with _logged(progress), drawn(progress, (), {EPOCH_LINES, log.name}):
         yield
 
 
 @contextmanager
-def _told(progress: TrainingProgress) -> Iterator[None]:
-    """Log what the training reports, a line each, unless a reporter has logged it already."""
-    told = False
+def _logged(progress: TrainingProgress) -> Iterator[None]:
+    """Log a line for each report, unless the training logs its epochs itself."""
+    logged = False
 
     def noted(record: logging.LogRecord) -> bool:
-        nonlocal told
-        told = True
+        nonlocal logged
+        logged = True
         return True
 
-    def reported(key: int, step: int, value: float) -> bool:
-        nonlocal told
-        if progress.reported(step, value) and not told:
+    def reported(step: int, value: float) -> None:
+        nonlocal logged
+        if progress.reported(step, value) and not logged:
             log.info("%s", progress.line())
-        told = False
-        return False
+        logged = False
 
     lines = logging.getLogger(EPOCH_LINES)
     lines.addFilter(noted)
     try:
-        with reporting_to(reported, 0):
+        with listening(reported):
             yield
     finally:
         lines.removeFilter(noted)

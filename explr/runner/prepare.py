@@ -1,13 +1,14 @@
-"""Everything that can be wrong before a training starts, found at once."""
+"""Checks a training before it starts, and reports all faults at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.saved import by_reference
 from explr.config.target import check_train_function, resolve_target
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
@@ -21,14 +22,18 @@ class Prepared:
     """A training that is ready to start.
 
     Args:
+        cfg: the composed config, with its interpolations.
         config: the checked configuration.
+        params: the hyperparameters as they may be written to files and to MLflow.
         train_model: the training function.
-        train_model_name: how a person finds it: what the config says, or the name of one given.
+        train_model_name: how a person finds it: the value in the config, or its qualified name.
         framework: the framework that it uses.
         device: the device that it trains on, in PyTorch's spelling.
     """
 
+    cfg: DictConfig
     config: ExplrConfig
+    params: Mapping[str, Any]
     train_model: TrainFunction
     train_model_name: Any
     framework: Framework
@@ -36,15 +41,15 @@ class Prepared:
 
 
 def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepared:
-    """Check a composed config and find what it names.
+    """Check a composed config and resolve what it names.
 
     Args:
         cfg: the composed config.
         train_model: a function to use in place of the one that the config names.
 
     Raises:
-        UsageError: the one fault there is.
-        ConfigError: all of several faults.
+        UsageError: there is one fault.
+        ConfigError: there are several faults; the error names all of them.
     """
     faults: list[UsageError] = []
 
@@ -73,7 +78,7 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
         function = attempt(lambda: resolve_target(_select(cfg, "train_model")))
     if intact("framework.name") and intact("framework"):
         name = _select(cfg, "framework.name")
-        # Without the function nobody knows which framework it imports; the device is still checked.
+        # Without the function its framework is unknown; the device is still checked.
         unknown = name == AUTO and function is None
         framework = attempt(lambda: get_framework(NO_FRAMEWORK if unknown else name, function))
     if framework is not None and intact("gpu.device") and intact("gpu"):
@@ -87,11 +92,12 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
     assert framework is not None
     assert device is not None
     shown = config.train_model if train_model is None else _qualified(train_model)
-    return Prepared(config, function, shown, framework, device)
+    params = by_reference(cfg, config.hyperparameters)
+    return Prepared(cfg, config, params, function, shown, framework, device)
 
 
 def framework_of(cfg: DictConfig, train_model: TrainFunction | None = None) -> Framework:
-    """The framework of a training, found without importing the training or the framework.
+    """The framework of a training; imports neither the training nor the framework.
 
     Args:
         cfg: the composed config.
@@ -118,7 +124,7 @@ def check_settings(cfg: DictConfig, train_model: TrainFunction | None = None) ->
         train_model: a function to use in place of the one that the config names.
 
     Raises:
-        UsageError: something is at fault.
+        UsageError: a setting is wrong.
     """
     config = ExplrConfig.from_composed(cfg)
     framework = framework_of(cfg, train_model)

@@ -1,20 +1,20 @@
-"""The record of one training, from before it begins to its true end."""
+"""Records one training, from before it starts until it has really ended."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from explr.core.config import ROOT_KEYS
+from explr.core.folders import RESULT
 from explr.core.protocols import TrainingResult
 from explr.core.tracker import Tracker
 from explr.runner.prepare import Prepared
-from explr.runner.result_file import RESULT_FILE
 from explr.tracking.destination import Destination
 from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
@@ -27,24 +27,20 @@ log = logging.getLogger("explr")
 
 @contextmanager
 def recorded(
-    prepared: Prepared,
-    params: Mapping[str, Any],
-    cfg: DictConfig,
+    training: Prepared,
     folder: Path,
     first_files: tuple[Path, ...],
     last_files: tuple[Path, ...],
 ) -> Iterator[tuple[Tracker, TrackedRun | None]]:
-    """A tracker for the training, and the record that is closed with the training's true end.
+    """Yield a tracker and the record of a training; close the record with the training's status.
 
     Args:
-        prepared: the training, checked.
-        params: its hyperparameters, as they are recorded.
-        cfg: the composed config.
+        training: the training to record.
         folder: folder of the run.
-        first_files: files recorded with the run as they are at its start.
-        last_files: files recorded with the run as they are at its end.
+        first_files: files to record as they are when the run starts.
+        last_files: files to record as they are when the run ends.
     """
-    destination = Destination.in_config(prepared.config.tracking)
+    destination = Destination.in_config(training.config.tracking)
     if destination is None:
         yield NullTracker(), None
         return
@@ -52,13 +48,13 @@ def recorded(
     run = open_run(
         folder,
         destination.beside(sweep),
-        experiment=prepared.config.experiment_name,
+        experiment=training.config.experiment_name,
         name=folder.name,
-        params=_params(prepared, params, cfg),
+        params=_recorded_params(training),
         tags={**provenance_of(sweep), "explr.kind": "trial" if sweep else "run"},
         parent=sweep.journal if sweep else None,
         first_files=first_files,
-        last_files=(*last_files, folder / RESULT_FILE),
+        last_files=(*last_files, folder / RESULT),
         goes_on=sweep is not None and sweep.keeps_folders,
     )
     try:
@@ -73,17 +69,17 @@ def recorded(
     run.close("FINISHED")
 
 
-def _params(prepared: Prepared, params: Mapping[str, Any], cfg: DictConfig) -> dict[str, Any]:
-    """Hyperparameters as they are used, and the rest as it was written."""
-    written = OmegaConf.to_container(cfg, enum_to_str=True)
+def _recorded_params(training: Prepared) -> dict[str, Any]:
+    """The hyperparameters with their resolved values, and the other settings as written."""
+    written = OmegaConf.to_container(training.cfg, enum_to_str=True)
     assert isinstance(written, dict)
     rest = {str(key): written[key] for key in written if key in ROOT_KEYS - {"hydra"}}
     return {
-        **params,
+        **training.params,
         **rest,
-        "framework": {**rest["framework"], "name": prepared.framework.name},
-        "train_model": prepared.train_model_name,
-        "device": prepared.device,
+        "framework": {**rest["framework"], "name": training.framework.name},
+        "train_model": training.train_model_name,
+        "device": training.device,
     }
 
 

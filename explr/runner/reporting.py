@@ -1,4 +1,4 @@
-"""`explr.report`: an intermediate value, from any code that runs in a training or a Hydra app."""
+"""`explr.report` and the reporters: how a report reaches the tuner and the listeners."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
-from explr.core.reporter import NullReporter, Reporter
+from explr.core.reporter import HeardReporter, Listeners, NullReporter, Reporter
 from explr.core.tracker import Tracker
 from explr.core.user_code import running_context
 from explr.tracking.values import number
-from explr.tuning.channel import VARIABLE, ChannelReporter
+from explr.tuning.channel import VARIABLE as CHANNEL
+from explr.tuning.channel import ChannelReporter
 
 
 class DirectReporter:
     """Reports to the controller in the same process.
 
     Args:
-        report: takes a job's key, a step and a value; whether the job should end.
+        report: takes a job's key, a step and a value; returns whether the job should stop.
         key: the job.
     """
 
@@ -30,26 +31,27 @@ class DirectReporter:
         self._prune = False
 
     def report(self, step: int, value: float) -> None:
-        """Tell the value of the objective at a step.
+        """Report the value of the objective at a step.
 
         Raises:
-            TrialPruned: the answer to an earlier report was to end, and the training went on.
+            TrialPruned: the answer to an earlier report was to stop, but the training continued.
         """
         if self._prune:
             raise TrialPruned(f"{BY_TUNER}, which had asked for it before")
         self._prune = self._report(self._key, int(step), float(value))
 
     def should_prune(self) -> bool:
-        """Whether the answer to the last report was to end."""
+        """Whether the answer to the last report was to stop."""
         return self._prune
 
 
 _direct: Reporter | None = None
+_listeners: Listeners[[int, float]] = Listeners()
 
 
 @contextmanager
 def reporting_to(report: Callable[[int, int, float], bool], key: int) -> Iterator[None]:
-    """Have the job that runs in this process meanwhile report to `report`."""
+    """Have the job that runs in this process within the block report to `report`."""
     global _direct
     _direct = DirectReporter(report, key)
     try:
@@ -58,30 +60,44 @@ def reporting_to(report: Callable[[int, int, float], bool], key: int) -> Iterato
         _direct = None
 
 
+@contextmanager
+def listening(listener: Callable[[int, float], object]) -> Iterator[None]:
+    """Call a function with each report of this process's training within the block.
+
+    Args:
+        listener: takes a step and the value of the objective. It is called after the report was
+            answered; if it raises, that is logged and it is called no more.
+    """
+    _listeners.add(listener)
+    try:
+        yield
+    finally:
+        _listeners.drop(listener)
+
+
 def current_reporter() -> Reporter:
-    """The reporter of the job at hand; one that tells nobody outside a sweep."""
-    return _direct or ChannelReporter.from_environment() or NullReporter()
+    """The reporter of this process's training; outside a sweep one that never prunes."""
+    answering = _direct or ChannelReporter.from_environment() or NullReporter()
+    return HeardReporter(answering, _listeners)
 
 
-_foreign: tuple[str | None, Reporter] | None = None
+_foreign: tuple[tuple[Reporter | None, str | None], Reporter] | None = None
 
 
 def foreign_reporter() -> Reporter:
-    """The reporter of a job that is no training of explr's, one for the whole job."""
+    """The reporter of a job that is no training of explr's, the same one for the whole job."""
     global _foreign
-    text = os.environ.get(VARIABLE)
-    if _direct is not None:
-        return _direct
-    if _foreign is None or _foreign[0] != text:
-        _foreign = text, current_reporter()
+    job = _direct, os.environ.get(CHANNEL)
+    if _foreign is None or _foreign[0] != job:
+        _foreign = job, current_reporter()
     return _foreign[1]
 
 
 class ReportingTracker:
-    """A tracker for which a value of the objective is a report, so that logging it prunes.
+    """A tracker that also reports each logged value of the objective, so that logging can prune.
 
     Args:
-        tracker: records.
+        tracker: records everything.
         reporter: takes the reports.
         objective: name of the objective's metric.
     """
@@ -113,7 +129,7 @@ class ReportingTracker:
         """See `Tracker.log_metric`.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner wants the trial to stop.
         """
         self.inner.log_metric(name, value, step)
         if name == self._objective:
@@ -123,14 +139,14 @@ class ReportingTracker:
         """See `Tracker.log_metrics`.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner wants the trial to stop.
         """
         self.inner.log_metrics(metrics, step)
         if self._objective in metrics:
             self._report(metrics[self._objective], step)
 
     def _report(self, value: float, step: int | None) -> None:
-        # Without a step, values are counted: an optimizer needs an order.
+        # Without a step, values are counted: a pruner needs an order.
         self._reporter.report(self._count if step is None else step, float(value))
         self._count += 1
         if self._reporter.should_prune():
@@ -138,17 +154,17 @@ class ReportingTracker:
 
 
 def report(step: int, **metrics: float) -> None:
-    """Report metrics of a step, in any Hydra app: pruning in one line.
+    """Report metrics of a step and stop the trial if the tuner wants that; works in any Hydra app.
 
-    Within a training of explr's the metrics are logged too, and the objective's is what pruning
-    looks at; in another app, whose objective nobody names, it is the first.
+    In a training of explr's the metrics are also logged, and pruning uses the objective. Another
+    app names no objective, so pruning uses the first metric.
 
     Args:
         step: epoch or batch, counted by the training.
         metrics: values by metric name.
 
     Raises:
-        TrialPruned: the tuner ends this trial.
+        TrialPruned: the tuner wants this trial to stop.
         TypeError: a value cannot be read as a number.
         UsageError: no metric was given.
     """

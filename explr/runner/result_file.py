@@ -1,9 +1,8 @@
-"""The files of a run's folder that explr writes itself."""
+"""The folder of a run, and the result file in it."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import UsageError
+from explr.core.folders import RESULT, write_json
 from explr.core.protocols import TrainingContext, TrainingResult
-from explr.core.secrets import redacted
-
-RESULT_FILE = "result.json"
-"""Name of the file that tells how a training ended."""
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of a run.
+    """Create the folder of a run.
 
     Raises:
-        UsageError: it cannot be made or written.
+        UsageError: it cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,10 +32,10 @@ def make_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that a folder can be made and written, without making it.
+    """Check that a folder can be created and written to, without creating it.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot be created or written to.
     """
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     if not there.is_dir():
@@ -60,16 +56,16 @@ def write_result(
     result: TrainingResult | None,
     reason: str,
 ) -> None:
-    """Write down how a training ended.
+    """Write `result.json`: how a training ended.
 
     Args:
         folder: folder of the run.
-        state: COMPLETE, PRUNED or FAIL, as Optuna calls them.
-        context: what the training was given.
-        params: its hyperparameters, as they may be written down.
-        duration_s: how long it took.
-        result: what it achieved, if it came to its end.
-        reason: why it did not.
+        state: COMPLETE, PRUNED or FAIL, as in Optuna.
+        context: the context of the training.
+        params: its hyperparameters, with references in place of values from the environment.
+        duration_s: its duration in seconds.
+        result: its result; None if it did not complete.
+        reason: why it did not complete.
     """
     content: dict[str, Any] = {
         "state": state,
@@ -83,16 +79,4 @@ def write_result(
         "reason": reason,
         "run": context.trial_id,
     }
-    aside = folder / f".{RESULT_FILE}"
-    aside.write_text(json.dumps(redacted(content), indent=2, default=str) + "\n")
-    aside.replace(folder / RESULT_FILE)
-
-
-def read_result_file(folder: Path) -> dict[str, Any] | None:
-    """What `write_result` wrote into `folder`; None if nothing did."""
-    try:
-        content = json.loads((folder / RESULT_FILE).read_text())
-    except FileNotFoundError:
-        return None
-    assert isinstance(content, dict)
-    return content
+    write_json(folder / RESULT, content)

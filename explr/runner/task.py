@@ -1,4 +1,4 @@
-"""Hydra's task: one training, alone or as a trial of a sweep."""
+"""Hydra's task function: one training, alone or as a trial of a sweep."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from explr.config.messages import report_fault
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
-from explr.runner.experiment import Outcome, run_training
+from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.run import closing_line
-from explr.tuning.channel import VARIABLE
+from explr.tuning.channel import VARIABLE as CHANNEL
 from explr.utils.console import Verbosity, is_terminal, verbosity
 
 log = logging.getLogger("explr")
 
 
 def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
-    """Train once, as Hydra's mode says.
+    """Train once, as a single run or as a trial, depending on Hydra's mode.
 
     Args:
         cfg: the composed config, without Hydra's own part.
@@ -37,7 +37,7 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         The value of the objective, or of each of several; None if a single run pruned itself.
 
     Raises:
-        SystemExit: a single run failed; what went wrong has been printed.
+        SystemExit: a single run failed; the error has been printed.
     """
     if HydraConfig.get().mode is not RunMode.RUN:
         return run_trial(cfg)
@@ -45,14 +45,14 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         log.info("tuner=%s tunes with -m; without it this trains once", cfg.tuner.name)
     try:
         with watching_training(cfg):
-            outcome = _train(cfg, 0, None)
+            finished = _train(cfg, 0, None)
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
-        raise SystemExit(report_fault(error)) from None  # Hydra would add lines of its own
-    _tell(outcome)
-    return outcome.values[0] if outcome.result else None
+        raise SystemExit(report_fault(error)) from None  # without Hydra's own lines
+    _tell(finished)
+    return finished.values[0] if finished.result else None
 
 
-# Hydra's callback leaves the recording to the training itself.
+# Tells explr's Hydra callback that the training records itself.
 setattr(train_job, OWN_TASK, True)
 
 
@@ -66,38 +66,38 @@ def run_trial(
         train_model: a function to use in place of the one that the config names.
 
     Returns:
-        The value of the objective, or of each of several; NaN if there is none and the sweep is
-        to go on.
+        The value of the objective, or of each of several; NaN if there is none and the sweep runs
+        in this process.
 
     Raises:
-        TrialPruned, Exception: there is none, and the sweep's controller is another process.
+        TrialPruned, Exception: there is no value, and the sweep's controller is another process.
     """
     number = HydraConfig.get().job.num
     trials = gathered()
     if trials is not None:
         trials.folders.append(_folder())
     try:
-        outcome = _train(cfg, number, train_model)
+        finished = _train(cfg, number, train_model)
     except Exception as error:
         if trials is None:
             raise
         trials.fail(number, error)
         return math.nan
-    if outcome.result is None:
+    if finished.result is None:
         if trials is None:
-            raise TrialPruned(outcome.reason)
+            raise TrialPruned(finished.reason)
         trials.pruned += 1
-        _tell_trial(f"Pruned after {outcome.duration_s:.1f} s")
+        _tell_trial(f"Pruned after {finished.duration_s:.1f} s")
         return math.nan
     if trials is not None:
         trials.complete += 1
-    _tell_trial(_result_line(outcome))
-    return outcome.values if len(outcome.values) > 1 else outcome.result.primary_metric
+    _tell_trial(_result_line(finished))
+    return finished.values if len(finished.values) > 1 else finished.result.primary_metric
 
 
 def _tell_trial(line: str) -> None:
-    """Say what came out of one trial of many, where no other process draws it in this terminal."""
-    drawn = VARIABLE in os.environ and is_terminal(sys.stdout)
+    """Print the end of a trial, unless another process shows it in this terminal."""
+    drawn = CHANNEL in os.environ and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
         print(line)
 
@@ -106,7 +106,7 @@ def _folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> Outcome:
+def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> FinishedTraining:
     hydra, folder = HydraConfig.get(), _folder()
     if hydra.output_subdir:
         hide_secrets(*saved_files(folder / hydra.output_subdir))
@@ -121,7 +121,7 @@ def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> O
 
 
 def _anchored(cfg: DictConfig, root: Path) -> DictConfig:
-    """The config with a training function that is found from the run's folder too."""
+    """The config with the absolute path of the training function's file."""
     path, colon, name = str(cfg.train_model).rpartition(":")
     if not colon or not path.endswith(".py"):
         return cfg
@@ -130,21 +130,21 @@ def _anchored(cfg: DictConfig, root: Path) -> DictConfig:
     return anchored
 
 
-def _tell(outcome: Outcome) -> None:
-    """Say what came out of a single run, and where it is."""
-    if outcome.result is None:
-        print(f"Pruned after {outcome.duration_s:.1f} s")
+def _tell(finished: FinishedTraining) -> None:
+    """Print the result of a single run and its folder."""
+    if finished.result is None:
+        print(f"Pruned after {finished.duration_s:.1f} s")
     else:
-        print(_result_line(outcome))
-        if outcome.result.best_model_path:
-            print(f"Model:  {relative(Path(outcome.result.best_model_path))}")
-    print(f"Folder: {relative(outcome.folder)}")
-    if outcome.tracked is not None:
-        print(closing_line(outcome.tracked))
+        print(_result_line(finished))
+        if finished.result.best_model_path:
+            print(f"Model:  {relative(Path(finished.result.best_model_path))}")
+    print(f"Folder: {relative(finished.folder)}")
+    if finished.tracked is not None:
+        print(closing_line(finished.tracked))
 
 
-def _result_line(outcome: Outcome) -> str:
-    result = outcome.result
+def _result_line(finished: FinishedTraining) -> str:
+    result = finished.result
     assert result is not None
     epochs = f" after {result.epochs_completed} epochs" if result.epochs_completed else ""
     others = "".join(
@@ -154,11 +154,11 @@ def _result_line(outcome: Outcome) -> str:
     )
     return (
         f"Result: {result.primary_metric_name} {result.primary_metric:.6g}{others}"
-        f"{epochs} in {outcome.duration_s:.1f} s"
+        f"{epochs} in {finished.duration_s:.1f} s"
     )
 
 
 def relative(path: Path) -> Path:
-    """A path as a person writes it in the directory that the command was started in."""
+    """A path relative to the directory in which the command was started."""
     root = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
     return path.relative_to(root) if path.is_relative_to(root) else path

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from explr.config.command_line import program
 from explr.config.omegaconf_private import to_yaml
-from explr.core.secrets import redacted
-from explr.results.report.write import REPORT
+from explr.core.folders import BEST_PARAMS, COMMAND, REPORT, RESULTS, replace_file, write_json
+from explr.core.secrets import redacted, redacted_arguments
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
+from explr.results.sweep import read_trial
 from explr.results.text import params_text
 from explr.sweep.logs import STARTS
-from explr.sweep.results import results_of
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
@@ -25,10 +25,6 @@ from explr.utils.console import in_notebook
 
 log = logging.getLogger("explr.sweep")
 starts = logging.getLogger(STARTS)
-
-COMMAND_FILE = "sweep.json"
-RESULTS_FILE = "results.json"
-BEST_FILE = "optimization_results.yaml"
 
 
 class SweepFolder:
@@ -68,12 +64,13 @@ class SweepFolder:
         Args:
             arguments: the overrides; of a sweep that no command line began, none can go on with it.
         """
-        file = self.path / COMMAND_FILE
+        file = self.path / COMMAND
         if not file.exists():
             command: dict[str, Any] = {"study": self._study.name, "cwd": str(Path.cwd())}
             if set(arguments) <= set(sys.argv):
                 command["argv"] = sys.orig_argv[1:]
-            _write(file, json.dumps(redacted(command), indent=2) + "\n")
+            with _written(file):
+                write_json(file, command)
 
     @property
     def fruitless(self) -> bool:
@@ -111,7 +108,8 @@ class SweepFolder:
         if outcome.detail:
             folder = self.job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / "traceback.txt", outcome.detail)
+            with _written(file := folder / "traceback.txt"):
+                replace_file(file, outcome.detail, private=False)
 
     def write_results(self) -> dict[str, Any]:
         """Write `results.json`, and the best parameters in Hydra's own format.
@@ -119,10 +117,9 @@ class SweepFolder:
         Returns:
             The content of `results.json`.
         """
-        results = results_of(self._study, self.path, self._value)
-        _write(
-            self.path / RESULTS_FILE, json.dumps(redacted(results), indent=2, default=str) + "\n"
-        )
+        results = self._results()
+        with _written(file := self.path / RESULTS):
+            write_json(file, results)
         if len(self._study.directions) > 1:
             solutions = [
                 {"params": trial["params"], "values": trial["value"]} for trial in results["front"]
@@ -133,8 +130,30 @@ class SweepFolder:
             content = {"name": "optuna", "best_params": best["params"], "best_value": best["value"]}
         else:
             return results
-        _write(self.path / BEST_FILE, to_yaml(redacted(content)))
+        with _written(file := self.path / BEST_PARAMS):
+            replace_file(file, to_yaml(redacted(content)), private=False)
         return results
+
+    def _results(self) -> dict[str, Any]:
+        """Every trial so far and the best of them, as `results.json` has them."""
+        trials = []
+        for frozen in self._study.frozen():
+            params = {name: self._value(name, value) for name, value in frozen.params.items()}
+            folder = self.path / str(frozen.number)
+            trials.append(read_trial(frozen, folder, {"params": params}).row())
+        directions = self._study.directions
+        several = len(directions) > 1
+        complete = any(trial["state"] == "COMPLETE" for trial in trials)
+        front = [trials[number] for number in self._study.front()] if complete else []
+        return {
+            "study": self._study.name,
+            "direction": directions if several else directions[0],
+            "command": f"{program()} {shlex.join(redacted_arguments(sys.argv[1:]))}",
+            "n_trials": len(trials),
+            "best": front[0] if front and not several else None,
+            **({"front": front} if several else {}),
+            "trials": trials,
+        }
 
     def tell(
         self, results: dict[str, Any], metrics: Sequence[str], retrain: list[str], report: bool
@@ -159,26 +178,16 @@ class SweepFolder:
         if front:
             numbers = ", ".join(str(trial["number"]) for trial in front)
             lines.append(f"on the front: trials {numbers}")
-        lines.append(f"results: {self.shown / RESULTS_FILE}")
+        lines.append(f"results: {self.shown / RESULTS}")
         if report:
             lines.append(f"report: {self.shown / REPORT}")
         show(table_of(best_ones, metrics, self.shown), lines)
 
 
-def remembered_study(folder: Path) -> str | None:
-    """Name of the study that a sweep's folder belongs to; None if it is a new one."""
+@contextmanager
+def _written(file: Path) -> Iterator[None]:
+    """Report a file that cannot be written in one sentence."""
     try:
-        name = json.loads((folder / COMMAND_FILE).read_text()).get("study")
-    except FileNotFoundError:
-        return None
-    return str(name) if name is not None else None
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
+        yield
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+        raise cannot_write(file, error) from error

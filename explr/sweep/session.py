@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError
 from explr.core.gc import resume_collection
 from explr.core.signals import terminable, uninterrupted
-from explr.results.live.sweep import names_of
 from explr.results.report.write import write_report
+from explr.results.sweep import objective_names, sweep_command
 from explr.results.tune_result import TuneResult
-from explr.sweep.folder import SweepFolder, remembered_study
+from explr.sweep.folder import SweepFolder
 from explr.sweep.jobs import retrain_overrides
 from explr.sweep.logs import steady_logging
 from explr.sweep.record import (
@@ -142,8 +142,7 @@ class SweepSession:
     @property
     def metrics(self) -> list[str]:
         """Name of each objective."""
-        named = OmegaConf.select(self.config, "objective.metric")
-        return names_of(named, len(self.study.directions))
+        return objective_names(self.config, len(self.study.directions))
 
     def conclude(self, first_failure: Outcome | None) -> TuneResult:
         """Say what came out of a sweep that came to its end.
@@ -176,4 +175,5 @@ class SweepSession:
 
 def study_name(settings: SweepSettings, path: Path) -> str:
     """Name of the study in a sweep's folder."""
-    return remembered_study(path) or settings.study_name or path.name
+    command = sweep_command(path)
+    return (command and command.study) or settings.study_name or path.name

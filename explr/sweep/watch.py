@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from explr.core.reporter import Listeners
 from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
 from explr.sweep.logs import LOGGER, STARTS
@@ -18,7 +19,6 @@ from explr.tuning.trial import Job, Outcome
 from explr.utils.console import Verbosity, in_notebook, verbosity
 
 if TYPE_CHECKING:
-    from explr.results.live.sweep import SweepProgress
     from explr.sweep.session import SweepSession
 
 
@@ -26,11 +26,11 @@ log = logging.getLogger("explr.sweep")
 
 
 class SweepWatch(SweepListener):
-    """Passes on what happens in a sweep.
+    """Forwards the events of a sweep to the log, the folder and the live view.
 
     Args:
         sweep: the sweep.
-        limits: when it ends.
+        limits: when the sweep stops.
     """
 
     def __init__(self, sweep: SweepSession, limits: Limits) -> None:
@@ -45,7 +45,8 @@ class SweepWatch(SweepListener):
             limits.replicates,
             gpu=None if on_cpu else GpuMemoryTexts(),
         )
-        for frozen in sweep.study.frozen():  # of a sweep that goes on
+        self._listeners = Listeners(self.progress.reported, self._log_report)
+        for frozen in sweep.study.frozen():  # of a sweep that is resumed
             if frozen.state.is_finished():
                 values = frozen.values or ()
                 self.progress.known(frozen.state.name, frozen.number, values, frozen.params)
@@ -59,15 +60,13 @@ class SweepWatch(SweepListener):
         self.progress.started(job)
 
     def changed(self, job: Job) -> None:
-        """A job goes on with other parameters."""
+        """A job continues with other parameters."""
         self._folder.changed(job)
         self.progress.changed(job)
 
     def reported(self, key: int, step: int, value: float) -> None:
-        """A job has reported the objective."""
-        self.progress.reported(key, step, value)
-        trial = key // self._replicates
-        log.debug("trial %d step %d: %.6g", trial, step, value)
+        """A job has reported the objective, and the report is answered."""
+        self._listeners(key, step, value)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job has ended."""
@@ -75,21 +74,19 @@ class SweepWatch(SweepListener):
         self.progress.ended(job, outcome)
 
     def shown(self) -> AbstractContextManager[object]:
-        """Show the sweep within the block, where there is somebody to see it."""
-        return watching(self.progress)
+        """Show the sweep within the block, in a terminal or a notebook."""
+        if verbosity() is Verbosity.QUIET:
+            return nullcontext()
+        if in_notebook():
+            from explr.results.live.notebook import NotebookScreen
+
+            return NotebookScreen(self.progress, (LOGGER,))
+        return drawn(self.progress, (LOGGER,), {STARTS})
+
+    def _log_report(self, key: int, step: int, value: float) -> None:
+        log.debug("trial %d step %d: %.6g", key // self._replicates, step, value)
 
 
 def _meant(sweep: SweepSession, sampled: Mapping[str, Any]) -> dict[str, Any]:
-    """What the sampled values of a trial stand for."""
+    """The parameter values that the sampled values of a trial stand for."""
     return {name: sweep.space.value(name, value) for name, value in sampled.items()}
-
-
-def watching(progress: SweepProgress) -> AbstractContextManager[object]:
-    """Show a sweep within the block, where there is somebody to see it."""
-    if verbosity() is Verbosity.QUIET:
-        return nullcontext()
-    if in_notebook():
-        from explr.results.live.notebook import NotebookScreen
-
-        return NotebookScreen(progress, (LOGGER,))
-    return drawn(progress, (LOGGER,), {STARTS})

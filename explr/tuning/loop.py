@@ -98,9 +98,9 @@ class SweepLoop:
         if trial is None or key in self._stopped:
             raise ExplrError(f"trial {number} is to end")
         mean = trial.report(replicate, step, value)
-        self._listener.reported(key, step, value)
         if mean is not None:
             trial.prune = self._account.report(number, step, mean)
+        self._listener.reported(key, step, value)
         return trial.prune
 
     def _has_room(self) -> bool:

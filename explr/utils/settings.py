@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import UsageError
+from explr.core.folders import read_json, replace_file
 
 FILE = "settings.json"
 
@@ -31,16 +32,10 @@ def read_settings() -> dict[str, Any]:
     Raises:
         UsageError: the file cannot be read as settings.
     """
-    path = settings_path()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):  # `write_setting` reports a bad folder
-        return {}
+        return read_json(settings_path()) or {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"the settings in {path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"the settings in {path} cannot be read: they are no JSON object")
-    return content
+        raise UsageError(f"the settings cannot be read: {error}") from None
 
 
 def write_setting(name: str, value: Any) -> Path:
@@ -59,11 +54,9 @@ def write_setting(name: str, value: Any) -> Path:
     settings = {**read_settings(), name: value}
     kept = {key: each for key, each in settings.items() if each is not None}
     path = settings_path()
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        aside.replace(path)
+        replace_file(path, json.dumps(kept, indent=1) + "\n", private=False)
     except OSError as error:
         raise UsageError(f"the settings cannot be kept in {path}: {error.strerror}") from None
     return path

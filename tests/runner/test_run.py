@@ -12,7 +12,7 @@ from explr import TrainingContext, TrainingResult, TrialPruned
 from explr.core.errors import ConfigError, ResultError, TargetError, UsageError
 from explr.runner.experiment import run_training
 from explr.runner.prepare import prepare
-from explr.runner.reporting import reporting_to
+from explr.runner.reporting import listening, reporting_to
 
 OFF = ["tracking=off", "lr=3"]
 
@@ -117,6 +117,39 @@ def test_a_training_that_does_not_ask_is_pruned_all_the_same(tmp_path: Path, way
         outcome = run_training(explr.compose(OFF), tmp_path, train_model=training)
     assert outcome.result is None
     assert steps in ([0, 1, 2], [0, 1, 2, 3])  # `ctx.report` leaves a step to ask in
+
+
+def test_a_listener_hears_each_report_once_it_is_answered(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    def answer(job: int, step: int, value: float) -> bool:
+        events.append(f"answer {step}")
+        return step == 1
+
+    def training(ctx: TrainingContext) -> float:
+        explr.report(0, val_loss=2.0, other=1.0)
+        ctx.tracker.log_metric("val_loss", 1.0, step=1)
+        raise AssertionError
+
+    with reporting_to(answer, 7), listening(lambda step, value: events.append(f"{step}: {value}")):
+        finished = run_training(explr.compose(OFF), tmp_path, train_model=training)
+    assert finished.result is None
+    assert events == ["answer 0", "0: 2.0", "answer 1", "1: 1.0"]
+
+
+def test_a_listener_that_fails_does_not_reach_the_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def training(ctx: TrainingContext) -> float:
+        for step in range(3):
+            ctx.report(step, val_loss=1.0)
+            assert not ctx.should_prune
+        return 1.0
+
+    with listening(lambda step, value: 1 / 0):
+        finished = run_training(explr.compose(OFF), tmp_path, train_model=training)
+    assert finished.values == (1.0,)
+    assert caplog.text.count("ZeroDivisionError") == 1
 
 
 def test_reports_outside_a_sweep_are_for_nobody() -> None:

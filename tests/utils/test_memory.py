@@ -107,12 +107,14 @@ def test_what_is_no_limit_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -
 def test_settings_that_cannot_be_read_are_named(home: Path) -> None:
     home.mkdir()
     (home / "settings.json").write_text("[1")
-    with pytest.raises(UsageError, match=rf"the settings in {home}/settings.json cannot be read"):
+    with pytest.raises(
+        UsageError, match=rf"the settings cannot be read: {home}/settings\.json is not"
+    ):
         memory_budget()
     with pytest.raises(UsageError, match="cannot be read"):
         write_setting("gpu_memory_gb", 3)
     (home / "settings.json").write_text("[1]")
-    with pytest.raises(UsageError, match="they are no JSON object"):
+    with pytest.raises(UsageError, match=r"settings\.json is no JSON object"):
         read_settings()
 
 

@@ -1,1 +1,1 @@
-"""A sweep or a training while it runs, drawn in a terminal or a notebook."""
+"""Live views of a running sweep or training, in a terminal or a notebook."""

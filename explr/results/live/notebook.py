@@ -1,4 +1,4 @@
-"""A live region below a cell of a notebook."""
+"""A live view below a notebook cell."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WIDTH = 100
 
 
 class NotebookScreen:
-    """Draws until it is closed; what it drew last stays.
+    """Draws in a thread until it is closed; the last drawing stays.
 
     Args:
-        view: what to draw; anything that rich can.
-        loggers: names of loggers whose handlers show warnings and errors alone meanwhile.
+        view: any object that rich can draw.
+        loggers: names of loggers whose handlers show only warnings and errors in the meantime.
     """
 
     def __init__(self, view: Any, loggers: tuple[str, ...] = ()) -> None:
@@ -43,18 +43,18 @@ class NotebookScreen:
         self._thread.join()
         for handler in self._handlers:
             handler.removeFilter(_matters)
-        self._update()
 
     def _draw(self) -> None:
         while not self._done.wait(PERIOD_S):
             self._update()
+        self._update()
 
     def _update(self) -> None:
         self._display.update(self._html(html_of(self._view)))
 
 
 def html_of(view: Any) -> str:
-    """What rich makes of something, as HTML."""
+    """Render an object with rich as HTML."""
     from rich.console import Console
 
     console = Console(file=StringIO(), width=WIDTH, record=True, force_jupyter=False)

@@ -1,4 +1,4 @@
-"""Whether and where a live view is drawn."""
+"""Decides whether a live view is drawn in the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def drawn(
     progress: SweepProgress | TrainingProgress, loggers: tuple[str, ...], hidden: set[str]
 ) -> AbstractContextManager[object]:
-    """A live region in the terminal, if there is one that nobody draws on and that is wanted."""
+    """A live region in the terminal; nothing if there is no free terminal or with `-q`."""
     if verbosity() is Verbosity.QUIET or not is_terminal(sys.stdout):
         return nullcontext()
     from explr.results.live.terminal import Screen, is_taken

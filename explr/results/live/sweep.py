@@ -1,6 +1,6 @@
-"""What is known of a sweep while it runs, and how it looks.
+"""Keeps the state of a running sweep for the live view.
 
-Taking an event in costs microseconds; drawing is done by whoever shows it, when it has the time.
+Recording an event takes microseconds; the thread that shows the view does the drawing.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 EVERY_S = 2.0
-"""Seconds between two looks."""
+"""Seconds between two readings."""
 
 
 class GpuMemoryTexts:
-    """Tells how much memory is taken on each GPU; nothing where there is none."""
+    """Reads how much memory is used on each GPU."""
 
     def __init__(self) -> None:
         self._next: float | None = 0.0
         self._texts: list[str] = []
 
     def read(self) -> list[str]:
-        """What is known, at most a moment old: a text for each GPU that tells of its memory."""
+        """A text for each GPU whose memory is known; read again after `EVERY_S`."""
         now = time.monotonic()
         if self._next is not None and now >= self._next:
             gpus = gpu_memory()
@@ -41,18 +41,18 @@ class GpuMemoryTexts:
                 for index, memory in enumerate(gpus)
                 if memory is not None
             ]
-            self._next = now + EVERY_S if gpus else None  # one that is missing stays so
+            self._next = now + EVERY_S if gpus else None  # a missing GPU stays missing
         return self._texts
 
 
 @dataclass
 class Running:
-    """A job that runs.
+    """A running job.
 
     Args:
         job: the job.
-        since: when it started, on the monotonic clock.
-        step: the last step that it reported.
+        since: its start on the monotonic clock, in seconds.
+        step: the last reported step.
         value: the objective at that step.
     """
 
@@ -69,7 +69,7 @@ class Best:
     Args:
         trial: its number.
         value: its value of the objective.
-        params: its values by parameter.
+        params: its parameters by name.
     """
 
     trial: int
@@ -82,14 +82,14 @@ class SweepProgress:
     """Follows the trials of a sweep. Methods may be called from several threads.
 
     Args:
-        name: what the sweep is called: its folder.
+        name: name of the sweep: its folder.
         metrics: name of each objective.
-        minimize: for each objective whether less is better.
-        n_trials: trials in all.
-        replicates: trainings of each trial.
-        slots: how many trials may run at the same time.
+        minimize: for each objective whether smaller values are better.
+        n_trials: total number of trials.
+        replicates: number of trainings of each trial.
+        slots: returns how many trials may run at the same time.
         gpu: reads the memory of the GPUs; None leaves it out.
-        clock: seconds, ever growing.
+        clock: a monotonic clock in seconds.
     """
 
     name: str
@@ -115,29 +115,29 @@ class SweepProgress:
     def known(
         self, state: str, trial: int, values: Sequence[float], params: Mapping[str, Any]
     ) -> None:
-        """Take in a trial that ended before this controller began."""
+        """Record a trial that ended before this controller started."""
         with self._lock:
             self._count(state, trial, tuple(values), params)
 
     def started(self, job: Job) -> None:
-        """Take in that a job starts, or starts anew."""
+        """Record that a job starts, or starts again."""
         with self._lock:
             self._running[job.key] = Running(job, self.clock())
 
     def changed(self, job: Job) -> None:
-        """Take in that a job goes on with other parameters."""
+        """Record that a job continues with other parameters."""
         with self._lock:
             if (running := self._running.get(job.key)) is not None:
                 running.job = job
 
     def reported(self, key: int, step: int, value: float) -> None:
-        """Take in an intermediate value of a job."""
+        """Record an intermediate value of a job."""
         with self._lock:
             if (running := self._running.get(key)) is not None:
                 running.step, running.value = step, value
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Take in how a job ended."""
+        """Record how a job ended."""
         with self._lock:
             running = self._running.pop(job.key, None)
             if running is not None:
@@ -148,7 +148,9 @@ class SweepProgress:
                 return
             told = self._values.setdefault(job.trial, [])
             if outcome.state != "COMPLETE":
-                if len(told) <= job.replicates:  # the first that ended so speaks for all
+                if (
+                    len(told) <= job.replicates
+                ):  # the first replicate that did not complete decides for the trial
                     self._count(outcome.state, job.trial, (), job.params)
                     told += [()] * (job.replicates + 1)
                 return
@@ -159,15 +161,15 @@ class SweepProgress:
 
     @property
     def ended_trials(self) -> int:
-        """Trials that came to an end, those of earlier controllers included."""
+        """Number of trials that ended, also under earlier controllers."""
         return sum(self.counts[state] for state in ENDED)
 
     def elapsed_s(self) -> float:
-        """Seconds since this controller began."""
+        """Seconds since this controller started."""
         return self.clock() - self._begin
 
     def left_s(self) -> float | None:
-        """Seconds that the rest will take if it goes on so; None as long as nothing has ended."""
+        """Estimated seconds for the remaining trials; None until a job has ended."""
         with self._lock:
             if not self._ended_jobs or not self.ended_trials < self.n_trials < math.inf:
                 return None
@@ -190,20 +192,12 @@ class SweepProgress:
                 self.best[index] = Best(trial, value, params)
 
     def running(self) -> list[Running]:
-        """The jobs that run now."""
+        """The running jobs."""
         with self._lock:
             return list(self._running.values())
 
     def __rich__(self) -> RenderableType:
-        """How it looks now."""
+        """The current drawing."""
         from explr.results.live.sweep_view import picture
 
         return picture(self)
-
-
-def names_of(metrics: Any, count: int) -> list[str]:
-    """Names of the objectives, where the config has them."""
-    named = [metrics] if isinstance(metrics, str) else list(metrics or ())
-    if len(named) != count:  # an app of somebody's, which names none
-        named = ["objective"] if count == 1 else [f"objective {i}" for i in range(count)]
-    return [str(name) for name in named]

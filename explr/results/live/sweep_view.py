@@ -1,4 +1,4 @@
-"""How a sweep looks while it runs, drawn with rich."""
+"""Draws the live view of a sweep with rich."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 SHOWN = 12
-"""Running trials that are drawn at most."""
+"""Maximum number of running trials that are drawn."""
 
 STATES = {
     "COMPLETE": ("complete", "green"),
     "PRUNED": ("pruned", "yellow"),
     "FAIL": ("failed", "red"),
 }
-"""Word and colour of each state that is counted."""
+"""Word and colour of each counted state."""
 
 
 def picture(sweep: SweepProgress) -> RenderableType:
-    """How a sweep looks now."""
+    """The current drawing of a sweep."""
     running = sweep.running()
     return Group(*_head(sweep, len(running)), *_best_lines(sweep), *_table(sweep, running))
 

@@ -1,7 +1,7 @@
-"""A live region at the bottom of a terminal, and above it whatever else is printed.
+"""A live region at the bottom of a terminal; all other output appears above it.
 
-Drawing is done by a thread a few times a second. What is printed meanwhile only joins a queue, so
-that whoever prints waits for nothing.
+A thread draws a few times a second. Other output goes to a queue in the meantime, so that printing
+never waits.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ PERIOD_S = 0.25
 
 
 class Screen:
-    """Draws until it is closed, then wipes what it drew.
+    """Draws until it is closed, and then removes its drawing.
 
-    Standard output and error, and what handlers of the root logger or of `loggers` write to them,
-    appear above the region. `breakpoint()` closes it: a debugger needs the terminal for itself.
+    Standard output and error appear above the region, and so do the records of handlers of the root
+    logger and of `loggers` that write there. `breakpoint()` closes the region, because a debugger
+    needs the terminal.
 
     Args:
-        view: what to draw; anything that rich can.
+        view: any object that rich can draw.
         loggers: names of loggers with handlers of their own.
-        hidden: names of loggers whose records the region makes superfluous.
+        hidden: names of loggers whose records are not shown, because the region shows the same.
     """
 
     def __init__(self, view: Any, loggers: Iterable[str] = (), hidden: Iterable[str] = ()) -> None:
@@ -51,7 +52,9 @@ class Screen:
         self._terminal = terminal
         self.closed = False
         for name in ("stdout", "stderr"):
-            if is_terminal(stream := getattr(sys, name)):  # else it goes to a file, and stays so
+            if is_terminal(
+                stream := getattr(sys, name)
+            ):  # otherwise it goes to a file, which stays so
                 setattr(sys, name, cast(TextIO, _Above(stream, self)))
                 self._undo.append(partial(setattr, sys, name, stream))
         for handler in self._handlers():
@@ -66,7 +69,7 @@ class Screen:
         self.close()
 
     def close(self) -> None:
-        """Draw no more; print what is left to print, and give back what was taken over."""
+        """Stop drawing, print the rest of the queue, and restore streams and handlers."""
         if self._done.is_set():
             return
         self._done.set()
@@ -76,17 +79,17 @@ class Screen:
             while self._undo:
                 self._undo.pop()()
             _open.discard(self)
-        self._flush()  # what other threads printed in the meantime
+        self._flush()  # output of other threads in the meantime
 
     def write(self, text: str, stream: TextIO) -> int:
-        """Have a text appear above the region."""
+        """Print a text above the region."""
         if self.closed:
             return stream.write(text)
         self._queue.append(text)
         return len(text)
 
     def abandon(self) -> None:
-        """Print straight away from now on: a process that was forked has no thread that draws."""
+        """Print directly from now on: a forked process has no drawing thread."""
         self.closed = True
         self._queue.clear()
 
@@ -130,7 +133,7 @@ class Screen:
             self._flush()
 
     def _flush(self) -> None:
-        """Print what is left in the queue as it is."""
+        """Print the rest of the queue unchanged."""
         while self._queue:
             self._terminal.write(self._queue.popleft())
         self._terminal.flush()
@@ -141,7 +144,7 @@ class Screen:
         live.refresh()
 
     def _print(self, console: Any) -> str:
-        """Print the whole lines that wait; the line that is not yet ended."""
+        """Print the complete lines of the queue; return the incomplete last line."""
         from rich.text import Text
 
         text = self._unfinished
@@ -173,7 +176,7 @@ class Screen:
 
 
 class _Above:
-    """A standard stream whose texts appear above a region."""
+    """A standard stream whose output appears above a region."""
 
     def __init__(self, stream: TextIO, screen: Screen) -> None:
         self._stream = stream
@@ -194,12 +197,12 @@ class _Above:
 
 
 def is_taken() -> bool:
-    """Whether a region is drawn already: there is one bottom to a terminal."""
+    """Whether a region is drawn already; a terminal has room for one."""
     return any(not screen.closed for screen in _open)
 
 
 def _overwritten(line: str) -> str:
-    """What is seen of a line in which carriage returns went back to its beginning."""
+    """The visible text of a line with carriage returns."""
     return line.rstrip("\r").rpartition("\r")[2]
 
 

@@ -1,4 +1,4 @@
-"""What is known of a single training while it goes on, and how it looks."""
+"""Keeps the state of a single running training for the live view, and draws it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 FIRST = 20
-"""Reports that each have a line, of a training whose number of epochs is not known."""
+"""Number of first reports that each get a line if the number of epochs is unknown."""
 
 EVERY_S = 1.0
-"""Seconds between two lines after these."""
+"""Seconds between two lines after the first reports."""
 
 
 @dataclass
@@ -27,9 +27,9 @@ class TrainingProgress:
 
     Args:
         metric: name of the objective.
-        minimize: whether less is better.
-        epochs: steps in all; None if that is not known.
-        clock: seconds, ever growing.
+        minimize: whether smaller values are better.
+        epochs: total number of steps; None if unknown.
+        clock: a monotonic clock in seconds.
     """
 
     metric: str
@@ -47,14 +47,14 @@ class TrainingProgress:
         self._begin = self.clock()
 
     def reported(self, step: int, value: float) -> bool:
-        """Take in the objective at a step.
+        """Record the objective at a step.
 
         Returns:
-            Whether it deserves a line: of a training with very many steps not each does.
+            Whether the report gets a line; with very many steps only some do.
         """
         now = self.clock()
         if self.epochs is not None and step >= self.epochs:
-            self.epochs = None  # these are no epochs
+            self.epochs = None  # the steps are not epochs
         if self._first is None:
             self._first = step, now
         self.step, self.value = step, value
@@ -70,15 +70,15 @@ class TrainingProgress:
         return True
 
     def line(self) -> str:
-        """The last report in a line."""
+        """The last report as a line."""
         return f"{self._place()}  {self.metric} {number(self.value)}"
 
     def left_s(self) -> float | None:
-        """Seconds that the other epochs will take if it goes on so; None if that is not known."""
+        """Estimated seconds for the remaining epochs; None if unknown."""
         if self.epochs is None or self.step is None or self._first is None:
             return None
         first, since = self._first
-        if self.step > first:  # the first epoch of all holds imports and the like
+        if self.step > first:  # the first epoch includes imports and other set-up
             each_s = (self.clock() - since) / (self.step - first)
         else:
             each_s = since - self._begin
@@ -95,7 +95,7 @@ class TrainingProgress:
         return 0 if self.step is None else self.step + 1
 
     def __rich__(self) -> RenderableType:
-        """How it looks now."""
+        """The current drawing."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text

@@ -1,1 +1,1 @@
-"""The report of a sweep, as one page or as charts."""
+"""The report of a sweep as an HTML page, and its charts."""

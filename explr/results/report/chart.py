@@ -1,4 +1,4 @@
-"""A chart that shows itself in a notebook, and can be kept."""
+"""A chart that a notebook displays, and that can be saved."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SIZE = re.compile(r'width="(\d+)" height="(\d+)"')
 
 
 class Chart:
-    """One drawing, or several beneath one another.
+    """One drawing, or several below each other.
 
     Args:
-        drawings: elements `<svg>`.
+        drawings: `<svg>` elements.
     """
 
     def __init__(self, drawings: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ class Chart:
             The file.
 
         Raises:
-            UsageError: it has another ending, or cannot be written.
+            UsageError: the file has another ending or cannot be written.
         """
         file = Path(path)
         if file.suffix != ".svg":
@@ -45,11 +45,11 @@ class Chart:
         return file
 
     def _repr_svg_(self) -> str:
-        """What a notebook shows; its rules hold for nothing around it."""
+        """The SVG for a notebook; its CSS does not affect the page around it."""
         width, top, parts = 0, 0, []
         for drawing in self._drawings:
             size = SIZE.search(drawing)
-            assert size is not None  # every drawing says how large it is
+            assert size is not None  # every drawing has a size
             parts.append(drawing.replace("<svg ", f'<svg y="{top}" ', 1))
             width, top = max(width, int(size[1])), top + int(size[2])
         rules = re.sub(r"([.\w]+)\{", r".explr-chart \1{", STYLE)

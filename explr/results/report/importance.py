@@ -1,8 +1,8 @@
-"""Which hyperparameters mattered: PED-ANOVA (Watanabe, Bansal, Hutter: IJCAI 2023).
+"""The importance of hyperparameters: PED-ANOVA (Watanabe, Bansal, Hutter: IJCAI 2023).
 
-A parameter matters if the good trials hold other values of it than all trials do. Optuna has the
-same with more options; importing it takes scikit-learn along, seconds for which the end of every
-sweep would wait.
+A parameter is important if its values in good trials differ from its values in all trials. Optuna
+has the same with more options, but its import loads scikit-learn, which would delay the end of
+every sweep by seconds.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 CELLS = 50
-"""Cells that the range of a number is divided into."""
+"""Number of cells that a numeric range is divided into."""
 
 NARROWEST = 0.5 / 1.64
-"""Smallest width of a kernel, in cells: nine tenths of it lie in its own cell."""
+"""Smallest width of a kernel in cells: 90 % of it is in its own cell."""
 
 
 def importances(
@@ -29,16 +29,16 @@ def importances(
     losses: Sequence[float],
     ranges: Mapping[str, BaseDistribution],
 ) -> dict[str, float]:
-    """The share of each parameter in what makes a trial good, the largest first.
+    """The importance of each parameter, the largest first.
 
     Args:
-        held: for each trial its values by parameter.
-        losses: for each trial its value; less is better.
+        held: for each trial its parameters by name.
+        losses: for each trial its value; smaller is better.
         ranges: Optuna's distribution of each parameter.
 
     Returns:
-        Shares that sum to 1, of the parameters that every trial has and that were varied; none
-        where no trial is better than another.
+        Importances that sum to 1, for the parameters that every trial has and that vary; empty if
+        all trials have the same value.
     """
     names = [
         name
@@ -59,7 +59,7 @@ def importances(
 
 
 def _divergence(of: BaseDistribution, values: Sequence[Any], good: Sequence[int]) -> float:
-    """Pearson's divergence of the good trials' values from all values."""
+    """Pearson divergence between the values of the good trials and all values."""
     import numpy as np
 
     low, high = getattr(of, "low", None), getattr(of, "high", None)
@@ -76,14 +76,14 @@ def _divergence(of: BaseDistribution, values: Sequence[Any], good: Sequence[int]
 
 
 def _shares(cells: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """How often each choice was made, with one more trial that made them all evenly."""
+    """Frequency of each choice, with one additional trial spread evenly over all choices."""
     import numpy as np
 
     return (np.bincount(cells, minlength=count) + 1 / count) / (len(cells) + 1)
 
 
 def _density(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How densely each cell is held: kernels as wide as Scott's rule says, and an even one."""
+    """Density in each cell: kernels with the width of Scott's rule, and a uniform one."""
     import numpy as np
 
     spread = min(np.subtract(*np.percentile(cells, (75, 25))) / 1.34, cells.std())

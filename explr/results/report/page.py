@@ -1,4 +1,4 @@
-"""The report of a sweep as one page: no script, nothing from elsewhere, all names escaped."""
+"""The report of a sweep as one HTML page, without scripts and external files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of hyperparameters: which of them mattered, and which of their values were good."""
+"""Charts of hyperparameters: their importance, and the results of their values."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ CELLS = 48
 """Cells along each axis of a contour."""
 
 LEVELS = 10
-"""Colours of a contour."""
+"""Number of colours of a contour."""
 
 
 class Searched:
-    """The trials of a sweep that came to their end, by what was searched.
+    """The completed trials of a sweep and their parameters.
 
     Args:
         sweep: the sweep.
-        objective: which of its objectives is looked at.
+        objective: index of the objective.
     """
 
     def __init__(self, sweep: SweepView, objective: int) -> None:
@@ -45,13 +45,13 @@ class Searched:
 
     @property
     def names(self) -> list[str]:
-        """Parameters, those first that matter most."""
+        """Parameters, the most important first."""
         known = self.importances
         return [*known, *(name for name in self._ranges if name not in known)]
 
     @cached_property
     def importances(self) -> dict[str, float]:
-        """The share of each parameter in what makes a trial good, the largest first."""
+        """The importance of each parameter, the largest first."""
         losses = [value if self.minimize else -value for value in self.values]
         return importances([trial.frozen.params for trial in self.trials], losses, self._ranges)
 
@@ -63,13 +63,13 @@ class Searched:
         return Axis.of(name, held, bool(getattr(self._ranges[name], "log", False)))
 
     def value(self, trial: TrialView, name: str) -> Any:
-        """Where a trial lies on the axis of a parameter; None if it has none."""
+        """A trial's value on the axis of a parameter; None if it has none."""
         held = trial.frozen.params.get(name)
         numeric = hasattr(self._ranges[name], "low")
         return held if numeric or name not in trial.frozen.params else str(held)
 
     def colours(self) -> list[str]:
-        """For each trial a colour, the lighter the better it is among the others."""
+        """For each trial a colour; better trials have lighter colours."""
         order = sorted(range(len(self.values)), key=self.values.__getitem__)
         rank = {index: place for place, index in enumerate(order)}
         last = max(len(order) - 1, 1)
@@ -78,7 +78,7 @@ class Searched:
 
 
 def importance_chart(searched: Searched) -> Iterator[str]:
-    """How much each parameter mattered."""
+    """The importance of each parameter."""
     found = searched.importances
     if not found:
         return
@@ -90,7 +90,7 @@ def importance_chart(searched: Searched) -> Iterator[str]:
 
 
 def parallel(searched: Searched) -> Iterator[str]:
-    """Each trial as a line through its values; the better, the lighter, and drawn above."""
+    """Each trial as a line through its parameters; better trials are lighter and on top."""
     names = searched.names
     if not names or not searched.trials:
         return
@@ -132,7 +132,7 @@ def slices(searched: Searched) -> Iterator[str]:
 
 
 def contour(searched: Searched) -> Iterator[str]:
-    """The landscape over the two parameters that matter most, between the trials a guess."""
+    """The objective over the two most important parameters, interpolated between trials."""
     found = list(searched.importances)[:2]
     if len(found) < 2 or len(searched.trials) < 3:
         return
@@ -148,7 +148,7 @@ def contour(searched: Searched) -> Iterator[str]:
 
 
 def _landscape(plot: Plot, points: Sequence[tuple[float, ...]], searched: Searched) -> str:
-    """Cells coloured by the ranks of the trials around them, weighted by their distance."""
+    """Cells coloured by the ranks of nearby trials, weighted by distance."""
     import numpy as np
 
     order = np.argsort(np.argsort(searched.values))

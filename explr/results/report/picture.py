@@ -1,4 +1,4 @@
-"""A picture of a page, taken by a Chromium that is installed."""
+"""Takes a picture of a page with an installed Chromium."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pathlib import Path
 from explr.core.errors import MissingDependencyError, UsageError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-"""Names of programs that do, the first that is found is taken."""
+"""Names of the program; the first one found is used."""
 
 TIMEOUT_S = 90.0
-"""How long the browser may take, on a busy machine too."""
+"""Time limit of the browser in seconds, also on a busy machine."""
 
 WIDTH = 1140
 """Width of the picture in pixels."""
 
 TALLEST = 16_000
-"""Height beyond which Chromium draws no more, in pixels."""
+"""Maximum height that Chromium draws, in pixels."""
 
 _MEASURE = "<script>document.title='tall:'+document.documentElement.scrollHeight</script></body>"
 
 
 def browser() -> str | None:
-    """A Chromium on this machine; None if there is none."""
+    """Path of Chromium on this machine; None if there is none."""
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 def take_picture(page: Path, png: Path) -> None:
-    """Write what a browser shows of a page, from its top to its end.
+    """Write a picture of a whole page as a browser shows it.
 
     Args:
         page: a file of HTML.
@@ -40,7 +40,7 @@ def take_picture(page: Path, png: Path) -> None:
 
     Raises:
         MissingDependencyError: there is no Chromium.
-        UsageError: it fails, or the file cannot be written.
+        UsageError: Chromium fails, or the file cannot be written.
     """
     program = browser()
     if program is None:
@@ -53,7 +53,7 @@ def take_picture(page: Path, png: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder, "page.html")
         text = page.read_text(encoding="utf-8")
-        # The page itself allows no script; its copy measures how tall it is.
+        # The page forbids scripts; a copy that allows them measures its height.
         text = re.sub(r"<meta http-equiv=[^>]*>", "", text, count=1)
         probe.write_text(text.replace("</body>", _MEASURE), encoding="utf-8")
         tall = re.search(r"<title>tall:(\d+)", _browse(program, folder, probe, "--dump-dom"))
@@ -70,7 +70,7 @@ def take_picture(page: Path, png: Path) -> None:
 
 
 def _browse(program: str, profile: str, page: Path, *options: str) -> str:
-    # Chromium's sandbox refuses the superuser, as whom everything in a container runs.
+    # Chromium's sandbox refuses root, which is the usual user in a container.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     command = [
         program, "--headless", "--disable-gpu", "--hide-scrollbars", "--no-first-run", *sandbox,

@@ -1,4 +1,4 @@
-"""Drawing in SVG: axes, and marks on them. Whatever a user has named is escaped here."""
+"""Draws plots in SVG: axes and marks. All names given by users are escaped here."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from explr.results.text import number
 Point = tuple[Any, Any]
 
 LONGEST = 24
-"""Characters of a label; the whole is in its tooltip."""
+"""Maximum length of a label; the tooltip has the full text."""
 
 MARGIN = 0.02
-"""Part of an axis that is left free at each end."""
+"""Fraction of an axis that stays free at each end."""
 
 STYLE = """
 svg{max-width:100%;height:auto}
@@ -25,7 +25,7 @@ svg{max-width:100%;height:auto}
 .grid{stroke:#e5e7eb}.axis{stroke:#6b7280}.bar{stroke:#fff;stroke-width:.5}
 .trial{stroke-opacity:.75;stroke-width:1.3}circle{stroke:#fff;stroke-width:.6}
 """
-"""What drawings need to be told of in CSS."""
+"""CSS of the drawings."""
 
 _RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """The colours of viridis, from the worst to the best."""
@@ -41,7 +41,7 @@ def ramp(part: float) -> str:
 
 
 def short(text: str) -> str:
-    """A text that fits beside an axis."""
+    """A text shortened to `LONGEST` characters."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
@@ -65,7 +65,7 @@ class Axis:
 
     @classmethod
     def of(cls, title: str, values: Iterable[float], log: bool = False) -> Axis:
-        """An axis that shows all of some numbers."""
+        """An axis with room for all of some numbers."""
         finite = [value for value in values if math.isfinite(value)] or [0.0]
         low, high = min(finite), max(finite)
         log = log and low > 0
@@ -77,7 +77,7 @@ class Axis:
         return cls(title, low - MARGIN * (high - low), high + MARGIN * (high - low))
 
     def at(self, value: Any) -> float:
-        """Where a value lies."""
+        """Position of a value, from 0 to 1."""
         if self.choices:
             return (self.choices.index(value) + 0.5) / len(self.choices)
         if self.log:
@@ -85,7 +85,7 @@ class Axis:
         return float((value - self.low) / (self.high - self.low))
 
     def ticks(self, most: int = 6) -> list[tuple[float, str]]:
-        """Where to write which labels."""
+        """Positions and texts of the labels."""
         if self.choices:
             return [(self.at(choice), choice) for choice in self.choices]
         if self.log and self.high / self.low >= 10:
@@ -121,7 +121,7 @@ class Plot:
     top, right, bottom = 10, 14, 44
 
     def place(self, point: Point) -> tuple[float, float]:
-        """Where a point lies, in pixels from the upper left."""
+        """Position of a point in pixels from the upper left."""
         across = self.width - self.left - self.right
         down = self.height - self.top - self.bottom
         return (
@@ -130,7 +130,7 @@ class Plot:
         )
 
     def dot(self, point: Point, colour: str, about: str = "", radius: float = 4) -> None:
-        """A point, and what its tooltip says."""
+        """Draw a point with a tooltip."""
         x, y = self.place(point)
         self._marks.append(
             f'<circle cx="{x}" cy="{y}" r="{radius}" fill="{colour}">{_title(about)}</circle>'
@@ -156,7 +156,7 @@ class Plot:
         )
 
     def under(self, mark: str) -> None:
-        """Put a mark, in pixels, beneath those that are there."""
+        """Put a mark, in pixels, below the existing ones."""
         self._marks.insert(0, mark)
 
     def render(self) -> str:

@@ -1,4 +1,4 @@
-"""Charts of trials: how the search went, what they reported, when they ran, what they traded."""
+"""Charts of trials: history, reported values, Pareto front, timeline."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ COLOURS = {
     "RUNNING": "#6b7280",
     "WAITING": "#d1d5db",
 }
-"""A colour for each state."""
+"""Colour of each state."""
 
 BEST = "#059669"
 
 SHOWN = 1000
-"""Trials that a chart draws at most, the newest of them; the table has all."""
+"""Maximum number of trials in a chart, the newest ones; the table has all."""
 
 UNITS = (("h", 3600), ("min", 60), ("s", 1))
 
 WIDE = 100.0
-"""From what ratio of the largest to the smallest value on an axis is logarithmic."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 
 def history(sweep: SweepView) -> Iterator[str]:
-    """The value of each trial, and the best so far."""
+    """The value of each trial, and the best value so far."""
     for index, metric in enumerate(sweep.metrics):
         trials = finite(sweep.complete, index)[-SHOWN:]
         if not trials:
@@ -57,7 +57,7 @@ def history(sweep: SweepView) -> Iterator[str]:
 
 
 def intermediate(sweep: SweepView) -> Iterator[str]:
-    """What each trial reported, step by step."""
+    """The reported values of each trial by step."""
     reported = {
         trial.number: [(s, v) for s, v in sorted(steps.items()) if math.isfinite(v)]
         for trial in sweep.trials[-SHOWN:]
@@ -80,7 +80,7 @@ def intermediate(sweep: SweepView) -> Iterator[str]:
 
 
 def pareto(sweep: SweepView) -> Iterator[str]:
-    """Each pair of objectives; the trials of the front stand out."""
+    """Each pair of objectives; the trials of the Pareto front are highlighted."""
     if not sweep.complete:
         return
     for first, second in combinations(range(len(sweep.metrics)), 2):
@@ -106,7 +106,7 @@ def pareto(sweep: SweepView) -> Iterator[str]:
 
 
 def timeline(sweep: SweepView) -> Iterator[str]:
-    """When each trial ran; a row is a slot, filled anew as soon as it is free."""
+    """When each trial ran; a row holds trials that ran one after the other."""
     now = datetime.now()
     spans = sorted(
         (begun.timestamp(), (trial.frozen.datetime_complete or now).timestamp(), trial.number)
@@ -134,7 +134,7 @@ def timeline(sweep: SweepView) -> Iterator[str]:
 
 
 def about(sweep: SweepView, trial: TrialView) -> str:
-    """What the tooltip of a trial says."""
+    """The tooltip of a trial."""
     values = [
         f"{metric} {number(value)}"
         for metric, value in zip(sweep.metrics, trial.values, strict=False)
@@ -144,11 +144,11 @@ def about(sweep: SweepView, trial: TrialView) -> str:
 
 
 def finite(trials: Sequence[TrialView], index: int) -> list[TrialView]:
-    """The trials whose value of an objective can be drawn."""
+    """The trials with a finite value of an objective."""
     return [trial for trial in trials if math.isfinite(trial.values[index])]
 
 
 def value_axis(title: str, values: Sequence[float]) -> Axis:
-    """An axis for values of an objective, logarithmic where they lie far apart."""
+    """An axis for values of an objective, logarithmic for a wide range."""
     low, high = min(values), max(values)
     return Axis.of(title, values, log=low > 0 and high / low >= WIDE)

@@ -1,14 +1,14 @@
-"""`explr report`: what a sweep has found, as one page and as a picture."""
+"""`explr report`: writes the report of a sweep as a page and as a picture."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from explr.core.errors import UsageError
+from explr.core.folders import REPORT, replace_file
 from explr.core.secrets import redacted_text
 from explr.results.report.page import render
 from explr.results.report.picture import take_picture
@@ -18,17 +18,13 @@ if TYPE_CHECKING:
     from optuna import Study
 
 
-REPORT = "report.html"
-"""Name of the report in a sweep's folder."""
-
-
 def write_report(folder: Path, out: Path | None = None, study: Study | None = None) -> Path:
     """Write the report of a sweep.
 
     Args:
         folder: folder of the sweep, which another process may be running.
         out: file to write; None writes `report.html` in the folder.
-        study: the study of the sweep; None reads it.
+        study: the study of the sweep; None reads it from its storage.
 
     Returns:
         The file.
@@ -38,20 +34,16 @@ def write_report(folder: Path, out: Path | None = None, study: Study | None = No
     """
     page = redacted_text(render(read_sweep(folder, study)))
     out = out or folder / REPORT
-    aside = out.with_name(f".{out.name}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(page, encoding="utf-8", errors="replace")
-        aside.replace(out)
+        replace_file(out, page.encode(errors="replace"), private=False)
     except OSError as error:
-        with suppress(OSError):  # what stands in its way has a name already
-            aside.unlink(missing_ok=True)
         raise UsageError(f"{out} cannot be written: {error.strerror or error}") from None
     return out
 
 
 def show_report(folder: Path, out: Path | None, png: Path | None) -> None:
-    """Write the report of a sweep, and say where it is.
+    """Write the report of a sweep, and print its path.
 
     Args:
         folder: folder of the sweep.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_overrides, saved_run
 from explr.config.settings_file import FILE_OVERLAY
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import RESULTS, BestTrial, best_trial
+from explr.core.folders import RESULTS, BestTrial, best_trial, read_json
 from explr.core.secrets import masked_keys, without_user_info
-from explr.sweep.folder import COMMAND_FILE
+from explr.results.sweep import sweep_command
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.position import read_position
@@ -71,10 +70,10 @@ def _again(folder: Path, best: BestTrial) -> str:
 
 def _program(folder: Path) -> list[str]:
     """The program that started the sweep, as command-line words."""
-    try:
-        words = shlex.split(json.loads((folder / RESULTS).read_text())["command"])
-    except FileNotFoundError:  # a grid
+    results = read_json(folder / RESULTS)
+    if results is None:  # a grid
         return ["explr"]
+    words = shlex.split(results["command"])
     return words[:2] if words[0] == "python" else words[:1]
 
 
@@ -124,11 +123,9 @@ def _store(folder: Path, best: BestTrial) -> str:
     node = OmegaConf.select(OmegaConf.create(_config(best)), "tracking.uri")
     if not node:
         return Destination().resolved_uri
-    try:
-        cwd = json.loads((folder / COMMAND_FILE).read_text())["cwd"]
-    except FileNotFoundError:  # a grid
-        cwd = "."
-    return with_user_info(without_user_info(absolute_uri(str(node), Path(cwd))))
+    command = sweep_command(folder)
+    cwd = command.cwd if command else Path()  # a grid has no command
+    return with_user_info(without_user_info(absolute_uri(str(node), cwd)))
 
 
 def _config(best: BestTrial) -> dict[str, Any]:

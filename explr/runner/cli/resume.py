@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import NoReturn
 from explr.config.command_line import take_verbosity
 from explr.config.grammar import quoted
 from explr.core.errors import UsageError
+from explr.core.folders import COMMAND
 from explr.core.secrets import masked
-from explr.sweep.folder import COMMAND_FILE
+from explr.results.sweep import sweep_command
 
 
 def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
@@ -26,34 +26,31 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
         UsageError: there is no such sweep.
     """
     folder = (folder or _last()).absolute()
-    try:
-        command = json.loads((folder / COMMAND_FILE).read_text())
-    except FileNotFoundError:
-        raise UsageError(
-            f"{folder} is not the folder of a sweep: it has no {COMMAND_FILE}"
-        ) from None
-    if "argv" not in command:
+    command = sweep_command(folder)
+    if command is None:
+        raise UsageError(f"{folder} is not the folder of a sweep: it has no {COMMAND}")
+    if command.argv is None:
         raise UsageError(
             f"the sweep in {folder} was started from Python: run that code again with "
-            f"tuner.study_name={command['study']}"
+            f"tuner.study_name={command.study}"
         )
-    if hidden := masked(command["argv"]):
+    if hidden := masked(command.argv):
         raise UsageError(
             f"the command of the sweep in {folder} had secrets, which explr does not save "
             f"({', '.join(hidden)}): run the command again with tuner.study_name="
-            f"{command['study']}. A secret from an environment variable, as in "
+            f"{command.study}. A secret from an environment variable, as in "
             f"{hidden[0]}='${{oc.env:NAME}}', would not need this"
         )
-    os.chdir(command["cwd"])
+    os.chdir(command.cwd)
     where = f"hydra.sweep.dir={quoted(str(folder))}"
-    argv = command["argv"]
+    argv = command.argv
     if shown is not None:
         argv = [*take_verbosity(argv)[0], shown]
     os.execv(sys.executable, [sys.executable, *argv, where])
 
 
 def _last() -> Path:
-    found = sorted(Path("multirun").rglob(COMMAND_FILE), key=lambda path: path.stat().st_mtime)
+    found = sorted(Path("multirun").rglob(COMMAND), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError(f"there is no sweep in {Path('multirun').absolute()}")
     return found[-1].parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from terminals import Terminal
+from zygote import zygote
 
 HOME = tempfile.mkdtemp(prefix="explr-tests-")
 
@@ -29,6 +31,8 @@ for name in ("HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "EXPLR_
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Of jobs in the background shells have Ctrl-C ignored, and so would the commands tried here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
 
 TRAININGS = """\
 import explr
@@ -103,10 +107,18 @@ def other_direction(ctx):
 """
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave modules with nothing but slow tests alone where none is wanted: they import a lot."""
+    if config.option.markexpr != "not slow" or not collection_path.match("test_*.py"):
+        return None
+    return bool(ALL_SLOW.search(collection_path.read_text())) or None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """EXPLR_HOME of this test session."""
     yield Path(HOME)
+    zygote.close()
     shutil.rmtree(HOME, ignore_errors=True)
 
 
@@ -124,7 +136,12 @@ class Command:
         self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m explr ARGUMENTS`."""
-        return self.python("-m", "explr", *arguments, cwd=cwd, timeout_s=timeout_s, **environment)
+        return zygote.run(
+            [sys.executable, "-m", "explr", *arguments],
+            cwd or self.cwd,
+            {**os.environ, **environment},
+            timeout_s,
+        )
 
     def python(
         self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str

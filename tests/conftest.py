@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -114,6 +114,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return bool(ALL_SLOW.search(collection_path.read_text())) or None
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what runs sweeps of several processes."""
+    for item in items:
+        if "shop" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """EXPLR_HOME of this test session."""
@@ -136,17 +144,18 @@ class Command:
         self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m explr ARGUMENTS`."""
-        return zygote.run(
-            [sys.executable, "-m", "explr", *arguments],
-            cwd or self.cwd,
-            {**os.environ, **environment},
-            timeout_s,
-        )
+        return self._run(["-m", "explr", *arguments], cwd, timeout_s, environment)
+
+    def script(
+        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS`: a script, or `-m` and a module, with what either is given."""
+        return self._run(arguments, cwd, timeout_s, environment)
 
     def python(
         self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `python ARGUMENTS`."""
+        """Run `python ARGUMENTS` in a fresh interpreter: what it starts with is its own."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=cwd or self.cwd,
@@ -156,6 +165,16 @@ class Command:
             text=True,
             check=False,
         )
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        cwd: Path | None,
+        timeout_s: float,
+        environment: Mapping[str, str],
+    ) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, **environment}
+        return zygote.run([sys.executable, *arguments], cwd or self.cwd, variables, timeout_s)
 
 
 @pytest.fixture

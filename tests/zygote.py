@@ -32,8 +32,11 @@ IMPORTED = (
 )
 """What commands share; what only some use and what they must not have imported is not here."""
 
-READ_ONCE = ("PYTHON", "LC_", "LANG", "COVERAGE_", "HYDRA_", "TMPDIR", "OMP_", "OPENBLAS_")
-"""Prefixes of variables that an interpreter, or what it imports, reads when it starts."""
+READ_ONCE = (
+    *("PYTHON", "LD_", "LC_", "LANG", "TZ", "TMPDIR"),
+    *("COVERAGE_", "HYDRA_", "OMP_", "OPENBLAS_"),
+)
+"""Prefixes of variables that a process, or what it imports, reads when it starts."""
 
 MESSAGE = 2**18
 """Bytes of the longest order; the environment is most of it."""

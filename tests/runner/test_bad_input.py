@@ -12,8 +12,7 @@ OFF = "tracking=off"
 TRAIN = "train_model=trainings:train"
 
 WORDS = {
-    # an unknown key names the nearest
-    ("lrr=0.1",): ["lrr=0.1: there is no setting or hyperparameter lrr; did you mean lr?"],
+    # a key that cannot be added
     ("+gpu.memry=1",): ["there is no setting gpu.memry; there are gpu.device, gpu.memory_limit_gb"],
     # an unknown option lists the options
     ("framework=jax",): ["framework=jax: there is no such option, framework is one of pytorch, te"],

@@ -68,6 +68,7 @@ def test_ranges_do_not_disturb_a_single_run(explr, project: Path) -> None:
     assert "'lr': 0.001, 'batch_size': 64, 'width': 32" in done.stdout
 
 
+@pytest.mark.slow
 def test_if_every_trial_of_a_tuner_fails(explr, project: Path) -> None:
     done = explr(
         OFF, "train_model=trainings:boom", "tuner=optuna", "tuner.n_trials=3", "-m", "lr=choice(7)",

@@ -62,7 +62,13 @@ def controller() -> Controller:
     return Controller()
 
 
-@pytest.fixture(params=["inline", "local", "basic launcher in a thread"])
+@pytest.fixture(
+    params=[
+        "inline",
+        pytest.param("local", marks=pytest.mark.slow),
+        "basic launcher in a thread",
+    ]
+)
 def executor(
     request: pytest.FixtureRequest,
     controller: Controller,

@@ -10,6 +10,7 @@ import pytest
 from explr.tracking.journal.pending import Liveness, entries
 
 
+@pytest.mark.slow
 def test_a_run_that_has_said_how_it_ended_did_not_die_without_a_word(
     store: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_growing_journal_is_followed(store: Any, kit: Any, tmp_path: Path) -> 
     assert store.status() == "RUNNING"
 
 
+@pytest.mark.slow
 def test_one_journal_does_not_keep_the_others_waiting(store: Any, kit: Any, tmp_path: Path) -> None:
     run = kit.begin(tmp_path / "run")
     for i in range(20_000):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from terminals import Terminal
+from zygote import zygote
 
 HOME = tempfile.mkdtemp(prefix="explr-tests-")
 
@@ -29,6 +31,8 @@ for name in ("HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "EXPLR_
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Of jobs in the background shells have Ctrl-C ignored, and so would the commands tried here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
 
 TRAININGS = """\
 import explr
@@ -103,10 +107,26 @@ def other_direction(ctx):
 """
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave modules with nothing but slow tests alone where none is wanted: they import a lot."""
+    if config.option.markexpr != "not slow" or not collection_path.match("test_*.py"):
+        return None
+    return bool(ALL_SLOW.search(collection_path.read_text())) or None
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what runs sweeps of several processes."""
+    for item in items:
+        if "shop" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """EXPLR_HOME of this test session."""
     yield Path(HOME)
+    zygote.close()
     shutil.rmtree(HOME, ignore_errors=True)
 
 
@@ -124,12 +144,18 @@ class Command:
         self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m explr ARGUMENTS`."""
-        return self.python("-m", "explr", *arguments, cwd=cwd, timeout_s=timeout_s, **environment)
+        return self._run(["-m", "explr", *arguments], cwd, timeout_s, environment)
+
+    def script(
+        self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS`: a script, or `-m` and a module, with what either is given."""
+        return self._run(arguments, cwd, timeout_s, environment)
 
     def python(
         self, *arguments: str, cwd: Path | None = None, timeout_s: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `python ARGUMENTS`."""
+        """Run `python ARGUMENTS` in a fresh interpreter: what it starts with is its own."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=cwd or self.cwd,
@@ -139,6 +165,16 @@ class Command:
             text=True,
             check=False,
         )
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        cwd: Path | None,
+        timeout_s: float,
+        environment: Mapping[str, str],
+    ) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, **environment}
+        return zygote.run([sys.executable, *arguments], cwd or self.cwd, variables, timeout_s)
 
 
 @pytest.fixture

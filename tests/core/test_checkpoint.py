@@ -136,6 +136,7 @@ def test_a_negative_step_is_refused(checkpoints: Checkpoints) -> None:
         checkpoints.save({}, -1)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_instant_leaves_a_whole_one(tmp_path: Path) -> None:
     saved_before, instants = 0, 0
     while saved_before < 2:  # two saves, so that the second one drops a checkpoint too

@@ -12,16 +12,8 @@ OFF = "tracking=off"
 TRAIN = "train_model=trainings:train"
 
 WORDS = {
-    # an unknown key names the nearest
-    ("lrr=0.1",): ["lrr=0.1: there is no setting or hyperparameter lrr; did you mean lr?"],
-    ("momentum=0.9",): ["hyperparameter momentum; +momentum=… adds a new one"],
-    ("gpu.memry=1",): ["gpu.memry; did you mean gpu.memory_limit_gb?"],
-    ("gpu.zzz=1",): ["gpu.zzz; there are gpu.device, gpu.memory_limit_gb"],
+    # a key that cannot be added
     ("+gpu.memry=1",): ["there is no setting gpu.memry; there are gpu.device, gpu.memory_limit_gb"],
-    ("framewrk=pytorch",): ["framewrk; did you mean framework?"],
-    ("hydra.run.dirr=x",): ["hydra.run.dirr; did you mean hydra.run.dir?"],
-    ("hydra.swep.dir=x",): ["hydra.swep.dir; did you mean hydra.sweep.dir?"],
-    ("hydra/launchr=basic",): ["hydra/launchr; did you mean hydra/launcher?"],
     # an unknown option lists the options
     ("framework=jax",): [
         "framework=jax: there is no such option, framework is one of auto, none, "
@@ -80,6 +72,18 @@ WORDS = {
 }
 
 
+UNKNOWN = {
+    "lrr=0.1": "lrr=0.1: there is no setting or hyperparameter lrr; did you mean lr?",
+    "momentum=0.9": "hyperparameter momentum; +momentum=… adds a new one",
+    "gpu.memry=1": "gpu.memry; did you mean gpu.memory_limit_gb?",
+    "gpu.zzz=1": "gpu.zzz; there are gpu.device, gpu.memory_limit_gb",
+    "framewrk=pytorch": "framewrk; did you mean framework?",
+    "hydra.run.dirr=x": "hydra.run.dirr; did you mean hydra.run.dir?",
+    "hydra.swep.dir=x": "hydra.swep.dir; did you mean hydra.sweep.dir?",
+    "hydra/launchr=basic": "hydra/launchr; did you mean hydra/launcher?",
+}
+
+
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
     """The lines on standard error, after checking what all bad input has in common."""
     assert done.returncode == 2, done
@@ -95,6 +99,13 @@ def test_one_fault_is_one_sentence(explr, project: Path, arguments: tuple[str, .
         assert len(lines) == 1, lines
     for word in WORDS[arguments]:
         assert word.format(cwd=project) in lines[0]
+
+
+def test_each_unknown_key_names_the_nearest(explr, project: Path) -> None:
+    lines = said(explr(OFF, TRAIN, *UNKNOWN))
+    assert len(lines) == len(UNKNOWN), lines
+    for line, word in zip(lines, UNKNOWN.values(), strict=True):
+        assert word in line
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,14 @@ def test_a_tuner_without_m_says_so_and_trains_once(explr, project: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("sweep", [(), ("-m", "lr=1,2"), ("-m", "tuner=optuna", "lr=range(1,9)")])
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        (),
+        ("-m", "lr=1,2"),
+        pytest.param(("-m", "tuner=optuna", "lr=range(1,9)"), marks=pytest.mark.slow),
+    ],
+)
 def test_an_interruption(project: Path, number: signal.Signals, sweep: tuple[str, ...]) -> None:
     folder = "out/0" if sweep else "out"
     where = ("hydra.run.dir=out", "hydra.sweep.dir=out")

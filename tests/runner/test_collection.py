@@ -45,6 +45,7 @@ def test_a_command_collects_from_the_first_line_of_the_training_on(explr: Any, s
     assert "collects: False True True" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_trial_collects(explr: Any, script: Any, tmp_path: Path) -> None:
     script("")
     done = explr(

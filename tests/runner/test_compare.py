@@ -74,6 +74,7 @@ def test_what_differs() -> None:
     assert differing(runs[:1]) == []
 
 
+@pytest.mark.slow
 def test_a_picture_of_curves(tmp_path: Path) -> None:
     curves = {"a$b$_{": [(0, 1.0), (1, 0.5)], "nan": [(0, float("nan")), (1, 2.0)]}
     runs = [

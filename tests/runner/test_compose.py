@@ -32,6 +32,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_hydra_composes_the_same_with_and_without_explr_imported(explr) -> None:
     outputs = []
     for first, after in (("", ""), ("import explr", ""), ("import explr; explr.compose([])", "")):

@@ -107,6 +107,7 @@ def test_where_it_is_not_installed(tmp_path: Path, study: Study) -> None:
 
 
 @NEEDS_DASHBOARD
+@pytest.mark.slow
 def test_a_folder_without_a_study(tmp_path: Path, explr: Any) -> None:
     done = explr("dashboard", str(tmp_path))
     assert done.returncode == 2

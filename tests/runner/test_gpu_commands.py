@@ -165,6 +165,7 @@ def test_verify_fails_beside_a_gpu_that_the_build_of_pytorch_cannot_use(
     assert "sees 1 GPU(s)" in done.stdout  # Ray does, by a copy of the binding of its own
 
 
+@pytest.mark.slow
 def test_verify_refuses_settings_that_are_none(explr: Any) -> None:
     done = explr("verify", "gpu.memry=1")
     assert done.returncode == 2

@@ -65,7 +65,7 @@ def test_everything_runs_at_once(explr: Any, tmp_path: Path, framework: str) -> 
     assert explr("init", "mine", "--framework", framework).returncode == 0
     project = tmp_path / "mine"
 
-    trained = explr.python(
+    trained = explr.script(
         "train.py", "epochs=20", "tracking=off", "hydra.run.dir=once", cwd=project
     )
     assert trained.returncode == 0, trained.stderr
@@ -77,7 +77,7 @@ def test_everything_runs_at_once(explr: Any, tmp_path: Path, framework: str) -> 
     assert json.loads((project / "again" / "result.json").read_text())["value"] == once["value"]
 
     sweep = ("tuner=optuna", "-m", "tuner.n_trials=3", "tuner.study_name=s", "tracking=off")
-    swept = explr.python("train.py", "epochs=10", *sweep, cwd=project)
+    swept = explr.script("train.py", "epochs=10", *sweep, cwd=project)
     assert swept.returncode == 0, swept.stderr
     trials = json.loads((project / "multirun/s/results.json").read_text())["trials"]
     assert [set(trial["params"]) for trial in trials] == [{"lr", "width"}] * 3

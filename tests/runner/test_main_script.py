@@ -35,7 +35,7 @@ def script(tmp_path: Path) -> str:
 
 
 def test_the_script_s_hyperparameters_and_no_others(explr, script: str) -> None:
-    done = explr.python(script, "lr=0.01")
+    done = explr.script(script, "lr=0.01")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
         "trained with {'lr': 0.01, 'name': 'a, b=c', 'layers': [1, 2], 'opt': {'a': 1}}\n"
@@ -46,18 +46,19 @@ def test_the_script_s_hyperparameters_and_no_others(explr, script: str) -> None:
 def test_it_is_imported_once(explr, script: str, tmp_path: Path) -> None:
     path = tmp_path / script
     path.write_text("print('imported')\n" + path.read_text())
-    assert explr.python(script, "lr=1").stdout.count("imported") == 1
+    assert explr.script(script, "lr=1").stdout.count("imported") == 1
 
 
 def test_a_sweep(explr, script: str) -> None:
-    done = explr.python(script, "-m", "lr=1,2")
+    done = explr.script(script, "-m", "lr=1,2")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"Result: val_loss (\d)", done.stdout) == ["2", "4"]
     assert "Trials: 2 complete" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_tuner_s_values_win_over_the_script_s(explr, script: str, tmp_path: Path) -> None:
-    done = explr.python(
+    done = explr.script(
         script, "tuner=optuna", "tuner.n_trials=2", "-m", "lr=range(10,12)", "opt.a=choice(8,9)",
         "hydra.sweep.dir=out",
     )  # fmt: skip
@@ -71,27 +72,27 @@ def test_a_tuner_s_values_win_over_the_script_s(explr, script: str, tmp_path: Pa
 
 
 def test_the_config_and_the_help(explr, script: str) -> None:
-    config = yaml.safe_load(explr.python(script, "--cfg", "job").stdout)
+    config = yaml.safe_load(explr.script(script, "--cfg", "job").stdout)
     assert config["lr"] == 0.5
     assert "batch_size" not in config
     assert config["tracking"] == {"backend": "off"}
-    shown = explr.python(script, "--help").stdout
+    shown = explr.script(script, "--help").stdout
     assert f"  python {script} [KEY=VALUE …]" in shown
     assert re.search(r"^    name=a, b=c$", shown, re.MULTILINE)
     assert "explr run" not in shown
 
 
 def test_settings_on_the_line_win(explr, script: str) -> None:
-    config = yaml.safe_load(explr.python(script, "--cfg", "job", "tracking=mlflow").stdout)
+    config = yaml.safe_load(explr.script(script, "--cfg", "job", "tracking=mlflow").stdout)
     assert config["tracking"]["backend"] == "mlflow"
 
 
 @pytest.mark.parametrize("program", ["explr", "script"])
 def test_a_run_of_the_script_is_run_again(explr, script: str, program: str) -> None:
-    first = explr.python(script, "lr=0.25", "opt.a=7")
+    first = explr.script(script, "lr=0.25", "opt.a=7")
     (folder,) = re.findall(r"^Folder: (.*)$", first.stdout, re.MULTILINE)
     command = ("-m", "explr") if program == "explr" else (script,)
-    again = explr.python(*command, "--experimental-rerun", folder)
+    again = explr.script(*command, "--experimental-rerun", folder)
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout.splitlines()[0] == first.stdout.splitlines()[0]
 
@@ -99,7 +100,7 @@ def test_a_run_of_the_script_is_run_again(explr, script: str, program: str) -> N
 def test_from_another_folder(explr, script: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    done = explr.python(str(tmp_path / script), "lr=1", cwd=other)
+    done = explr.script(str(tmp_path / script), "lr=1", cwd=other)
     assert done.returncode == 0
     assert (other / "outputs").is_dir()
 
@@ -112,7 +113,7 @@ def test_as_a_module_with_relative_imports(explr, tmp_path: Path) -> None:
     (package / "script.py").write_text(
         "print('imported')\n" + SCRIPT.replace("from neighbour", "from .neighbour")
     )
-    done = explr.python("-m", "package.script", "lr=3")
+    done = explr.script("-m", "package.script", "lr=3")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Result: val_loss 6" in done.stdout
     assert done.stdout.count("imported") == 1
@@ -132,7 +133,7 @@ def test_as_a_module_with_relative_imports(explr, tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_said(explr, tmp_path: Path, body: str, code: int, sentence: str) -> None:
     (tmp_path / "script.py").write_text(f"import explr\ndef f(ctx):\n    return 1 / 0\n{body}\n")
-    done = explr.python("script.py")
+    done = explr.script("script.py")
     assert done.returncode == code
     assert sentence in done.stderr
     assert ("Traceback" in done.stderr) == (code == 1)

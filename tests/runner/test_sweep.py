@@ -31,6 +31,7 @@ def test_hydra_s_own_grid(explr, project: Path) -> None:
     assert states(project / "out") == ["COMPLETE"] * 4
 
 
+@pytest.mark.slow
 def test_optuna_to_the_letter(explr, project: Path) -> None:
     done = explr(
         OFF, TRAIN, "framework=pytorch", "tuner=optuna", "-m", "lr=interval(1e-5,1e-2)",
@@ -67,6 +68,7 @@ def test_ranges_do_not_disturb_a_single_run(explr, project: Path) -> None:
     assert "'lr': 0.001, 'batch_size': 64, 'width': 32" in done.stdout
 
 
+@pytest.mark.slow
 def test_if_every_trial_of_a_tuner_fails(explr, project: Path) -> None:
     done = explr(
         OFF, "train_model=trainings:boom", "tuner=optuna", "tuner.n_trials=3", "-m", "lr=choice(7)",
@@ -109,7 +111,11 @@ def test_if_every_trial_of_a_grid_fails(explr, project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tuner", "code"), [((), 1), (("tuner=optuna", "tuner/sampler=random"), 0)]
+    ("tuner", "code"),
+    [
+        ((), 1),
+        pytest.param(("tuner=optuna", "tuner/sampler=random"), 0, marks=pytest.mark.slow),
+    ],
 )
 def test_if_some_trials_fail(explr, project: Path, tuner: tuple[str, ...], code: int) -> None:
     done = explr(
@@ -122,7 +128,9 @@ def test_if_some_trials_fail(explr, project: Path, tuner: tuple[str, ...], code:
     assert re.search(counts, done.stdout)
 
 
-@pytest.mark.parametrize("tuner", [(), ("tuner=optuna", "tuner.n_trials=2")])
+@pytest.mark.parametrize(
+    "tuner", [(), pytest.param(("tuner=optuna", "tuner.n_trials=2"), marks=pytest.mark.slow)]
+)
 def test_if_every_trial_prunes_itself(explr, project: Path, tuner: tuple[str, ...]) -> None:
     done = explr(
         OFF, "train_model=trainings:prune", *tuner, "-m", "lr=choice(1,2)", "hydra.sweep.dir=out"
@@ -166,7 +174,8 @@ def test_a_required_value_that_is_swept(explr, project: Path) -> None:
     )
     done = explr(OFF, TRAIN, "search_space=mine", "-m", "lr=1,2")
     assert (done.returncode, done.stderr) == (0, "")
-    done = explr(OFF, TRAIN, "search_space=mine", "tuner=optuna", "tuner.n_trials=1", "-m")
+    tuner = ("tuner=optuna", "tuner.n_trials=1", "hydra/launcher=basic")
+    done = explr(OFF, TRAIN, "search_space=mine", *tuner, "-m")
     assert done.returncode == 0
     done = explr(OFF, TRAIN, "search_space=mine")
     assert (done.returncode, done.stderr) == (2, "lr has no value: set it with lr=…\n")

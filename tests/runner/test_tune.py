@@ -12,7 +12,8 @@ from explr import TrainingContext, TrialPruned
 from explr.core.errors import ConfigError, SweepError, UsageError
 from explr.sweep.folder import SweepFolder
 
-SEARCH = ["tracking=off", "tuner=optuna", "tuner/sampler=random", "lr=interval(1,2)"]
+PROCESSES = ["tracking=off", "tuner=optuna", "tuner/sampler=random", "lr=interval(1,2)"]
+SEARCH = [*PROCESSES, "hydra/launcher=basic"]
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def train(ctx: TrainingContext) -> float:
 
 
 def test_a_sweep_with_a_function(tmp_path: Path) -> None:
-    swept = explr.tune(SEARCH, train, n_trials=3)
+    swept = explr.tune(PROCESSES, train, n_trials=3)
     assert [trial["number"] for trial in swept.trials] == [0, 1, 2]
     assert all(trial["state"] == "COMPLETE" for trial in swept.trials)
     assert swept.best is not None

@@ -108,7 +108,7 @@ def test_quiet_shows_warnings_errors_and_the_result(explr: Command, loud: Path, 
 
 
 def test_verbose_shows_all_of_it_in_a_script_too(explr: Command, loud: Path) -> None:
-    done = explr.python("loud.py", "-v", "tracking=off", "hydra.run.dir=out")
+    done = explr.script("loud.py", "-v", "tracking=off", "hydra.run.dir=out")
     assert done.returncode == 0, done.stderr
     lines = lines_of(done.stdout)
     for line in ("[INFO] - chatter", "[WARNING] - warning", "[ERROR] - error"):

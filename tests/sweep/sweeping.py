@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from companions import companions_of
 from waiting import PATIENCE_S, runs, wait_until
+from zygote import Started, zygote
 
 RUN_S = 270.0
 """How long a command may take, all that it waits for in MLflow included, on a busy machine."""
@@ -255,7 +256,7 @@ class Workshop:
         (folder / "app.py").write_text(APP)
         (folder / "conf").mkdir()
         (folder / "conf" / "config.yaml").write_text(CONFIG)
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[Started] = []
 
     def explr(self, *arguments: str) -> list[str]:
         """The command line of explr's own app."""
@@ -277,15 +278,8 @@ class Workshop:
 
     def run(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**os.environ, **self.environment, **environment},
-            timeout=RUN_S,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        variables = {**os.environ, **self.environment, **environment}
+        return zygote.run(command, self.folder, variables, RUN_S)
 
     def sync(self) -> None:
         """Have MLflow take all that there is, now that no controller runs.
@@ -302,18 +296,11 @@ class Workshop:
         done = self.run(self.explr("sync"))
         assert done.returncode == 0, done
 
-    def start(self, command: list[str], log: str = "log", **options: Any) -> subprocess.Popen[str]:
+    def start(self, command: list[str], log: str = "log") -> Started:
         """Start a command; its output goes to a file."""
+        variables = {**os.environ, **self.environment}
         with (self.folder / log).open("a") as file:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env={**os.environ, **self.environment},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                text=True,
-                **options,
-            )
+            process = zygote.start(command, self.folder, variables, file.fileno(), file.fileno())
         self._started.append(process)
         return process
 

@@ -91,6 +91,7 @@ def test_all_lines_of_a_sweep_look_alike(shop: Workshop) -> None:
         assert "trial 0" not in log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_elsewhere")
 def test_a_sweep_from_python_shows_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     def plain(ctx: TrainingContext) -> float:

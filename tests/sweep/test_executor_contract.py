@@ -58,6 +58,7 @@ def controller() -> Controller:
     return Controller()
 
 
+<<<<<<< HEAD:tests/sweep/test_executor_contract.py
 SLOW = pytest.mark.slow
 EXECUTORS = [
     "hydra/launcher=basic",
@@ -71,6 +72,15 @@ EXECUTORS = [
 
 
 @pytest.fixture(params=EXECUTORS)
+=======
+@pytest.fixture(
+    params=[
+        "inline",
+        pytest.param("local", marks=pytest.mark.slow),
+        "basic launcher in a thread",
+    ]
+)
+>>>>>>> tests:tests/sweep/test_executors.py
 def executor(
     request: pytest.FixtureRequest,
     controller: Controller,

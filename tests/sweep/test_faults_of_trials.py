@@ -13,6 +13,8 @@ import pytest
 from sweeping import Workshop
 from waiting import PATIENCE_S, runs, wait_until
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "killed_in_an_epoch", "killed_in_a_save", "always_killed", "asked_to_end", "exits", "prunes",
     "nan", "none", "string", "too_many", "no_gpu_memory", "no_host_memory", "no_space",

@@ -223,6 +223,7 @@ def test_a_grid_of_a_range_without_steps_is_refused() -> None:
         sweep_with("tuner/sampler=grid", "lr=interval(0,1)")
 
 
+@pytest.mark.slow
 def test_what_was_running_is_not_sampled_again() -> None:
     swept = explr.tune(
         [*BASIC[:-1], "hydra/launcher=explr_local", "lr=interval(0,1)", "tuner.n_jobs=4"],

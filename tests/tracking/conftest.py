@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
@@ -7,13 +9,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from companions import companions_of, processes_of
 from ports import held_port
 from waiting import runs
+from zygote import zygote
 
 from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
@@ -21,14 +24,12 @@ from explr.tracking.run import TrackedRun, open_run
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.start import Order
 
-PATIENCE_S = 240.0
-"""How long something that must happen may take; companions stand back behind all else."""
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # those of MLflow's own modules
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+PATIENCE_S = 240.0
+"""How long something that must happen may take; companions stand back behind all else."""
 
 
 def eventually(condition: Callable[[], Any], what: str = "it") -> Any:
@@ -40,12 +41,20 @@ def eventually(condition: Callable[[], Any], what: str = "it") -> Any:
     return answer
 
 
+def _client(uri: str) -> MlflowClient:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of MLflow's own modules
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+        from mlflow import MlflowClient
+    return MlflowClient(tracking_uri=uri)
+
+
 class Store:
     """The user's MLflow store, as anybody can look into it."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.client = MlflowClient(tracking_uri=uri)
+        self.client = _client(uri)
 
     def runs(self) -> list[Run]:
         ids = [e.experiment_id for e in self.client.search_experiments()]
@@ -79,7 +88,7 @@ class Store:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow store, which is copied for each test: making one takes a second or two."""
     path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    _client(f"sqlite:///{path}").search_experiments()
     return path
 
 
@@ -138,16 +147,9 @@ def ship(uri: str | None = None) -> None:
     follow(Order(uri or local_store_uri()))
 
 
-def explr(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def explr(*arguments: str, env: Mapping[str, str] = os.environ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "explr", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-        **options,
-    )
+    return zygote.run([sys.executable, "-m", "explr", *arguments], Path.cwd(), env, PATIENCE_S)
 
 
 def start(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -46,6 +46,106 @@ def test_every_row_arrives_once_with_step_and_time(
     assert entries() == []
 
 
+<<<<<<< HEAD
+=======
+def test_a_replay_adds_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run", params={"lr": 0.1}, tags={"kind": "test"})
+    for i in range(50):
+        run.tracker.log_metrics({"loss": i / 3, "odd": math.nan, "big": math.inf}, step=i)
+    run.tracker.log_params({"lr": 0.2})
+    run.close("FINISHED")
+    all_of(mirror_of(store, run))
+
+    def picture() -> Any:
+        found = store.run()
+        rows = {m: len(store.rows(found, m)) for m in ("loss", "odd", "big")}
+        return found.info.run_id, found.data.params, found.data.tags, rows, found.info.end_time
+
+    before = picture()
+    assert before[3] == {"loss": 50, "odd": 50, "big": 50}
+    for _ in range(3):
+        run.journal.path.with_suffix(".position").unlink()
+        all_of(mirror_of(store, run))
+        assert picture() == before
+
+
+def test_no_run_ends_before_it_began_where_file_times_lag_behind(
+    store: Any, kit: Any, tmp_path: Path
+) -> None:
+    run = kit.begin(tmp_path / "run")
+    mirror = mirror_of(store, run)
+    all_of(mirror)
+    before_ns = store.run().info.start_time * 1_000_000 - 4_000_000
+    os.utime(run.journal.path, ns=(before_ns, before_ns))
+    mirror.close_as_killed()
+    found = store.run().info
+    assert (found.status, found.end_time) == ("KILLED", found.start_time)
+
+
+def test_a_growing_journal_is_followed(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    mirror = mirror_of(store, run)
+    for i in range(5):
+        run.tracker.log_metric("loss", i, step=i)
+        all_of(mirror)
+        assert store.rows(store.run(), "loss") == [(s, s) for s in range(i + 1)]
+        assert not mirror.done
+    assert store.status() == "RUNNING"
+
+
+@pytest.mark.slow
+def test_one_journal_does_not_keep_the_others_waiting(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    for i in range(20_000):
+        run.tracker.log_metric("loss", i, step=i)
+    mirror = mirror_of(store, run)
+    assert mirror.ship()
+    position = read_position(run.journal.path)
+    assert 0 < position.offset < run.journal.path.stat().st_size
+    all_of(mirror)
+    assert len(store.rows(store.run(), "loss")) == 20_000
+
+
+def test_damage_costs_only_its_own_line(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    for i in range(9):
+        run.tracker.log_metric("loss", i, step=i)
+    lines = run.journal.path.read_bytes().splitlines(keepends=True)
+    lines[6] = b"\x00" * (len(lines[6]) - 1) + b"\n"
+    lines[-1] = lines[-1][:-4]
+    run.journal.path.write_bytes(b"".join(lines))
+    all_of(mirror_of(store, run))
+    steps = [step for step, _ in store.rows(store.run(), "loss")]
+    assert steps == [0, 1, 2, 3, 5, 6, 7]
+
+
+def test_a_damaged_beginning_is_one_clear_sentence(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    content = bytearray(run.journal.path.read_bytes())
+    content[20] ^= 1
+    run.journal.path.write_bytes(content)
+    with pytest.raises(TrackingError, match=r"the beginning of .* is damaged"):
+        mirror_of(store, run).ship()
+    kit.ship()
+    (entry,) = entries()
+    assert "is damaged" in read_position(Path(entry.journal)).error
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"offset": 10000000}', b'{"offset": []}'])
+def test_a_damaged_position_doubles_nothing(
+    store: Any, kit: Any, tmp_path: Path, content: bytes
+) -> None:
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_metric("loss", 1, step=1)
+    all_of(mirror_of(store, run))
+    run.journal.path.with_suffix(".position").write_bytes(content)
+    run.tracker.log_metric("loss", 2, step=2)
+    run.close("FINISHED")
+    kit.ship()
+    assert store.rows(store.run(), "loss") == [(1, 1), (2, 2)]
+
+
+>>>>>>> tests
 def test_a_changed_parameter_becomes_a_tag_and_metrics_are_safe(
     store: Any, kit: Any, tmp_path: Path
 ) -> None:

@@ -58,11 +58,10 @@ def controller() -> Controller:
     return Controller()
 
 
-<<<<<<< HEAD:tests/sweep/test_executor_contract.py
 SLOW = pytest.mark.slow
 EXECUTORS = [
     "hydra/launcher=basic",
-    "hydra/launcher=explr_local",
+    pytest.param("hydra/launcher=explr_local", marks=SLOW),
     # It measures its trials, and imports PyTorch to ask it for its memory.
     pytest.param("hydra/launcher=explr_local auto", marks=SLOW),
     "basic launcher in a thread",
@@ -72,15 +71,6 @@ EXECUTORS = [
 
 
 @pytest.fixture(params=EXECUTORS)
-=======
-@pytest.fixture(
-    params=[
-        "inline",
-        pytest.param("local", marks=pytest.mark.slow),
-        "basic launcher in a thread",
-    ]
-)
->>>>>>> tests:tests/sweep/test_executors.py
 def executor(
     request: pytest.FixtureRequest,
     controller: Controller,

@@ -1,4 +1,4 @@
-"""The folder of a sweep: the command that made it, and what came out."""
+"""The folder of a sweep: its command and its results."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ starts = logging.getLogger(STARTS)
 
 
 class SweepFolder:
-    """Writes what belongs to a sweep as a whole.
+    """Writes the files of a sweep.
 
     Args:
         path: the folder.
         study: the sweep's study.
         replicates: trainings of each trial.
-        value: what a sampled value of a parameter stands for.
+        value: converts a sampled value of a parameter to its value in the config.
     """
 
     def __init__(
@@ -47,22 +47,22 @@ class SweepFolder:
 
     @property
     def shown(self) -> Path:
-        """The path as one would type it here."""
+        """The path, relative to the working directory if possible."""
         return (
             self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
         )
 
     def _command(self, retrain: list[str]) -> str:
-        """What trains the best once more, in the language in which the sweep was begun."""
+        """The command, or the Python code, that trains the best trial again."""
         if in_notebook():
             return f"explr.run(explr.compose({retrain}), train_model)"
         return f"{program()} {shlex.join(retrain)}"
 
     def remember_command(self, arguments: Sequence[str]) -> None:
-        """Write down what to run again to go on with the sweep; the first command stays.
+        """Save the command that resumes the sweep; an earlier one is kept.
 
         Args:
-            arguments: the overrides; of a sweep that no command line began, none can go on with it.
+            arguments: the overrides; a sweep that was started from Python saves no command.
         """
         file = self.path / COMMAND
         if not file.exists():
@@ -83,25 +83,25 @@ class SweepFolder:
         return trial / str(job.replicate) if job.replicates > 1 else trial
 
     def job_folders(self) -> list[Path]:
-        """Folder of each trial, or of the first of its replicates, which stands for it."""
+        """Folder of each trial, or of its first replicate."""
         trials = [self.path / str(frozen.number) for frozen in self._study.frozen()]
         return [trial / "0" if self._replicates > 1 else trial for trial in trials]
 
     def output_of(self, job: Job) -> Path:
-        """File for what a job prints."""
+        """File for the output of a job."""
         return self.job_folder(job) / "output.log"
 
     def started(self, job: Job) -> None:
-        """Say that a job starts."""
+        """Log that a job starts."""
         attempt = f" (attempt {job.attempt + 1})" if job.attempt else ""
         starts.info("trial %s starts%s: %s", job.name, attempt, params_text(job.params))
 
     def changed(self, job: Job) -> None:
-        """Say that a job goes on with other parameters, as population based training has it."""
-        log.info("trial %s goes on with %s", job.name, params_text(job.params))
+        """Log that a job continues with other parameters, as in population based training."""
+        log.info("trial %s continues with %s", job.name, params_text(job.params))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Say how a job ended; keep the traceback of one that failed."""
+        """Log how a job ended; save the traceback of a failed one."""
         said = " ".join(f"{value:.6g}" for value in outcome.values) or outcome.reason
         level = logging.WARNING if outcome.state == "FAIL" else logging.INFO
         log.log(level, "trial %s %s: %s", job.name, outcome.state, said)
@@ -135,7 +135,7 @@ class SweepFolder:
         return results
 
     def _results(self) -> dict[str, Any]:
-        """Every trial so far and the best of them, as `results.json` has them."""
+        """The content of `results.json`: every trial so far, and the best of them."""
         trials = []
         for frozen in self._study.frozen():
             params = {name: self._value(name, value) for name, value in frozen.params.items()}
@@ -158,12 +158,12 @@ class SweepFolder:
     def tell(
         self, results: dict[str, Any], metrics: Sequence[str], retrain: list[str], report: bool
     ) -> None:
-        """Say what came out of the whole sweep.
+        """Print the result of the whole sweep.
 
         Args:
             results: what `write_results` returned.
             metrics: name of each objective.
-            retrain: overrides that train the best once more.
+            retrain: overrides that train the best trial again.
             report: whether there is a report.
         """
         trials, best, front = results["trials"], results["best"], results.get("front", [])

@@ -1,4 +1,4 @@
-"""The command that trains the best trial of a sweep once more."""
+"""Turns trials into Hydra jobs, and the best trial into the command that trains it again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("explr.sweep")
 
 
 class SweepJobs:
-    """Turns the jobs of trials into Hydra's.
+    """Turns the jobs of trials into Hydra jobs.
 
     Args:
         config: composed config of the sweep.
@@ -38,11 +38,11 @@ class SweepJobs:
             log.warning("hydra.sweep.subdir is left out: a trial's folder is its number")
 
     def __call__(self, job: Job, lease: Lease | None = None) -> HydraJob:
-        """Hydra's job for a trial's.
+        """The Hydra job of a trial's job.
 
         Args:
             job: the trial's job.
-            lease: what its slot may use of a GPU, if that is known.
+            lease: the part of a GPU that its worker may use; None if unknown.
         """
         own: dict[str, Any] = {}
         if job.replicates > 1:
@@ -57,14 +57,14 @@ class SweepJobs:
 
 
 def retrain_overrides(space: SweepSpace, best: Mapping[str, Any]) -> list[str]:
-    """Overrides that train a trial once more.
+    """Overrides that train a trial again.
 
     Args:
         space: the ranges of its sweep.
         best: the trial, as `results.json` has it.
     """
     job = space.job(best["number"], best["params"], {})
-    if FILE_OVERLAY in job.overrides:  # what the file said is in the trial's own folder
+    if FILE_OVERLAY in job.overrides:  # the trial's folder contains the settings of the file
         again = quoted(str(Path(best["dir"], "again")))
         return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
     own: tuple[str, ...] = ("tuner", "hydra", "+hydra", "++hydra")

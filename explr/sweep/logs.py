@@ -1,4 +1,4 @@
-"""One format for all lines of a sweep, the places where they are seen, and a file for the rest."""
+"""The log of a sweep: one format, the terminal or notebook, and a file."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 LOGGER = "explr.sweep"
 
 STARTS = "explr.sweep.starts"
-"""Logger of the lines that say which trial starts."""
+"""Logger of the lines about the start of trials."""
 
 FORMAT = "[%(asctime)s][explr] %(message)s"
-"""As `conf/config.yaml` has it for the command line."""
+"""The same as in `conf/config.yaml`."""
 
 FILE_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
-"""As Hydra has it for the log file of a job."""
+"""The same as in the log file of a Hydra job."""
 
 LOG_FILE = "sweep.log"
-"""File in a sweep's folder for all that its controller and its libraries log."""
+"""File in a sweep's folder with everything that its controller and libraries log."""
 
 
 @contextmanager
 def steady_logging(folder: Path) -> Iterator[None]:
-    """Keep the sweep's lines where they go now, also while a job in this process logs elsewhere.
+    """Keep the handlers of the sweep's log, also while a job in this process configures logging.
 
     Args:
-        folder: folder of the sweep, which gets a log file.
+        folder: folder of the sweep, where the log file is written.
     """
     file = logging.FileHandler(folder / LOG_FILE, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter(FILE_FORMAT))
@@ -48,7 +48,7 @@ def steady_logging(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def shown_logging() -> Iterator[None]:
-    """Show the sweep's lines where nobody has set up any logging: in a notebook, for one."""
+    """Print the sweep's log if no logging is configured, as in a notebook."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter(FORMAT))
     logger = logging.getLogger(LOGGER)
@@ -64,7 +64,7 @@ def shown_logging() -> Iterator[None]:
 @contextmanager
 def _handled_by(handlers: list[logging.Handler]) -> Iterator[None]:
     logger = logging.getLogger(LOGGER)
-    if logger.handlers:  # somebody has seen to it
+    if logger.handlers:  # logging is configured
         yield
         return
     logger.handlers, logger.propagate = list(handlers), False

@@ -1,4 +1,4 @@
-"""What a sweep would run first, checked before anything is launched."""
+"""Checks the first trial of a sweep before anything is launched."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_sweep(args: Namespace) -> bool:
         Whether a tuner chooses the trials, rather than Hydra's own grid.
 
     Raises:
-        UsageError: the first trial could not start, or the tuner has nothing to choose.
+        UsageError: the first trial could not start, or there is nothing to search.
         HydraException, OmegaConfBaseException: an override cannot be applied.
     """
     return check_first_job(args.overrides, prepare, args.config_dir, args.config_name)
@@ -47,12 +47,12 @@ def check_first_job(
     *,
     train_model: TrainFunction | None = None,
 ) -> bool:
-    """Like `check_sweep`, for a sweep from Python.
+    """Check the first trial of a sweep, also of one from Python.
 
     Args:
         overrides: settings and ranges in Hydra's grammar.
         check: checks the config of the first trial.
-        config_dir: a folder of configs that comes after the packaged ones.
+        config_dir: a further folder of configs, searched after the packaged ones.
         config_name: name of the primary config; None takes explr's own.
         train_model: a function to use in place of the one that the config names.
     """
@@ -80,7 +80,7 @@ def check_first_job(
                 check(first)
             elif place is Place.MACHINE:
                 check_settings(first, train_model)
-                if train_model is None:  # the process that jobs are forked from imports it
+                if train_model is None:  # the fork server imports it
                     check_source(first.train_model)
             else:  # other machines may have devices and modules that this one lacks
                 ExplrConfig.from_composed(first)
@@ -97,7 +97,7 @@ def _place(cfg: DictConfig) -> Place:
 
 
 def _params(cfg: DictConfig) -> dict[Any, Any]:
-    """The ranges that the config gives to its sweeper."""
+    """The ranges in the sweeper's config."""
     node = OmegaConf.select(cfg, "hydra.sweeper.params")
     params = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_dict(node) else {}
     assert isinstance(params, dict)
@@ -106,7 +106,7 @@ def _params(cfg: DictConfig) -> dict[Any, Any]:
 
 @contextmanager
 def _hydra_config(cfg: DictConfig) -> Iterator[None]:
-    """Let `${hydra:…}` be resolved within the block."""
+    """Make `${hydra:…}` resolvable within the block."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(cfg)
     try:

@@ -25,20 +25,20 @@ from explr.tracking.run import TrackedRun
 from explr.tuning.lock import sole_controller
 
 POLL_S = 0.02
-"""Seconds between two looks at what MLflow has."""
+"""Seconds between two checks of what was uploaded."""
 
 STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")
 
 
 def refuse_shared_store(storage: str | None, config: DictConfig) -> None:
-    """Make sure that Optuna and MLflow keep their tables apart; each would break the other's.
+    """Check that Optuna and MLflow use different databases; one would break the other's tables.
 
     Args:
         storage: Optuna storage URL.
         config: composed config of the sweep.
 
     Raises:
-        ConfigError: it is the database that MLflow's runs go to.
+        ConfigError: the storage is the database of MLflow's runs.
     """
     if storage is None:
         return
@@ -53,14 +53,14 @@ def refuse_shared_store(storage: str | None, config: DictConfig) -> None:
 
 
 def sole_study(storage: str, name: str) -> AbstractContextManager[None]:
-    """Hold the lock of a study that lies in a storage of its own, on this machine.
+    """Hold the lock of a study in a separate storage, on this machine.
 
     Args:
         storage: Optuna storage URL.
         name: name of the study.
 
     Raises:
-        UsageError: another sweep searches in it.
+        UsageError: another sweep uses it.
     """
     digest = hashlib.sha256(f"{_database(storage)}\n{name}".encode()).hexdigest()
     folder = explr_home() / "studies" / digest[:16]
@@ -69,7 +69,7 @@ def sole_study(storage: str, name: str) -> AbstractContextManager[None]:
 
 
 def _database(url: str) -> str:
-    """A database's URL, the same whichever driver and relative path it is written with."""
+    """The URL of a database without its driver, and with an absolute path."""
     scheme, _, rest = absolute_uri(url, Path.cwd()).partition("://")
     return f"{scheme.partition('+')[0]}://{rest.partition('?')[0]}"
 
@@ -93,9 +93,9 @@ def note_failure(record: TrackedRun | None, error: Exception) -> None:
 
 
 def await_run_ids(record: TrackedRun | None, folders: Iterable[Path]) -> None:
-    """Wait until each trial has its run in MLflow, `drain_timeout_s` at most.
+    """Wait until each trial has its run in MLflow, at most `drain_timeout_s`.
 
-    The end of a sweep waits for these runs in any case; it is left what remains of the time.
+    The end of the sweep then waits for the rest of this time.
 
     Args:
         record: the sweep's own run.
@@ -109,20 +109,20 @@ def await_run_ids(record: TrackedRun | None, folders: Iterable[Path]) -> None:
         record.keep_shipping()
     while (lacking := _lacking(begun)) and time.monotonic() < deadline:
         if all(position.stuck for position in lacking):
-            break  # it is not there, or refuses them
+            break  # MLflow is not reachable, or refuses them
         time.sleep(POLL_S)
     left = max(0.0, deadline - time.monotonic())
     record.destination = replace(record.destination, drain_timeout_s=left)
 
 
 def _lacking(journals: list[Path]) -> list[Position]:
-    """Where those journals stand whose run is not in MLflow yet."""
+    """The positions of the journals whose run is not in MLflow yet."""
     positions = [read_position(journal) for journal in journals]
     return [position for position in positions if not position.run_id]
 
 
 def note_results(record: TrackedRun | None, results: Mapping[str, Any]) -> None:
-    """Record how many trials came to which end, and the best of them."""
+    """Record the number of trials per state, and the best trial."""
     if record is None:
         return
     states = Counter(trial["state"] for trial in results["trials"])

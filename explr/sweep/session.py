@@ -1,4 +1,4 @@
-"""What is open while a sweep runs, whichever tuner searches: its lock, study, folder and record."""
+"""Opens what a running sweep needs under every tuner: its lock, study, folder and record."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def open_sweep(
     space: SweepSpace,
     arguments: list[str],
 ) -> Iterator[SweepSession]:
-    """Take hold of a sweep's folder and of its study.
+    """Lock the folder of a sweep and open its study.
 
     Args:
         settings: how it searches.
@@ -74,7 +74,7 @@ def open_sweep(
 
     Raises:
         UsageError: another controller runs this sweep.
-        ConfigError: it was begun with other ranges or directions.
+        ConfigError: it was started with other ranges or directions.
     """
     refuse_shared_store(settings.storage, config)
     path = Path(config.hydra.sweep.dir).absolute()
@@ -84,7 +84,7 @@ def open_sweep(
         stack.enter_context(terminable())
         stack.enter_context(sole_controller(path))
         study = Study(path, study_name(settings, path), settings.directions, settings.storage)
-        if settings.storage is not None:  # other folders may search in it too
+        if settings.storage is not None:  # a sweep in another folder may use the same study
             stack.enter_context(sole_study(settings.storage, study.name))
         study.check_space(space.every)
         study.enqueue(settings.enqueue, space.every)
@@ -95,7 +95,7 @@ def open_sweep(
 
 @dataclass
 class SweepSession:
-    """A sweep whose folder and study this process holds.
+    """A sweep whose folder and study this process has open.
 
     Args:
         config: composed config of the sweep.
@@ -115,7 +115,7 @@ class SweepSession:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Record the sweep while the block runs, and write its results however that ends.
+        """Record the sweep while the block runs, and write its results when it ends in any way.
 
         Raises:
             TrackingError: it cannot be recorded.
@@ -129,7 +129,7 @@ class SweepSession:
             await_run_ids(record, self.folder.job_folders())
             raise
         except KeyboardInterrupt:
-            log.warning("interrupted; to go on: explr resume %s", self.folder.shown)
+            log.warning("interrupted; to resume: explr resume %s", self.folder.shown)
             raise
         else:
             await_run_ids(record, self.folder.job_folders())
@@ -145,7 +145,7 @@ class SweepSession:
         return objective_names(self.config, len(self.study.directions))
 
     def conclude(self, first_failure: Outcome | None) -> TuneResult:
-        """Say what came out of a sweep that came to its end.
+        """Print the result of a finished sweep.
 
         Args:
             first_failure: how the first trial that failed did so.
@@ -162,7 +162,7 @@ class SweepSession:
         return TuneResult(self.folder.path, results["trials"], best, results.get("front", []))
 
     def _report(self) -> None:
-        """Write the report; what the sweep has found is there without it."""
+        """Write the report; a failure here does not affect the results."""
         try:
             write_report(self.folder.path, study=self.study.held)
         except ExplrError as error:

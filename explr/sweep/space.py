@@ -1,4 +1,4 @@
-"""The ranges of a sweep, those that a chosen option of a config group brings among them."""
+"""The ranges of a sweep, including those of the chosen options of config groups."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from explr.tuning.search_space import SearchSpace, parse
 
 
 class SweepSpace:
-    """What is searched, and how a sampled trial becomes a job of Hydra's.
+    """The search space of a sweep; turns sampled trials into Hydra jobs.
 
     Args:
         config: composed config of the sweep.
         loader: Hydra's config loader.
         params: ranges of the config, in Hydra's sweep grammar by parameter.
-        arguments: the overrides of the command line; they win over `params`.
+        arguments: the overrides of the command line; they override `params`.
 
     Raises:
         ConfigError: naming every range that cannot be read.
@@ -65,20 +65,20 @@ class SweepSpace:
 
     @property
     def every(self) -> SearchSpace:
-        """The ranges that may become active, whatever is chosen."""
+        """All ranges that may become active."""
         space = self.base
         for one in self._spaces():
             space |= one.without(list(space.distributions))
         return space
 
     def value(self, name: str, sampled: Any) -> Any:
-        """What a sampled value of a parameter stands for."""
+        """The value in the config for a sampled value of a parameter."""
         return self.every.value(name, sampled)
 
     def active(self, values: Mapping[str, Any]) -> SearchSpace:
         """The ranges that are active once the given parameters are chosen.
 
-        A swept config group brings the `search_space` of the option that was chosen.
+        A swept config group adds the `search_space` of the chosen option.
         """
         chosen = tuple((name, values[name]) for name in self._groups if name in values)
         return self._composed_space(chosen) | self._given if chosen else self.base
@@ -105,11 +105,11 @@ class SweepSpace:
         return str(value) if name in self._groups else literal(value)
 
     def _ranges_of(self, params: Mapping[str, Any]) -> SearchSpace:
-        """The ranges of a config, less what the command line names itself."""
+        """The ranges of a config, without the parameters that the command line sets."""
         return _ranges({str(k): v for k, v in params.items() if str(k) not in self._named})
 
     def _composed_space(self, chosen: tuple[tuple[str, Any], ...]) -> SearchSpace:
-        """The ranges that a config brings in which some options are chosen."""
+        """The ranges of the config with some options chosen."""
         if chosen not in self._composed:
             overrides = [f"{self._prefix[name]}{name}={value}" for name, value in chosen]
             config = self._loader.load_sweep_config(self._config, [*self.fixed, *overrides])
@@ -119,14 +119,14 @@ class SweepSpace:
         return self._composed[chosen]
 
     def _always(self) -> SearchSpace:
-        """The ranges that every option of the swept groups brings."""
+        """The ranges of all options of the swept groups."""
         spaces = self._spaces()
         first = spaces[0]
         common = [n for n in first.distributions if all(s.agrees_on(n, first) for s in spaces)]
         return first.without([name for name in first.distributions if name not in common])
 
     def _check_options(self) -> None:
-        """Make sure that Optuna can hold what two options bring under the same name."""
+        """Check that Optuna can store the ranges of two options with the same name."""
         from optuna.distributions import check_distribution_compatibility
 
         faults: dict[str, str] = {}
@@ -143,7 +143,7 @@ class SweepSpace:
             raise ConfigError(list(faults.values()))
 
     def _spaces(self) -> list[SearchSpace]:
-        """The ranges that each option of the swept groups brings."""
+        """The ranges of each option of the swept groups."""
         return [
             self._composed_space(((name, option),))
             for name in self._groups
@@ -152,7 +152,7 @@ class SweepSpace:
 
 
 def _ranges(texts: Mapping[str, Any]) -> SearchSpace:
-    """Ranges, and nothing but ranges.
+    """Parse texts that must all be ranges.
 
     Raises:
         ConfigError: naming every text that cannot be read or is no range.

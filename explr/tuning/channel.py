@@ -1,7 +1,7 @@
-"""How a trial reports to its controller, from whichever process or machine it runs on.
+"""How a trial reports to its controller, from any process or machine.
 
-The controller listens on a socket; trials prove that they know its key, and then speak JSON, one
-message and one answer at a time. Nothing that a trial sends is ever unpickled.
+The controller listens on a socket. A trial proves that it knows the key, then sends JSON messages
+and gets one answer to each. Messages are never unpickled.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from typing import Any
 from explr.core.errors import BY_TUNER, ExplrError, TrialPruned
 
 VARIABLE = "EXPLR_CHANNEL"
-"""Environment variable that carries the address, the key and the job to a trial."""
+"""Environment variable with the address, the key and the job of a trial."""
 
 FILE = "file:"
-"""Beginning of a value that names the file which holds the rest."""
+"""Prefix of a value that names a file with the address, key and job."""
 
 MAX_MESSAGE = 65536
-"""Bytes of a message; more is refused."""
+"""Maximum bytes of a message."""
 
 Report = Callable[[int, int, float], bool]
-"""Takes a job's key, a step and a value; whether the job should end."""
+"""Receives the key of a job, a step and a value; returns whether to prune the job."""
 
 
 class ChannelServer:
-    """Listens for the reports of trials, on threads of its own.
+    """Listens for the reports of trials in its own threads.
 
     Args:
-        report: what to do with a report.
-        host: address to listen on for trials of other machines; None listens on a socket in the
-            file system, which is this machine's and this user's alone, and quicker.
+        report: called with each report.
+        host: address to listen on for trials of other machines; None listens on a Unix socket,
+            which is faster and accessible only to this user on this machine.
     """
 
     def __init__(self, report: Report, host: str | None = None) -> None:
@@ -58,14 +58,14 @@ class ChannelServer:
         threading.Thread(target=self._accept, name="explr-channel", daemon=True).start()
 
     def variable(self, job: int) -> dict[str, str]:
-        """The environment of a job that is to report here."""
+        """Environment variables for a job that reports here."""
         order = {"address": self._listener.address, "key": self._key.hex(), "job": job}
         return {VARIABLE: json.dumps(order)}
 
     def reference(self, job: int) -> dict[str, str]:
-        """The environment of a job whose launcher prints and saves it: the key is in a file.
+        """Environment variables for a job whose launcher may print them: the key is in a file.
 
-        On other machines there is no such file, and the variable has to carry the key itself.
+        Other machines cannot read this file, so there the variable contains the key.
         """
         text = self.variable(job)[VARIABLE]
         if not isinstance(self._listener.address, str):
@@ -76,9 +76,9 @@ class ChannelServer:
         return {VARIABLE: f"{FILE}{file}"}
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._closed = True
-        # A thread that waits in `accept` does not notice that its socket was closed.
+        # A thread in `accept` does not notice that its socket was closed.
         with suppress(OSError):
             Client(self._listener.address).close()
         self._listener.close()
@@ -89,14 +89,14 @@ class ChannelServer:
             try:
                 connection = self._listener.accept()
             except OSError:
-                continue  # one that went away in the middle of it
+                continue  # it disconnected during the handshake
             threading.Thread(
                 target=self._converse, args=(connection,), name="explr-report", daemon=True
             ).start()
 
     def _converse(self, connection: Connection) -> None:
-        # A stranger, or a trial that goes away or does not speak JSON, ends the conversation and
-        # nothing else; one that says nothing holds up nobody but its own thread.
+        # A client that disconnects or sends no JSON ends only its own connection. A silent one
+        # blocks only its own thread.
         with connection, suppress(AuthenticationError, EOFError, OSError, ValueError):
             deliver_challenge(connection, self._key)
             answer_challenge(connection, self._key)
@@ -135,10 +135,10 @@ class ChannelReporter:
         return cls(text) if text else None
 
     def report(self, step: int, value: float) -> None:
-        """Tell the value of the objective at a step.
+        """Report the value of the objective at a step.
 
         Raises:
-            TrialPruned: the answer to an earlier report was to end, and the training went on.
+            TrialPruned: the answer to an earlier report was to prune, and the training continued.
             ExplrError: the controller is gone or refuses the report.
         """
         if self._prune:
@@ -156,7 +156,7 @@ class ChannelReporter:
         self._prune = bool(answer["prune"])
 
     def should_prune(self) -> bool:
-        """Whether the answer to the last report was to end."""
+        """Whether the answer to the last report was to prune."""
         return self._prune
 
 

@@ -1,8 +1,7 @@
-"""Intermediate values of the trials that came to their end, by step and in order.
+"""Sorted intermediate values of completed trials, by step.
 
-Optuna's pruners go through all trials of a study at each report. A study that one process alone
-tells to can keep what they look for instead, so that a report costs the same however many trials
-there are.
+Optuna's pruners read all trials of a study at each report. A study with one writer can keep these
+values instead, so that the cost of a report does not grow with the number of trials.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ if TYPE_CHECKING:
 
 @dataclass
 class ValuesAtStep:
-    """What the trials that came to their end reported at one step.
+    """What completed trials reported at one step.
 
     Args:
-        count: how many of them reported a value.
-        ordered: the values that are numbers, from the smallest.
+        count: number of trials that reported a value.
+        ordered: the values without NaN, in ascending order.
     """
 
     count: int = 0
     ordered: list[float] = field(default_factory=list)
 
     def add(self, value: float) -> None:
-        """Take in one more value."""
+        """Add a value."""
         self.count += 1
         if not math.isnan(value):
             insort(self.ordered, value)
 
     def percentile(self, percent: float) -> float:
-        """The value that `percent` of them do not exceed; NaN if there is none.
+        """The percentile of the values; NaN if there is no value.
 
-        Interpolated between two neighbours as `numpy.nanpercentile` does, to the last bit.
+        Interpolates linearly, bit for bit as `numpy.nanpercentile` does.
         """
         if not self.ordered:
             return math.nan
@@ -54,7 +53,7 @@ class ValuesAtStep:
 
 
 class Completed:
-    """The trials of a study that came to their end.
+    """The completed trials of a study.
 
     Args:
         study: the study, which is read once.
@@ -76,11 +75,11 @@ class Completed:
             at.ordered.sort()
 
     def at(self, step: int) -> ValuesAtStep:
-        """What they reported at a step."""
+        """What the trials reported at a step."""
         return self._steps.setdefault(step, ValuesAtStep())
 
     def add(self, values: Mapping[int, float]) -> None:
-        """Take in one more trial, by what it reported at each step."""
+        """Add a trial, given what it reported at each step."""
         self.count += 1
         for step, value in values.items():
             self.at(step).add(value)
@@ -90,19 +89,19 @@ _kept: WeakKeyDictionary[Study, Completed | None] = WeakKeyDictionary()
 
 
 def keep(study: Study) -> None:
-    """Promise that whoever tells this study of a trial's end tells `note_complete` too."""
+    """Cache the completed trials of a study; its writer calls `note_complete` for each new one."""
     _kept[study] = None
 
 
 def note_complete(study: Study, values: Mapping[int, float]) -> None:
-    """Take in that a trial of a study came to its end, by what it reported at each step."""
+    """Add a completed trial of a study, given what it reported at each step."""
     completed = _kept[study]
     if completed is not None:
         completed.add(values)
 
 
 def completed_of(study: Study) -> Completed | None:
-    """The trials of a study that came to their end; None if nobody keeps them."""
+    """The completed trials of a study; None if `keep` was not called for it."""
     if study not in _kept:
         return None
     completed = _kept[study]

@@ -1,4 +1,4 @@
-"""Every combination of choices and stepped ranges, each once."""
+"""Grid search over choices and stepped ranges."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Grid(GridSampler):
-    """Optuna's grid for a study that is asked and told; `size` says when it is through.
+    """Optuna's grid sampler for an ask-and-tell study; `size` is its number of trials.
 
     Args:
         space: the ranges.
-        seed: seed of the order in which combinations are visited.
+        seed: seed of the order of the combinations.
 
     Raises:
         ConfigError: a range has no step.
@@ -41,4 +41,4 @@ class Grid(GridSampler):
         super().__init__(choices, seed=seed)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
-        """Do nothing: Optuna's own stops `Study.optimize`, which is not what runs here."""
+        """Do nothing: Optuna's own method stops `Study.optimize`, which does not run here."""

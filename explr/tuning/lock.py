@@ -1,4 +1,4 @@
-"""One controller a sweep."""
+"""Makes sure that a sweep has one controller."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from explr.core.errors import UsageError
 
 @contextmanager
 def sole_controller(folder: Path, what: str | None = None) -> Iterator[None]:
-    """Hold the lock of a sweep; the kernel drops it when the process ends, however it does.
+    """Hold the lock of a sweep; the kernel releases it when the process ends in any way.
 
     Args:
-        folder: where the lock lies: the folder of the sweep.
-        what: what is locked, as a person calls it; None is the sweep in `folder`.
+        folder: folder of the sweep, which contains the lock.
+        what: name of the locked thing in messages; None is the sweep in `folder`.
 
     Raises:
         UsageError: another controller holds it; names its process and machine.
@@ -47,6 +47,6 @@ def sole_controller(folder: Path, what: str | None = None) -> Iterator[None]:
 def _who(holder: Path) -> str:
     try:
         who = json.loads(holder.read_text())
-    except FileNotFoundError:  # it has only just begun, or ended
+    except FileNotFoundError:  # it has just started, or ended
         return "another process"
     return f"process {who['pid']} on {who['host']}"

@@ -1,7 +1,7 @@
 """Optuna's percentile and median pruners, at a cost that does not grow with the study.
 
-They decide as Optuna's own do, from values that are kept in order rather than gathered from all
-trials at each report. In a study that is not explr's they are Optuna's own.
+They decide exactly as Optuna's do, but use sorted values that explr keeps instead of reading all
+trials at each report. In any other study they call Optuna's code.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class PercentilePruner(pruners.PercentilePruner):
-    """Ends a trial whose best value is not among the best `percentile` at the same step.
+    """Prunes a trial whose best value is not in the best `percentile` at the same step.
 
     Args:
-        percentile: part of the trials that goes on, in percent.
+        percentile: trials to keep, in percent.
         n_startup_trials: trials that run to their end before any is pruned.
         n_warmup_steps: steps that every trial gets.
         interval_steps: steps between two looks at a trial, from the warm-up on.
@@ -49,7 +49,7 @@ class PercentilePruner(pruners.PercentilePruner):
         self._enough = n_min_trials
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether the trial should end."""
+        """Whether to prune the trial."""
         completed = completed_of(study)
         if completed is None:
             return super().prune(study, trial)
@@ -58,7 +58,7 @@ class PercentilePruner(pruners.PercentilePruner):
             return False
         since = step - (step - self._warmup) % self._interval
         if any(since <= other != step for other in trial.intermediate_values):
-            return False  # looked at before, in the same interval
+            return False  # checked before, in the same interval
         numbers = [value for value in trial.intermediate_values.values() if not math.isnan(value)]
         if not numbers:
             return True
@@ -71,7 +71,7 @@ class PercentilePruner(pruners.PercentilePruner):
 
 
 class MedianPruner(PercentilePruner):
-    """Ends a trial whose best value is worse than the median at the same step.
+    """Prunes a trial whose best value is worse than the median at the same step.
 
     Args:
         n_startup_trials: trials that run to their end before any is pruned.

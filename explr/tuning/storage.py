@@ -1,4 +1,4 @@
-"""Where a study is stored, opened by its controller or only looked at."""
+"""Opens the storage of a study, for its controller or read-only."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 120.0
-"""How long a write waits for somebody else's lock on an SQLite database."""
+"""Seconds that a write waits for a locked SQLite database."""
 
 STUDY_FILE = "study.journal"
-"""Name of the study in the sweep's folder."""
+"""File of the study in the sweep's folder."""
 
 
 def open_study(folder: Path, name: str, directions: Sequence[str], url: str | None) -> Study:
-    """Open the study of a sweep, whose lock the caller holds, or begin it.
+    """Open or create the study of a sweep; the caller holds the sweep's lock.
 
     Args:
         folder: folder of the sweep.
@@ -44,7 +44,7 @@ def open_study(folder: Path, name: str, directions: Sequence[str], url: str | No
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(folder, url)
-    if url is None:  # a sweep's own journal holds one study, whatever it is called
+    if url is None:  # the journal of a sweep contains one study, under any name
         name = next(iter(optuna.get_all_study_names(storage)), name)
     study = optuna.create_study(
         study_name=name,
@@ -65,7 +65,7 @@ def open_study(folder: Path, name: str, directions: Sequence[str], url: str | No
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
-    """Open the storage of a sweep, whose lock the caller holds.
+    """Open the storage of a sweep; the caller holds the sweep's lock.
 
     Args:
         folder: folder of the sweep.
@@ -78,14 +78,14 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
             return get_storage(RDBStorage(url, engine_kwargs=_patient()))
         return get_storage(url)
     path = folder / STUDY_FILE
-    # Left by a controller that was killed while it wrote; nobody else writes under our lock.
+    # Left by a controller that was killed while writing; the lock keeps other writers out.
     path.with_name(f"{STUDY_FILE}.lock").unlink(missing_ok=True)
     repair(path)
     return JournalStorage(_sole_writer(path))
 
 
 def cannot_write(path: Path, error: OSError) -> ExplrError:
-    """Say in a sentence why a file of a sweep cannot be written."""
+    """An error that says why a file of a sweep cannot be written."""
     if error.errno == errno.ENOSPC:
         return ExplrError(f"no space left at {path}")
     return ExplrError(f"{path} cannot be written: {error.strerror or error}")
@@ -100,22 +100,22 @@ def _patient() -> dict[str, Any]:
 
 
 def _sole_writer(path: Path) -> BaseJournalBackend:
-    """Optuna's journal in a file without its lock and its fsync: half of a trial's overhead.
+    """Optuna's journal file without its lock and fsync, which are half of a trial's overhead.
 
-    The sweep's lock keeps other writers out. What was written outlives any kill of the process;
-    a power cut may take the last moments, and `repair` mends what it leaves.
+    The sweep's lock keeps other writers out. Written lines survive a kill of the process. A power
+    cut may lose the last lines; `repair` removes a torn one.
     """
     from optuna.storages.journal import JournalFileBackend
 
     class SoleWriter(JournalFileBackend):
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             lines = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
-            # Not "ab": where somebody has deleted the sweep's folder, no new study is begun.
+            # Not "ab": if the sweep's folder was deleted, no new study is created.
             with open(path, "r+b", buffering=0) as file:
                 whole = file.seek(0, os.SEEK_END)
                 left = memoryview(lines.encode())
                 try:
-                    while left:  # a disk that fills up takes a part without a complaint
+                    while left:  # a full disk may accept only a part
                         left = left[file.write(left) :]
                 except OSError as error:
                     file.truncate(whole)
@@ -125,9 +125,9 @@ def _sole_writer(path: Path) -> BaseJournalBackend:
 
 
 def repair(path: Path) -> None:
-    """Cut off a last line that a kill or a full disk left torn, keeping a copy of the whole.
+    """Remove a last line that a kill or a full disk left torn, and keep a copy of the file.
 
-    Optuna cannot read a journal with such a line at all.
+    Optuna cannot read a journal with a torn line.
     """
     if not path.exists():
         return
@@ -151,7 +151,7 @@ def repair(path: Path) -> None:
 
 
 def read_study(folder: Path, url: str | None = None, name: str | None = None) -> Study:
-    """The study of a sweep, without a lock and without writing anything.
+    """Read the study of a sweep, without its lock and without writing.
 
     Args:
         folder: folder of the sweep.
@@ -167,7 +167,7 @@ def read_study(folder: Path, url: str | None = None, name: str | None = None) ->
     try:
         if url is not None:
             return optuna.load_study(study_name=name, storage=url)
-        # A sweep's own journal holds one study, whatever it is called.
+        # The journal of a sweep contains one study, under any name.
         return optuna.load_study(study_name=None, storage=study_storage(folder))
     except FileNotFoundError:
         raise UsageError(
@@ -181,7 +181,7 @@ def read_study(folder: Path, url: str | None = None, name: str | None = None) ->
 
 
 def study_storage(folder: Path, url: str | None = None) -> BaseStorage:
-    """The storage of a sweep's study, which is only looked at where it is the sweep's own journal.
+    """The storage of a sweep's study; the journal in a sweep's folder is opened read-only.
 
     Args:
         folder: folder of the sweep.

@@ -1,4 +1,4 @@
-"""The Optuna study of a sweep: asked, told and reported to by its one controller."""
+"""The Optuna study of a sweep, which one controller writes to."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_ranges(trials: Sequence[FrozenTrial], space: SearchSpace) -> None:
 def encoded_configurations(
     configurations: Sequence[Mapping[str, Any]], space: SearchSpace
 ) -> list[dict[str, Any]]:
-    """Known configurations as Optuna holds them.
+    """Convert known configurations to the values that Optuna stores.
 
     Args:
         configurations: values by parameter.
@@ -87,7 +87,7 @@ def encoded_configurations(
 
 
 ATTEMPTS, REASON, PARAMS = "explr.attempts", "explr.reason", "explr.params"
-"""User attributes of a trial: starts, why it failed, parameters that were changed as it ran."""
+"""User attributes of a trial: number of starts, why it failed, parameters changed while it ran."""
 
 SpaceOf = Callable[[Mapping[str, Any]], SearchSpace]
 """The ranges that are active once the given parameters are chosen."""
@@ -97,7 +97,7 @@ class Study:
     """A study that only this process writes to. Methods may be called from several threads.
 
     Args:
-        folder: folder of the sweep; its study lies there unless `storage` names another place.
+        folder: folder of the sweep, which contains the study unless `storage` is given.
         name: name of the study.
         directions: `minimize` or `maximize` for each objective.
         storage: Optuna storage URL; None keeps a journal in `folder`.
@@ -122,19 +122,19 @@ class Study:
         self._waiting = self._count("WAITING")
 
     def use(self, sampler: BaseSampler | None, pruner: BasePruner | None) -> None:
-        """Choose values and prune with these from now on; None keeps what is in use."""
+        """Set the sampler and the pruner; None keeps the current one."""
         self._study.sampler = sampler or self._study.sampler
         self._study.pruner = pruner or self._study.pruner
 
     @property
     def size(self) -> float:
-        """How many trials there can be: a grid ends, other samplers do not."""
+        """Maximum number of trials: finite for a grid, infinite for other samplers."""
         known = sum(map(is_enqueued, self.frozen()))
         return float(getattr(self._study.sampler, "size", math.inf)) + known
 
     @property
     def stopped(self) -> bool:
-        """Whether the sampler, or the pruner, has ended the study."""
+        """Whether the sampler or the pruner has stopped the study."""
         return is_stopped(self._study)
 
     @property
@@ -144,12 +144,12 @@ class Study:
 
     @property
     def held(self) -> OptunaStudy:
-        """The study as Optuna holds it, to be looked at."""
+        """Optuna's study, to read from."""
         return self._study
 
     @property
     def directions(self) -> list[str]:
-        """Minimize or maximize, for each objective."""
+        """`minimize` or `maximize` for each objective."""
         return [direction.name.lower() for direction in self._study.directions]
 
     def check_space(self, space: SearchSpace) -> None:
@@ -163,10 +163,10 @@ class Study:
         check_ranges(self.frozen(), space)
 
     def enqueue(self, configurations: Sequence[Mapping[str, Any]], space: SearchSpace) -> None:
-        """Have known configurations tried first; those of a study that goes on are not repeated.
+        """Queue known configurations to run first; a resumed study does not repeat them.
 
         Args:
-            configurations: values by parameter; what is left out is sampled.
+            configurations: values by parameter; missing parameters are sampled.
             space: every range that may become active.
 
         Raises:
@@ -179,18 +179,18 @@ class Study:
 
     @property
     def waiting(self) -> bool:
-        """Whether a known configuration is yet to be tried."""
+        """Whether a queued configuration has not started yet."""
         return self._waiting > 0
 
     def ask(
         self, space_of: SpaceOf, given: Mapping[str, Any] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        """Begin a trial.
+        """Start a trial.
 
         Args:
-            space_of: the ranges that are active given what was sampled so far; asked again until
-                it brings nothing new, so that one choice may bring further ranges.
-            given: values by parameter that somebody else has chosen; None has the sampler choose.
+            space_of: the ranges that are active given the values sampled so far; called until it
+                returns no new range, because one choice may activate further ranges.
+            given: values by parameter from another search algorithm; None uses the sampler.
 
         Returns:
             The trial's number and the values of its parameters.
@@ -207,16 +207,16 @@ class Study:
             return trial.number, _sampled(trial, space_of)
 
     def report(self, number: int, step: int, value: float) -> bool:
-        """Take in an intermediate value.
+        """Record an intermediate value.
 
         Returns:
-            Whether the trial should end; with several objectives never.
+            Whether to prune the trial; always False with several objectives.
         """
         if len(self.directions) > 1:
             return False
         with self._optimizing():
             trial, told = self._trials[number], self._reports[number]
-            if step not in told:  # else the attempt that was interrupted told it
+            if step not in told:  # else an interrupted attempt reported it
                 trial.report(value, step)
                 told[step] = value
             return bool(trial.should_prune())
@@ -224,7 +224,7 @@ class Study:
     def tell(
         self, number: int, state: State, values: Sequence[float] = (), reason: str = ""
     ) -> None:
-        """End a trial; a pruned one keeps the last value that it reported."""
+        """Record how a trial ended; a pruned trial keeps the last value that it reported."""
         from optuna.trial import TrialState
 
         with self._optimizing():
@@ -240,22 +240,22 @@ class Study:
                 self._study.tell(trial, state=TrialState.FAIL)
 
     def note_params(self, number: int, params: Mapping[str, Any]) -> None:
-        """Note that a trial goes on with other parameters than it began with."""
+        """Record that a trial continues with other parameters than it started with."""
         with self._lock:
             self._trials[number].set_user_attr(PARAMS, dict(params))
 
     def begin_attempt(self, number: int) -> int:
-        """Count a start of a trial; how often it was started before."""
+        """Count a start of a trial; returns how often it was started before."""
         with self._lock:
             trial = self._trials[number]
             before = self._attempts.get(number, 0)
             self._attempts[number] = before + 1
-            if before:  # the first start is known without a word
+            if before:  # a trial without this attribute was started once
                 trial.set_user_attr(ATTEMPTS, before + 1)
             return before
 
     def unfinished(self, space_of: SpaceOf) -> list[tuple[int, dict[str, Any]]]:
-        """Trials that a controller before this one began and did not end, taken over."""
+        """Take over the trials that an earlier controller started and did not finish."""
         import optuna
 
         with self._optimizing():
@@ -270,11 +270,11 @@ class Study:
             return [(t.number, _sampled(self._trials[t.number], space_of)) for t in running]
 
     def count(self) -> int:
-        """Trials that were begun and are not merely waiting."""
+        """Number of trials that were started."""
         return len(self.frozen()) - self._count("WAITING")
 
     def frozen(self) -> list[FrozenTrial]:
-        """Every trial, as Optuna holds it."""
+        """Every trial, as Optuna stores it."""
         with self._lock:
             return self._study.get_trials(deepcopy=False)
 
@@ -284,7 +284,7 @@ class Study:
             return [trial.number for trial in self._study.best_trials]
 
     def _begin(self) -> Trial:
-        """A new trial, or one that waits."""
+        """A new trial, or a queued one."""
         if self._waiting:
             self._waiting -= 1
             return self._study.ask()
@@ -292,7 +292,7 @@ class Study:
 
     @contextmanager
     def _optimizing(self) -> Iterator[None]:
-        """Hold the lock; a sampler may end the study meanwhile, as in Optuna's own loop."""
+        """Hold the lock, and allow a sampler to stop the study, as Optuna's own loop does."""
         with self._lock, optimizing(self._study):
             yield
 
@@ -301,7 +301,7 @@ class Study:
 
 
 def _sampled(trial: Trial, space_of: SpaceOf) -> dict[str, Any]:
-    """Values of all parameters that are active, sampled unless the trial has them already."""
+    """Values of all active parameters, sampled unless the trial has them already."""
     values: dict[str, Any] = {}
     while fresh := space_of(values).without(list(values)).distributions:
         space = space_of(values)

@@ -29,7 +29,7 @@ class Peak:
 
 
 def readable_gb(gb: float) -> str:
-    """An amount with as many digits as say something."""
+    """An amount with a sensible number of digits."""
     return f"{gb:.1f}" if gb >= 1 else f"{gb:.2g}"
 
 
@@ -50,7 +50,7 @@ class Job:
         replicates: trainings of the trial.
         attempt: how often it was started before.
         params: the sampled values by parameter.
-        alone: whether it is to run with no other job beside it.
+        alone: whether no other job may run at the same time.
     """
 
     trial: int
@@ -62,12 +62,12 @@ class Job:
 
     @property
     def key(self) -> int:
-        """Names the job among all of its sweep."""
+        """Identifies the job within its sweep."""
         return self.trial * self.replicates + self.replicate
 
     @property
     def name(self) -> str:
-        """What a person reads of the job: the number of its trial, and of its replicate."""
+        """Name of the job in messages: the number of its trial, and of its replicate."""
         return f"{self.trial}.{self.replicate}" if self.replicates > 1 else str(self.trial)
 
 
@@ -78,11 +78,11 @@ class Outcome:
     Args:
         state: COMPLETE, PRUNED, FAIL, or RUNNING for one that was stopped and may be resumed.
         values: value of each objective, if it completed.
-        reason: why it did not.
-        died: its process ended without an answer, so that another attempt may help.
+        reason: why it did not complete.
+        died: its process ended without an answer, so a retry may help.
         detail: the traceback of what it raised, as text.
         out_of_memory: it ran out of memory, or was killed by SIGKILL, possibly by the OOM killer.
-        try_alone: it failed beside others, and may succeed with nothing beside it.
+        try_alone: it failed while other jobs ran, and may succeed alone.
         peak: peak memory that its process measured itself; None if it did not measure.
     """
 
@@ -98,14 +98,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What came out of a sweep.
+    """The result of a sweep.
 
     Args:
         folder: folder of the sweep; None if it wrote nothing.
         trials: `number`, `state`, `params`, `value`, `steps`, `duration_s`, `dir`, `run_id`,
             `attempts` and `reason` of each trial.
         best: the best of those that completed; None if none did, or with several objectives.
-        front: with several objectives, the trials that no other beats in all of them.
+        front: with several objectives, the trials of the Pareto front.
     """
 
     folder: Path | None

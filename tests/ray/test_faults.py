@@ -296,7 +296,7 @@ def test_17_ctrl_c(shop: Workshop, times: int) -> None:
     wait_until(lambda: not any(runs(one) for one in family))
     wait_until(lambda: of_ray(shop) == [])
     if times == 1:
-        assert "to go on: explr resume multirun/s" in shop.log()
+        assert "to resume: explr resume multirun/s" in shop.log()
     assert "Traceback" not in shop.log()
     assert shop.states("multirun/s") == ["RUNNING"] * 2
 

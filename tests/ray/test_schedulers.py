@@ -98,7 +98,7 @@ def test_population_based_training_moves_checkpoints_and_changes_parameters(
     assert {trial["state"] for trial in swept.trials} == {"COMPLETE"}
     worst = swept.trials[1]
     assert worst["params"]["lr"] > 0.01
-    assert "trial 1 goes on with lr=" in capsys.readouterr().out
+    assert "trial 1 continues with lr=" in capsys.readouterr().out
     rows = [line.split() for line in Path(worst["dir"], "levels").read_text().splitlines()]
     jumps = [
         (float(level) - float(before)) / float(lr)

@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_the_terminal_clean(shop: Workshop, screen: Terminal) -> N
     assert code == 130, output
     left = text_of(output)
     assert not any("running" in line for line in left)
-    assert any("to go on: explr resume multirun/s" in line for line in left)
+    assert any("to resume: explr resume multirun/s" in line for line in left)
     assert output.rindex("\x1b[?25l") < output.rindex("\x1b[?25h")
 
     (shop.folder / "go").touch()

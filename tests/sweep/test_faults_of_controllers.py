@@ -97,7 +97,7 @@ def test_an_interrupted_sweep_stops_and_says_how_to_go_on(shop: Workshop, number
     controller.send_signal(number)
     assert controller.wait(PATIENCE_S) == 130
     assert not any_runs(family)
-    assert "to go on: explr resume multirun/s" in shop.log()
+    assert "to resume: explr resume multirun/s" in shop.log()
     assert "Traceback" not in shop.log()
     results = shop.results("multirun/s")
     assert [trial["state"] for trial in results["trials"]] == ["RUNNING"] * 2
@@ -133,7 +133,7 @@ def test_18_sigterm_in_somebodys_own_app(shop: Workshop) -> None:
     controller.terminate()
     assert controller.wait(PATIENCE_S) != 0
     assert not any_runs(family)
-    assert "to go on: explr resume out" in shop.log()
+    assert "to resume: explr resume out" in shop.log()
     assert shop.states() == ["RUNNING"] * 2
 
 

@@ -70,7 +70,7 @@ def test_ctrl_c_under_somebodys_launcher(shop: Workshop, launcher: str) -> None:
     controller.wait(PATIENCE_S)
     wait_until(lambda: not any_runs(family))
     assert shop.states() == ["RUNNING"] * 2
-    assert "to go on: explr resume out" in shop.log()
+    assert "to resume: explr resume out" in shop.log()
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_a_snapshot_of_another_version_is_none(
 ) -> None:
     snapshot(tmp_path, _stopper=pickled(module, "live_watch"))
     assert not has_snapshot(tmp_path)
-    assert "another version's, schedulers begin anew" in caplog.text
+    assert "from another version, schedulers start anew" in caplog.text
 
 
 def test_a_snapshot_that_names_the_stopper_of_earlier_versions_is_read(tmp_path: Path) -> None:

@@ -331,7 +331,7 @@ def test_each_gpu_begins_with_a_trial_of_its_own(shop: Workshop, tmp_path: Path)
     shop.environment["LD_LIBRARY_PATH"] = str(build_driver(tmp_path / "driver"))
     done = shop.run(shop.app("lr=interval(0,1)", "hydra.sweeper.n_jobs=auto", "steps=0"))
     assert done.returncode == 0, done.stderr
-    first = "2 trials at once, until it is known what one takes of"
+    first = "2 trials at once, until the memory of a trial is measured; available:"
     assert re.search(rf"{first} \S+ GiB of host memory and 16\.0 GiB of each GPU", done.stdout)
 
 

@@ -1,4 +1,4 @@
-"""Executors behind launchers of Hydra's: any launcher, and Ray's, which can stop a job too."""
+"""Executors for Hydra's launchers; the one for Ray's launcher can also stop jobs."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from explr.tuning.trial import Job, Outcome
 log = logging.getLogger("explr.sweep")
 
 ADDRESS = "ray.init.address"
-"""Key of a cluster's address in the node of Ray's launcher."""
+"""Key of the cluster's address in the config of Ray's launcher."""
 
 SHUTDOWN_S = 10.0
-"""Seconds that jobs which are ended from outside get to do so."""
+"""Seconds to wait for stopped jobs to end."""
 
 
 class LauncherExecutor:
-    """Any launcher of Hydra's, given one job at a time from as many threads as there are slots.
+    """Runs jobs with any Hydra launcher, one job per thread.
 
     Args:
-        launcher: makes a launcher that is set up; called once a job.
+        launcher: creates a launcher; called for each job.
         job_of: turns a trial's job into Hydra's.
         slots: jobs at the same time.
         channel: where jobs report.
@@ -65,7 +65,7 @@ class LauncherExecutor:
 
     def start(self, job: Job) -> None:
         """See `Executor.start`."""
-        # A daemon: a job that does not end must not keep the controller from ending.
+        # A daemon: a job that does not end must not block the controller's exit.
         thread = self._threads[job.key] = threading.Thread(
             target=lambda: self._ended.put((job, self._launch(job))),
             name=f"explr-launch-{job.key}",
@@ -85,15 +85,15 @@ class LauncherExecutor:
         return ended
 
     def stop(self, job: Job, grace_s: float) -> None:
-        """See `Executor.stop`; a launcher of Hydra's gives no way to end a job between reports."""
+        """See `Executor.stop`; a Hydra launcher cannot stop a job between reports."""
 
     def close(self) -> None:
-        """End the processes that a launcher has here for jobs that did not end.
+        """Kill the launcher's processes on this machine whose jobs did not end.
 
-        Those on other machines end with their next report, which finds nobody.
+        Jobs on other machines end with their next report, because the controller is gone.
         """
         if self._threads:
-            session = os.getsid(0)  # what follows the controller on purpose has one of its own
+            session = os.getsid(0)  # companions have another session
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.NoSuchProcess, ProcessLookupError):
                     if os.getsid(process.pid) == session:
@@ -113,7 +113,7 @@ class LauncherExecutor:
         return judge(returned, self._objectives)
 
     def _launched(self, job: Job, overrides: list[str], number: int) -> JobReturn:
-        """Have the launcher run a job, and wait for what comes of it."""
+        """Run a job with the launcher, and wait for its result."""
         (returned,) = self._launcher().launch([overrides], initial_job_idx=number)
         return returned
 
@@ -143,14 +143,14 @@ class RayLauncherExecutor(LauncherExecutor):
 
             for key in list(self._references):
                 self._cancel(key, force=True)
-            # Ray ends the whole process if a thread asks for its job once Ray is gone.
+            # Ray kills this process if a thread asks for its job after the shutdown.
             for thread in self._threads.values():
                 thread.join(SHUTDOWN_S)
             ray.shutdown()
         super().close()
 
     def _launched(self, job: Job, overrides: list[str], number: int) -> JobReturn:
-        """What Hydra's launcher does, except that it would keep the reference to itself."""
+        """The same as Hydra's launcher, but keeps the reference to the job."""
         import ray
 
         launcher: Any = self._launcher()
@@ -169,7 +169,7 @@ class RayLauncherExecutor(LauncherExecutor):
         import ray
 
         reference = self._references.get(key)
-        if reference is not None:  # else it has not begun, or is over
+        if reference is not None:  # else it has not started, or has ended
             ray.cancel(reference, force=force)
 
 
@@ -187,11 +187,11 @@ class LauncherKind(ExecutorKind):
         return Place.ANYWHERE
 
     def slots(self, launcher: Any, n_jobs: int) -> int:
-        """How many jobs may run at once; sets up what threads must not set up at the same time.
+        """How many jobs may run at once; also does set-up that is not thread-safe.
 
         Args:
             launcher: the node `hydra.launcher`.
-            n_jobs: jobs at the same time, as the user wants it.
+            n_jobs: jobs at the same time, as configured.
         """
         return n_jobs
 
@@ -220,7 +220,7 @@ class LauncherKind(ExecutorKind):
 
 
 class JoblibKind(LauncherKind):
-    """The launcher of joblib, whose processes are this machine's."""
+    """The launcher of joblib, which runs jobs on this machine."""
 
     def place(self, launcher: Any) -> Place:
         """See `ExecutorKind.place`."""
@@ -233,7 +233,7 @@ class JoblibKind(LauncherKind):
 
 
 class RayKind(LauncherKind):
-    """The launcher of Ray: on this machine, or on the cluster whose address it is given."""
+    """The launcher of Ray: on this machine, or on the cluster with the given address."""
 
     timeout_caveat = ""
     made = RayLauncherExecutor

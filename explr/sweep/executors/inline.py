@@ -51,7 +51,7 @@ class InlineExecutor:
             outcome = judge(returned, self._run.objectives)
         except BaseException as error:
             outcome = unjudged(error)
-            if isinstance(error, KeyboardInterrupt):  # meant for the sweep too
+            if isinstance(error, KeyboardInterrupt):  # Ctrl-C also stops the sweep
                 raise
         finally:
             self._ended.append((job, outcome))

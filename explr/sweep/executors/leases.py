@@ -1,4 +1,4 @@
-"""The GPU leases of the jobs that run on this machine at the same time."""
+"""GPU leases of the jobs that run at the same time on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from explr.utils.memory import memory_budget
 
 
 class Leases(Protocol):
-    """Says how many jobs may run at once, and what of the GPUs each of them may use."""
+    """Decides how many jobs may run at once, and which part of the GPUs each may use."""
 
     @property
     def slots(self) -> int:
@@ -38,7 +38,7 @@ class Leases(Protocol):
 
 
 class FixedLeases:
-    """One lease for each of a number of slots that stays as it is.
+    """A fixed number of leases, one per running job.
 
     Args:
         leases: the leases.
@@ -58,14 +58,13 @@ class FixedLeases:
 
 
 class PackedLeases:
-    """Leases for as many jobs as fit into memory, each on the GPU that the fewest are on.
+    """Leases for as many jobs as fit into memory, each on the GPU with the fewest jobs.
 
-    A job may take the part of its GPU that falls to each slot when it starts, and keeps that
-    while the number changes. Where there is one slot a GPU, and for a job that is to run alone,
-    it is the whole budget.
+    When a job starts, its part of the GPU is the budget divided by the jobs per GPU; later changes
+    of that number do not affect it. A job that runs alone on its GPU may use the whole budget.
 
     Args:
-        packing: how many fit.
+        packing: decides how many jobs fit.
         devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
         budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
     """
@@ -105,7 +104,7 @@ class PackedLeases:
 
 
 def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Lease]:
-    """A lease for each of `n_jobs` slots.
+    """A lease for each of `n_jobs` jobs.
 
     Args:
         config: composed config of the sweep.
@@ -116,12 +115,12 @@ def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Leas
 
 
 def devices_and_budget(config: DictConfig, task: TaskFunction) -> tuple[list[str], float]:
-    """The GPUs that a sweep may use, and GiB of each for all that run there; 0 sets no limit.
+    """The GPUs of a sweep, and GiB of each for all jobs on it; 0 sets no limit.
 
     Args:
         config: composed config of the sweep.
-        task: its task function; explr's own is held to the device and the memory budget of the
-            group `gpu`, which in another app means whatever that app makes of it.
+        task: its task function. The group `gpu` applies only to explr's own; in another app it may
+            mean something else.
     """
     own = bool(getattr(task, OWN_TASK, False))
     devices: list[str] = []

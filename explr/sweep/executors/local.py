@@ -26,7 +26,7 @@ class LocalExecutor:
     Args:
         task: what all jobs share.
         job_of: turns a trial's job into Hydra's.
-        leases: how many jobs run at once, and what each of them may use of the GPUs.
+        leases: the number of jobs at once, and the GPUs of each.
         channel: where jobs report.
         preload: modules to import before the first job.
         run: runs a job in its process.
@@ -59,7 +59,7 @@ class LocalExecutor:
 
     @property
     def processes(self) -> list[tuple[Job, Lease, int]]:
-        """Jobs that run, each with its lease and the number of its process."""
+        """Running jobs, each with its lease and its process ID."""
         return [
             (*self._running[key], pid)
             for key, pid in self._pool.pids.items()
@@ -95,7 +95,7 @@ class LocalExecutor:
         self._pool.stop(job.key, grace_s)
 
     def _outcome(self, answer: Answer) -> Outcome:
-        """How a job ended; one that was killed, and not by us, may have run out of memory."""
+        """How a job ended; a job that explr did not kill may have run out of memory."""
         outcome, error = outcome_of(answer), answer.error
         if not isinstance(error, WorkerDied) or error.code != -signal.SIGKILL:
             return outcome

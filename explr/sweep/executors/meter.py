@@ -1,4 +1,4 @@
-"""The most memory that jobs take: looked at from outside, and by each one's own account."""
+"""Measures the peak memory of jobs, from outside and by their own processes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from explr.utils.lease import CONTEXT_GB, Lease
 from explr.utils.readings import gpu_peak_memory_gb
 
 LOOK_S = 0.5
-"""Seconds between two looks, at least."""
+"""Minimum seconds between two measurements."""
 
 SPARING = 50
-"""Seconds between two looks for each second of work that one is: large processes take longer."""
+"""Seconds between two measurements per second that one takes: large processes take longer."""
 
 
 @dataclass(frozen=True)
 class MeasuredTrial:
-    """Runs one job in the process at hand and notes the most memory that this process took.
+    """Runs a job in this process and measures the peak memory of this process.
 
     Args:
         run: runs the job.
@@ -32,7 +32,7 @@ class MeasuredTrial:
     run: RunTrial
 
     def __call__(self, job: HydraJob) -> Outcome:
-        """See `RunTrial`; short peaks, which no look from outside meets, are known here."""
+        """See `RunTrial`; this also measures short peaks, which are missed from outside."""
         host = OwnPeak()
         outcome = self.run(job)
         allocated_gb = gpu_peak_memory_gb()
@@ -42,18 +42,18 @@ class MeasuredTrial:
 
 @dataclass
 class _Seen:
-    """The most that looks have met: on the host, and on the GPU, of the job and of its children."""
+    """Peak memory of a job and its children observed so far, on the host and on the GPU."""
 
     host_gb: float = 0.0
     gpu_gb: float | None = None
     children_gpu_gb: float = 0.0
 
     def peak(self, own: Peak | None = None) -> Peak:
-        """The peak of the job.
+        """The peak memory of the job.
 
         Args:
-            own: what its process says of itself. The framework's word goes before the driver's,
-                which counts what TensorFlow keeps in reserve.
+            own: what its process measured. The framework's value is preferred to the driver's,
+                which includes memory that TensorFlow only reserves.
         """
         own = own or Peak()
         gpu_gb = self.gpu_gb if own.gpu_gb is None else own.gpu_gb
@@ -64,10 +64,10 @@ class _Seen:
 
 
 class Meter:
-    """Looks at running jobs from outside, and keeps the most that each of them held.
+    """Measures running jobs from outside, and keeps the peak of each.
 
     Args:
-        gpus: the GPUs that jobs are spread over; None without any.
+        gpus: the GPUs of the jobs; None without GPUs.
     """
 
     def __init__(self, gpus: HeldGpuMemory | None) -> None:
@@ -77,18 +77,18 @@ class Meter:
 
     @property
     def due_in_s(self) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next measurement."""
         return max(0.0, self._due - time.monotonic())
 
     def expect(self) -> None:
-        """Take notice that a job starts: the next look is soon."""
+        """Measure soon, because a job starts."""
         self._due = min(self._due, time.monotonic() + LOOK_S)
 
     def look(self, running: Iterable[tuple[Job, Lease, int]]) -> None:
-        """Look at all jobs that run.
+        """Measure all running jobs.
 
         Args:
-            running: each with its lease and the number of its process.
+            running: each job with its lease and its process ID.
         """
         begin = time.thread_time()
         jobs = list(running)
@@ -108,20 +108,20 @@ class Meter:
         self._due = time.monotonic() + pause_s
 
     def peak(self, job: Job) -> Peak | None:
-        """The most that a job was seen to hold so far; None if nobody has looked yet."""
+        """Peak memory of a job observed so far; None if it was not measured yet."""
         seen = self._seen.get(job)
         return None if seen is None else seen.peak()
 
     def take(self, job: Job, own: Peak | None) -> Peak:
-        """The peak of a job that ended.
+        """The peak memory of a job that ended.
 
         Args:
             job: the job.
-            own: what its process says of itself.
+            own: what its process measured.
         """
         return self._seen.pop(job, _Seen()).peak(own)
 
     def close(self) -> None:
-        """Let go of the driver."""
+        """Release the driver."""
         if self._gpus is not None:
             self._gpus.close()

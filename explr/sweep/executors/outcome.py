@@ -1,4 +1,4 @@
-"""What the end of a job means for its trial."""
+"""Turns the end of a job into an `Outcome`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from explr.launching.pool import Answer, WorkerDied
 from explr.tuning.trial import Outcome
 
 OUT_OF_MEMORY = "out of memory"
-"""How the reason of such a failure begins."""
+"""Prefix of the reason if memory ran out."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception, or one that it was raised from, means that memory ran out.
+    """Whether an exception, or a cause of it, means that memory ran out.
 
     Args:
         error: what a training raised.
@@ -33,7 +33,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def unjudged(error: BaseException) -> Outcome:
-    """What it means that a job was ended by something that Hydra does not catch."""
+    """The outcome of a job that ended with an exception that Hydra does not catch."""
     if isinstance(error, KeyboardInterrupt):
         return Outcome("RUNNING", reason="ended by a signal")
     if isinstance(error, SystemExit):
@@ -42,11 +42,11 @@ def unjudged(error: BaseException) -> Outcome:
 
 
 def judge(returned: JobReturn, objectives: int) -> Outcome:
-    """What a finished job means for its trial.
+    """The outcome of a finished job.
 
     Args:
-        returned: what Hydra says of the job.
-        objectives: number of values that it must have returned.
+        returned: what Hydra returned for the job.
+        objectives: number of values that it must return.
     """
     value = value_of(returned)
     if returned.status is not JobStatus.COMPLETED:
@@ -70,10 +70,10 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
 
 
 def outcome_of(answer: Answer) -> Outcome:
-    """How a job ended whose process ran a `RunTrial`; without an answer, the process died.
+    """The outcome of a process that ran `RunTrial`; if it gave no answer, it died.
 
     Args:
-        answer: what became of its process.
+        answer: the answer of the process.
     """
     if answer.error is not None:
         died = isinstance(answer.error, WorkerDied)
@@ -83,7 +83,7 @@ def outcome_of(answer: Answer) -> Outcome:
 
 
 def failed(error: BaseException) -> Outcome:
-    """What an exception means for its trial."""
+    """The outcome of a job that raised an exception."""
     if isinstance(error, ExplrError):
         return Outcome("FAIL", reason=redacted_text(str(error)))
     reason = f"{type(error).__name__}: {error}"

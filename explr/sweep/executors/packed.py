@@ -23,18 +23,18 @@ from explr.utils.host import available_gb, cpu_cores
 
 @dataclass(frozen=True)
 class CountedReports:
-    """Takes reports, as a `Report` does, and counts them before it passes them on.
+    """Counts the reports of each job and forwards them.
 
     Args:
-        report: what they are passed on to.
+        report: receives them.
     """
 
     report: Report
     counts: Counter[int] = field(default_factory=Counter, init=False)
-    """The number of reports by the key of the job."""
+    """Number of reports by key of the job."""
 
     def __call__(self, key: int, step: int, value: float) -> bool:
-        """Count a report and pass it on."""
+        """Count a report and forward it."""
         self.counts[key] += 1
         return self.report(key, step, value)
 
@@ -42,22 +42,22 @@ class CountedReports:
 log = logging.getLogger("explr.sweep")
 
 REPEATS = 2
-"""Reports after which a training is taken to have held once whatever it will hold."""
+"""Reports after which the memory use of a training is assumed to repeat."""
 
 HOST_SHARE = 0.9
-"""Part of the host memory that is free at the beginning which all trials together may take."""
+"""Fraction of the free host memory that all trials together may use."""
 
 
 class PackedExecutor:
-    """Runs jobs by another executor, measures them, and has as many run at once as fit.
+    """Measures the jobs of another executor, and runs as many at once as fit into memory.
 
-    A job that runs out of memory beside others is to be tried alone; one that does so with
-    nothing beside it has failed.
+    A job that runs out of memory while others run is retried alone. A job that runs out of memory
+    alone has failed.
 
     Args:
         inner: runs the jobs.
-        packing: decides how many; it is the one that `inner` has its slots from.
-        meter: measures them.
+        packing: decides how many jobs fit; `inner` takes its slots from it.
+        meter: measures the jobs.
         reports: takes the reports of the jobs.
     """
 
@@ -83,7 +83,7 @@ class PackedExecutor:
         now = len(self._together)
         self._together = {each: max(most, now) for each, most in self._together.items()}
         if 0 < self._packing.room.gpus < self.slots and not job.alone:
-            self._limited.add(job)  # to a part of its GPU
+            self._limited.add(job)  # it may use only a part of its GPU
         self._reported.pop(job.key, None)
         self._inner.start(job)
         self._meter.expect()
@@ -93,7 +93,7 @@ class PackedExecutor:
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
             if not self._meter.due_in_s:
-                # Asked before the look, which then meets all that they hold.
+                # Read before measuring, so that the measurement includes all of their memory.
                 repeat = [job for job in self._together if self._reported[job.key] >= REPEATS]
                 self._meter.look(self._inner.processes)
                 if self._weigh(repeat):
@@ -114,7 +114,7 @@ class PackedExecutor:
         self._meter.close()
 
     def _weigh(self, repeat: list[Job]) -> bool:
-        """Take in the peaks of jobs that have come to repeat themselves; whether more fit now."""
+        """Use the peaks of jobs whose memory use repeats; returns whether more jobs fit now."""
         before = self.slots
         for job in repeat:
             peak = self._meter.peak(job)
@@ -124,7 +124,7 @@ class PackedExecutor:
         return self.slots > before
 
     def _judged(self, job: Job, outcome: Outcome) -> Outcome:
-        """Learn from how a job ended, and say what follows for it."""
+        """Update the packing from how a job ended, and decide whether it is retried alone."""
         peak = self._meter.take(job, outcome.peak)
         together, limited = self._together.pop(job), job in self._limited
         weighed = job in self._weighed
@@ -153,7 +153,7 @@ def packed_executor(
     memory_gb: float | None,
     reports: CountedReports,
 ) -> PackedExecutor:
-    """An executor that finds out by itself how many jobs it can run at once.
+    """An executor that measures how many jobs it can run at once.
 
     Args:
         local: makes the executor that runs the jobs, for given leases.

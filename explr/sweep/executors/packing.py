@@ -1,4 +1,4 @@
-"""How many trials fit beside one another, judged by what those before them took."""
+"""Decides how many trials fit into memory, from the peaks of earlier trials."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from explr.tuning.trial import Peak, readable_gb
 
 MARGIN = 1.1
-"""What a trial is reckoned to need, in parts of the most that one before it took."""
+"""Expected memory of a trial, relative to the largest peak so far."""
 
 GROWTH = 2
-"""Trials at once, at most, for each that was measured: the first may have been the smallest."""
+"""Maximum trials at once per measured trial: the first one may be the smallest."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """What all trials together may take.
+    """Resources of all trials together.
 
     Args:
-        cores: CPU cores, each for one trial at least.
+        cores: CPU cores; each trial gets at least one.
         host_gb: GiB of host memory.
-        gpus: GPUs that the trials are spread over.
-        gpu_gb: GiB of each GPU; None if nobody can tell.
+        gpus: number of GPUs.
+        gpu_gb: GiB of each GPU; None if unknown.
     """
 
     cores: int
@@ -32,13 +32,13 @@ class Room:
 
 
 class Packing:
-    """The number of trials at once: one, or one a GPU, until their memory has been measured.
+    """The number of trials at once: one, or one per GPU, until trials were measured.
 
-    It follows the largest peak so far, so it rises only while few trials have been measured, and
-    falls when one takes more than those before it or when memory runs out among several.
+    It follows the largest peak so far. It rises while few trials were measured. It falls when a
+    trial uses more than earlier ones, or when several trials together run out of memory.
 
     Args:
-        room: what all trials together may take.
+        room: resources of all trials together.
     """
 
     def __init__(self, room: Room) -> None:
@@ -53,33 +53,34 @@ class Packing:
         if self.room.gpus and self.room.gpu_gb is not None:
             which = "each" if self.room.gpus > 1 else "the"
             room += f" and {readable_gb(self.room.gpu_gb)} GiB of {which} GPU"
-        return f"{_trials(self.slots)} at once, until it is known what one takes of {room}"
+        known = "until the memory of a trial is measured"
+        return f"{_trials(self.slots)} at once, {known}; available: {room}"
 
     def measured(self, peak: Peak, again: bool = False) -> str | None:
-        """Take in the peak of a trial that ended, was pruned, or has come to repeat itself.
+        """Add the peak of a trial that completed, was pruned, or whose memory use repeats.
 
         Args:
             peak: its peak.
-            again: whether an earlier peak of the same trial was taken in.
+            again: whether an earlier peak of the same trial was added.
 
         Returns:
-            What is to be told of it: the new number and why, if it is another one.
+            A message with the new number and the reason; None if the number did not change.
         """
         self._measured += not again
         self._peak |= peak
         return self._decide()
 
     def ran_out(self, together: int, peak: Peak) -> str | None:
-        """Take in that a trial ran out of memory.
+        """Record that a trial ran out of memory.
 
         Args:
-            together: the most trials, itself included, that ran at once since it began.
-            peak: the most that it had taken till then.
+            together: maximum number of trials that ran at once while it ran, itself included.
+            peak: its peak until then.
 
         Returns:
-            As `measured`.
+            See `measured`.
         """
-        if together > self._first:  # one on each GPU is no crowd
+        if together > self._first:  # one trial per GPU always fits
             self._ceiling = min(self._ceiling, together - 1)
         self._peak |= peak
         return self._decide()
@@ -92,7 +93,7 @@ class Packing:
         return f"{_trials(self.slots)} at once: {why}"
 
     def _bounds(self) -> list[tuple[float, str]]:
-        """Each thing that bounds the number, with the number and with what is said of it."""
+        """Each limit of the number of trials, with its reason."""
         room, peak = self.room, self._peak
         host = f"each took up to {readable_gb(peak.host_gb)} GiB of {readable_gb(room.host_gb)} GiB"
         most = max(self._first, GROWTH * self._measured)
@@ -105,7 +106,7 @@ class Packing:
         if not room.gpus:
             return bounds
         if peak.gpu_gb is None or room.gpu_gb is None:
-            unknown = "the driver does not tell how much of a GPU each of them takes"
+            unknown = "the driver does not report the GPU memory of each trial"
             return [(room.gpus, unknown), *bounds]
         took, of = readable_gb(peak.gpu_gb), readable_gb(room.gpu_gb)
         gpu = f"each took up to {took} GiB of {of} GiB GPU memory"

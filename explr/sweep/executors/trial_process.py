@@ -1,4 +1,4 @@
-"""What runs in the processes of trials, and in the one that they are forked from."""
+"""Code that runs in trial processes, and in the fork server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from explr.utils.processes import identity_of
 
 @dataclass(frozen=True)
 class RunTrial:
-    """Runs one job in the process at hand and judges it; travels to the fork server.
+    """Runs a job in this process and returns its outcome; it is sent to the fork server.
 
     Args:
         task: what all jobs share.
@@ -39,12 +39,12 @@ class RunTrial:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Makes the fork server ready, and checks there what the controller need not import."""
+    """Prepares the fork server, and checks what the controller does not import."""
 
     task: HydraTask
 
     def __call__(self) -> None:
-        """Make Hydra what it is in the controller; import the training function.
+        """Copy the controller's Hydra state; import the training function.
 
         Raises:
             UsageError: the training function is not found, or cannot be called.
@@ -53,12 +53,12 @@ class Prepare:
         if self.task.task is train_job:
             check_target(self.task.config)
         if getattr(self.task.task, OWN_TASK, False):
-            # What is at fault without a trial's values is left to the trial, which tells it.
+            # A trial may override what is wrong; otherwise it reports it.
             with suppress(UsageError):
                 self._look_ahead()
 
     def _look_ahead(self) -> None:
-        """Import and look up what every training would import and look up."""
+        """Import and look up what every training needs."""
         config = ExplrConfig.from_composed(self.task.config)
         framework_of(self.task.config, given_to(self.task.task))
         if isinstance(config.tracking, MLflowConfig):

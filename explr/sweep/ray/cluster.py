@@ -1,4 +1,4 @@
-"""Ray itself: one of the sweep's own on this machine, or a cluster that is there already."""
+"""Starts Ray on this machine for the sweep, or connects to a running cluster."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from explr.tracking.home import is_local_store
 log = logging.getLogger("explr.sweep")
 
 OBJECT_STORE_BYTES = 200 * 2**20
-"""Shared memory of a Ray of our own: what passes through it is the config, once."""
+"""Bytes of shared memory for a local Ray; only the config passes through it."""
 
 LEFT_BEHIND = ["multirun", "outputs", ".git", ".venv", "mlruns", "__pycache__"]
-"""What of the working directory is not sent to a cluster."""
+"""Parts of the working directory that are not sent to a cluster."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""Hosts of a server that only this machine reaches."""
+"""Host names that only this machine can reach."""
 
 
 VARIABLES = {
@@ -41,12 +41,12 @@ VARIABLES = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
-"""How Ray Tune is to behave: it moves no working directory, and explr does the talking."""
+"""Environment for Ray Tune: it keeps the working directory, and prints nothing."""
 
 
 @contextmanager
 def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
-    """Have a Ray to run on; one that was started for this is ended again.
+    """Start Ray or connect to it; shut down what was started here.
 
     Args:
         settings: which Ray.
@@ -68,7 +68,7 @@ def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
         ) from None
     with _environment({**VARIABLES, "TUNE_MAX_PENDING_TRIALS_PG": str(n_jobs)}):
         if ray.is_initialized():
-            log.info("Ray: the one that this process has joined already")
+            log.info("Ray: the instance that this process is already connected to")
             yield ray
             return
         _init(ray, settings, n_jobs)
@@ -80,11 +80,11 @@ def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
 
 
 def tracking_variables(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What of this process's environment says where runs are recorded.
+    """Environment variables that say where runs are recorded.
 
     Args:
-        nodes: nodes of the cluster, as `ray.nodes` has them; a folder of this machine's is left
-            out if there are others.
+        nodes: nodes of the cluster, as `ray.nodes` returns them; with several machines, folders of
+            this machine are left out.
     """
     found = {k: v for k, v in os.environ.items() if k.startswith("EXPLR_") or k == TRACKING_URI}
     if _other_machines(nodes):
@@ -93,15 +93,15 @@ def tracking_variables(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def gpus_per_trial(settings: RayClusterConfig, n_jobs: int, gpus: float) -> float:
-    """GPUs of each trial: what was asked for, else an equal part of those there are.
+    """GPUs of each trial: the configured number, else an equal part of all GPUs.
 
     Args:
-        settings: what was asked for.
+        settings: the configured resources.
         n_jobs: trials at the same time.
         gpus: GPUs of the cluster.
 
     Raises:
-        UsageError: more was asked for than there is; a cluster that was there may yet grow.
+        UsageError: there are fewer GPUs; a running cluster is not checked, because it may grow.
     """
     if settings.gpus_per_trial is not None:
         if settings.address is None and settings.gpus_per_trial > gpus:
@@ -115,10 +115,10 @@ def gpus_per_trial(settings: RayClusterConfig, n_jobs: int, gpus: float) -> floa
 
 
 def warn_of_local_store(nodes: Sequence[Mapping[str, Any]], uri: str | None) -> None:
-    """Say so if trials may run where what they record cannot reach MLflow.
+    """Warn if trials may run on machines that cannot reach MLflow.
 
     Args:
-        nodes: nodes of the cluster, as `ray.nodes` has them.
+        nodes: nodes of the cluster, as `ray.nodes` returns them.
         uri: tracking URI of the trials; None if they are not tracked.
     """
     others = _other_machines(nodes)
@@ -149,7 +149,7 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     runtime_env: dict[str, Any] = dict(settings.runtime_env)
     if address is None:
-        # Named, since a stray RAY_ADDRESS would have Ray join whatever that names.
+        # Named, because Ray would otherwise connect to the address in RAY_ADDRESS.
         quiet |= {
             "address": "local",
             "num_cpus": max(1, math.ceil(n_jobs * settings.cpus_per_trial)),
@@ -170,7 +170,7 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
         raise UsageError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None
     logs = Path(context.address_info["session_dir"], "logs")
     if address is None:
-        log.info("Ray: one of its own on this machine, logs in %s", logs)
+        log.info("Ray: started on this machine, logs in %s", logs)
     else:
         nodes = sum(node["Alive"] for node in ray.nodes())
         log.info("Ray: the cluster at %s with %d nodes, logs in %s", address, nodes, logs)
@@ -178,7 +178,7 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables for as long as the block runs; one that the user has set stays."""
+    """Set environment variables while the block runs; variables of the user are kept."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update({name: text for name, text in variables.items() if before[name] is None})
     try:

@@ -1,7 +1,7 @@
-"""Ends what is left of a Ray whose driver was killed.
+"""Kills what is left of Ray after its driver was killed.
 
-Ray's own processes follow their driver into death, but for its agents, which take a minute to
-give up. The guard waits on a pipe that closes when the driver ends, however that happens.
+Most of Ray's processes end with their driver, but its agents take a minute. The guard waits on a
+pipe that closes when the driver ends in any way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from explr.utils.processes import ProcessIdentity, find, identity_of
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Have every process end that this one has started by now, should it be killed meanwhile."""
+    """Kill all processes that this one has started if it is killed within the block."""
     family = [f"{one.pid} {one.started}" for one in _family()]
     guard = subprocess.Popen(
         [sys.executable, "-P", "-m", "explr.sweep.ray.guard", *family],
@@ -39,12 +39,12 @@ def guarded() -> Iterator[None]:
 def _family() -> Iterator[ProcessIdentity]:
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if "explr.tracking" not in " ".join(child.cmdline()):  # that one follows on purpose
+            if "explr.tracking" not in " ".join(child.cmdline()):  # companions outlive it
                 yield identity_of(child.pid)
 
 
 def main() -> None:
-    """Wait for the driver; end what it has left behind unless it says that it is done."""
+    """Wait for the driver; kill its processes unless it reports a normal end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.stdin.buffer.read():

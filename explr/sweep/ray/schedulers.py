@@ -1,7 +1,7 @@
 """The pruners of `tuner/pruner` as Ray Tune's schedulers.
 
-Successive halving, Hyperband and the median rule are Ray's own; any other pruner of Optuna's is
-asked at each report, as it is without Ray.
+Successive halving, Hyperband and the median rule run in Ray. Any other pruner of Optuna decides at
+each report, as without Ray.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from explr.sweep.ray.searchers import ray_domains, within
 from explr.tuning.search_space import SearchSpace
 
 NATIVE = "ray.tune.schedulers."
-"""How the `_target_` of a scheduler of Ray's begins."""
+"""Prefix of the `_target_` of a Ray scheduler."""
 
 MAX_STEPS = 3**15
-"""Steps after which Ray's halving would end a trial; none reaches it."""
+"""Maximum steps in Ray's halving; no trial reaches it."""
 
 
 class StudyScheduler(FIFOScheduler):
-    """Ends a trial when the pruner of the study says so.
+    """Stops a trial when the pruner of the study decides so.
 
     Args:
-        search: the search that keeps the study.
+        search: the search with the study.
     """
 
     def __init__(self, search: StudySearch) -> None:
@@ -43,26 +43,26 @@ class StudyScheduler(FIFOScheduler):
 
 
 def is_rays(node: Mapping[str, Any]) -> bool:
-    """Whether a pruner's node names a scheduler of Ray's."""
+    """Whether a pruner config names a Ray scheduler."""
     return str(node.get("_target_", "")).startswith(NATIVE)
 
 
 def is_population(scheduler: Any) -> bool:
-    """Whether a scheduler trains all trials side by side, instead of ending the bad ones."""
+    """Whether a scheduler runs all trials side by side, instead of stopping bad ones."""
     from ray.tune.schedulers import PopulationBasedTraining
 
     return isinstance(scheduler, PopulationBasedTraining)
 
 
 def rays_own(node: Mapping[str, Any], space: SearchSpace) -> Any:
-    """The scheduler of Ray's that a pruner's node stands for; None if Ray has none for it.
+    """The Ray scheduler of a pruner config; None if Ray has none.
 
     Args:
         node: the pruner, as a `_target_` and its arguments.
         space: the ranges.
 
     Raises:
-        ConfigError: the scheduler cannot be made of these arguments.
+        ConfigError: the arguments do not fit the scheduler.
     """
     from ray.tune import schedulers
 
@@ -80,7 +80,7 @@ def rays_own(node: Mapping[str, Any], space: SearchSpace) -> Any:
                 time_attr=STEP,
                 grace_period=given.get("n_warmup_steps", 0),
                 min_samples_required=max(1, given.get("n_startup_trials", 5)),
-                # No trial is paused in favour of one that waits.
+                # No trial is paused for another one.
                 min_time_slice=math.inf,  # type: ignore[arg-type]
             )
     except (TypeError, ValueError, AttributeError, AssertionError) as error:
@@ -121,7 +121,7 @@ def _native(kind: Any, given: dict[str, Any], space: SearchSpace) -> Any:
 
 
 def _mutations(domains: Mapping[str, Any]) -> dict[str, Any]:
-    """Choices as lists, among which Ray moves to a neighbour; it would multiply a domain."""
+    """Choices as lists, in which Ray moves to a neighbour; it would multiply a domain's values."""
     from ray.tune.search.sample import Categorical
 
     return {
@@ -131,7 +131,7 @@ def _mutations(domains: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Within:
-    """Brings what population based training has changed back into the ranges."""
+    """Clips the changes of population based training to the ranges."""
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space

@@ -1,4 +1,4 @@
-"""Search algorithms of Ray Tune's own, and ranges as its domains."""
+"""Ray Tune's own search algorithms, and ranges as Ray domains."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from explr.tuning.search_space import SearchSpace
 
 
 def ray_domains(space: SearchSpace) -> dict[str, Any]:
-    """The domain of each parameter, with exactly the values that its range has.
+    """The Ray domain of each parameter, with exactly the values of its range.
 
-    A range with a step becomes a choice among its values: Ray's own `quniform` rounds to multiples
-    of the step, which leaves the range where that does not begin at one.
+    A range with a step becomes a choice among its values: Ray's `quniform` rounds to multiples of
+    the step, which may lie outside the range.
 
     Args:
         space: the ranges.
 
     Returns:
-        By parameter a `ray.tune` domain, which samples what a trial is given.
+        A `ray.tune` domain by parameter.
     """
     return {name: _domain(space, name) for name in space.distributions}
 
 
 def within(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with every number brought back into its range, and onto its step.
+    """Parameters with every number clipped to its range and rounded to its step.
 
     Args:
         space: the ranges.
-        params: values by parameter; one that has no range is kept.
+        params: values by parameter; those without a range are kept.
     """
     return {name: _nearest(space, name, value) for name, value in params.items()}
 
@@ -75,16 +75,16 @@ def _nearest(space: SearchSpace, name: str, value: Any) -> Any:
 
 
 NATIVE = "ray.tune.search."
-"""How the `_target_` of a search algorithm of Ray's begins."""
+"""Prefix of the `_target_` of a Ray search algorithm."""
 
 
 def is_native(node: Mapping[str, Any]) -> bool:
-    """Whether a sampler's node names a search algorithm of Ray's."""
+    """Whether a sampler config names a Ray search algorithm."""
     return str(node.get("_target_", "")).startswith(NATIVE)
 
 
 class NativeSearch:
-    """Has a search algorithm of Ray's choose the parameters; see `explr.tuning.account.Suggest`.
+    """Chooses parameters with a Ray search algorithm; see `explr.tuning.account.Suggest`.
 
     Args:
         node: the algorithm, as a `_target_` and its arguments.
@@ -92,7 +92,7 @@ class NativeSearch:
         directions: `minimize` or `maximize` for each objective.
 
     Raises:
-        ConfigError: there is no such algorithm, or it cannot search for this.
+        ConfigError: there is no such algorithm, or it does not support this search.
         MissingDependencyError: the library behind it is not installed.
     """
 

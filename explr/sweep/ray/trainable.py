@@ -1,4 +1,4 @@
-"""What Ray Tune trains: an actor that runs one trial of the sweep after the other."""
+"""The Ray actor, which runs one trial of the sweep after the other."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ log = logging.getLogger("explr.sweep")
 
 
 def has_snapshot(folder: Path) -> bool:
-    """Whether Ray left a whole snapshot of a sweep.
+    """Whether Ray left a complete snapshot of a sweep.
 
-    Ray copies its files there one by one: a kill meanwhile leaves a part, on which it would fail
-    each time. Without a snapshot the sweep is resumed from its study alone.
+    Ray copies the files of a snapshot one by one. A kill may leave only some of them, and Ray would
+    then fail at each resume. Without a snapshot the sweep resumes from its study alone.
 
     Args:
-        folder: folder of Ray's own files within the sweep's.
+        folder: folder of Ray's files in the sweep's folder.
     """
     states = sorted(folder.glob(EXPERIMENT_FILES))
     if not states:
@@ -40,27 +40,27 @@ def has_snapshot(folder: Path) -> bool:
     try:
         return bool(json.loads(states[-1].read_bytes(), object_hook=_unpickled)["trial_data"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        log.warning("Ray's snapshot in %s is torn, schedulers begin anew: %s", folder, error)
+        log.warning("Ray's snapshot in %s is torn, schedulers start anew: %s", folder, error)
     except (ImportError, AttributeError) as error:
         log.warning(
-            "Ray's snapshot in %s is another version's, schedulers begin anew: %s", folder, error
+            "Ray's snapshot in %s is from another version, schedulers start anew: %s", folder, error
         )
     return False
 
 
 def _unpickled(node: dict[str, Any]) -> Any:
-    """What Ray makes of a node of its snapshot: some are pickled, as no JSON can hold them."""
+    """Unpickle the parts of a snapshot that Ray pickled into its JSON."""
     if node.get("_type") == "CLOUDPICKLE_FALLBACK":
         return cloudpickle.loads(bytes.fromhex(node["value"]))
     return node
 
 
 CHECKPOINTS = "checkpoints"
-"""Folder of a training's checkpoints within its own folder."""
+"""Folder of the checkpoints in the folder of a training."""
 
 
 class TrialTrainable(Trainable):
-    """Runs the trials that Ray gives to one actor."""
+    """Runs the trials of one Ray actor."""
 
     def setup(  # type: ignore[override]
         self,
@@ -71,22 +71,22 @@ class TrialTrainable(Trainable):
         ended: frozenset[int],
         prunes: bool,
     ) -> None:
-        """Take in the first trial.
+        """Receive the first trial.
 
         Args:
             config: parameters of the trial.
-            cwd: working directory of the sweep, which is the trials' too where it exists.
-            path: where the sweep's own process looks for modules.
-            work: what all trials are made of, a `Work`, pickled by ourselves.
+            cwd: working directory of the sweep; the trials use it if it exists on this machine.
+            path: `sys.path` of the sweep's process.
+            work: the pickled `Work`, which all trials share.
             ended: trials that have ended, though Ray's last snapshot may not know it.
             prunes: a trial that Ray ends is pruned; otherwise it is resumed elsewhere.
         """
-        end_with(os.getppid())  # Ray's own process, which ends with the sweep that started it
+        end_with(os.getppid())  # a Ray process, which ends with the sweep
         self._ended, self._prunes = ended, prunes
         self._slot: Slot | None = None
         self._begun = False
         self._refused: str | None = None
-        if Path(cwd).is_dir():  # else Ray has unpacked the sweep's modules where this runs
+        if Path(cwd).is_dir():  # else Ray has unpacked the working directory here
             os.chdir(cwd)
         sys.path += [folder for folder in path if folder not in sys.path]
         try:
@@ -95,13 +95,13 @@ class TrialTrainable(Trainable):
             self._refused = f"the training function cannot be imported on {gethostname()}: {error}"
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take in the next trial: each has a process of its own, so that nothing is left over."""
+        """Receive the next trial, which runs in a fresh process."""
         self._leave()
         self._begun = False
         return True
 
     def step(self) -> dict[str, Any]:
-        """Let the trial go on until its next report, or its end."""
+        """Run the trial until its next report, or its end."""
         return to_result(self._next())
 
     def _next(self) -> Message:
@@ -117,13 +117,13 @@ class TrialTrainable(Trainable):
                 self._begun = True
                 self._slot.begin(self._number, self.config["params"])
             return self._slot.next()
-        except ExplrError as error:  # no process, or no training function, for any trial
+        except ExplrError as error:  # it concerns all trials: no process, or no training function
             return Refused(str(error))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Copy the training's own checkpoints, for another trial to go on from.
+        """Copy the checkpoints of the training, for another trial to continue from.
 
-        A training that saves none is refused at its next step: it would begin anew each time.
+        A training without checkpoints is refused at its next step: it would start anew each time.
         """
         if self._slot is None or (folder := self._slot.folder) is None:
             return
@@ -132,13 +132,13 @@ class TrialTrainable(Trainable):
             shutil.copytree(source, Path(checkpoint_dir, CHECKPOINTS), dirs_exist_ok=True)
         else:
             self._refused = (
-                "this pruner has trials go on from checkpoints, but the training had saved none by "
+                "this pruner resumes trials from checkpoints, but the training had saved none by "
                 f"step {self._slot.last_step}: call ctx.save_checkpoint in it, or choose another "
                 "tuner/pruner"
             )
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Put another trial's checkpoints in place of this one's own."""
+        """Replace the checkpoints of this trial with those of another one."""
         source = Path(checkpoint, CHECKPOINTS)
         if not source.is_dir():
             return
@@ -150,7 +150,7 @@ class TrialTrainable(Trainable):
         aside.rename(folder)
 
     def cleanup(self) -> None:
-        """End whatever runs."""
+        """Stop the running trial."""
         self._leave()
         if self._slot is not None:
             self._slot.close()

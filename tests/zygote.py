@@ -99,7 +99,7 @@ class Zygote:
 
     def start(
         self,
-        command: Sequence[str],
+        command: Sequence[str | Path],
         cwd: Path,
         environment: Mapping[str, str],
         stdout: int,
@@ -114,7 +114,7 @@ class Zygote:
             stdout: file descriptor for standard output.
             stderr: file descriptor for standard error.
         """
-        link = self._connected()
+        link, command = self._connected(), [os.fspath(word) for word in command]
         script = command[1] == "-m" or command[1].endswith(".py")
         if command[0] != sys.executable or not script or _read_once(environment) != self._read:
             return subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=stderr)
@@ -125,7 +125,11 @@ class Zygote:
         return Forked(list(command), ours)
 
     def run(
-        self, command: Sequence[str], cwd: Path, environment: Mapping[str, str], timeout_s: float
+        self,
+        command: Sequence[str | Path],
+        cwd: Path,
+        environment: Mapping[str, str],
+        timeout_s: float,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, and read all that is written.
 

@@ -51,7 +51,11 @@ def recorded(
         experiment=training.config.experiment_name,
         name=folder.name,
         params=_recorded_params(training),
-        tags={**provenance_of(sweep), "explr.kind": "trial" if sweep else "run"},
+        tags={
+            **provenance_of(sweep),
+            "explr.framework": training.framework.name,  # the parameter may be `auto`
+            "explr.kind": "trial" if sweep else "run",
+        },
         parent=sweep.journal if sweep else None,
         first_files=first_files,
         last_files=(*last_files, folder / RESULT),
@@ -77,7 +81,6 @@ def _recorded_params(training: Prepared) -> dict[str, Any]:
     return {
         **training.params,
         **rest,
-        "framework": {**rest["framework"], "name": training.framework.name},
         "train_model": training.train_model_name,
         "device": training.device,
     }

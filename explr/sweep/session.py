@@ -122,6 +122,7 @@ class SweepSession:
         """
         record = open_record(self.context, self.config)
         resume_collection()
+        interrupted = False
         try:
             yield
         except Exception as error:
@@ -129,12 +130,14 @@ class SweepSession:
             await_run_ids(record, self.folder.job_folders())
             raise
         except KeyboardInterrupt:
-            log.warning("interrupted; to resume: explr resume %s", self.folder.shown)
+            interrupted = True
             raise
         else:
             await_run_ids(record, self.folder.job_folders())
         finally:
             with uninterrupted():
+                if interrupted:  # said when a second Ctrl-C can no longer lose anything
+                    log.warning("interrupted; to resume: explr resume %s", self.folder.shown)
                 self._results = self.folder.write_results()
             note_results(record, self._results)
             self._report()

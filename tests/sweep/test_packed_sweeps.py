@@ -352,7 +352,8 @@ def test_other_launchers_are_given_a_number(shop: Workshop, launcher: str) -> No
         (["n_jobs=0"], "hydra.sweeper.n_jobs must be a whole number from 1 on, or auto, got 0"),
         (["n_jobs=many"], "a whole number from 1 on, or auto, got 'many'"),
         (["memory_gb=2"], "hydra.sweeper.memory_gb is what hydra.sweeper.n_jobs=auto shares out"),
-        (["n_jobs=auto", "memory_gb=x"], "must be a number of GiB above 0, or null, got 'x'"),
+        (["n_jobs=auto", "memory_gb=0"], "must be a number of GiB above 0, or null, got 0"),
+        (["n_jobs=auto", "memory_gb=x"], "hydra.sweeper.memory_gb: Value 'x' of type 'str'"),
     ],
 )
 def test_what_is_no_number_of_trials(shop: Workshop, settings: list[str], fault: str) -> None:

@@ -129,6 +129,7 @@ def test_a_peak_is_the_larger_of_each_kind() -> None:
 
 def test_what_is_said_at_the_beginning() -> None:
     assert str(Packing(Room(8, 20.0))) == (
-        "1 trial at once, until the memory of a trial is measured; available: 20.0 GiB of host memory"
+        "1 trial at once, until the memory of a trial is measured; "
+        "available: 20.0 GiB of host memory"
     )
     assert str(Packing(Room(8, 20.0, 2, 24.0))).endswith("and 24.0 GiB of each GPU")

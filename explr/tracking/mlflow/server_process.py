@@ -206,7 +206,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
         os.close(log)
     lower_priority(process.pid)
     started = identity_of(process.pid).started
-    process.returncode = 0  # Popen warns about a process that was not waited for
+    process.returncode = 0  # else Popen warns that it still runs
     state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)
     return ServerRecord(state, started, mark)
 

@@ -1,4 +1,4 @@
-"""Shared memory, compiler, folders and Ray as `explr verify` looks at them."""
+"""Checks of shared memory, the compiler, folders and Ray for `explr verify`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorFlow as `explr verify` looks at it: a probe of its own, and what follows from it.
+"""Checks of TensorFlow for `explr verify`: a probe in its own process, and checks of its result.
 
 TensorFlow's own builds up to 2.21 hold no kernels for Blackwell cards (sm_120, the RTX 50 series),
 and abort with CUDA_ERROR_INVALID_PTX there; the PTX that they hold does not help.

@@ -1,4 +1,4 @@
-"""PyTorch as `explr verify` looks at it: a probe in a process of its own, and what follows from it.
+"""Checks of PyTorch for `explr verify`: a probe in its own process, and checks of its result.
 
 Which build suits which driver: PyTorch 2.8 to 2.10 on the package index are built for CUDA 12.8,
 later ones for CUDA 13, which needs driver 580.

@@ -115,7 +115,7 @@ def _singly(
             compose([override])
         except Exception:  # noqa: BLE001 - which leaf it is comes out leaf by leaf
             leaves = list(as_overrides(file_overlay()))
-            # A key that YAML can write and an override cannot is none that explr knows.
+            # A key that an override cannot spell is not one of explr.
             return [leaf for leaf in leaves if _parsed(leaf, app) is not None]
     if parsed is None or not multirun or not parsed.is_sweep_override():
         return [override]

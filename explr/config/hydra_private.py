@@ -157,7 +157,7 @@ def value_of(returned: JobReturn) -> Any:
 def distribution_of(override: Override) -> BaseDistribution:
     """Optuna's distribution of a range in Hydra's sweep grammar.
 
-    The sweeper has no public function for it, and a study that Hydra's sweeper began must go on
+    The sweeper has no public function for it, and a study that Hydra's sweeper began must resume
     with the same distributions. Read in 1.4.0rc3; 1.3.0 has the same name.
 
     Raises:
@@ -172,7 +172,7 @@ def distribution_of(override: Override) -> BaseDistribution:
 def grid_choices(distribution: BaseDistribution) -> list[Any]:
     """All values of a distribution.
 
-    Optuna's `GridSampler` wants them listed and lists none itself; Hydra's sweeper counts steps
+    Optuna's `GridSampler` needs them listed and lists none itself; Hydra's sweeper counts steps
     in decimals, so that no rounding error adds up. Read in 1.4.0rc3; a method in 1.3.0.
 
     Raises:

@@ -18,7 +18,7 @@ from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
 
 FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
-"""Whether the user asked for whole tracebacks, by Hydra's own variable."""
+"""Whether the user requested full tracebacks, by Hydra's own variable."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM."""

@@ -17,7 +17,7 @@ from explr.core.errors import TargetError
 from explr.core.protocols import TrainFunction
 
 INSTANTIATE_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_"})
-"""Keys of a `_target_` mapping that Hydra's `instantiate` knows; the others are arguments."""
+"""Keys of a `_target_` mapping that Hydra's `instantiate` reads; the others are arguments."""
 
 
 def resolve_target(target: str | Mapping[str, Any]) -> TrainFunction:
@@ -174,7 +174,7 @@ DYNAMIC = frozenset({"*", "__getattr__", "exec", "globals", "setattr", "vars"})
 def check_source(target: str | Mapping[str, Any]) -> None:
     """Look for a training function without importing anything.
 
-    What cannot be told from the source is left to the import.
+    What the source does not show is checked by the import.
 
     Args:
         target: the function, as `resolve_target` takes it.

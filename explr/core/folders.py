@@ -28,7 +28,7 @@ REPORT = "report.html"
 """File of a sweep's folder: the report."""
 
 WRITING = ".writing-"
-"""How the name of a file begins that is not finished."""
+"""Prefix of the name of an unfinished file."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def replacing(path: Path, ending: str = "") -> Iterator[Path]:
     Args:
         path: the file.
         ending: how the path in the block ends, for writers that look at the ending. Without one it
-            never ends like `path`, so that nobody takes it for a finished file.
+            never ends like `path`, so that it is not mistaken for a finished file.
 
     Raises:
         OSError: the file cannot be replaced.

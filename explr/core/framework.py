@@ -36,7 +36,7 @@ class Framework(Protocol):
         libraries: packages that train with it; `auto` takes them for a sign of it.
         distributions: what is installed for it; a run records their versions.
         extra: the extra of `explr-train` that installs it; None if it needs none.
-        probe: module by which `explr verify` looks at it; None if there is nothing to look at.
+        probe: module that `explr verify` runs to check it; None if it has no check.
             Run as a process it tells facts; its function `checks` judges them.
         serializer: how it writes checkpoints.
         seeders: how its random generators are seeded, by the module whose import makes it possible.
@@ -54,7 +54,7 @@ class Framework(Protocol):
     def resolve_device(self, requested: str) -> str:
         """Find out which device a training gets.
 
-        The framework is imported only if a GPU is asked for, or is there for `auto`.
+        The framework is imported only if a GPU is requested, or is available for `auto`.
 
         Args:
             requested: `auto`, `cpu`, `cuda` or `cuda:N`.

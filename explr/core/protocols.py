@@ -66,7 +66,7 @@ class TrainingContext:
 
     @property
     def should_prune(self) -> bool:
-        """Whether the tuner wants this trial to stop; raise `TrialPruned` then."""
+        """Whether the tuner prunes this trial; raise `TrialPruned` then."""
         return self.reporter.should_prune()
 
     def save_checkpoint(self, state: Any, step: int) -> Path:

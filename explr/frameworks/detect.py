@@ -1,4 +1,4 @@
-"""Which framework a training imports, told from its source: importing it may take seconds."""
+"""Which framework a training imports, found in its source: importing it may take seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the device that was asked for to one that is there."""
+"""Resolves the requested device to an available one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def device_missing(requested: str, package: str, gpus: int) -> DeviceError:
     """The error for a device that is not there.
 
     Args:
-        requested: the device that was asked for.
+        requested: the requested device.
         package: the framework's package.
         gpus: number of GPUs that it can use.
     """

@@ -48,7 +48,7 @@ class KerasReporter(keras.callbacks.Callback):  # type: ignore[misc]
         """End a trial that is pruned; Keras calls it.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner prunes the trial.
         """
         if self._pruned is not None:
             raise self._pruned

@@ -17,7 +17,7 @@ from explr.core.framework import NO_FRAMEWORK, Seeder
 from explr.core.on_import import apply_on_import
 from explr.frameworks.device import cuda_index, device_missing
 from explr.utils.gpu import nvidia_gpu_count
-from explr.utils.memory import hold_to
+from explr.utils.memory import set_configured_limit
 from explr.utils.seed import seed_everything
 
 _in_force = ExitStack()
@@ -85,7 +85,7 @@ class PlainPython:
         `threads` holds for the BLAS and OpenMP libraries that NumPy and scikit-learn load. With
         one thread and a seed NumPy repeats exactly; there is nothing else to make deterministic.
         """
-        hold_to(memory_limit_gb)
+        set_configured_limit(memory_limit_gb)
         _in_force.close()
         if deterministic and threads is None:
             threads = 1

@@ -13,7 +13,7 @@ from explr.core.protocols import TrainingResult
 class Objective:
     """Follows the objective over the metrics of a training.
 
-    Whoever keeps the best model sets `best` once that is saved.
+    The code that saves the best model sets `best` after saving it.
 
     Args:
         config: the training's configuration; `val_loss`, minimized, where it has none.

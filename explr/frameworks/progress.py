@@ -57,7 +57,7 @@ class Progress:
             save_model: writes the model to the path that it is given.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner prunes the trial.
             TypeError: a metric cannot be read as a number.
         """
         values = {name: float(value) for name, value in metrics.items()}

@@ -18,7 +18,7 @@ from explr.core.on_import import apply_on_import
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.device import choose_device, cuda_index
 from explr.frameworks.progress import Progress
-from explr.utils.memory import CONFIG_KEY, hold_to
+from explr.utils.memory import CONFIG_KEY, set_configured_limit
 from explr.utils.nvml import GIB
 from explr.utils.seed import seed_everything
 
@@ -104,7 +104,7 @@ class PyTorch:
         """
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        hold_to(memory_limit_gb)
+        set_configured_limit(memory_limit_gb)
         settings = partial(_apply, deterministic, threads, device, memory_limit_gb)
         apply_on_import("framework", {self.packages[0]: settings})
         seed_everything(seed)
@@ -160,7 +160,7 @@ class TorchReporter:
             metrics: by name, numbers or tensors of one element.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner prunes the trial.
         """
         self._progress.epoch_end(epoch, metrics, self._save)
 
@@ -180,7 +180,7 @@ class TorchReporter:
 
 
 def _imported() -> Any:
-    """PyTorch, if it is imported; it is not imported to be asked."""
+    """PyTorch, if it is imported; never imports it."""
     return sys.modules.get("torch")
 
 

@@ -19,7 +19,7 @@ from explr.core.errors import CheckpointError, DeviceError
 from explr.core.framework import Seeder
 from explr.core.on_import import apply_on_import
 from explr.frameworks.device import choose_device, cuda_index, device_missing
-from explr.utils.memory import CONFIG_KEY, hold_to
+from explr.utils.memory import CONFIG_KEY, set_configured_limit
 from explr.utils.nvml import GIB
 from explr.utils.seed import seed_everything
 
@@ -115,7 +115,7 @@ class TensorFlow:
         Deterministic mode cannot be switched off again in a process. With a device of `cpu` GPUs
         are hidden from TensorFlow; with `cuda:N` all but this one.
         """
-        hold_to(memory_limit_gb)
+        set_configured_limit(memory_limit_gb)
         settings = partial(_apply, deterministic, threads, device, memory_limit_gb)
         apply_on_import("framework", {self.packages[0]: settings})
         seed_everything(seed)

@@ -60,7 +60,7 @@ class ExplrCallback(Callback):
         """Take in the metrics of a validation; Lightning calls it.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner prunes the trial.
         """
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._step = _step(trainer)
@@ -75,7 +75,7 @@ class ExplrCallback(Callback):
         """Take in the metrics of the epoch before; Lightning calls it.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner prunes the trial.
         """
         if self._epochs:
             self._take(trainer)
@@ -84,7 +84,7 @@ class ExplrCallback(Callback):
         """Take in the metrics of the last epoch; Lightning calls it.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner prunes the trial.
         """
         self._best_model = getattr(trainer.checkpoint_callback, "best_model_path", None) or None
         self._take(trainer)
@@ -101,7 +101,7 @@ class ExplrCallback(Callback):
         return self._reports.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Have the best of an earlier attempt count; Lightning calls it when it goes on."""
+        """Restore the best value of an earlier attempt; Lightning calls it on resume."""
         self._reports.recall(state_dict["best"])
 
     def result(self) -> TrainingResult:
@@ -111,7 +111,7 @@ class ExplrCallback(Callback):
 
         Raises:
             ResultError: the objective was never logged.
-            TrialPruned: several processes trained, and the tuner wants the trial to end.
+            TrialPruned: several processes trained, and the tuner prunes the trial.
             UsageError: the callback was given no context.
         """
         if not self._epochs and self._record is not None and self._record.is_file():

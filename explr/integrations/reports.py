@@ -12,7 +12,7 @@ from explr.frameworks.objective import Objective
 
 
 class Reports:
-    """Logs the metrics of a training, reports its objective, and knows whether it is to end.
+    """Logs the metrics of a training, reports its objective, and stops it if pruned.
 
     Args:
         ctx: the training's context; None in a Hydra application of the user's own, where nothing
@@ -61,7 +61,7 @@ class Reports:
             self._objective.best = dict(metrics)
 
     def end_if_pruned(self, when: str) -> None:
-        """End the trial if the tuner has asked for it.
+        """Stop the trial if the tuner prunes it.
 
         Args:
             when: how the message says at which moment, as `after epoch 3`.
@@ -85,7 +85,7 @@ class Reports:
 
         Raises:
             ResultError: the objective was not among the metrics.
-            UsageError: there is no context, so that nobody knows which value is the best.
+            UsageError: there is no context, so the direction of the objective is unknown.
         """
         if self._ctx is None:
             raise UsageError("result() takes a callback that was given the context of a training")

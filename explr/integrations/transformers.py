@@ -62,7 +62,7 @@ class ExplrCallback(TrainerCallback):
         """End a pruned trial; the Trainer calls it when all that it keeps is written.
 
         Raises:
-            TrialPruned: the tuner wants the trial to end.
+            TrialPruned: the tuner prunes the trial.
         """
         self._training = False
         self._reports.end_if_pruned(f"after step {state.global_step}")

@@ -88,7 +88,7 @@ def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
         signal.signal(signal.SIGTERM, interrupt)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        with suppress(Exception):  # the job meets it again, where it can be told
+        with suppress(Exception):  # the job raises it again, where it is reported
             set_up.warm_up()
         job: Start = pipe.recv()
         pipe.close()
@@ -119,7 +119,7 @@ def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
     try:
         content = cloudpickle.dumps((value, failure))
         pickle.loads(content)  # many an exception pickles, and cannot be made again
-    except Exception as error:  # noqa: BLE001 - it is told
+    except Exception as error:  # noqa: BLE001 - it is reported
         if failure is not None:
             text = f"{type(failure).__name__}: {failure}"
         else:

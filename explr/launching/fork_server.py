@@ -78,7 +78,7 @@ class ForkServer:
         for name in self._set_up.preload:
             try:
                 importlib.import_module(name)
-            except Exception:  # noqa: BLE001 - the job meets it again, where it can be told
+            except Exception:  # noqa: BLE001 - the job raises it again, where it is reported
                 traceback.print_exc()
         try:
             self._set_up.prepare()
@@ -126,7 +126,7 @@ class ForkServer:
             if child is None or not child.take(job):
                 child = Child(self._set_up, self._close)
                 child.take(job)  # if it is gone already, that is how the job ended
-        except OSError:  # no memory or no process left; the other jobs go on
+        except OSError:  # no memory or no process left; the other jobs continue
             traceback.print_exc()
             _tell(controller, Ended(job.key, 1))
             return
@@ -136,7 +136,7 @@ class ForkServer:
 
     def _fork_ahead(self) -> None:
         """Have a child wait for the job that comes next."""
-        with suppress(OSError):  # it is told when a job comes and there is still no process
+        with suppress(OSError):  # reported if a job comes and there is still no process
             self._spare = Child(self._set_up, self._close)
 
     def _close(self) -> None:
@@ -178,7 +178,7 @@ def main() -> None:
     if sys.argv[2:] and os.fork():
         os._exit(0)
     postpone_collection()  # until all is imported
-    # Ctrl-C reaches the whole terminal; what becomes of the jobs is the controller's to decide.
+    # Ctrl-C reaches the whole terminal; the controller decides which jobs stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     controller = Connection(int(sys.argv[1]))

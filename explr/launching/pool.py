@@ -221,7 +221,7 @@ class LocalPool:
         self._pids.pop(ended.key, None)
         file = self._answer_file(ended.key)
         try:
-            # Written by our own job, for us alone, in a folder that nobody else can enter.
+            # Written by our own job, in a folder that only this user can enter.
             value, error = pickle.loads(file.read_bytes())
         except FileNotFoundError:
             return Answer(ended.key, error=WorkerDied(ended.code))

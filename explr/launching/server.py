@@ -31,7 +31,7 @@ class ServerLink:
     """A connection to a fork server.
 
     Args:
-        connection: carries jobs there, and what becomes of them back.
+        connection: sends jobs to the server, and receives their outcomes.
         process: the server, if it is this link's alone.
     """
 
@@ -40,7 +40,7 @@ class ServerLink:
         self._process = process
 
     def close(self) -> None:
-        """End the jobs of this link, and the server if nobody else has a link to it."""
+        """Stop the jobs of this link, and the server if it has no other link."""
         self.connection.close()
         if self._process is None:
             return
@@ -63,8 +63,8 @@ def link_server(set_up: SetUp, shared: str | None = None) -> ServerLink:
 
     Args:
         set_up: what its jobs have in common.
-        shared: name of the server; whoever gives it gives the same `set_up`. None, or any system
-            but Linux: a server of one's own.
+        shared: name of the server; all callers that pass it pass the same `set_up`. With None, and
+            on any system but Linux, the caller gets its own server.
 
     Raises:
         ExplrError: it does not start, or its `prepare` raised it.
@@ -93,7 +93,7 @@ def _meet(set_up: SetUp, address: str) -> tuple[ServerLink, bool]:
         else:
             door.listen(socket.SOMAXCONN)
             return _start(set_up, door)
-        # It may be ending just now, or it did not start: then somebody has to start it anew.
+        # It may be ending just now, or it did not start: then it must be started again.
         with suppress(EOFError, ConnectionError):
             return _connect(address)
         time.sleep(_AGAIN_S)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.results.live.region import drawn
 from explr.results.live.training import TrainingProgress
 from explr.runner.reporting import listening
-from explr.tuning.channel import VARIABLE as CHANNEL
+from explr.tuning.channel import CHANNEL_VARIABLE
 
 log = logging.getLogger("explr.training")
 
@@ -29,7 +29,7 @@ def watching_training(cfg: DictConfig) -> Iterator[None]:
     """
     metric = OmegaConf.select(cfg, "objective.metric")
     if (
-        not isinstance(metric, str) or CHANNEL in os.environ
+        not isinstance(metric, str) or CHANNEL_VARIABLE in os.environ
     ):  # several objectives, or a sweep shows it
         yield
         return

@@ -13,8 +13,7 @@ from explr.core.reporter import HeardReporter, Listeners, NullReporter, Reporter
 from explr.core.tracker import Tracker
 from explr.core.user_code import running_context
 from explr.tracking.values import number
-from explr.tuning.channel import VARIABLE as CHANNEL
-from explr.tuning.channel import ChannelReporter
+from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter
 
 
 class DirectReporter:
@@ -87,7 +86,7 @@ _foreign: tuple[tuple[Reporter | None, str | None], Reporter] | None = None
 def foreign_reporter() -> Reporter:
     """The reporter of a job that is no training of explr's, the same one for the whole job."""
     global _foreign
-    job = _direct, os.environ.get(CHANNEL)
+    job = _direct, os.environ.get(CHANNEL_VARIABLE)
     if _foreign is None or _foreign[0] != job:
         _foreign = job, current_reporter()
     return _foreign[1]

@@ -21,7 +21,7 @@ from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.run import closing_line
-from explr.tuning.channel import VARIABLE as CHANNEL
+from explr.tuning.channel import CHANNEL_VARIABLE
 from explr.utils.console import Verbosity, is_terminal, verbosity
 
 log = logging.getLogger("explr")
@@ -97,7 +97,7 @@ def run_trial(
 
 def _tell_trial(line: str) -> None:
     """Print the end of a trial, unless another process shows it in this terminal."""
-    drawn = CHANNEL in os.environ and is_terminal(sys.stdout)
+    drawn = CHANNEL_VARIABLE in os.environ and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
         print(line)
 

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.config.hydra_private import value_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
-from explr.core.folders import best_trial
+from explr.core.folders import BEST_PARAMS, COMMAND, REPORT, RESULTS, best_trial
 from explr.core.secrets import guard_logs
 from explr.core.validation import settings_of
 from explr.tracking.destination import Destination
@@ -34,7 +34,7 @@ from explr.tracking.mlflow.registry import describe
 from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
 from explr.tracking.run import TrackedRun, closing_line, open_run
 from explr.tracking.shipping.sink import Status
-from explr.tracking.sweeps import Sweep, announce, has_failed
+from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class MLflowCallback(Callback):
         self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any
     ) -> None:
         """Pass the sweep on to the job; open the job's run unless it does so itself."""
-        announce(self._sweep)
+        set_current_sweep(self._sweep)
         self._job = None
         if self._sweep is not None:
             hide_secrets(self._sweep.journal.parent / "multirun.yaml")
@@ -132,7 +132,7 @@ class MLflowCallback(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Close the job's run; a number that the job returned becomes a metric."""
-        announce(None)
+        set_current_sweep(None)
         if self._job is None:
             return
         returned = value_of(job_return)
@@ -196,7 +196,7 @@ def register_best(sweep: TrackedRun) -> None:
 
 
 def _print_closing_line(run: TrackedRun) -> None:
-    """Print where a run is; whoever interrupted it does not want to wait for its upload."""
+    """Print where a run is; after an interrupt, without waiting for its upload."""
     print(closing_line(run, wait=run.status != "KILLED"))
 
 
@@ -208,8 +208,7 @@ def _status(error: object) -> Status:
 
 
 def _results_of(folder: Path) -> tuple[Path, ...]:
-    results = ("results.json", "optimization_results.yaml", "report.html")
-    names = ("multirun.yaml", "sweep.json", *results)
+    names = ("multirun.yaml", COMMAND, RESULTS, BEST_PARAMS, REPORT)
     return tuple(folder / name for name in names)
 
 

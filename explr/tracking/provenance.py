@@ -84,7 +84,7 @@ def provenance_tags(constant: Mapping[str, str] | None = None) -> dict[str, str]
 def _working_directory() -> str:
     try:
         return os.getcwd()
-    except FileNotFoundError:  # somebody deleted it
+    except FileNotFoundError:  # it was deleted meanwhile
         return ""
 
 

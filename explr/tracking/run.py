@@ -120,7 +120,7 @@ class TrackedRun:
     def drain(self) -> int:
         """Wait until everything below the run's folder is uploaded, at most `drain_timeout_s`.
 
-        Journals that MLflow refuses until somebody changes something are not waited for.
+        Journals that MLflow refuses without a change by the user are not waited for.
 
         Returns:
             How many journals are not fully uploaded.

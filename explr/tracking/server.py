@@ -42,7 +42,7 @@ def autostart_allowed(flag: bool) -> bool:
 
 
 def server_url(uri: str) -> str | None:
-    """Address of the server of a store; None if explr knows none that runs.
+    """Address of the server of a store; None if none is known to run.
 
     Args:
         uri: tracking URI: a server's own address, or a local store.

@@ -1,4 +1,4 @@
-"""What a job knows about its sweep, in any process."""
+"""The sweep that a job belongs to, in any process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _current: Sweep | None = None
 _judge: Callable[[], bool] | None = None
 
 
-def announce(sweep: Sweep | None) -> None:
+def set_current_sweep(sweep: Sweep | None) -> None:
     """Set the sweep of the job that starts next in this process."""
     global _current
     _current = sweep

@@ -26,7 +26,7 @@ from typing import Any
 
 from explr.core.errors import BY_TUNER, ExplrError, TrialPruned
 
-VARIABLE = "EXPLR_CHANNEL"
+CHANNEL_VARIABLE = "EXPLR_CHANNEL"
 """Environment variable with the address, the key and the job of a trial."""
 
 FILE = "file:"
@@ -60,20 +60,20 @@ class ChannelServer:
     def variable(self, job: int) -> dict[str, str]:
         """Environment variables for a job that reports here."""
         order = {"address": self._listener.address, "key": self._key.hex(), "job": job}
-        return {VARIABLE: json.dumps(order)}
+        return {CHANNEL_VARIABLE: json.dumps(order)}
 
     def reference(self, job: int) -> dict[str, str]:
         """Environment variables for a job whose launcher may print them: the key is in a file.
 
         Other machines cannot read this file, so there the variable contains the key.
         """
-        text = self.variable(job)[VARIABLE]
+        text = self.variable(job)[CHANNEL_VARIABLE]
         if not isinstance(self._listener.address, str):
-            return {VARIABLE: text}
+            return {CHANNEL_VARIABLE: text}
         file = Path(self._folder.name, f"job-{job}")
         file.touch(mode=0o600)
         file.write_text(text)
-        return {VARIABLE: f"{FILE}{file}"}
+        return {CHANNEL_VARIABLE: f"{FILE}{file}"}
 
     def close(self) -> None:
         """Stop listening."""
@@ -131,7 +131,7 @@ class ChannelReporter:
     @classmethod
     def from_environment(cls) -> ChannelReporter | None:
         """The reporter of this process's trial; None outside a sweep that listens."""
-        text = os.environ.get(VARIABLE)
+        text = os.environ.get(CHANNEL_VARIABLE)
         return cls(text) if text else None
 
     def report(self, step: int, value: float) -> None:

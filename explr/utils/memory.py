@@ -1,4 +1,4 @@
-"""Decides the limit of GPU memory, and knows where it was set."""
+"""Decides the limit of GPU memory, and names its origin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_MEMORY_GB = 24.0
 CARD_SHARE = 0.9
 """Largest part of a smaller card that explr uses."""
 
-VARIABLE = "EXPLR_GPU_MEMORY_GB"
+LIMIT_VARIABLE = "EXPLR_GPU_MEMORY_GB"
 CONFIG_KEY = "gpu.memory_limit_gb"
 SETTING = "gpu_memory_gb"
 """Name of the user's own default in the settings file."""
@@ -64,9 +64,9 @@ def memory_budget(configured: float | None = None) -> MemoryBudget:
     """
     if configured is not None:
         return _checked(configured, CONFIG_KEY, "the configuration")
-    text = os.environ.get(VARIABLE, "").strip()
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
     if text:
-        return _checked(text, VARIABLE, "the environment")
+        return _checked(text, LIMIT_VARIABLE, "the environment")
     own = read_settings().get(SETTING)
     if own is not None:
         return _checked(own, SETTING, f"your default in {settings_path()}")
@@ -154,7 +154,7 @@ def limit_gpu_memory(max_memory_gb: float | None = None) -> float:
     return limit_gb
 
 
-def hold_to(limit_gb: float) -> None:
+def set_configured_limit(limit_gb: float) -> None:
     """Set the upper bound of later calls of `limit_gpu_memory` in this process.
 
     Args:

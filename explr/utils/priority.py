@@ -17,7 +17,7 @@ _ATTEMPTS = 20
 _PAUSE_S = 0.1
 
 
-def stand_back(pid: int) -> None:
+def lower_priority(pid: int) -> None:
     """Lower the CPU priority of a process and of those that it starts.
 
     On Linux each session has a scheduling group, and niceness counts only within the group. So the
@@ -31,10 +31,10 @@ def stand_back(pid: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
     with suppress(OSError):
         if os.getsid(pid) == pid:
-            _stand_back_as_group(Path(f"/proc/{pid}/autogroup"))
+            _lower_group_priority(Path(f"/proc/{pid}/autogroup"))
 
 
-def _stand_back_as_group(autogroup: Path) -> None:
+def _lower_group_priority(autogroup: Path) -> None:
     """Write a group's niceness; Linux accepts one every 0.1 s from users other than root."""
     for _ in range(_ATTEMPTS):
         with suppress(BlockingIOError):

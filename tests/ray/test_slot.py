@@ -19,7 +19,7 @@ from explr.launching.pool import Answer, LocalPool, WorkerDied
 from explr.sweep.ray.messages import Ended, Reported
 from explr.sweep.ray.slot import Slot, Work
 from explr.tuning.account import Limits
-from explr.tuning.channel import VARIABLE, ChannelReporter
+from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter
 from explr.tuning.trial import Outcome
 
 Play = Callable[[ChannelReporter, int], Outcome | BaseException | None]
@@ -43,7 +43,7 @@ class FakePool:
         number = len(self.started)
         self.started.append((key, output))
         self.running.add(key)
-        reporter = ChannelReporter(environment[VARIABLE])
+        reporter = ChannelReporter(environment[CHANNEL_VARIABLE])
 
         def run() -> None:
             what = self._play(reporter, number)

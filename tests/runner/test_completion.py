@@ -15,7 +15,7 @@ from terminals import spawn
 from waiting import PATIENCE_S
 
 from explr.runner.cli.completion import candidates
-from explr.runner.cli.completion_scripts import SCRIPTS, VARIABLE
+from explr.runner.cli.completion_scripts import COMPLETION_VARIABLE, SCRIPTS
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_asking_imports_nothing_heavy(folder: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, VARIABLE: "explr tuner=o"},
+        env={**os.environ, COMPLETION_VARIABLE: "explr tuner=o"},
         capture_output=True,
         text=True,
         check=True,

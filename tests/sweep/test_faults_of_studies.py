@@ -19,7 +19,7 @@ from sweeping import Workshop
 from waiting import PATIENCE_S, wait_until
 
 from explr.core.errors import ExplrError
-from explr.tuning.channel import VARIABLE, ChannelReporter, ChannelServer
+from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter, ChannelServer
 from explr.tuning.search_space import SearchSpace, parse
 from explr.tuning.storage import STUDY_FILE, repair
 from explr.tuning.study import Study
@@ -237,7 +237,7 @@ def test_a_plan_leaves_no_trace_in_a_database(shop: Workshop) -> None:
 def test_a_stranger_that_says_nothing_holds_up_no_report(tmp_path: Path) -> None:
     server = ChannelServer(lambda job, step, value: step > 1, "127.0.0.1")
     try:
-        order = server.variable(1)[VARIABLE]
+        order = server.variable(1)[CHANNEL_VARIABLE]
         with socket.create_connection(tuple(json.loads(order)["address"])):
             reporter = ChannelReporter(order)
             reporter.report(2, 0.5)

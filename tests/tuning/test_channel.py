@@ -11,7 +11,7 @@ import pytest
 from waiting import PATIENCE_S
 
 from explr.core.errors import ExplrError, TrialPruned
-from explr.tuning.channel import VARIABLE, ChannelReporter, ChannelServer
+from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter, ChannelServer
 
 
 class Controller:
@@ -41,7 +41,7 @@ def server(request: pytest.FixtureRequest, controller: Controller) -> Iterator[C
 
 
 def reporter(server: ChannelServer, job: int = 3) -> ChannelReporter:
-    return ChannelReporter(server.variable(job)[VARIABLE])
+    return ChannelReporter(server.variable(job)[CHANNEL_VARIABLE])
 
 
 def test_reports_arrive_in_their_order(server: ChannelServer, controller: Controller) -> None:
@@ -89,7 +89,7 @@ def test_what_the_controller_refuses_is_said_to_the_trial(server: ChannelServer)
 
 
 def test_who_has_not_the_key_is_not_heard(server: ChannelServer, controller: Controller) -> None:
-    order = json.loads(server.variable(1)[VARIABLE])
+    order = json.loads(server.variable(1)[CHANNEL_VARIABLE])
     address = order["address"]
     with pytest.raises((AuthenticationError, EOFError, OSError)):
         Client(address if isinstance(address, str) else tuple(address), authkey=b"guess")
@@ -100,7 +100,7 @@ def test_who_has_not_the_key_is_not_heard(server: ChannelServer, controller: Con
 def test_a_message_that_is_no_json_ends_only_its_own_connection(
     server: ChannelServer, controller: Controller
 ) -> None:
-    order = json.loads(server.variable(1)[VARIABLE])
+    order = json.loads(server.variable(1)[CHANNEL_VARIABLE])
     address = order["address"]
     stray = Client(
         address if isinstance(address, str) else tuple(address), authkey=bytes.fromhex(order["key"])
@@ -134,5 +134,5 @@ def test_a_controller_that_is_gone_is_named(controller: Controller) -> None:
 
 
 def test_outside_a_sweep_there_is_no_reporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(CHANNEL_VARIABLE, raising=False)
     assert ChannelReporter.from_environment() is None

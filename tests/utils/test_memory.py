@@ -17,7 +17,7 @@ from simulated_driver import LAPTOP, Card, build_driver, environment_with
 from explr.core.errors import DeviceError, UsageError
 from explr.frameworks.pytorch import limit_torch
 from explr.utils import memory
-from explr.utils.memory import hold_to, limit_gpu_memory, memory_budget
+from explr.utils.memory import limit_gpu_memory, memory_budget, set_configured_limit
 from explr.utils.settings import read_settings, settings_path, write_setting
 
 BUDGET = """
@@ -199,7 +199,7 @@ def test_within_a_training_its_own_limit_is_the_most(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cuda = torch_with(monkeypatch, Cuda())
-    hold_to(8)
+    set_configured_limit(8)
     assert limit_gpu_memory() == 8
     assert limit_gpu_memory(4) == 4
     assert cuda.fractions == {0: 0.125}
@@ -213,7 +213,7 @@ def test_within_a_training_its_own_limit_is_the_most(
         for wanted in ("16 GiB", "no limit")
     ]
     assert cuda.fractions == {0: 0.25}
-    hold_to(0)
+    set_configured_limit(0)
     assert limit_gpu_memory(16) == 16
 
 

@@ -11,8 +11,8 @@ from explr.utils.priority import NICENESS
 STANDS_BACK = """
 import os
 from pathlib import Path
-from explr.utils.priority import stand_back
-stand_back(os.getpid())
+from explr.utils.priority import lower_priority
+lower_priority(os.getpid())
 group = Path("/proc/self/autogroup").read_text().split()[-1]
 print(os.getpriority(os.PRIO_PROCESS, 0), group, flush=True)
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VARIABLE = "_EXPLR_COMPLETE"
+COMPLETION_VARIABLE = "_EXPLR_COMPLETE"
 """Environment variable with which a shell passes the line up to the cursor."""
 
 Candidate = tuple[str, str]

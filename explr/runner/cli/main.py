@@ -7,7 +7,7 @@ import re
 import sys
 
 from explr.core.gc import postpone_collection, resume_collection
-from explr.runner.cli.completion_scripts import VARIABLE
+from explr.runner.cli.completion_scripts import COMPLETION_VARIABLE
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     """
     postpone_collection()
     arguments = sys.argv[1:]
-    line = os.environ.pop(VARIABLE, None)
+    line = os.environ.pop(COMPLETION_VARIABLE, None)
     if line is not None:  # called by a shell's completion script, see `explr completion`
         from explr.runner.cli.completion import print_candidates
 

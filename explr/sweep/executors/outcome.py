@@ -38,7 +38,7 @@ def unjudged(error: BaseException) -> Outcome:
         return Outcome("RUNNING", reason="ended by a signal")
     if isinstance(error, SystemExit):
         return Outcome("FAIL", reason=f"the training called exit({error.code})")
-    return failed(error)
+    return failed_outcome(error)
 
 
 def judge(returned: JobReturn, objectives: int) -> Outcome:
@@ -53,7 +53,7 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
         if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
             return Outcome("PRUNED", reason=str(value))
         if isinstance(value, BaseException):
-            return failed(value)
+            return failed_outcome(value)
     values = value if isinstance(value, (list, tuple)) else (value,)
     if len(values) != objectives:
         return Outcome("FAIL", reason=f"returned {len(values)} values for {objectives} objectives")
@@ -82,7 +82,7 @@ def outcome_of(answer: Answer) -> Outcome:
     return answer.value
 
 
-def failed(error: BaseException) -> Outcome:
+def failed_outcome(error: BaseException) -> Outcome:
     """The outcome of a job that raised an exception."""
     if isinstance(error, ExplrError):
         return Outcome("FAIL", reason=redacted_text(str(error)))

@@ -170,7 +170,7 @@ class Liveness:
         """Whether the writer of a journal is gone.
 
         A process on another machine (or in a container that is gone) cannot be looked up. Its
-        journal counts as left if nobody has it open and nothing was written for `ABANDONED_S`.
+        journal counts as left if no process has it open and nothing was written for `ABANDONED_S`.
         """
         if not is_of_this_host(entry):
             return _is_abandoned(Path(entry.journal))

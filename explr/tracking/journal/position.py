@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from explr.core.folders import replace_file
+from explr.core.folders import read_json, replace_file
 
 
 @dataclass
@@ -24,7 +23,7 @@ class Position:
             not be registered yet, as path, name, journal of their run, and description.
         done: MLflow has all of it.
         error: why the last attempt failed, "" if it did not.
-        stuck: it will fail again until somebody changes something.
+        stuck: a retry cannot succeed without a change by the user.
         observed: bytes that were uploaded of what the observer wrote.
     """
 
@@ -45,8 +44,8 @@ def read_position(journal: Path) -> Position:
     Uploading a journal again from its start adds nothing to MLflow.
     """
     try:
-        return _position(json.loads(_position_file(journal).read_bytes()))
-    except (OSError, ValueError, TypeError, AttributeError):
+        return _position(read_json(_position_file(journal)) or {})
+    except (OSError, ValueError, TypeError):
         return Position()
 
 

@@ -115,7 +115,7 @@ class Rows:
     def _give_up(self, kind: Kind, row: Any, error: Exception) -> None:
         """Log a warning and a tag for a row that MLflow refuses for good; the journal keeps it."""
         if kind == "params":
-            # Somebody else gave it another value, perhaps through MLflow's fluent API.
+            # It already has another value, perhaps set through MLflow's fluent API.
             self._params = None
             if row.key in self._known_params():
                 self._send_tags({legal_name(f"changed.{row.key}"): row.value})

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
+from explr.core.folders import read_json, replace_file
 from explr.tracking.home import artifact_root, rotated_log
-from explr.utils.priority import stand_back
+from explr.utils.priority import lower_priority
 from explr.utils.processes import ProcessIdentity, identity_of, session_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ def answers(url: str, timeout_s: float) -> bool:
         timeout_s: seconds to wait for the connection, and for each part of the answer.
     """
     import http.client
-    import json
     import urllib.request
 
     request = urllib.request.Request(
@@ -145,17 +145,15 @@ class ServerRecord:
             "started": self.started,
             "mark": self.mark,
         }
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w") as file:
-            json.dump(content, file, indent=1)
-        aside.replace(path)
+        replace_file(path, json.dumps(content, indent=1))
 
     @staticmethod
     def read(path: Path) -> ServerRecord | None:
         """The record at `path`; None if there is none or it is damaged."""
         try:
-            content = json.loads(path.read_text())
+            content = read_json(path)
+            if content is None:
+                return None
             return ServerRecord(
                 ServerState(
                     url=str(content["url"]),
@@ -166,7 +164,7 @@ class ServerRecord:
                 started=str(content["started"]),
                 mark=str(content["mark"]),
             )
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
 
 
@@ -206,9 +204,9 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
             )
     finally:
         os.close(log)
-    stand_back(process.pid)
+    lower_priority(process.pid)
     started = identity_of(process.pid).started
-    process.returncode = 0  # so that Popen does not warn that nobody waits for it
+    process.returncode = 0  # else Popen warns that it still runs
     state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)
     return ServerRecord(state, started, mark)
 

@@ -26,7 +26,7 @@ from explr.tracking.shipping.observer import Observer
 from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipper
 from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import Order
-from explr.utils.priority import stand_back
+from explr.utils.priority import lower_priority
 from explr.utils.processes import is_alive
 
 
@@ -78,7 +78,7 @@ class _Bystander:
         self._moved_at = time.monotonic()
 
     def is_needed(self) -> bool:
-        """Whether the other process may leave something that nobody else would upload."""
+        """Whether the other process may leave something that no other process would upload."""
         if (followed := self._order.followed) is not None and is_alive(followed):
             self._moved_at = time.monotonic()
             return True
@@ -93,7 +93,7 @@ class _Bystander:
 def main() -> None:
     """Carry out the order on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    stand_back(os.getpid())
+    lower_priority(os.getpid())
     logging.basicConfig(
         level=logging.INFO, format=f"[%(asctime)s][{os.getpid()}][%(levelname)s] %(message)s"
     )

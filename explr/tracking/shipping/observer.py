@@ -146,7 +146,7 @@ class Observer:
             try:
                 _note_origin(journal.parent, Path(start["g"].get("explr.cwd") or "."), notes)
             except BaseException:
-                notes.close()  # so that nobody waits for it any more
+                notes.close()  # so that no reader waits for it any more
                 raise
         if interval_s > 0:
             due = time.monotonic() + interval_s

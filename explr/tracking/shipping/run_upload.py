@@ -68,7 +68,7 @@ class RunUpload:
 
         Raises:
             SinkUnavailable, OSError: it is not possible now; call again later.
-            TrackingError: it is not possible until somebody changes something.
+            TrackingError: it is not possible without a change by the user.
         """
         size = (self._journal.stat().st_size, self._observed_size())
         if size == self._exhausted_at and not self._position.owed:
@@ -117,7 +117,7 @@ class RunUpload:
 
         Args:
             reason: one line.
-            stuck: it will fail again until somebody changes something.
+            stuck: a retry cannot succeed without a change by the user.
 
         Raises:
             OSError: it cannot be written beside the journal.

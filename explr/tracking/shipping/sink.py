@@ -43,7 +43,7 @@ class RunStart:
 
 @dataclass(frozen=True)
 class SinkRun:
-    """A run as a sink knows it.
+    """A run's identity in a sink.
 
     Args:
         run_id: the sink's id of the run.
@@ -63,7 +63,7 @@ class Sink(Protocol):
 
     Every call may be repeated, also by another process, and adds nothing the second time. All
     methods but `address` need `connect` first and fail in two ways: `TrackingError` means that
-    the call fails again until somebody changes something, `SinkUnavailable` that it may succeed
+    a retry fails without a change by the user, `SinkUnavailable` that it may succeed
     later.
     """
 

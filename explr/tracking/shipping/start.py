@@ -25,7 +25,7 @@ class Order:
 
     Args:
         uri: tracking URI to upload to.
-        pid: process to follow; None follows nobody, and uploads what is there.
+        pid: process to follow; None follows no process, and uploads what is there.
         started: when that process started.
         serve: start an MLflow server for a local store.
         port: first port to try for it.
@@ -48,7 +48,7 @@ _children: dict[str, subprocess.Popen[bytes]] = {}
 
 @atexit.register
 def _let_finish() -> None:
-    """Let companions finish by themselves, without Popen's warning that nobody waits for them."""
+    """Leave companions running at exit, without Popen's warning about running processes."""
     for child in _children.values():
         child.returncode = child.poll() or 0
 

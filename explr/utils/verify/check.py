@@ -1,4 +1,4 @@
-"""What a check of the installation finds, and how a package is looked at in its own process."""
+"""The result of an installation check, and probes that inspect a package in their own process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 PROBE_TIMEOUT_S = 180.0
-"""How long a framework may take to be imported and to compute a little."""
+"""Time limit for importing a framework and a small computation."""
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check and its result.
 
     Args:
-        name: what it was.
+        name: what was checked.
         status: pass, warn or fail.
         seen: what was seen.
         remedy: what to do about it, in a sentence; empty if nothing is to be done.
@@ -35,27 +35,27 @@ class Check:
 
 
 def passed(name: str, seen: str) -> Check:
-    """A check with nothing to object to."""
+    """A check that passed."""
     return Check(name, "pass", seen)
 
 
 def warned(name: str, seen: str, remedy: str) -> Check:
-    """A check that found something to know about."""
+    """A check with a warning."""
     return Check(name, "warn", seen, remedy)
 
 
 def failed(name: str, seen: str, remedy: str) -> Check:
-    """A check that found what will fail or mislead."""
+    """A check that failed."""
     return Check(name, "fail", seen, remedy)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a process that looked at a package has told.
+    """The result of a process that inspected a package.
 
     Args:
-        facts: what it found, all of its lines in one; empty if it did not come that far.
-        ended: how it ended, if not as it should.
+        facts: what it found, all its lines merged; empty if it found nothing.
+        ended: how it failed; None if it succeeded.
     """
 
     facts: dict[str, Any]
@@ -87,8 +87,38 @@ def probe(module: str, *arguments: str, environment: Mapping[str, str] = os.envi
     return Probe(_facts(done.stdout), _how_it_ended(done.returncode, done.stderr))
 
 
+def unusable(name: str, found: Probe | None, extra: str, needed: bool) -> Check:
+    """The check of a framework that is not installed or cannot be imported.
+
+    Args:
+        name: the check's name.
+        found: the probe's result; None if the framework is not installed.
+        extra: explr's extra that installs the framework.
+        needed: whether the configuration trains with the framework.
+    """
+    if found is not None:
+        return failed(name, f"its import fails: {found.ended}", "Install it anew.")
+    if needed:
+        return failed(name, "not installed", f"Install it with pip install 'explr-train[{extra}]'.")
+    return passed(name, "not installed")
+
+
+def computes(name: str, found: Probe, remedy: str) -> Check:
+    """Whether a framework's small computations gave the right results.
+
+    Args:
+        name: the check's name.
+        found: the probe's result.
+        remedy: what to do if they did not.
+    """
+    if "computed" not in found.facts:
+        return failed(name, str(found.ended), remedy)
+    where = ", ".join(found.facts["computed"])
+    return passed(name, f"matrix product, convolution and gradients are right on {where}")
+
+
 def tell(**facts: Any) -> None:
-    """Print facts from within a probe, at once, since it may crash next."""
+    """Print facts from within a probe, unbuffered, since the probe may crash next."""
     print(json.dumps(facts), flush=True)
 
 

@@ -30,7 +30,7 @@ def driver_checks(driver: Driver, pci: Path = PCI) -> list[Check]:
     """Whether NVML loads, and driver and library are of one version.
 
     Args:
-        driver: what NVML told.
+        driver: what NVML reports.
         pci: where the kernel lists the devices of the PCI bus.
     """
     if driver.missing:
@@ -55,7 +55,7 @@ def budget_checks(driver: Driver, configured: float | None) -> list[Check]:
     """The memory budget against what the GPUs have and what is free.
 
     Args:
-        driver: what NVML told.
+        driver: what NVML reports.
         configured: GiB that the configuration sets; None leaves it open.
     """
     try:
@@ -126,7 +126,7 @@ def binding_check() -> Check:
 
 
 def _card_on_bus(pci: Path) -> bool:
-    """Whether the kernel knows a display device of NVIDIA's."""
+    """Whether the kernel lists an NVIDIA display device."""
     for device in pci.glob("*"):
         try:
             vendor, kind = (device / "vendor").read_text(), (device / "class").read_text()

@@ -1,4 +1,4 @@
-"""Shared memory, compiler, folders and Ray as `explr verify` looks at them."""
+"""Checks of shared memory, the compiler, folders and Ray for `explr verify`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
 SHARED_MEMORY, COMPILER, RAY = "/dev/shm", "C compiler", "Ray"
 
 LEAST_SHARED_GB = 1.0
-"""GiB of shared memory that DataLoader workers and Ray want; Docker gives 0.06."""
+"""GiB of shared memory that DataLoader workers and Ray need; Docker gives 0.06."""
 LEAST_FREE_GB = 10.0
 """GiB that a night of checkpoints may take."""
 
@@ -77,7 +77,7 @@ def folder_check(name: str, folder: Path) -> Check:
 
 
 def look_at_ray() -> None:
-    """Start a Ray and tell what GPUs it sees; run in a process of its own."""
+    """Start Ray and print how many GPUs it sees; run in a process of its own."""
     ray: Any = import_module("ray")
     tell(version=ray.__version__)
     ray.init(
@@ -96,7 +96,7 @@ def ray_check(found: Probe | None, needed: bool) -> Check:
     """Whether Ray starts, and sees the GPUs that this process sees.
 
     Args:
-        found: what the probe told; None if Ray is not installed.
+        found: the probe's result; None if Ray is not installed.
         needed: whether the configuration tunes with Ray.
     """
     if found is None:

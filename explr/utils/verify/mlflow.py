@@ -54,7 +54,7 @@ def server_checks(found: Probe, uri: str) -> list[Check]:
     """What follows from the probe of a server.
 
     Args:
-        found: what it told.
+        found: the probe's result.
         uri: tracking URI.
     """
     facts, shown = found.facts, without_user_info(uri)

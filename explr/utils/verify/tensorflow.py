@@ -1,4 +1,4 @@
-"""TensorFlow as `explr verify` looks at it: a probe of its own, and what follows from it.
+"""Checks of TensorFlow for `explr verify`: a probe in its own process, and checks of its result.
 
 TensorFlow's own builds up to 2.21 hold no kernels for Blackwell cards (sm_120, the RTX 50 series),
 and abort with CUDA_ERROR_INVALID_PTX there; the PTX that they hold does not help.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from explr.utils.nvml import Driver
-from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
+from explr.utils.verify.check import Check, Probe, computes, failed, passed, tell, unusable, warned
 from explr.utils.verify.torch import runs_on
 
 BLACKWELL = 10
@@ -23,7 +23,7 @@ ON_THE_CPU = (
 
 
 def look() -> None:
-    """Tell what the installed TensorFlow is and can do; run in a process of its own."""
+    """Print what the installed TensorFlow is and can do; run in a process of its own."""
     import tensorflow as tf
 
     build = tf.sysconfig.get_build_info()
@@ -63,21 +63,16 @@ def _compute(tf: Any) -> None:
 
 
 def checks(found: Probe | None, driver: Driver, usable: int, needed: bool) -> list[Check]:
-    """What follows from the probe.
+    """The checks that the probe answers.
 
     Args:
-        found: what it told; None if TensorFlow is not installed.
+        found: the probe's result; None if TensorFlow is not installed.
         driver: the NVIDIA driver.
         usable: number of GPUs that this process may use.
         needed: whether the configuration trains with TensorFlow.
     """
-    if found is None:
-        if needed:
-            remedy = "Install it with pip install 'explr-train[tensorflow]'."
-            return [failed(BUILD, "not installed", remedy)]
-        return [passed(BUILD, "not installed")]
-    if "version" not in found.facts:
-        return [failed(BUILD, f"its import fails: {found.ended}", "Install it anew.")]
+    if found is None or "version" not in found.facts:
+        return [unusable(BUILD, found, "tensorflow", needed)]
     blackwell = any(
         gpu.compute_capability is not None and gpu.compute_capability[0] >= BLACKWELL
         for gpu in driver.gpus
@@ -85,7 +80,7 @@ def checks(found: Probe | None, driver: Driver, usable: int, needed: bool) -> li
     return [
         _build(found.facts, usable, blackwell),
         _kernels(found.facts, usable),
-        _computes(found),
+        computes(COMPUTES, found, ON_THE_CPU),
     ]
 
 
@@ -123,13 +118,6 @@ def _kernels(facts: dict[str, Any], usable: int) -> Check:
         names = ", ".join("sm_{}{}".format(*each) for each in lacking)
         return failed(KERNELS, f"no kernels for {names}, only for {there}", ON_THE_CPU)
     return passed(KERNELS, there)
-
-
-def _computes(found: Probe) -> Check:
-    if "computed" in found.facts:
-        where = ", ".join(found.facts["computed"])
-        return passed(COMPUTES, f"matrix product, convolution and gradients are right on {where}")
-    return failed(COMPUTES, str(found.ended), ON_THE_CPU)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""PyTorch as `explr verify` looks at it: a probe in a process of its own, and what follows from it.
+"""Checks of PyTorch for `explr verify`: a probe in its own process, and checks of its result.
 
 Which build suits which driver: PyTorch 2.8 to 2.10 on the package index are built for CUDA 12.8,
 later ones for CUDA 13, which needs driver 580.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from explr.utils.nvml import Driver
-from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
+from explr.utils.verify.check import Check, Probe, computes, failed, passed, tell, unusable, warned
 
 LAST_FOR_CUDA_12 = "2.10.0"
 """The last release of PyTorch on the package index that is built for CUDA 12."""
@@ -22,7 +22,7 @@ BUILD, KERNELS, COMPUTES = "PyTorch's CUDA", "PyTorch's kernels", "PyTorch compu
 
 
 def look() -> None:
-    """Tell what the installed PyTorch is and can do; run in a process of its own."""
+    """Print what the installed PyTorch is and can do; run in a process of its own."""
     import torch
 
     with warnings.catch_warnings(record=True) as caught:
@@ -57,25 +57,20 @@ def _compute(torch: Any, device: str) -> None:
 
 
 def checks(found: Probe | None, driver: Driver, usable: int, needed: bool) -> list[Check]:
-    """What follows from the probe.
+    """The checks that the probe answers.
 
     Args:
-        found: what it told; None if PyTorch is not installed.
+        found: the probe's result; None if PyTorch is not installed.
         driver: the NVIDIA driver.
         usable: number of GPUs that this process may use.
         needed: whether the configuration trains with PyTorch.
     """
-    if found is None:
-        if needed:
-            remedy = "Install it with pip install 'explr-train[torch]'."
-            return [failed(BUILD, "not installed", remedy)]
-        return [passed(BUILD, "not installed")]
-    if "version" not in found.facts:
-        return [failed(BUILD, f"its import fails: {found.ended}", "Install it anew.")]
+    if found is None or "version" not in found.facts:
+        return [unusable(BUILD, found, "torch", needed)]
     return [
         _build(found.facts, driver, usable),
         _kernels(found.facts, usable, driver),
-        _computes(found),
+        computes(COMPUTES, found, "Install PyTorch anew, and look at what is said of its CUDA."),
     ]
 
 
@@ -156,15 +151,6 @@ def _kernels(facts: dict[str, Any], usable: int, driver: Driver) -> Check:
         names = ", ".join("sm_{}{}".format(*each) for each in lacking)
         return failed(KERNELS, f"no kernels for {names}, only for {there}", pin_for(driver))
     return passed(KERNELS, there)
-
-
-def _computes(found: Probe) -> Check:
-    if "computed" in found.facts:
-        where = ", ".join(found.facts["computed"])
-        return passed(COMPUTES, f"matrix product, convolution and gradients are right on {where}")
-    return failed(
-        COMPUTES, str(found.ended), "Install PyTorch anew, and look at what is said of its CUDA."
-    )
 
 
 def _version(numbers: tuple[int, int] | None) -> str:

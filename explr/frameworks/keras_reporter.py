@@ -15,8 +15,8 @@ from explr.frameworks.progress import Progress
 class KerasReporter(keras.callbacks.Callback):  # type: ignore[misc]
     """Logs, reports and prunes at the end of each epoch, and keeps the best model.
 
-    A trial that is pruned ends as Keras ends one early, and raises then: callbacks before this one
-    have come to their end.
+    A pruned trial stops as with early stopping and raises at the end, after the callbacks before
+    this one have finished.
 
     Keras's own names are translated: `loss` is reported as `train_loss`, `accuracy` as
     `train_accuracy`, and so on; `val_…` and `learning_rate` stay.

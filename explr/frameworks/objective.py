@@ -42,7 +42,7 @@ class Objective:
             best_model_path: where the best model was saved.
 
         Returns:
-            The best value of the objective and all metrics beside it; NaN where none was a number.
+            The best value of the objective and the metrics of its epoch; NaN if none was a number.
 
         Raises:
             ResultError: the objective was not among the metrics.

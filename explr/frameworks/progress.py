@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 class Progress:
     """Follows the objective over the epochs of one training, and keeps the best model.
 
-    Beside the model lies a JSON file with its epoch and metrics, from which a training that goes
-    on after an interruption learns what it has to beat.
+    A JSON file next to the model has its epoch and metrics. A training that resumes after an
+    interruption reads there what it has to beat.
 
     Args:
         ctx: the training's context. Its objective is followed; `val_loss`, minimized, where it

@@ -256,7 +256,7 @@ def limit_torch(torch: ModuleType, index: int, limit_gb: float, setting: str) ->
             f"cuda:{index}: lower it, or set no limit with {setting}=0"
         )
     if torch.cuda.memory_reserved(index) > limit_gb * GIB:
-        torch.cuda.empty_cache()  # what is only kept for reuse
+        torch.cuda.empty_cache()  # release what is only cached
     taken_gb = torch.cuda.memory_reserved(index) / GIB
     if taken_gb > limit_gb:
         raise DeviceError(

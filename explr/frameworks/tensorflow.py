@@ -196,7 +196,7 @@ def _set_threads(config: Any, threads: int | None) -> None:
 
 
 def limit_tensorflow(config: Any, gpu: Any, limit_gb: float, setting: str) -> None:
-    """Limit TensorFlow's memory of one GPU, or let it grow with the need where there is no limit.
+    """Limit TensorFlow's memory on one GPU, or let it grow if there is no limit.
 
     Args:
         config: `tensorflow.config`.

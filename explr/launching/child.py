@@ -1,7 +1,7 @@
-"""The process of one job: forked ahead of it, and warm when it comes.
+"""The process of one job, forked and warmed up in advance.
 
-A child touches the memory that every job writes to, which makes it the child's own, and then waits
-for its job on a pipe; so neither the fork nor that copying is in the job's way.
+A child writes to the memory that every job writes to, so that it is copied before the job comes.
+Then it waits for its job on a pipe.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from explr.launching.messages import SetUp, Start
 
 
 class Child:
-    """The server's handle on a process that waits for a job, or has one.
+    """The server's handle of a process that waits for a job, or runs one.
 
     Args:
-        set_up: how it warms up, and how it runs a job.
-        close: closes what it inherits and must not keep open.
+        set_up: says how it warms up and runs a job.
+        close: closes inherited descriptors that it must not keep open.
 
     Raises:
         OSError: no memory or no process is left.
@@ -40,7 +40,7 @@ class Child:
     def __init__(self, set_up: SetUp, close: Callable[[], None]) -> None:
         server = os.getpid()
         theirs, self._pipe = Pipe(duplex=False)
-        # What asks the child to end before its job has begun is kept until it has.
+        # A signal that arrives before the job starts is kept until then.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         try:
             self.pid = os.fork()
@@ -69,7 +69,7 @@ class Child:
         """Send it a signal, and all that it has started; it must not have been reaped."""
         try:
             os.killpg(self.pid, number)
-        except ProcessLookupError:  # it was forked just now, and leads no session yet
+        except ProcessLookupError:  # it was just forked and has no session yet
             os.kill(self.pid, number)
 
 
@@ -96,7 +96,7 @@ def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
         if job.output is not None:
             _redirect(job.output)
         code = _answer(set_up.run, pickle.loads(job.argument), Path(job.answer))
-    except EOFError:  # there is no job for it any more
+    except EOFError:  # the server closed the pipe: there is no job
         code = 0
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         traceback.print_exc()
@@ -118,7 +118,7 @@ def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
             traceback.print_exc()
     try:
         content = cloudpickle.dumps((value, failure))
-        pickle.loads(content)  # many an exception pickles, and cannot be made again
+        pickle.loads(content)  # some exceptions pickle but do not unpickle
     except Exception as error:  # noqa: BLE001 - it is reported
         if failure is not None:
             text = f"{type(failure).__name__}: {failure}"

@@ -1,9 +1,8 @@
-"""The process that jobs are forked from, and the guard over them.
+"""The process that jobs are forked from, which also stops them.
 
-It has imported the framework, so that a job starts in milliseconds. It has forked no thread and
-touched no GPU. Each job leads a session of its own; when its controller is gone, killed or not,
-the server ends every such session, and with the last controller itself, so that no job outlives
-its controller.
+It has imported the framework, so a job starts in milliseconds. It has started no thread and used
+no GPU. Each job has its own session. When a controller ends in any way, the server kills its jobs'
+sessions, so no job outlives its controller. The server ends with its last controller.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from explr.launching.messages import Ended, SetUp, Signal, Start, Started, same_
 
 
 class ForkServer:
-    """Forks jobs on demand and tells when they end.
+    """Forks jobs on demand and reports when they end.
 
     Args:
         controller: connection to the controller that started this process.
@@ -69,7 +68,7 @@ class ForkServer:
             children = [*self._jobs.values(), *([self._spare] if self._spare else [])]
             for child in children:
                 child.signal(signal.SIGKILL)
-            for child in children:  # a controller that has seen this process end left nothing
+            for child in children:  # otherwise the controller ended regularly
                 os.waitpid(child.pid, 0)
 
     def _prepare(self) -> bool:
@@ -86,7 +85,7 @@ class ForkServer:
             _tell(controller, error)
             return False
         gc.collect()
-        resume_collection()  # a collection in a job would copy every page that it looks at
+        resume_collection()  # a collection in a job would copy every page that it visits
         self._used_gpu = any(framework.has_used_gpu() for framework in frameworks())
         _tell(controller, self._used_gpu)
         return True
@@ -125,7 +124,7 @@ class ForkServer:
         try:
             if child is None or not child.take(job):
                 child = Child(self._set_up, self._close)
-                child.take(job)  # if it is gone already, that is how the job ended
+                child.take(job)  # if the child is dead, the job ends with its exit code
         except OSError:  # no memory or no process left; the other jobs continue
             traceback.print_exc()
             _tell(controller, Ended(job.key, 1))
@@ -136,7 +135,7 @@ class ForkServer:
 
     def _fork_ahead(self) -> None:
         """Have a child wait for the job that comes next."""
-        with suppress(OSError):  # reported if a job comes and there is still no process
+        with suppress(OSError):  # reported when a job comes and there is still no process
             self._spare = Child(self._set_up, self._close)
 
     def _close(self) -> None:
@@ -157,7 +156,7 @@ class ForkServer:
             if job is None:  # a helper that an imported module started
                 continue
             del self._jobs[job]
-            # What the job left running in its session, DataLoader workers for one, ends with it.
+            # Processes in the session of the job, such as DataLoader workers, end with it.
             signal_session(pid, signal.SIGKILL)
             controller, key = job
             _tell(controller, Ended(key, os.waitstatus_to_exitcode(status)))
@@ -172,8 +171,8 @@ def _tell(controller: Connection, message: object) -> None:
 def main() -> None:
     """Serve the controller on the inherited descriptor that the first argument names.
 
-    A second one names the socket on which other controllers come. Then the process is nobody's
-    child: Ray, for one, ends the children of an actor together with it.
+    A second argument names the socket for other controllers. Then the server detaches from its
+    parent, because Ray, for example, kills the children of an actor together with it.
     """
     if sys.argv[2:] and os.fork():
         os._exit(0)
@@ -184,7 +183,7 @@ def main() -> None:
     controller = Connection(int(sys.argv[1]))
     door = socket.socket(fileno=int(sys.argv[2])) if sys.argv[2:] else None
     try:
-        # Before anything that may have to be found on the path; a job records the command it is of.
+        # Before anything is imported from the path; a job records the command of its sweep.
         sys.path[:], sys.argv[:] = controller.recv()
         set_up = controller.recv()
     except (EOFError, ConnectionError):  # the controller is gone already

@@ -1,7 +1,7 @@
-"""One job of a Hydra sweep in the process at hand: the folder, the files, the callbacks, the task.
+"""Runs one job of a Hydra sweep in this process: folder, files, callbacks, task.
 
-What Hydra saves and calls for a job is saved and called. Where no config group is swept, the job's
-config is the sweep's own with the sampled values set, rather than composed anew.
+It saves and calls everything that Hydra saves and calls. If no config group is swept, the config of
+the job is the sweep's config with the sampled values set, instead of a new composition.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class HydraJob:
 
     Args:
         number: its number in the sweep.
-        overrides: everything that makes its config differ from the defaults, as Hydra's launchers
-            take them; they are saved as `overrides.yaml`.
-        values: values by dotted key to set in the sweep's own config; None composes it anew.
+        overrides: all overrides of the job, as Hydra's launchers take them; they are saved as
+            `overrides.yaml`.
+        values: values by dotted key to set in the sweep's config; None composes a new config.
     """
 
     number: int
@@ -71,7 +71,7 @@ class HydraJob:
 
 @dataclass
 class HydraTask:
-    """What all jobs of a sweep share; it travels to the process that they are forked from.
+    """What all jobs of a sweep share; it is sent to the fork server.
 
     Args:
         config: composed config of the sweep.
@@ -93,7 +93,7 @@ class HydraTask:
         """Make Hydra in this process what it was in the controller's, and fill its caches."""
         setup_globals()
         Singleton.set_state(self.state)
-        # What cannot be resolved without a job's own values is left to the job, which tells it.
+        # What needs the values of a job is resolved, and reported, in the job.
         with suppress(OmegaConfBaseException):
             self._rehearse()
 
@@ -136,10 +136,10 @@ class HydraTask:
             own_process: nothing else runs in this process, before or after.
 
         Returns:
-            What came of it; an exception of the task is in it.
+            Hydra's result of the job, with the exception of the task if it raised one.
 
         Raises:
-            BaseException: what is no `Exception`, such as KeyboardInterrupt.
+            BaseException: anything but an `Exception`, such as KeyboardInterrupt.
         """
         config = self.config_of(job, own_process)
         with _in_force(config), execution_whitelist(self.context.execution_whitelist, reset=True):

@@ -1,6 +1,6 @@
-"""The three files that Hydra saves for a job, byte for byte but for secrets, in less time.
+"""Writes the three files that Hydra saves for a job, but faster and without secrets.
 
-libyaml writes them; and of a section that is as it was in the job before, the text is kept.
+Otherwise the bytes are the same. libyaml writes them; the text of an unchanged section is reused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class JobFiles:
 
         Args:
             config: config of the job.
-            task_config: the same without Hydra's own part.
+            task_config: the same without the node `hydra`.
         """
         return {
             "config.yaml": self._task.text(task_config),
@@ -37,10 +37,10 @@ class JobFiles:
 
 
 class _Sections:
-    """Mappings as YAML, section by section.
+    """Writes mappings as YAML, section by section.
 
     Args:
-        within: key that a mapping stands beneath in its file; None if it is the whole.
+        within: parent key of the mapping in its file; None if it is the whole file.
     """
 
     def __init__(self, within: str | None = None) -> None:
@@ -52,7 +52,7 @@ class _Sections:
         content = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
         assert isinstance(content, dict)
         shown = {key: repr(value) for key, value in content.items()}
-        # A path that two sections share is written as a reference from one to the other.
+        # YAML writes a value that two sections share as a reference.
         if not content or any("Path(" in text for text in shown.values()):
             return self._head + self._written(content)
         for key, text in shown.items():

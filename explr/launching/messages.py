@@ -15,9 +15,9 @@ class SetUp:
     """What the server needs once.
 
     Args:
-        preload: modules to import; one that is not there is left to the job to complain about.
-        prepare: called in the server after that; an `ExplrError` that it raises is the answer.
-        warm_up: called in each job's process ahead of its job; it leaves nothing behind.
+        preload: modules to import; the job reports a missing one.
+        prepare: called in the server after the imports; an `ExplrError` is sent back.
+        warm_up: called in the process of each job before the job comes; has no lasting effect.
         run: called in the job's process with each job's argument; its return value comes back.
     """
 
@@ -64,7 +64,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job's process is gone.
+    """The process of a job has ended.
 
     Args:
         key: the job.
@@ -79,7 +79,7 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: `struct ucred` in unix(7)
 
 
 def same_user(connected: socket.socket) -> bool:
-    """Whether the process at the other end runs as the user that this one runs as.
+    """Whether the process at the other end belongs to the same user.
 
     Args:
         connected: a connected socket of the Unix family, on Linux.

@@ -53,7 +53,7 @@ def travel_by_value(function: Any) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a job.
+    """The answer of a job.
 
     Args:
         key: the job.
@@ -73,10 +73,9 @@ class LocalPool:
         run: called in the job's process with the job's argument; must pickle by cloudpickle.
         preload: modules to import before the first job is forked.
         prepare: called before the first job is forked, after the imports.
-        warm_up: called in each job's process ahead of its job; it leaves nothing behind.
-        shared: name under which pools of one user, in any process of this machine, share the
-            process that their jobs are forked from; they give the same `run`, `preload`, `prepare`
-            and `warm_up`. None: this pool has its own.
+        warm_up: called in the process of each job before the job comes; has no lasting effect.
+        shared: name of a fork server that all pools of this user on this machine share; they must
+            pass the same `run`, `preload`, `prepare` and `warm_up`. None starts its own.
 
     Raises:
         ExplrError: the process that jobs are forked from does not start, or `prepare` raised it.
@@ -122,7 +121,7 @@ class LocalPool:
         """Start a job.
 
         Args:
-            key: names it until it has ended.
+            key: identifies the job until it ends.
             argument: what `run` is called with.
             environment: variables to set in its process.
             output: file for its standard output and error; None shares those of the controller.
@@ -143,11 +142,11 @@ class LocalPool:
 
         Args:
             timeout_s: how long at most; None waits for the first.
-            wake: ends the wait too, as soon as something can be read from it.
+            wake: also ends the wait, as soon as it is readable.
 
         Returns:
-            What became of those that ended; empty after the time-out, or when woken. If the server
-            was killed, its jobs were too, and a new one takes its place.
+            The answers of the jobs that ended; empty after the time-out, or when woken. If the
+            server was killed, so were its jobs, and a new server is started.
 
         Raises:
             ExplrError: no new server starts.
@@ -226,7 +225,7 @@ class LocalPool:
         except FileNotFoundError:
             return Answer(ended.key, error=WorkerDied(ended.code))
         os.unlink(file)
-        return Answer(ended.key, value, error)  # also of one that was killed on its way out
+        return Answer(ended.key, value, error)  # also if it was killed after writing the answer
 
     def _replace_server(self) -> list[Answer]:
         """Start a new server after the old one was killed; its jobs are lost with it."""

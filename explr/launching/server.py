@@ -1,7 +1,7 @@
-"""The controller's link to the process that jobs are forked from: its own, or a shared one.
+"""The controller's link to its fork server, which may be shared.
 
-A shared one is found by a name in Linux's abstract namespace of sockets, which leaves no file:
-who can bind the name starts the process, all others connect. It ends with the last of them.
+A shared server is found by a name in Linux's abstract socket namespace, which needs no file. The
+process that can bind the name starts the server; all others connect. It ends with the last of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ServerLink:
 
     Args:
         connection: sends jobs to the server, and receives their outcomes.
-        process: the server, if it is this link's alone.
+        process: the server; None if it is shared.
     """
 
     def __init__(self, connection: Connection, process: subprocess.Popen[bytes] | None) -> None:
@@ -59,7 +59,7 @@ class ServerLink:
 
 
 def link_server(set_up: SetUp, shared: str | None = None) -> ServerLink:
-    """Start a fork server, or find the one that is shared.
+    """Start a fork server, or connect to a shared one.
 
     Args:
         set_up: what its jobs have in common.
@@ -74,7 +74,7 @@ def link_server(set_up: SetUp, shared: str | None = None) -> ServerLink:
     else:
         link, cuda = _meet(set_up, f"\0explr-{shared}-{'warm' if set_up.preload else 'bare'}")
     if cuda and set_up.preload:
-        # A module of the user's used the GPU when it was imported; no fork could use it then.
+        # An import used the GPU, so no forked process could use it.
         link.close()
         return link_server(replace(set_up, preload=[]), shared)
     return link
@@ -93,7 +93,7 @@ def _meet(set_up: SetUp, address: str) -> tuple[ServerLink, bool]:
         else:
             door.listen(socket.SOMAXCONN)
             return _start(set_up, door)
-        # It may be ending just now, or it did not start: then it must be started again.
+        # It may be ending, or it did not start: then start it again.
         with suppress(EOFError, ConnectionError):
             return _connect(address)
         time.sleep(_AGAIN_S)
@@ -125,7 +125,7 @@ def _start(set_up: SetUp, door: socket.socket | None = None) -> tuple[ServerLink
     for each in sockets:
         each.close()
     if door is not None:
-        process.wait()  # what it has forked, nobody's child, is the server
+        process.wait()  # the server is a fork of it, which has detached
     connection = Connection(ours.detach())
     connection.send((sys.path, sys.argv))
     connection.send_bytes(cloudpickle.dumps(set_up))

@@ -4,13 +4,13 @@
 #   docker build --target tensorflow --tag explr:tensorflow .
 #   docker build --target cpu --build-arg BASE=ubuntu:24.04 --tag explr:cpu .
 #
-# The PyTorch wheels bring CUDA and cuDNN along, so the smallest of the CUDA images is enough. It is
-# that of CUDA 12.8, the first for RTX 50 cards (sm_120) and the last that driver 570 runs.
+# The PyTorch wheels contain CUDA and cuDNN, so the smallest CUDA image is enough. CUDA 12.8 is the
+# first version for RTX 50 cards (sm_120) and the last that driver 570 supports.
 ARG BASE=nvidia/cuda:12.8.1-base-ubuntu24.04
 
 FROM ${BASE} AS base
-# A C compiler and Python's headers are what torch.compile needs at run time. Ubuntu keeps no old
-# versions that could be named here.
+# torch.compile needs a C compiler and Python's headers at run time. Versions are not pinned: Ubuntu
+# keeps no old ones.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
@@ -33,7 +33,7 @@ COPY examples examples
 COPY explr explr
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-# What explr needs comes first: a change of its code installs nothing else anew.
+# Dependencies come first, so a change of explr's code does not reinstall them.
 FROM build AS build-torch
 COPY docker/requirements-torch.txt requirements.txt
 RUN pip install --no-cache-dir --no-deps --requirement requirements.txt
@@ -53,13 +53,13 @@ COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM base AS runtime
-# Named volumes mounted on these folders take over their owner.
+# Named volumes mounted on these folders inherit their owner.
 RUN groupadd --gid 10001 explr \
     && useradd --uid 10001 --gid 10001 --create-home explr \
     && install --directory --owner explr --group explr --mode 0700 \
         /var/lib/explr /work /work/outputs /work/multirun
-# Runs and their journals are kept in the volumes; no MLflow server is started in here, where no
-# browser could reach it. MLFLOW_TRACKING_URI names one outside.
+# Runs and their journals are stored in the volumes. No MLflow server is started in the container,
+# where no browser could reach it; MLFLOW_TRACKING_URI names one outside.
 ENV PATH=/opt/explr/bin:$PATH \
     EXPLR_HOME=/var/lib/explr \
     EXPLR_AUTOSTART=0

@@ -1,10 +1,10 @@
-# Everything lands in .venv; a repeated call installs nothing unless what it depends on changed.
+# Everything is installed in .venv. A repeated call installs nothing unless its inputs changed.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 
-# The PyTorch build must suit the NVIDIA driver: CUDA 13 needs 580 or newer. Empty without a driver.
+# The PyTorch build must match the NVIDIA driver: CUDA 13 needs 580 or newer. Empty without a driver.
 ifndef CONSTRAINTS
 DRIVER := $(shell nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null \
 	| sed -n '1s/^\([0-9][0-9]*\)\..*/\1/p')
@@ -37,7 +37,7 @@ run: $(VENV)/.run  ## train the PyTorch example, tracked in MLflow
 test: $(VENV)/.test  ## run the tests, both frameworks included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-check: lint test  ## all that CI runs: format, lint, types, tests
+check: lint test  ## run what CI runs: format, lint, types, tests
 
 lint: $(VENV)/.test  ## check format, style and types
 	@$(BIN)/ruff format --check .
@@ -53,10 +53,10 @@ docs: $(VENV)/.docs  ## write the tables of the reference, build the documentati
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
-bench: $(VENV)/.test  ## measure explr beside its peers, which takes some minutes
+bench: $(VENV)/.test  ## compare explr with similar tools, which takes some minutes
 	@$(BIN)/python benchmarks/run_all.py
 
-mlflow: $(VENV)/.run  ## make sure that the MLflow server runs, print its address
+mlflow: $(VENV)/.run  ## start the MLflow server if needed, print its address
 	@$(BIN)/explr mlflow-ui
 
 docker:  ## build the container image explr
@@ -76,7 +76,7 @@ $(BIN)/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version 2>&1)"
 	@$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }
 
-# Holds the name of the chosen constraint file, and is rewritten only when that is another one.
+# Contains the name of the chosen constraint file; rewritten only if the name changes.
 $(VENV)/.constraints: FORCE | $(BIN)/python
 	@echo '$(CONSTRAINTS)' | cmp -s - $@ || echo '$(CONSTRAINTS)' >$@
 

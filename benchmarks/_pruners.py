@@ -11,11 +11,11 @@ TRUSTED = ("optuna.*", "explr.tuning.*")
 
 
 def pruner_option(name: str, **settings: object) -> BasePruner | None:
-    """What an option of `tuner/pruner` makes.
+    """The pruner that an option of `tuner/pruner` creates.
 
     Args:
         name: the option.
-        settings: values in place of those in its file.
+        settings: values that replace those in its file.
     """
     node = OmegaConf.load(HERE.parent / "conf" / "tuner" / "pruner" / f"{name}.yaml")
     node = OmegaConf.merge(node, settings)

@@ -1,4 +1,4 @@
-"""What the sweep benchmarks share: running a sweep, and reading from its folders how long it took.
+"""Shared by the sweep benchmarks: run a sweep, and read its duration from its folders.
 
 A trial's time is the span between the first and the last trial's `config.yaml`, divided by the
 trials between them, so that the start and the end of the command do not count.
@@ -35,7 +35,7 @@ class Swept:
 
     @property
     def trial_s(self) -> float:
-        """Seconds a trial."""
+        """Seconds per trial."""
         return (self.starts[-1] - self.starts[0]) / (len(self.starts) - 1)
 
 

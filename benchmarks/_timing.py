@@ -1,7 +1,6 @@
-"""What the benchmarks share: runs in turn, medians, one printed line, and a place of their own.
+"""Shared by the benchmarks: alternating runs, medians, one printed line, a temporary EXPLR_HOME.
 
-explr and its peer are run in turn within one session, so that whatever else the machine does
-meanwhile falls on both alike.
+explr and its peer run alternately in one session, so that other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ GONE_TIMEOUT_S = 120.0
 def alternate(
     ours: Callable[[], float], peers: Callable[[], float], pairs: int = PAIRS
 ) -> tuple[list[float], list[float]]:
-    """Run both in turn, after a run of each that is not counted.
+    """Run both alternately, after one warm-up run of each.
 
     Args:
         ours: measures explr once, in seconds.
@@ -45,7 +44,7 @@ def alternate(
     own: list[float] = []
     other: list[float] = []
     for number in range(pairs):
-        # Who goes first changes, so that nobody always runs on the machine that the other left.
+        # The order alternates, so that neither always runs after the other.
         for side in (0, 1) if number % 2 else (1, 0):
             (own if side else other).append(ours() if side else peers())
     return own, other
@@ -69,7 +68,7 @@ def verdict(met: bool) -> str:
 
 
 def pretty(seconds: float) -> str:
-    """A duration in the unit that suits it."""
+    """A duration in a suitable unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if abs(seconds) >= size:
             return f"{seconds / size:.3g} {unit}"
@@ -77,7 +76,7 @@ def pretty(seconds: float) -> str:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the median, which assumes nothing of the distribution.
+    """The 95 % confidence interval of the median, for any distribution.
 
     Its ends are order statistics, chosen by the binomial distribution of how many values fall
     below the true median.
@@ -95,7 +94,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 def place(**variables: str) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder to run in, and an environment whose EXPLR_HOME lies below it.
 
-    What runs with this EXPLR_HOME is ended at the end, the companions and servers among it.
+    At the end, all processes with this EXPLR_HOME are killed, including companions and servers.
 
     Args:
         variables: environment variables to set beside it.
@@ -150,7 +149,7 @@ def wait_until_gone(home: Path) -> None:
 
 
 def end_all(home: Path) -> None:
-    """End whatever runs with this EXPLR_HOME, and what it starts meanwhile."""
+    """Kill all processes with this EXPLR_HOME, and those that they start meanwhile."""
     while processes := _processes_of(home):
         for process in processes:
             process.kill()

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 @hydra.main(config_path="bare_conf", config_name="config")
 def main(cfg: DictConfig) -> float:
-    """Tells when its first line was reached."""
+    """Print when the first line is reached."""
     print("started", time.monotonic_ns(), flush=True)
     return 0.0
 

@@ -1,4 +1,4 @@
-"""The app of the sweep benchmarks: plain Hydra that knows nothing of explr.
+"""The app of the sweep benchmarks: plain Hydra without explr.
 
 A trial returns at once; where `BENCH_LENGTHS` gives a length in seconds for each trial, it sleeps
 that long, and leaves the times of its start and its end in its folder.

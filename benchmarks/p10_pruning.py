@@ -51,7 +51,7 @@ def main() -> None:
     curves = json.loads(CURVES.read_text())
     spent: dict[str, list[float]] = {}
     for name in PRUNERS:
-        # What Hyperband lets go on depends on its trials' numbers and the study's name: fixed.
+        # What Hyperband prunes depends on the trials' numbers and the study's name: fixed.
         spent[name] = [replay(seed, curves[str(seed)], pruner_option(name)) for seed in SEEDS]
     whole, alone = TRIALS * EPOCHS, median(spent.pop("none"))
     for name, epochs in spent.items():
@@ -136,7 +136,7 @@ class Losses(NullTracker):
 
 
 class Unsaved:
-    """Checkpoints of a training that nobody goes on with."""
+    """Checkpoints of a training that is never resumed."""
 
     def save(self, state: Any, step: int) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""P2: one trial's overhead where each is mirrored to MLflow: parameters, ten points, status.
+"""P2: overhead per trial if each is uploaded to MLflow: parameters, ten points, status.
 
 explr's own app, each trial in a fresh process and its companion beside it, against
 hydra-optuna-sweeper with a task that writes to SQLite through MLflow's client. The stores exist
@@ -81,7 +81,7 @@ def until_all(swept: Swept) -> float:
 
 
 def check_store(path: Path, runs: int, points: int) -> None:
-    """Make sure that all arrived, with its final status."""
+    """Check that all data arrived, with the final status."""
     with sqlite3.connect(path) as store:
         (finished,) = store.execute(
             "select count(*) from runs where status = 'FINISHED'"

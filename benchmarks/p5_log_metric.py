@@ -1,4 +1,4 @@
-"""P5: `ctx.tracker.log_metric` as the training loop sees it, while a companion ships.
+"""P5: `ctx.tracker.log_metric` as the training loop sees it, while a companion uploads.
 
 Beside it MLflow's own `mlflow.log_metric`, to SQLite too, at once and asynchronously; each of
 these runs in a process of its own, which stands still while the others are measured.
@@ -79,7 +79,7 @@ def timed(log: Callable[[str, float, int], object], calls: int, first: int) -> l
 
 
 def wait_until_shipped(run: TrackedRun) -> None:
-    """Wait until MLflow has all that the journal holds."""
+    """Wait until everything in the journal is uploaded to MLflow."""
     while run.position.offset < run.journal.path.stat().st_size:
         time.sleep(0.05)
 
@@ -105,7 +105,7 @@ class Peer:
         return self._read()
 
     def end(self) -> None:
-        """End the process."""
+        """Stop the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()

@@ -1,6 +1,6 @@
-"""What logging takes from a training loop: 1,000 steps a second, ten metrics a step.
+"""What logging costs a training loop: 1,000 steps a second, ten metrics a step.
 
-The loop that logs nothing and the one that logs run in turn, while a companion ships to SQLite.
+The loop that logs nothing and the one that logs run alternately; a companion uploads to SQLite.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""P6: metric rows that the mirror brings to a SQLite store in a second, beside MLflow's own client.
+"""P6: metric rows per second uploaded to a SQLite store, compared with MLflow's own client.
 
-Each round ships a journal of its own to one store; the peers write as many rows, or as many as
+Each round uploads its own journal to one store; the peers write as many rows, or as many as
 they can be waited for, into runs of the same store.
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def ship(folder: Path, uri: str, client) -> float:
-    """Rows a second from a journal to the store; whether all of them are there is looked at."""
+    """Rows per second from a journal to the store; checks that all of them arrived."""
     folder.mkdir()
     run = open_run(
         folder, Destination(companion=False), experiment="bench", name="x", params={}, tags={}
@@ -76,7 +76,7 @@ def ship(folder: Path, uri: str, client) -> float:
 
 
 def log_batches(client, experiment: str) -> float:
-    """Rows a second with MLflow's own batches."""
+    """Rows per second with MLflow's own batches."""
     from mlflow.entities import Metric
 
     run_id = client.create_run(experiment).info.run_id
@@ -89,7 +89,7 @@ def log_batches(client, experiment: str) -> float:
 
 
 def log_singly(client, experiment: str) -> float:
-    """Rows a second with a call for each."""
+    """Rows per second with one call per row."""
     run_id = client.create_run(experiment).info.run_id
     begin = time.perf_counter()
     for step in range(SINGLE):

@@ -17,7 +17,7 @@ from _timing import (
 
 
 def main() -> None:
-    # No server: it would take the cores from the runs that follow.
+    # No server: it would slow down the runs that follow.
     with place(EXPLR_AUTOSTART="0") as (folder, environment):
         command = (EXPLR, f"train_model={TRAININGS}:at_once")
 

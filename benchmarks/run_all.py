@@ -1,4 +1,4 @@
-"""Runs every benchmark, one after another; a missed target is printed and is no failure."""
+"""Runs all benchmarks in sequence; a missed target is printed, but is not a failure."""
 
 from __future__ import annotations
 

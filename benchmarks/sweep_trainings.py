@@ -18,7 +18,7 @@ def ten_points(ctx: TrainingContext) -> float:
 
 
 def tell_start(ctx: TrainingContext) -> float:
-    """Tells when its first line was reached."""
+    """Print when the first line is reached."""
     moment = time.monotonic_ns()
     (ctx.output_dir / "reached").write_text(str(moment))
     return 0.0

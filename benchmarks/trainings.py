@@ -14,13 +14,13 @@ ROUNDS = 180_000_000
 
 
 def at_once(ctx: TrainingContext) -> float:
-    """Tells when its first line was reached."""
+    """Print when the first line is reached."""
     print("started", time.monotonic_ns(), flush=True)
     return 0.0
 
 
 def two_seconds(ctx: TrainingContext) -> float:
-    """Sleeps two seconds in slices with a little work between, and tells when it is through."""
+    """Sleeps two seconds in slices with a little work in between, and prints when it ends."""
     for step in range(SLICES):
         time.sleep(2 / SLICES)
         ctx.report(step, val_loss=sum(i * i for i in range(20_000)))
@@ -29,7 +29,7 @@ def two_seconds(ctx: TrainingContext) -> float:
 
 
 def on_every_core(ctx: TrainingContext) -> float:
-    """Keeps every core busy with the same work, and tells when it is through."""
+    """Keeps every core busy with the same work, and prints when it ends."""
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_work) for _ in range(os.cpu_count() or 1)]
     for worker in workers:

@@ -1,4 +1,4 @@
-"""What `explr verify` takes beyond the imports of the frameworks, which it does in parallel.
+"""Time of `explr verify` beyond the imports of the frameworks, which it runs in parallel.
 
 The peer is those imports alone, in as many processes at the same time.
 """

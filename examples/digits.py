@@ -30,7 +30,7 @@ class Digits(NamedTuple):
 
 
 def load_digits() -> Digits:
-    """Read the images and split them: of each digit, every fifth image validates.
+    """Read the images and split them: every fifth image of each digit is for validation.
 
     The images of a digit are counted in the order of the file, the first of them trains, and no
     random number decides, so that the split is the same everywhere and for every seed.

@@ -41,7 +41,7 @@ class Network:
         return hidden, hidden @ self.weights[2] + self.weights[3]
 
     def train(self, images: Array, labels: NDArray[np.int64], lr: float) -> float:
-        """Take one step of Adam (Kingma and Ba, 2015); the loss before it."""
+        """Take one step of Adam (Kingma and Ba, 2015); return the loss before the step."""
         hidden, logits = self.forward(images)
         loss, error = cross_entropy(logits, labels)
         back = (error @ self.weights[2].T) * (hidden > 0)
@@ -58,7 +58,7 @@ class Network:
 
 
 def cross_entropy(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
-    """The mean loss, and its slope with regard to the logits, both of shape (batch, 10)."""
+    """Mean loss, and its gradient with respect to the logits, of shape (batch, 10)."""
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     shares = shifted / shifted.sum(1, keepdims=True)
     rows = np.arange(len(labels))
@@ -68,7 +68,7 @@ def cross_entropy(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Arra
 
 
 def train_model(ctx: TrainingContext) -> TrainingResult:
-    """Train on the digits; resumes from the last checkpoint where there is one."""
+    """Train on the digits; resume from the last checkpoint if there is one."""
     batch_size, epochs = ctx.hyperparameters["batch_size"], ctx.hyperparameters["epochs"]
     data = load_digits()
     images, val_images = (each.reshape(-1, PIXELS) for each in (data.train_images, data.val_images))

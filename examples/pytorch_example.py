@@ -34,7 +34,7 @@ def build_model(width: int) -> nn.Sequential:
 
 
 def train_model(ctx: TrainingContext) -> TrainingResult:
-    """Train on the digits; goes on from the last checkpoint where there is one."""
+    """Train on the digits; resume from the last checkpoint if there is one."""
     batch_size, epochs = ctx.hyperparameters["batch_size"], ctx.hyperparameters["epochs"]
     train_images, train_labels, val_images, val_labels = (
         torch.from_numpy(array).to(ctx.device) for array in load_digits()

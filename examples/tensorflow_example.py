@@ -42,7 +42,7 @@ def build_model(width: int, lr: float) -> keras.Model:
 
 
 def train_model(ctx: TrainingContext) -> TrainingResult:
-    """Train on the digits; goes on from the last checkpoint where there is one."""
+    """Train on the digits; resume from the last checkpoint if there is one."""
     digits = load_digits()
     checkpoint = ctx.load_checkpoint()
     if checkpoint is None:

@@ -1,4 +1,4 @@
-"""The processes that ship to MLflow, as they are found from outside."""
+"""Finds the companions, the processes that upload to MLflow."""
 
 from __future__ import annotations
 

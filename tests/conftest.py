@@ -1,4 +1,4 @@
-"""What every test stands on: no telemetry, no server, a home of its own, and the command line."""
+"""Fixtures of all tests: no telemetry, no server, a temporary EXPLR_HOME, the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ for name in ("HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "EXPLR_
     os.environ.pop(name, None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Of jobs in the background shells have Ctrl-C ignored, and so would the commands tried here.
+    # Shells ignore Ctrl-C in background jobs, and the tested commands would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
@@ -108,7 +108,7 @@ def other_direction(ctx):
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave modules with nothing but slow tests alone where none is wanted: they import a lot."""
+    """Skip modules that contain only slow tests if these are deselected: they import a lot."""
     if config.option.markexpr != "not slow" or not collection_path.match("test_*.py"):
         return None
     return bool(ALL_SLOW.search(collection_path.read_text())) or None

@@ -1,4 +1,4 @@
-"""A driver library that knows GPUs which are not there, so that NVML's real binding is tested."""
+"""A driver library with simulated GPUs, to test with NVML's real Python binding."""
 
 from __future__ import annotations
 

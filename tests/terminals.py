@@ -1,4 +1,4 @@
-"""Commands under a pseudo-terminal, and what a person would see on it."""
+"""Runs commands in a pseudo-terminal and reads what a user would see."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ def spawn(
 
 
 def plain(output: str) -> str:
-    """All that was written, without control characters."""
+    """The output without control characters."""
     return re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", output)
 
 
 def text_of(output: str) -> list[str]:
-    """The lines that are left on the screen when all is over: what was wiped is gone.
+    """The lines on the screen at the end, without erased ones.
 
     Understands what rich writes: colours, the cursor shown and hidden, a line wiped, and the
     cursor moved up or to the beginning of its line.

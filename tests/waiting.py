@@ -1,4 +1,4 @@
-"""Waiting for what must happen, and for processes to end."""
+"""Waits for conditions and for the end of processes."""
 
 from __future__ import annotations
 

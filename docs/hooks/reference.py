@@ -1,8 +1,8 @@
-"""What the pages say of settings and commands, made from the code.
+"""Generates the reference of settings and commands from the code.
 
-Below `<!-- keys: tuner -->` in a page stands the table of the keys of a group, below
-`<!-- options: tuner -->` that of its options: as a program this file writes them anew. When mkdocs
-builds the site, `reference/commands.md` is made whole.
+In a page, the comment `<!-- keys: tuner -->` is followed by the table of a group's keys, and
+`<!-- options: tuner -->` by the table of its options. Run as a program, this file rewrites these
+tables. As a hook of mkdocs, it generates `reference/commands.md`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 COMMANDS = "reference/commands.md"
 BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-"""Pages that lie beside `docs`, where people look for them."""
+"""Pages of the site that are not in `docs`."""
 
 GROUPS: dict[str, tuple[type, ...]] = {
     "objective": (schema.ObjectiveConfig,),
@@ -48,7 +48,7 @@ TOLD = {
     "tuner.pruner": "`tuner/pruner=median`",
     "tracking.uri": "`MLFLOW_TRACKING_URI`",
 }
-"""Defaults that a value alone does not tell."""
+"""Descriptions of defaults that a value alone does not explain."""
 
 UNITS = {"_s": "s", "_gb": "GiB"}
 
@@ -58,11 +58,11 @@ FLAGS = {
     "-v": "Show all that is logged",
     "--shell-completion": "Hydra's own tab completion; `explr completion` knows subcommands too",
 }
-"""Flags of which Hydra's help says something else or nothing."""
+"""Texts that replace Hydra's own help of a flag."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what is made and what lies elsewhere; mkdocs calls it."""
+    """Add the generated page and the pages outside `docs`; called by mkdocs."""
     files.append(File.generated(config, COMMANDS, content=commands_page()))
     for name in BESIDE:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
@@ -70,14 +70,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let the links of a page to files beside `docs` stay in the site; mkdocs calls it."""
+    """Point links to files outside `docs` to their pages in the site; called by mkdocs."""
     for name in BESIDE:
         markdown = markdown.replace(f"](../{name}", f"]({name}")
     return markdown
 
 
 def filled(markdown: str) -> str:
-    """A page with the tables that its comments ask for, in place of those that it has.
+    """A page whose tables are replaced by newly generated ones.
 
     Raises:
         KeyError: a comment names a group that does not exist.
@@ -104,7 +104,7 @@ def keys_table(group: str) -> str:
         for field in fields(one):
             key = f"{group}.{field.name}"
             if OmegaConf.is_dict(OmegaConf.select(composed, key)) and key in GROUPS:
-                continue  # it has a table of its own
+                continue  # it has its own table
             default = TOLD.get(key) or f"`{_shown(OmegaConf.select(composed, key))}`"
             unit = next((u for end, u in UNITS.items() if field.name.endswith(end)), "")
             rows.setdefault(key, [f"`{key}`", unit, default, meanings[field.name]])
@@ -112,7 +112,7 @@ def keys_table(group: str) -> str:
 
 
 def options_table(group: str) -> str:
-    """The options of a group, with what their files say of them.
+    """The options of a group, described by the first comment of each file.
 
     Raises:
         KeyError: there is no such group.
@@ -129,13 +129,13 @@ def options_table(group: str) -> str:
 
 
 def commands_page() -> str:
-    """Every command and flag, as the command line itself tells of them."""
+    """Every command and flag, with the help texts of the command line."""
     parts = [
         "# Commands",
-        "An argument that starts the line with a bare word is a subcommand; everything else is "
-        "Hydra's own command line.",
+        "If the first argument is a bare word, it is a subcommand. All other command lines are "
+        "Hydra's.",
         "## `explr [FLAG …] [KEY=VALUE …]`",
-        "Trains once; with `-m` it sweeps.",
+        "Trains once; with `-m` it runs a sweep.",
         _table(["flag", ""], _flags()),
     ]
     for name, command in sorted(commands.commands.items()):
@@ -188,7 +188,7 @@ def _meanings(one: type) -> dict[str, str]:
 
 
 def _purpose(path: Path) -> str:
-    """The first comment of a config file that is for people."""
+    """The first comment of a config file that is not an instruction to Hydra."""
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = [line.lstrip("# ") for line in lines if line.startswith("# ")]
     return next(comment for comment in comments if not comment.startswith("@package"))

@@ -1,4 +1,4 @@
-"""Sweeps and runs in the process of the tests, so that a library is imported once."""
+"""Runs sweeps and trainings in the test process, so that a library is imported only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One Ray for all tests that run in this process, and a workshop for those that run commands."""
+"""One Ray for all tests in this process, and a workshop for tests that run commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "sweep"))
 if find_spec("ray") is None:
     pytest.skip("there is no Ray", allow_module_level=True)
 
-# Else Ray kills workers where the machine's memory is short, whoever has taken it.
+# Otherwise Ray kills workers when the machine is short of memory, whatever uses it.
 os.environ.update(RAY_memory_monitor_refresh_ms="0")
 
 from sweeping import Workshop

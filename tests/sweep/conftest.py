@@ -1,4 +1,4 @@
-"""A workshop for each test: trainings, a Hydra app, and a home of its own for what is tracked."""
+"""A workshop for each test: trainings, a Hydra app, and a temporary EXPLR_HOME."""
 
 from __future__ import annotations
 

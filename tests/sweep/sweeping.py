@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: real controllers, real apps, and a look at their processes."""
+"""Shared by the tests of sweeps: run controllers and apps, and inspect their processes."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ class Workshop:
         return zygote.run(command, self.folder, variables, RUN_S)
 
     def sync(self) -> None:
-        """Have MLflow take all that there is, now that no controller runs.
+        """Upload everything to MLflow; no controller may be running.
 
         Companions end when they have shipped it, but stand back behind all else on a busy machine,
         and hold the lock meanwhile. They may be killed at any time: then `sync` ships for them.
@@ -319,7 +319,7 @@ class Workshop:
         return [trial["state"] for trial in self.results(folder)["trials"]]
 
     def close(self) -> None:
-        """End what a test that failed left running."""
+        """Stop processes that a failed test left running."""
         for process in self._started:
             if process.poll() is None:
                 family = workers_of(process.pid)
@@ -329,7 +329,7 @@ class Workshop:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """What a controller started, its companion aside, which ends by itself."""
+    """Processes that a controller started, except its companion, which ends by itself."""
     try:
         family = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -338,7 +338,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 
 def any_runs(family: list[psutil.Process]) -> bool:
-    """Whether one of a controller's workers is there, and no zombie.
+    """Whether one of a controller's workers is running and not a zombie.
 
     A companion that was forked just now has the command line of its controller yet, and was taken
     for a worker: it is none as soon as it is told apart.

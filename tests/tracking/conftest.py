@@ -102,7 +102,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("EXPLR_HOME", str(home))
     monkeypatch.setenv("EXPLR_AUTOSTART", "0")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    # A server that is only slow, on a busy machine, is no server that does not answer.
+    # On a busy machine, a slow server must not count as one that does not answer.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "90")
     monkeypatch.chdir(tmp_path)
     yield home
@@ -115,7 +115,7 @@ def kill_companions(home: Path) -> None:
 
 
 def kill(processes: list[psutil.Process]) -> None:
-    """Kill processes, and wait until none of them runs any more."""
+    """Kill processes and wait until all have ended."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -143,7 +143,7 @@ def begin(folder: Path, uri: str | None = None, **changes: Any) -> TrackedRun:
 
 
 def ship(uri: str | None = None) -> None:
-    """Ship what is there to ship, in this process."""
+    """Upload everything that is pending, in this process."""
     follow(Order(uri or local_store_uri()))
 
 

@@ -1,6 +1,6 @@
 """The table of sinks.
 
-To add one: write a class that is a `Sink`, add it to `SINKS`, and add an option to `conf/tracking`.
+To add one, write a class that implements `Sink` and add it to `SINKS` by the scheme of its URIs.
 """
 
 from __future__ import annotations

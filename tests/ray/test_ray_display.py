@@ -33,13 +33,13 @@ def test_a_sweep_on_ray_in_a_terminal(terminal: Terminal, tmp_path: Path) -> Non
     limits = ["tuner.n_trials=3", "tuner.study_name=s", "tuner/pruner=none"]
     command = [sys.executable, "-m", "explr", *line, *limits]
     then = {
-        f"1 running of 1 slot(?s:.*){ROW}": (tmp_path / "seen-0").touch,
+        f"1 running on 1 worker(?s:.*){ROW}": (tmp_path / "seen-0").touch,
         r"best val_loss 0\.": (tmp_path / "seen-1").touch,
     }
     code, output = terminal(command, then=then)
     assert code == 0, output
     seen = plain(output)
-    assert "1 running of 1 slot" in seen
+    assert "1 running on 1 worker" in seen
     assert re.search(ROW, seen)
     assert "best val_loss 0." in seen
     left = text_of(output)

@@ -63,7 +63,7 @@ def test_a_sweep_is_drawn_with_its_counts_its_best_and_what_runs(
     sweep.reported(4, 3, 0.4321)
     lines = drawn(sweep)
     assert lines[0].endswith("  4/10 trials  0:44, about 0:26 left  multirun/s")
-    assert lines[1] == "2 complete  1 pruned  1 failed  2 running of 2 slots"
+    assert lines[1] == "2 complete  1 pruned  1 failed  2 running on 2 workers"
     assert lines[2] == "best val_loss 0.25  trial 1  lr=0.125"
     assert lines[3].split() == ["trial", "step", "val_loss", "time", "parameters"]
     assert lines[4].split() == ["4", "3", "0.4321", "0:04", "lr=0.75"]
@@ -152,7 +152,7 @@ def test_the_memory_of_gpus_is_drawn_where_there_are_some(
     monkeypatch.setattr("explr.results.live.sweep.EVERY_S", math.inf)
     sweep.gpu = GpuMemoryTexts()
     for _ in range(3):
-        assert drawn(sweep)[1].endswith("0 running of 2 slots  GPU 0 10.2/32 GiB")
+        assert drawn(sweep)[1].endswith("0 running on 2 workers  GPU 0 10.2/32 GiB")
     assert len(asked) == 1  # the driver is not asked at each drawing
 
 

@@ -35,7 +35,7 @@ def test_a_sweep_in_a_terminal(shop: Workshop, screen: Terminal, launcher: str) 
     seen = plain(output)
     assert re.search(row, seen)
     assert re.search(r" 3/4 trials  \d+:\d\d", seen)
-    assert re.search(r"3 complete  0 pruned  0 failed  1 running of 1 slot", seen)
+    assert re.search(r"3 complete  0 pruned  0 failed  1 running on 1 worker", seen)
     assert "best val_loss 0." in seen
     left = text_of(output)
     assert not any("running of" in line or "/4 trials" in line for line in left), output
@@ -120,7 +120,7 @@ def test_what_is_shown_of_a_sweep_that_goes_on_can_be_chosen_anew(shop: Workshop
 @pytest.mark.slow
 def test_ctrl_c_leaves_the_terminal_clean(shop: Workshop, screen: Terminal) -> None:
     command = shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=3")
-    code, output = screen(command, interrupt_at="1 running of 1 slot")
+    code, output = screen(command, interrupt_at="1 running on 1 worker")
     assert code == 130, output
     left = text_of(output)
     assert not any("running" in line for line in left)
@@ -140,7 +140,7 @@ def test_somebodys_app_has_the_same_view(shop: Workshop, screen: Terminal) -> No
         "hydra.sweeper.pruner=null",
         "hold=true",
     ]
-    seen = "1 running of 1 slot"
+    seen = "1 running on 1 worker"
     code, output = screen(shop.app(*line), then={seen: (shop.folder / "go").touch})
     assert code == 0, output
     assert seen in plain(output)

@@ -51,7 +51,7 @@ def _head(sweep: SweepProgress, running: int) -> Iterator[RenderableType]:
         count = sweep.counts[state]
         parts += [(f"{count} {word}", colour if count else "dim"), "  "]
     slots = sweep.slots()
-    of = f" of {slots} slot{'s' if slots > 1 else ''}" if slots else ""
+    of = f" on {slots} worker{'s' if slots > 1 else ''}" if slots else ""
     parts.append(f"{running} running{of}")
     for text in sweep.gpu.read() if sweep.gpu else ():
         parts += ["  ", (text, "cyan")]

@@ -144,14 +144,15 @@ def test_values(run: Callable[..., Outcome], tmp_path: Path) -> None:
     assert run(4, what="two").reason == "returned 2 values for 1 objectives"
 
 
-def test_what_a_job_raises(run: Callable[..., Outcome]) -> None:
+def test_what_a_job_raises(run: Callable[..., Outcome], request: pytest.FixtureRequest) -> None:
     raised = run(0, what="raise")
     assert (raised.state, raised.reason, raised.died) == ("FAIL", "ValueError: oops", False)
     assert "ValueError: oops" in raised.detail  # joblib sends no more of the traceback
     assert run(1, what="prune") == Outcome("PRUNED", reason="no good")
-    exited = run(2, what="exit")
-    assert exited.state == "FAIL"
-    assert exited.reason  # Ray only knows that its worker is gone
+    if "joblib" not in request.node.name:  # joblib takes 40 s to replace a worker that exits
+        exited = run(2, what="exit")
+        assert exited.state == "FAIL"
+        assert exited.reason  # Ray only knows that its worker is gone
     assert run(3, what="number").state == "COMPLETE"
 
 

@@ -24,7 +24,7 @@ from explr.launching.child import signal_session
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started
 from explr.launching.server import link_server
 
-GRACE_S = 5.0
+KILL_AFTER_S = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
@@ -172,7 +172,7 @@ class LocalPool:
             answers += self._receive()
         return answers
 
-    def stop(self, key: int, grace_s: float = GRACE_S) -> None:
+    def stop(self, key: int, grace_s: float = KILL_AFTER_S) -> None:
         """Ask a job to end, and make it end after `grace_s` seconds; `wait` tells when it has."""
         if key in self._running:
             self._signal(key, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)

@@ -21,7 +21,7 @@ import cloudpickle
 from explr.core.errors import ExplrError
 from explr.launching.messages import SetUp, same_user
 
-GRACE_S = 30.0
+EXIT_TIMEOUT_S = 30.0
 """Seconds that the process, and all that it ends, get to end by themselves."""
 
 _AGAIN_S = 0.01
@@ -45,7 +45,7 @@ class ServerLink:
         if self._process is None:
             return
         try:
-            self._process.wait(timeout=GRACE_S)
+            self._process.wait(timeout=EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepCommand:
-    """The command that began a sweep, as the sweep's folder keeps it.
+    """The command that started a sweep, as the sweep's folder keeps it.
 
     Args:
         study: name of the sweep's study.
         cwd: the working directory.
-        argv: arguments of the Python interpreter; None if the sweep was begun from Python.
+        argv: arguments of the Python interpreter; None if the sweep was started from Python.
     """
 
     study: str
@@ -51,7 +51,7 @@ class SweepCommand:
 
 
 def sweep_command(folder: Path) -> SweepCommand | None:
-    """The command that began the sweep in a folder; None if a grid or nothing lies there."""
+    """The command that started the sweep in a folder; None if a grid or nothing lies there."""
     content = read_json(folder / COMMAND)
     if content is None:
         return None
@@ -238,7 +238,7 @@ def storage_of(folder: Path) -> str | None:
     command = sweep_command(folder)
     config = _config(folder)
     if command is not None and not config and not (folder / STUDY_FILE).exists():
-        raise UsageError(f"the sweep in {folder} has begun no trial yet")
+        raise UsageError(f"the sweep in {folder} has not started a trial yet")
     url = OmegaConf.select(config, "hydra.sweeper.storage")
     if url is None:
         return None

@@ -40,22 +40,22 @@ OPTION = "tuner/pruner"
 """The config group that chooses a pruner in explr's own tree."""
 
 DEFAULT = "median"
-"""What it chooses if nobody says anything."""
+"""The default option of that group."""
 
 NAMES = ("tuner/pruner", "tuner.pruner", "hydra.sweeper.pruner")
-"""How a command line begins to speak of pruners."""
+"""Prefixes of overrides that choose a pruner."""
 
 
 def pruner_for(pruner: dict[str, Any], objectives: int, config: DictConfig) -> dict[str, Any]:
-    """The pruner of a sweep, as a `_target_`; empty never prunes.
+    """The pruner of a sweep as a config with `_target_`; an empty one never prunes.
 
     Args:
-        pruner: the one that is configured.
+        pruner: the configured pruner.
         objectives: number of objectives.
         config: composed config of the sweep.
 
     Raises:
-        ConfigError: somebody chose a pruner for several objectives.
+        ConfigError: a pruner was chosen for several objectives.
     """
     if objectives == 1 or not pruner:
         return pruner
@@ -66,7 +66,7 @@ def pruner_for(pruner: dict[str, Any], objectives: int, config: DictConfig) -> d
                 "hydra.sweeper.pruner=null in an app of your own"
             ]
         )
-    log.info("several objectives: every trial runs to its end, the default pruner is left out")
+    log.info("several objectives: no trial is pruned, the default pruner is not used")
     return {}
 
 
@@ -79,10 +79,10 @@ def _is_chosen(pruner: Mapping[str, Any], config: DictConfig) -> bool:
 
 
 class Backend(Protocol):
-    """Who runs the trials of a sweep and decides on pruning: Optuna's loop, or Ray Tune."""
+    """Runs and prunes the trials of a sweep: explr's loop with Optuna, or Ray Tune."""
 
     def check_slots(self, launching: Launching) -> None:
-        """Make sure that the number of trials at the same time is one, or can be found out.
+        """Check that the number of trials at the same time is given or can be measured.
 
         Raises:
             ConfigError: it is neither.
@@ -96,7 +96,7 @@ class Backend(Protocol):
         """
 
     def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:
-        """Run the trials until the limits are reached, and record the sweep meanwhile.
+        """Run the trials until the limits are reached, and record the sweep.
 
         Returns:
             How the first trial that failed did so; None if none did.
@@ -138,7 +138,7 @@ class Sweep:
             arguments: the overrides of the command line.
 
         Raises:
-            UsageError: the configuration is at fault, or another controller runs this sweep.
+            UsageError: the configuration is wrong, or another controller runs this sweep.
             SweepError: too many trials failed, or all of them.
             KeyboardInterrupt: the sweep was interrupted; `explr resume` resumes it.
         """
@@ -151,7 +151,7 @@ class Sweep:
             return sweep.conclude(self._backend.run(sweep, self._launching, limits))
 
     def space(self, arguments: list[str]) -> SweepSpace:
-        """What is searched, given the overrides of the command line.
+        """The search space, given the overrides of the command line.
 
         Raises:
             ConfigError: a range cannot be read.
@@ -160,7 +160,7 @@ class Sweep:
         return SweepSpace(self._config, loader, self._settings.params, arguments)
 
     def plan(self, arguments: list[str], samples: int) -> list[HydraJob]:
-        """The jobs of the first trials, sampled without a trace.
+        """Sample the jobs of the first trials without storing them.
 
         Args:
             arguments: the overrides of the command line.
@@ -194,8 +194,8 @@ class OptunaBackend:
         faults = slots_faults(launching.n_jobs, launching.memory_gb, "hydra.sweeper")
         if launching.n_jobs == AUTO and not kind_of(launching.launcher).measures_memory:
             faults.append(
-                "n_jobs=auto needs hydra/launcher=explr_local, whose trials can be measured: with "
-                "another launcher give a number"
+                "n_jobs=auto needs hydra/launcher=explr_local, which measures trials: set a "
+                "number with any other launcher"
             )
         if faults:
             raise ConfigError(faults)
@@ -226,10 +226,10 @@ GRID = "explr.tuning.grid.Grid"
 
 
 def optuna_pruner(node: Mapping[str, Any]) -> BasePruner | None:
-    """A pruner of Optuna's; None never prunes.
+    """Create a pruner of Optuna's; None never prunes.
 
     Args:
-        node: the pruner, as a `_target_` and its arguments.
+        node: the pruner's `_target_` and arguments.
 
     Raises:
         ConfigError: it is Ray Tune's own.
@@ -237,14 +237,14 @@ def optuna_pruner(node: Mapping[str, Any]) -> BasePruner | None:
     return _optuna(node) if node else None
 
 
-def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, begun: int) -> BaseSampler | None:
-    """A sampler of Optuna's; None takes Optuna's default.
+def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, started: int) -> BaseSampler | None:
+    """Create a sampler of Optuna's; None uses Optuna's default.
 
     Args:
-        node: the sampler, as a `_target_` and its arguments.
-        space: what is searched.
-        begun: trials that were begun before; a sampler of a sweep that is resumed must not draw
-            again what it drew for them.
+        node: the sampler's `_target_` and arguments.
+        space: the search space.
+        started: number of trials started before. It changes the seed, so that a resumed sweep
+            does not sample the same values again.
 
     Raises:
         ConfigError: it is Ray Tune's own.
@@ -253,7 +253,7 @@ def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, begun: int) -> Ba
     if not given:
         return None
     if isinstance(given.get("seed"), int) and given.get("_target_") != GRID:
-        given["seed"] += begun
+        given["seed"] += started
     sampler = _optuna(given)
     if isinstance(sampler, partial):
         sampler = sampler(space=space.base)
@@ -261,12 +261,12 @@ def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, begun: int) -> Ba
 
 
 def _optuna(node: Mapping[str, Any]) -> Any:
-    """What a sampler's or a pruner's `_target_` names."""
+    """Create the sampler or pruner of a `_target_`."""
     from optuna.exceptions import ExperimentalWarning
 
     target = str(node.get("_target_"))
     if target.startswith("ray."):
         raise ConfigError([f"{target} is Ray Tune's own: it needs tuner=ray"])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, in our configs
+        warnings.simplefilter("ignore", ExperimentalWarning)  # our configs choose these on purpose
         return instantiate(dict(node), _execution_whitelist_=("optuna.*", "explr.tuning.*"))

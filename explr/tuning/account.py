@@ -1,8 +1,8 @@
-"""The account of a sweep: what was begun, tried again, reported and ended, under every tuner.
+"""Keeps the account of a sweep, under every tuner: starts, retries, reports and ends of trials.
 
-A `TrialAccount` knows one trial and its limits; whoever runs its jobs asks it what the end of a job
-means. A `SweepAccount` knows which trial comes next, tells the study how each one ended, and counts
-the failures.
+A `TrialAccount` keeps one trial and its limits, and decides what follows from the end of a job. A
+`SweepAccount` chooses the next trial, records in the study how each one ended, and counts the
+failures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from explr.tuning.trial import Job, Outcome
 log = logging.getLogger("explr.sweep")
 
 MIN_ENDED = 5
-"""Trials that must have ended before the rate of failures is looked at."""
+"""Number of ended trials from which the failure rate is checked."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Limits:
     """Stopping rules and failure tolerance of a sweep.
 
     Args:
-        n_trials: trials in all, those of earlier controllers included.
-        timeout_s: no trial begins after this many seconds; None sets no limit.
+        n_trials: total number of trials, including those of earlier controllers.
+        timeout_s: no trial starts after this many seconds; None sets no limit.
         trial_timeout_s: a job is stopped after this many seconds; None sets no limit.
-        retries: how often a trial whose process died is tried again.
-        max_failure_rate: share of the ended trials that may have failed before the sweep gives up;
-            looked at from the fifth on.
-        replicates: trainings of each trial, with seeds of their own.
+        retries: how often a trial is retried after its process died.
+        max_failure_rate: fraction of ended trials that may fail before the sweep stops; checked
+            from the fifth ended trial on.
+        replicates: number of trainings of each trial, each with its own seed.
     """
 
     n_trials: float
@@ -50,13 +50,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Ending:
-    """What the end of a job means for its trial.
+    """What follows from the end of a job.
 
     Args:
-        outcome: how the job ended, with the time limit and its death taken into account.
-        again: the job to start in its place; None if it is not tried again.
-        result: how the trial ended; None while it is still pending, and for a job that ends after
-            its trial has.
+        outcome: how the job ended, also if it exceeded the time limit or its process was stopped.
+        again: the job that retries it; None if it is not retried.
+        result: how the trial ended; None if it is still running or ended before this job.
     """
 
     outcome: Outcome
@@ -71,7 +70,7 @@ class TrialAccount:
         number: number of the trial.
         params: the sampled values by parameter.
         limits: the number of replicates, the retries, and the time limit of a job.
-        clock: seconds, ever growing.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -85,12 +84,12 @@ class TrialAccount:
         self.params = params
         self.ended = False
         self.prune = False
-        """Whether the pruner has asked the trial to end."""
+        """Whether the pruner wants the trial to stop."""
         self.deaths: tuple[str, ...] = ()
-        """Why its processes died, for each one that was replaced."""
+        """Why its processes died, for each retry."""
         self._limits = limits
         self._clock = clock
-        self._begun_at: dict[Job, float] = {}
+        self._started_at: dict[Job, float] = {}
         self._overdue: set[Job] = set()
         self._values: dict[int, tuple[float, ...]] = {}
         self._reports: dict[int, dict[int, float]] = {}
@@ -106,34 +105,35 @@ class TrialAccount:
 
     @property
     def running(self) -> list[Job]:
-        """The jobs that run now."""
-        return list(self._begun_at)
+        """The running jobs."""
+        return list(self._started_at)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the next job exceeds its time limit; None if none can."""
+        """Seconds until the next job exceeds its time limit; None without a limit or
+        a running job."""
         limit = self._limits.trial_timeout_s
-        begun = [at for job, at in self._begun_at.items() if job not in self._overdue]
-        if limit is None or not begun:
+        starts = [at for job, at in self._started_at.items() if job not in self._overdue]
+        if limit is None or not starts:
             return None
-        return max(0.0, min(begun) + limit - self._clock())
+        return max(0.0, min(starts) + limit - self._clock())
 
     def start(self, job: Job) -> None:
-        """Note that a job starts; its time counts from here."""
-        self._begun_at[job] = self._clock()
+        """Record that a job starts; its time limit counts from here."""
+        self._started_at[job] = self._clock()
 
     def overdue(self) -> list[Job]:
-        """The jobs to stop because they exceeded the time limit; each is named once."""
+        """The jobs to stop because they exceeded the time limit; each is returned only once."""
         limit, now = self._limits.trial_timeout_s, self._clock()
         if limit is None:
             return []
-        late = [job for job, at in self._begun_at.items() if now - at >= limit]
+        late = [job for job, at in self._started_at.items() if now - at >= limit]
         fresh = [job for job in late if job not in self._overdue]
         self._overdue.update(fresh)
         return fresh
 
     def report(self, replicate: int, step: int, value: float) -> float | None:
-        """Take in an intermediate value of a replicate.
+        """Record an intermediate value of a replicate.
 
         Args:
             replicate: number of the replicate.
@@ -155,17 +155,17 @@ class TrialAccount:
         return statistics.fmean(values.values())
 
     def end(self, job: Job, outcome: Outcome) -> Ending:
-        """Take in how a job ended, and say what follows.
+        """Record how a job ended, and decide what follows.
 
         Args:
-            job: a job that runs.
+            job: a running job.
             outcome: how it ended.
         """
-        del self._begun_at[job]
+        del self._started_at[job]
         if job in self._overdue:
             self._overdue.discard(job)
             outcome = Outcome("FAIL", reason=f"timeout after {self._limits.trial_timeout_s:g} s")
-        elif outcome.state == "RUNNING":  # somebody else stopped its process
+        elif outcome.state == "RUNNING":  # stopped, but not by the time limit
             outcome = replace(outcome, state="FAIL", died=True)
         if self.ended:
             return Ending(outcome)
@@ -182,7 +182,7 @@ class TrialAccount:
         return Ending(outcome, result=result)
 
     def _is_tried_again(self, outcome: Outcome) -> bool:
-        """Whether a job is to start once more; what has to run alone costs none of the retries."""
+        """Whether to retry a job; a retry because it must run alone does not count."""
         if outcome.try_alone:
             return True
         if not outcome.died or len(self.deaths) >= self._limits.retries:
@@ -192,7 +192,7 @@ class TrialAccount:
 
 
 class SweepListener:
-    """Hears what happens in a sweep, and does nothing with it: subclasses do.
+    """Receives the events of a sweep; subclasses override what they need.
 
     Methods may be called from several threads.
     """
@@ -201,24 +201,24 @@ class SweepListener:
         """A job starts."""
 
     def changed(self, job: Job) -> None:
-        """A job goes on with other parameters."""
+        """A job continues with other parameters."""
 
     def reported(self, key: int, step: int, value: float) -> None:
         """A job has reported the objective."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """A job has ended, and is not tried again."""
+        """A job has ended, and is not retried."""
 
 
 class Suggest(Protocol):
     """Chooses the parameters of a trial in place of the study's sampler."""
 
     def suggest(self, suggestion: str) -> dict[str, Any] | None:
-        """Parameters by name; None for no more."""
+        """Parameters by name; None if there are no more."""
         ...
 
     def complete(self, suggestion: str, value: float | None) -> None:
-        """Take in the value of a trial that ended; None if it has none."""
+        """Record the value of a trial that ended; None if it has none."""
         ...
 
 
@@ -226,11 +226,11 @@ class SweepAccount:
     """The account of all trials of a sweep.
 
     Args:
-        study: chooses values and keeps what came out.
+        study: chooses parameters and stores results.
         space_of: the ranges that are active once some parameters are chosen.
-        limits: when the sweep ends, and how many failures it bears.
+        limits: stopping rules and failure tolerance.
         suggest: chooses parameters in place of the study's sampler.
-        clock: seconds, ever growing.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -248,29 +248,29 @@ class SweepAccount:
         self._clock = clock
         self._unfinished: dict[int, dict[str, Any]] = {}
         self._suggestions: dict[int, str] = {}
-        self._begun = self._ended = self._failed = 0
+        self._started = self._ended = self._failed = 0
         self.first_failure: Outcome | None = None
         """How the first trial that failed did so."""
 
     def begin(self) -> None:
         """Take over the unfinished trials of earlier controllers; `timeout_s` counts from here."""
         self._unfinished = dict(self._study.unfinished(self._space_of))
-        self._begun = self._study.count()
-        self._begin_at = self._clock()
+        self._started = self._study.count()
+        self._start_time = self._clock()
 
     def take_over(self, number: int) -> dict[str, Any] | None:
-        """The parameters of an unfinished trial, which `next_trial` then leaves out.
+        """Take an unfinished trial, so that `next_trial` does not return it.
 
         Args:
             number: number of the trial.
 
         Returns:
-            None if there is no such trial.
+            The parameters of the trial; None if there is no such trial.
         """
         return self._unfinished.pop(number, None)
 
     def next_trial(self) -> tuple[int, dict[str, Any]] | None:
-        """The next trial to run; unfinished ones come first.
+        """The next trial to run; unfinished trials come first.
 
         Returns:
             The number of the trial and the values of its parameters; None if none is left.
@@ -278,9 +278,9 @@ class SweepAccount:
         if self._unfinished:
             number = next(iter(self._unfinished))
             return number, self._unfinished.pop(number)
-        if self._begun >= self.limits.n_trials or self._study.stopped or self._is_out_of_time():
+        if self._started >= self.limits.n_trials or self._study.stopped or self._is_out_of_time():
             return None
-        self._begun += 1
+        self._started += 1
         if self._suggest is None or self._study.waiting:
             return self._study.ask(self._space_of)
         suggestion = uuid4().hex
@@ -292,16 +292,16 @@ class SweepAccount:
         return number, params
 
     def begin_attempt(self, number: int) -> int:
-        """Count a start of a trial; how often it was started before."""
+        """Count a start of a trial; returns how often it was started before."""
         return self._study.begin_attempt(number)
 
     def try_again(self, number: int, reason: str, alone: bool = False) -> int:
-        """Count and log that a trial whose process died is started once more.
+        """Count and log a retry of a trial.
 
         Args:
             number: number of the trial.
-            reason: why it is.
-            alone: whether nothing is to run beside it.
+            reason: why it is retried.
+            alone: whether no other job may run at the same time.
 
         Returns:
             How often it was started before.
@@ -310,11 +310,11 @@ class SweepAccount:
         return self.begin_attempt(number)
 
     def change(self, number: int, params: Mapping[str, Any]) -> None:
-        """Note that a trial goes on with other parameters than it began with."""
+        """Record that a trial continues with other parameters than it started with."""
         self._study.note_params(number, params)
 
     def report(self, number: int, step: int, value: float) -> bool:
-        """Record an intermediate value; whether the study's pruner would end the trial."""
+        """Record an intermediate value; returns whether the study's pruner would stop the trial."""
         return self._study.report(number, step, value)
 
     def tell(self, number: int, outcome: Outcome) -> None:
@@ -329,7 +329,7 @@ class SweepAccount:
             self._suggest.complete(suggestion, outcome.values[0] if outcome.values else None)
 
     def too_many_failures(self) -> SweepError | None:
-        """The error to raise once more trials failed than `max_failure_rate` allows."""
+        """The error if more trials failed than `max_failure_rate` allows; otherwise None."""
         first, rate = self.first_failure, self.limits.max_failure_rate
         if first is None or self._ended < MIN_ENDED or self._failed <= rate * self._ended:
             return None
@@ -341,15 +341,15 @@ class SweepAccount:
 
     def _is_out_of_time(self) -> bool:
         limit = self.limits.timeout_s
-        return limit is not None and self._clock() - self._begin_at >= limit
+        return limit is not None and self._clock() - self._start_time >= limit
 
 
 def after_first(failure: Outcome, sentence: str) -> SweepError:
-    """An error that shows the first failure of a sweep, and then says what follows from it.
+    """An error that shows the first failure of a sweep and its consequence.
 
     Args:
         failure: how the first trial that failed did so.
-        sentence: what follows.
+        sentence: the consequence.
     """
     shown = (failure.detail or failure.reason).rstrip()
     return SweepError(f"{shown}\n{sentence}, the first with this")

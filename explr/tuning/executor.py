@@ -1,6 +1,6 @@
-"""What runs the jobs of a sweep, as the loop sees it.
+"""The protocol of an executor, which runs the jobs of a sweep.
 
-What an executor answers before there is one is in `explr.sweep.executors.kind`.
+`explr.sweep.executors.kind` describes an executor before it is created.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many jobs may run at the same time; the number may change."""
+        """Maximum number of jobs at the same time; it may change."""
         ...
 
     def start(self, job: Job) -> None:
@@ -26,7 +26,7 @@ class Executor(Protocol):
         """Wait until a job ends.
 
         Args:
-            timeout_s: how long at most; None sets no limit.
+            timeout_s: maximum time to wait; None sets no limit.
 
         Returns:
             The jobs that ended, and how; empty after the time-out.
@@ -34,9 +34,9 @@ class Executor(Protocol):
         ...
 
     def stop(self, job: Job, grace_s: float) -> None:
-        """Ask a running job to end, and kill it after `grace_s` seconds, if that can be done."""
+        """Ask a running job to stop, and kill it after `grace_s` seconds, if possible."""
         ...
 
     def close(self) -> None:
-        """Kill whatever still runs."""
+        """Kill the jobs that still run."""
         ...

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from explr.core.errors import UsageError
+from explr.core.folders import replace_file
 
 
 @contextmanager
@@ -35,9 +36,7 @@ def sole_controller(folder: Path, what: str | None = None) -> Iterator[None]:
             "wait for it, or stop it first"
         ) from None
     try:
-        aside = folder / f".controller.json.{os.getpid()}"
-        aside.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        aside.replace(holder)
+        replace_file(holder, {"pid": os.getpid(), "host": socket.gethostname()}, private=False)
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Runs a sweep: ask, start, wait for the first job to end, tell, ask again.
 
-No worker waits for another. What runs a job is an `Executor`; what the end of a job means is the
-matter of the account.
+No trial waits for another one. An `Executor` runs the jobs; the account decides what follows from
+the end of a job.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from explr.tuning.study import SpaceOf, Study
 from explr.tuning.trial import Job, Outcome
 
 STOP_GRACE_S = 5.0
-"""Seconds that a running trial gets to end after Ctrl-C."""
+"""Seconds between asking a running job to stop and killing it."""
 
 
 class SweepLoop:
     """Runs the trials of a sweep with an executor.
 
     Args:
-        study: chooses values and keeps what came out.
+        study: chooses parameters and stores results.
         space_of: the ranges that are active once some parameters are chosen.
-        limits: when the sweep ends.
-        listener: hears of each job that starts, reports and ends.
-        clock: seconds, ever growing.
+        limits: stopping rules and failure tolerance.
+        listener: receives the events of each job.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class SweepLoop:
             raise
 
     def report(self, key: int, step: int, value: float) -> bool:
-        """Take in an intermediate value of a job; whether it should end.
+        """Record an intermediate value of a job; returns whether it should stop.
 
-        With replicates, the study is told of a step when all of them have reported it.
+        With replicates, the study gets a step when all of them have reported it.
 
         Raises:
             ValueError: the value is NaN.
-            ExplrError: the job was stopped or has ended. An executor that cannot stop a job lets
-                it run until it learns so here.
+            ExplrError: the job was stopped or has ended. If the executor cannot stop it, this
+                error does.
         """
         number, replicate = divmod(key, self._limits.replicates)
         trial = self._trials.get(number)
         if trial is None or key in self._stopped:
-            raise ExplrError(f"trial {number} is to end")
+            raise ExplrError(f"trial {number} must stop")
         mean = trial.report(replicate, step, value)
         if mean is not None:
             trial.prune = self._account.report(number, step, mean)
@@ -104,7 +104,7 @@ class SweepLoop:
         return trial.prune
 
     def _has_room(self) -> bool:
-        """Whether the job that comes next may start now."""
+        """Whether the next job may start now."""
         next_is_alone = bool(self._queue) and self._queue[0].alone
         if next_is_alone or any(job.alone for job in self._running):
             return not self._running
@@ -112,8 +112,8 @@ class SweepLoop:
 
     def _next(self) -> bool:
         """Make sure that a job is queued, if one is left."""
-        if not self._queue and (begun := self._account.next_trial()) is not None:
-            number, params = begun
+        if not self._queue and (upcoming := self._account.next_trial()) is not None:
+            number, params = upcoming
             trial = TrialAccount(number, params, self._limits, self._clock)
             self._trials[number] = trial
             self._queue += trial.jobs(self._account.begin_attempt(number))
@@ -127,7 +127,7 @@ class SweepLoop:
         self._executor.start(job)
 
     def _patience(self) -> float | None:
-        """How long to wait before a running job exceeds its time limit."""
+        """Seconds until a running job exceeds its time limit; None if none can."""
         left = (trial.left_s for trial in self._trials.values())
         return min((seconds for seconds in left if seconds is not None), default=None)
 
@@ -153,13 +153,13 @@ class SweepLoop:
             del self._trials[trial.number]
 
     def _stop_all(self) -> None:
-        """Stop what runs and leave it unfinished, so that the sweep can be resumed."""
+        """Stop the running jobs and leave their trials unfinished, so that they can be resumed."""
         for job in self._running:
             self._stop(job)
         deadline = self._clock() + 2 * STOP_GRACE_S
         while self._running and self._clock() < deadline:
             for job, outcome in self._executor.wait(max(0.0, deadline - self._clock())):
-                # A job that came to its own end meanwhile counts; any other is resumed later.
+                # A job that finished in the meantime counts; any other is resumed later.
                 if outcome.state in ("COMPLETE", "PRUNED"):
                     self._end(job, outcome)
                 else:

@@ -37,9 +37,9 @@ def optimizing(study: Study) -> Iterator[None]:
 
 
 def new_trial(study: Study) -> Trial:
-    """Begin a trial of a study in which none is waiting.
+    """Start a trial of a study without queued trials.
 
-    `Study.ask` searches all trials for one that waits, which costs more the longer a study is.
+    `Study.ask` searches all trials for a queued one, which is slow in a long study.
     Read in 5.0.0.
     """
     import optuna
@@ -49,7 +49,7 @@ def new_trial(study: Study) -> Trial:
 
 
 def taken_over(study: Study, trial: FrozenTrial) -> Trial:
-    """A running trial of a controller that ended, to be told and reported to again.
+    """A trial that an earlier controller left running, to report to and to finish.
 
     `Study.tell` takes a number, but `Study` gives no `Trial` for one. Read in 5.0.0.
     """
@@ -62,7 +62,7 @@ def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
     """Sample a parameter, unless the trial has it already.
 
     The public `suggest_float`, `suggest_int` and `suggest_categorical` build the distribution
-    again, and warn if a trial that goes on has a range that was widened since. Read in 5.0.0.
+    again, and warn if a resumed trial has a range that was widened since. Read in 5.0.0.
     """
     return trial._suggest(name, distribution)
 
@@ -70,6 +70,6 @@ def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
 def is_enqueued(trial: FrozenTrial) -> bool:
     """Whether `Study.enqueue_trial` has given a trial its parameters.
 
-    No public attribute tells. Read in 5.0.0.
+    No public attribute says so. Read in 5.0.0.
     """
     return "fixed_params" in trial.system_attrs

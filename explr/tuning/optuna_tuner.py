@@ -1,4 +1,4 @@
-"""Optuna as an object, for those who would rather not write overrides."""
+"""Optuna as a Python object, an alternative to overrides."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ class OptunaTuner(SweepTuner):
     """Searches with Optuna, each trial in a fresh process, as `explr tuner=optuna -m` does.
 
     Args:
-        n_trials: trials in all.
+        n_trials: total number of trials.
         n_jobs: trials at the same time; `"auto"` runs as many as fit into memory.
         sampler: an option of the group `tuner/sampler`.
         pruner: an option of the group `tuner/pruner`; None takes the default.
-        study_name: the same name goes on with the study; None begins a new one.
+        study_name: an existing name resumes that study; None creates a new one.
         settings: further settings by dotted key, such as `{"tracking.autostart": False}`; those of
             `tuner` under their bare names, such as `{"retries": 0}`.
-        overrides: whatever else is to be set, in Hydra's grammar, such as `["tracking=off"]`.
+        overrides: other settings in Hydra's grammar, such as `["tracking=off"]`.
     """
 
     tuner = "optuna"

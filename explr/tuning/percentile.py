@@ -27,7 +27,7 @@ class PercentilePruner(pruners.PercentilePruner):
         n_startup_trials: trials that run to their end before any is pruned.
         n_warmup_steps: steps that every trial gets.
         interval_steps: steps between two looks at a trial, from the warm-up on.
-        n_min_trials: trials that must have reported a step before it is looked at.
+        n_min_trials: trials that must have reported a step before it is checked.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MedianPruner(PercentilePruner):
         n_startup_trials: trials that run to their end before any is pruned.
         n_warmup_steps: steps that every trial gets.
         interval_steps: steps between two looks at a trial, from the warm-up on.
-        n_min_trials: trials that must have reported a step before it is looked at.
+        n_min_trials: trials that must have reported a step before it is checked.
     """
 
     def __init__(

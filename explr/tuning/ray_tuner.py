@@ -1,4 +1,4 @@
-"""Ray Tune as an object, for those who would rather not write overrides."""
+"""Ray Tune as a Python object, an alternative to overrides."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 Scalar = str | int | float | bool | None
-"""What a choice may hold as it is."""
+"""Types of choices that Optuna stores unchanged."""
 
 
 @dataclass
@@ -29,8 +29,8 @@ class SearchSpace:
 
     Args:
         distributions: Optuna's distribution of each parameter.
-        decode: for each parameter with choices that Optuna cannot hold, lists for one, what its
-            encoded choices stand for.
+        decode: for each parameter with choices that Optuna cannot store, such as lists, the value
+            of each encoded choice.
     """
 
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class SearchSpace:
         return codes[sampled] if codes else sampled
 
     def encode(self, name: str, value: Any) -> Any:
-        """How Optuna holds a value of a parameter."""
+        """A value of a parameter as Optuna stores it."""
         return _encoded(value) if name in self.decode else value
 
     def fault(self, name: str, code: Any) -> str | None:
@@ -59,7 +59,7 @@ class SearchSpace:
         return None
 
     def agrees_on(self, name: str, other: SearchSpace) -> bool:
-        """Whether both have the same range for a parameter."""
+        """Whether two search spaces have the same range for a parameter."""
         return name in self.distributions and (
             self.distributions[name] == other.distributions.get(name)
             and self.decode.get(name) == other.decode.get(name)

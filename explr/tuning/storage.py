@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import ConfigError, ExplrError, UsageError
+from explr.core.folders import replace_file
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -38,7 +39,7 @@ def open_study(folder: Path, name: str, directions: Sequence[str], url: str | No
         url: Optuna storage URL; None keeps a journal in `folder`.
 
     Raises:
-        ConfigError: the study was begun with other directions.
+        ConfigError: the study was started with other directions.
     """
     import optuna
 
@@ -53,11 +54,11 @@ def open_study(folder: Path, name: str, directions: Sequence[str], url: str | No
         directions=list(directions),  # type: ignore[arg-type]
         load_if_exists=True,
     )
-    begun = [direction.name.lower() for direction in study.directions]
-    if begun != list(directions):
+    existing = [direction.name.lower() for direction in study.directions]
+    if existing != list(directions):
         raise ConfigError(
             [
-                f"the study {name} was begun with objective.direction={','.join(begun)}, not "
+                f"the study {name} was started with objective.direction={','.join(existing)}, not "
                 f"{','.join(directions)}: name another study with tuner.study_name"
             ]
         )
@@ -143,9 +144,7 @@ def repair(path: Path) -> None:
     if len(whole) < len(content):
         backup = path.with_name(f"{path.name}.torn")
         shutil.copyfile(path, backup)
-        aside = path.with_name(f".{path.name}")
-        aside.write_bytes(whole)
-        aside.replace(path)
+        replace_file(path, whole, private=False)
         lost = len(content) - len(whole)
         log.warning("%s ended in a torn line: %d bytes cut, kept in %s", path, lost, backup.name)
 
@@ -199,8 +198,8 @@ def study_storage(folder: Path, url: str | None = None) -> BaseStorage:
     if not path.exists():  # Optuna would make one
         raise FileNotFoundError(path)
 
-    class OnlyLooks(JournalFileBackend):
+    class ReadOnly(JournalFileBackend):
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            raise UsageError(f"{path} belongs to its sweep, and is only looked at from here")
+            raise UsageError(f"{path} belongs to its sweep, and is opened read-only here")
 
-    return JournalStorage(OnlyLooks(str(path)))
+    return JournalStorage(ReadOnly(str(path)))

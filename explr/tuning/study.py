@@ -103,7 +103,7 @@ class Study:
         storage: Optuna storage URL; None keeps a journal in `folder`.
 
     Raises:
-        ConfigError: the study was begun with other directions.
+        ConfigError: the study was started with other directions.
     """
 
     def __init__(

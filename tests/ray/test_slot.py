@@ -223,7 +223,7 @@ def test_reports_that_cannot_count_are_refused(begin: Begin) -> None:
     slot, _ = begin(play)
     slot.next()
     assert refused == [
-        "ValueError: the objective is NaN at step 3", "ExplrError: this trial is to end",
+        "ValueError: the objective is NaN at step 3", "ExplrError: this trial must stop",
     ]  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def test_every_chart_of_a_sweep(tmp_path: Path) -> None:
     searched(tmp_path)
     text = write_report(tmp_path).read_text()
     titles = ["Optimization history", "Intermediate values", "Importance of hyperparameters"]
-    titles += ["Parallel coordinates", "Slices", "The two that matter most", "Timeline"]
+    titles += ["Parallel coordinates", "Slices", "The two most important parameters", "Timeline"]
     for title in titles:
         assert "<svg" in section(text, title), title
     assert section(text, "Slices").count("<svg") == 3
@@ -147,10 +147,10 @@ def test_a_sweep_with_little_to_show(tmp_path: Path, ends: list[Any]) -> None:
         if end != "RUNNING":
             study.tell(number, end, [params["lr"]] if end == "COMPLETE" else ())
     text = write_report(tmp_path).read_text()
-    assert "No trial has reported a value on its way." in section(text, "Intermediate values")
+    assert "No trial has reported an intermediate value." in section(text, "Intermediate values")
     history = section(text, "Optimization history")
     assert ("<svg" in history) == ("COMPLETE" in ends)
-    assert "It takes two trials" in section(text, "Importance of hyperparameters")
+    assert "This needs two trials" in section(text, "Importance of hyperparameters")
     assert section(text, "Trials").count("<tr") == 1 + len(ends)
 
 
@@ -201,7 +201,7 @@ def test_a_study_in_a_storage_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
     (sweep / "0" / ".hydra").mkdir(parents=True)
     command = {"study": "mine", "cwd": str(tmp_path), "argv": ["/bin/explr", "-m", "lr=a b"]}
     (sweep / "sweep.json").write_text(json.dumps(command))
-    with pytest.raises(UsageError, match="has begun no trial yet"):
+    with pytest.raises(UsageError, match="has not started a trial yet"):
         read_sweep(sweep)
     files = {"config": "tuner: {storage: 'sqlite:///mine.db'}", "hydra": STORED}
     for name, content in files.items():

@@ -78,7 +78,7 @@ def test_09_another_direction_is_refused(shop: Workshop) -> None:
     done = shop.run([*command, "objective.direction=maximize", "tuner.n_trials=2"])
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "was begun with objective.direction=minimize, not maximize" in line
+    assert "was started with objective.direction=minimize, not maximize" in line
     assert len(shop.results("multirun/s")["trials"]) == 1
 
 

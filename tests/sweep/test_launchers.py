@@ -146,7 +146,7 @@ def test_several_objectives(shop: Workshop) -> None:
     assert "hydra.sweeper.pruner=null" in refused.stderr.splitlines()[-1]
     done = shop.run(command)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("the default pruner is left out") == 1
+    assert done.stdout.count("the default pruner is not used") == 1
     results = shop.results()
     assert results["direction"] == ["minimize", "minimize"]
     assert results["best"] is None

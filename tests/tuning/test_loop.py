@@ -363,10 +363,10 @@ def test_reports_that_cannot_count_are_refused(bench: Bench) -> None:
         if not executor.stopped:
             with pytest.raises(ValueError, match="the objective is NaN at step 2"):
                 loop.report(job.key, 2, math.nan)
-            with pytest.raises(ExplrError, match="trial 9 is to end"):
+            with pytest.raises(ExplrError, match="trial 9 must stop"):
                 loop.report(9, 0, 0.5)
             return None
-        with pytest.raises(ExplrError, match="trial 0 is to end"):  # it was stopped
+        with pytest.raises(ExplrError, match="trial 0 must stop"):  # it was stopped
             loop.report(job.key, 3, 0.5)
         return None
 

@@ -49,27 +49,27 @@ def render(sweep: SweepView) -> str:
     parts = [HEAD.format(title=escape(title), style=STYLE + svg.STYLE), f"<h1>{escape(title)}</h1>"]
     parts += _summary(sweep)
     if len(sweep.metrics) > 1:
-        said = "Trials of the front, which no other beats in all objectives, are green."
+        said = "Trials on the Pareto front are green."
         parts += _section("Pareto front", said, pareto(sweep), _NONE_COMPLETE)
     parts += _section("Optimization history", "", history(sweep), _NONE_COMPLETE)
     parts += _section(
         "Intermediate values",
-        "A line is a trial; those that were pruned are orange and end in a dot.",
+        "Each line is a trial. Pruned trials are orange and end in a dot.",
         intermediate(sweep),
-        "No trial has reported a value on its way.",
+        "No trial has reported an intermediate value.",
     )
     for objective, metric in enumerate(sweep.metrics):
         if len(sweep.metrics) > 1:
             parts.append(f"<h2>Hyperparameters and {escape(metric)}</h2>")
         parts += _hyperparameters(Searched(sweep, objective))
-    parts += _section("Timeline", "", timeline(sweep), "No trial has begun.", also=_legend(sweep))
+    parts += _section("Timeline", "", timeline(sweep), "No trial has started.", also=_legend(sweep))
     parts += _table(sweep)
     parts += _origin(sweep)
     parts.append("</body></html>\n")
     return "".join(parts)
 
 
-_NONE_COMPLETE = "No trial is complete whose value can be drawn."
+_NONE_COMPLETE = "No completed trial has a value that can be drawn."
 
 
 def _summary(sweep: SweepView) -> Iterator[str]:
@@ -93,26 +93,26 @@ def _summary(sweep: SweepView) -> Iterator[str]:
 
 
 def _hyperparameters(searched: Searched) -> Iterator[str]:
-    too_few = "It takes two trials with different values, and parameters that all trials have."
+    too_few = "This needs two trials with different values, and parameters that all trials have."
     yield from _section(
         "Importance of hyperparameters",
-        "How much the values of the best trials differ from those of all (PED-ANOVA), as shares.",
+        "How much the parameter values of the best trials differ from those of all trials "
+        "(PED-ANOVA). The importances sum to 1.",
         importance_chart(searched),
         too_few,
     )
     yield from _section(
         "Parallel coordinates",
-        "A line is a trial; the better it is among the others, the lighter.",
+        "Each line is a trial. Better trials are lighter.",
         parallel(searched),
         _NONE_COMPLETE,
     )
     yield from _section("Slices", "", slices(searched), _NONE_COMPLETE)
     yield from _section(
-        "The two that matter most",
-        "Dots are trials; what lies between them is a guess from those around it. "
-        "The lighter, the better.",
+        "The two most important parameters",
+        "Dots are trials. Colours between them are estimated. Lighter is better.",
         contour(searched),
-        "It takes three trials, and two parameters that all trials have.",
+        "This needs three trials, and two parameters that all trials have.",
     )
 
 
@@ -169,10 +169,10 @@ def _origin(sweep: SweepView) -> Iterator[str]:
     if sweep.command:
         yield f"<pre>{escape(sweep.command)}</pre>"
     else:
-        yield "<p>It was begun from Python.</p>"
+        yield "<p>The sweep was started from Python.</p>"
     yield "<h2>Environment</h2>"
     if not sweep.environment:
-        yield "<p>The sweep was not tracked, which is what records it.</p>"
+        yield "<p>Unknown, because the sweep was not tracked.</p>"
         return
     yield "<table><tbody>"
     for name, value in sorted(sweep.environment.items()):

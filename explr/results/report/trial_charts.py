@@ -109,9 +109,9 @@ def timeline(sweep: SweepView) -> Iterator[str]:
     """When each trial ran; a row holds trials that ran one after the other."""
     now = datetime.now()
     spans = sorted(
-        (begun.timestamp(), (trial.frozen.datetime_complete or now).timestamp(), trial.number)
+        (started.timestamp(), (trial.frozen.datetime_complete or now).timestamp(), trial.number)
         for trial in sweep.trials[-SHOWN:]
-        if (begun := trial.frozen.datetime_start) is not None
+        if (started := trial.frozen.datetime_start) is not None
     )
     if not spans:
         return

@@ -1,4 +1,4 @@
-"""What a kind of executor answers before there is one; `choose.KINDS` registers it by launcher."""
+"""Kinds of executors, which describe an executor before it is created; see `choose.KINDS`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from explr.tuning.trial import Job
 from explr.utils.lease import Lease
 
 JobOf = Callable[[Job, Lease | None], HydraJob]
-"""Turns a trial's job into Hydra's, for the lease of its worker if it has one."""
+"""Turns a trial's job into Hydra's, with its GPU lease if it has one."""
 
 OutputOf = Callable[[Job], Path | None]
-"""File for what a job prints, where it has a process of its own."""
+"""File for the output of a job that has its own process."""
 
 
 class Place(Enum):
@@ -48,7 +48,7 @@ class Launching:
         task: the app's task function.
         n_jobs: jobs at the same time, or AUTO for as many as fit into memory.
         objectives: number of values that a job must return.
-        memory_gb: GiB of host memory that AUTO shares out; None takes most of what is free.
+        memory_gb: GiB of host memory for all jobs with AUTO; None uses most of the free memory.
     """
 
     config: DictConfig
@@ -65,22 +65,22 @@ class Launching:
 
     @property
     def preload(self) -> list[str]:
-        """Modules to import before the first job: the framework, and what the launcher names."""
+        """Modules to import before the first job: the framework, and `hydra.launcher.preload`."""
         modules = list(OmegaConf.select(self.config, "hydra.launcher.preload") or [])
         if getattr(self.task, OWN_TASK, False):
-            with suppress(UsageError):  # a trial may choose another training, and reports it
+            with suppress(UsageError):  # a trial may choose another training; it reports the error
                 modules += framework_of(self.config, given_to(self.task)).packages[:1]
         return modules
 
 
 class ExecutorKind(ABC):
-    """A kind of executor: makes one, and answers for it before."""
+    """Creates executors of one kind, and describes them before."""
 
     measures_memory = False
-    """Whether it can find out by itself how many jobs fit: `n_jobs=auto`."""
+    """Whether it can measure how many jobs fit into memory: `n_jobs=auto`."""
 
     timeout_caveat = ""
-    """What to say where a job is not stopped as soon as it exceeds `trial_timeout_s`."""
+    """Warning if jobs are not stopped as soon as they exceed `trial_timeout_s`; "" if they are."""
 
     @abstractmethod
     def place(self, launcher: Any) -> Place:
@@ -94,17 +94,17 @@ class ExecutorKind(ABC):
     def executor(
         self, launching: Launching, job_of: JobOf, report: Report, output_of: OutputOf
     ) -> AbstractContextManager[Executor]:
-        """An executor, which is closed at the end of the block.
+        """Create an executor, and close it at the end of the block.
 
         Args:
             launching: what its jobs are launched with.
             job_of: turns a trial's job into Hydra's.
-            report: takes the reports of the jobs.
-            output_of: file for what a job prints.
+            report: receives the reports of the jobs.
+            output_of: file for the output of a job.
         """
 
     def listening_host(self, launcher: Any) -> str | None:
-        """Where to listen for the reports of its jobs; None if they run on this machine.
+        """Address to listen on for reports of its jobs; None if they run on this machine.
 
         Args:
             launcher: the node `hydra.launcher`.
@@ -113,7 +113,7 @@ class ExecutorKind(ABC):
             return None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect(("192.0.2.1", 9))  # sends nothing: it picks the way out
+                probe.connect(("192.0.2.1", 9))  # sends nothing: it selects the outgoing interface
                 return str(probe.getsockname()[0])
             except OSError:
                 return "127.0.0.1"

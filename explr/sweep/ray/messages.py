@@ -1,4 +1,4 @@
-"""What a Ray actor tells the search: typed on both sides, a result of Ray Tune's in between.
+"""Typed messages from a Ray actor to the search, sent as results of Ray Tune.
 
 Ray passes results to its schedulers and saves them, so a result holds plain values only.
 """
@@ -17,7 +17,7 @@ METRIC, STEP = "objective", "step"
 
 @dataclass(frozen=True)
 class Reported:
-    """An intermediate value; the trial waits until it is told to go on or to end.
+    """An intermediate value; the trial waits for the decision to continue or to stop.
 
     Args:
         step: step of the training.
@@ -32,7 +32,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial came to its end.
+    """A trial has ended.
 
     Args:
         step: the step after the last one that was reported.

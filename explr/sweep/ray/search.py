@@ -1,4 +1,4 @@
-"""The search algorithm that brings Ray Tune the trials of a study, and hears how they end."""
+"""A Ray Tune search algorithm that runs the trials of a study and records how they end."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ T = TypeVar("T")
 
 @dataclass
 class _Open:
-    """A trial that Ray runs, or will run."""
+    """A trial that Ray runs or will run."""
 
     number: int
     params: dict[str, Any]
     ray: Trial
-    begun: bool = False
+    started: bool = False
     deaths: int = 0
 
     def job(self, attempt: int = 0) -> Job:
-        """The trial as one job: its actor runs the replicates by itself."""
+        """The trial as one job; its actor runs the replicates."""
         return Job(self.number, 0, 1, attempt, self.params)
 
 
 class StudySearch(SearchAlgorithm):
-    """Brings Ray Tune the trials of a study.
+    """Gives Ray Tune the trials of a study.
 
     Args:
         account: the account of the sweep.
-        live: trials that Ray may hold at the same time.
-        listener: hears of each trial that starts, reports, changes and ends.
+        live: maximum number of trials that Ray holds at the same time.
+        listener: receives the events of each trial.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class StudySearch(SearchAlgorithm):
         self._open: dict[int, _Open] = {}
         self._spec: dict[str, Any] = {}
         self.verdict: BaseException | None = None
-        """What ended the sweep before its time."""
+        """The error that stops the sweep early."""
         account.begin()
 
     @property
     def total_samples(self) -> int:
-        """Trials in all."""
+        """Total number of trials."""
         return int(min(self._account.limits.n_trials, 2**31))
 
     def add_configurations(self, experiments: Any) -> None:
@@ -66,7 +66,7 @@ class StudySearch(SearchAlgorithm):
         self._spec = experiment.spec
 
     def take_over(self, trials: list[Trial]) -> None:
-        """Take note of trials that Ray has restored; the study's others follow them."""
+        """Take over the trials that Ray restored; the study's other trials follow."""
         ended = (Trial.TERMINATED, Trial.ERROR)
         for trial in trials:
             number = int(trial.trial_id)
@@ -82,11 +82,11 @@ class StudySearch(SearchAlgorithm):
     def _next_trial(self) -> Trial | None:
         if self.is_finished() or len(self._open) >= self._max_live:
             return None
-        begun = self._account.next_trial()
-        if begun is None:
+        upcoming = self._account.next_trial()
+        if upcoming is None:
             self.set_finished()  # type: ignore[no-untyped-call]
             return None
-        number, params = begun
+        number, params = upcoming
         spec = self._spec
         trial = Trial(
             spec["run"],
@@ -104,28 +104,28 @@ class StudySearch(SearchAlgorithm):
         return trial
 
     def started(self, trial: Trial) -> None:
-        """Take note that a trial starts, or goes on with other parameters."""
+        """Record that a trial starts, or continues with other parameters."""
         open_ = self._open.get(int(trial.trial_id))
-        if open_ is None:  # it had ended before Ray's last snapshot knew
+        if open_ is None:  # it ended after Ray's last snapshot
             return
         open_.deaths = 0
         params = dict(trial.config["params"])
         if params != open_.params:
             open_.params = params
             self._account.change(open_.number, params)
-            if open_.begun:
+            if open_.started:
                 self._listener.changed(open_.job())
-        if not open_.begun:  # else Ray had only paused it
-            open_.begun = True
+        if not open_.started:  # else Ray had only paused it
+            open_.started = True
             self._listener.started(open_.job(self._account.begin_attempt(open_.number)))
 
     def recovered(self, trial: Trial) -> None:
-        """Take note that a trial's Ray worker died, and the trial starts anew."""
+        """Record that a trial's Ray worker died, so that the trial starts again."""
         if (open_ := self._open.get(int(trial.trial_id))) is not None:
-            open_.begun = False
+            open_.started = False
 
     def would_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Record what a trial reports; whether the study's own pruner would end it."""
+        """Record what a trial reports; returns whether the study's pruner would stop it."""
         open_, message = self._open.get(int(trial_id)), from_result(result)
         if open_ is None or not isinstance(message, Reported):
             return False
@@ -142,10 +142,10 @@ class StudySearch(SearchAlgorithm):
         self.guarded(lambda: self._complete(trial_id, from_result(result or {}), error))
 
     def guarded(self, action: Callable[[], T]) -> T | None:
-        """Do something; what goes wrong, a full disk for one, never ends Ray's loop.
+        """Call a function and keep an error, such as a full disk, until Ray's loop has ended.
 
         Returns:
-            What came of it; None if it went wrong, which is the sweep's verdict then.
+            What the function returned; None if it raised, which then is the verdict.
         """
         try:
             return action()
@@ -154,7 +154,7 @@ class StudySearch(SearchAlgorithm):
             return None
 
     def _hear(self, trial_id: str, message: Message) -> None:
-        """Take in a report, and the attempts that the trial's actor made since the last one."""
+        """Record a report, and the retries of the trial's actor since the last one."""
         open_ = self._open.get(int(trial_id))
         if open_ is None:
             return
@@ -186,7 +186,7 @@ class StudySearch(SearchAlgorithm):
 
 
 def _lost(trial: Trial) -> Outcome:
-    """How a trial ended whose Ray worker died more often than it may be replaced."""
+    """The outcome of a trial whose Ray worker died more often than retries allow."""
     reason = "its Ray worker died"
     if cause := trial.get_pickled_error():
         reason += f": {str(cause).strip().splitlines()[0]}"
@@ -194,7 +194,7 @@ def _lost(trial: Trial) -> Outcome:
 
 
 class Watch(Callback):
-    """Tells a search what Ray tells callbacks, and ends Ray's loop with the search's verdict.
+    """Forwards Ray's callbacks to a search, and stops Ray's loop with the search's verdict.
 
     Args:
         search: the search.
@@ -202,19 +202,19 @@ class Watch(Callback):
 
     def __init__(self, search: StudySearch) -> None:
         self._search = search
-        self._begun = False
+        self._prepared = False
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """See `Callback.on_step_begin`."""
-        if not self._begun:
-            self._begun = True
+        if not self._prepared:
+            self._prepared = True
             self._search.guarded(lambda: self._search.take_over(trials))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """See `Callback.on_step_end`.
 
         Raises:
-            BaseException: the verdict. Ray stops its trials and lets it pass.
+            BaseException: the verdict; Ray stops its trials and raises it too.
         """
         if self._search.verdict is not None:
             raise self._search.verdict
@@ -233,5 +233,5 @@ class Watch(Callback):
 
 
 def _live_watch() -> NoopStopper:
-    """What snapshots of earlier versions name as the stopper of Ray's loop; it stops nothing."""
+    """The stopper that snapshots of earlier versions refer to; it stops nothing."""
     return NoopStopper()

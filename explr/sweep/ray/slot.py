@@ -1,8 +1,8 @@
 """Runs the trials of a Ray actor one after the other, each in a fresh process.
 
-The actor stays. The process that trials are forked from is shared by the actors of a node, so an
-actor is reused without anything of one trial reaching the next. A report waits here until Ray's
-scheduler has decided on it, as `ray.tune.report` does.
+An actor runs many trials, but no state passes from one to the next: each is forked from a process
+that the actors of a node share. A report waits here until Ray's scheduler has decided on it, as in
+`ray.tune.report`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from explr.tuning.channel import ChannelServer
 from explr.tuning.trial import Job
 
 DEVICES = "CUDA_VISIBLE_DEVICES"
-"""The variable by which Ray gives each actor its GPUs."""
+"""The environment variable in which Ray gives each actor its GPUs."""
 
-GRACE_S = 5.0
-"""Seconds that a trial gets to end by itself after Ray has ended it."""
+TRIAL_GRACE_S = 5.0
+"""Seconds between stopping a trial and killing it."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Work:
         job_of: turns a trial's job into Hydra's.
         folder: folder of the sweep.
         preload: modules to import before the first trial.
-        objectives: values that a trial must return.
+        objectives: number of values that a trial must return.
         limits: replicates, retries and the time limit of a training.
-        environment: variables for the trials.
-        token: names the sweep's processes on a machine.
+        environment: environment variables of the trials.
+        token: identifies the sweep's processes on a machine.
     """
 
     task: HydraTask
@@ -67,10 +67,10 @@ class Work:
         """Start the process that trials are forked from, or join the one of this node.
 
         Args:
-            node: the node of Ray that this is.
+            node: the ID of this Ray node.
 
         Raises:
-            ExplrError: it does not start.
+            ExplrError: the process does not start.
         """
         return LocalPool(
             RunTrial(self.task, self.objectives),
@@ -84,14 +84,14 @@ class Slot:
     """Runs one trial at a time.
 
     Args:
-        work: what the trials are made of.
+        work: what all trials have in common.
         pool: runs their processes.
     """
 
     def __init__(self, work: Work, pool: LocalPool) -> None:
         self._work = work
         self._pool = pool
-        # Of this actor alone; the process that trials are forked from has those of another actor.
+        # Set for each trial: the process that trials are forked from may have another actor's GPUs.
         self._devices = {DEVICES: os.environ[DEVICES]} if DEVICES in os.environ else {}
         self._reports: SimpleQueue[Reported] = SimpleQueue()
         self._answers: SimpleQueue[bool] = SimpleQueue()
@@ -105,12 +105,12 @@ class Slot:
 
     @property
     def folder(self) -> Path | None:
-        """Folder of the training that runs; None if none does."""
+        """Folder of the running training; None if none runs."""
         job = self._job
         return None if job is None else self._work.folder_of(job.trial, job.replicate)
 
     def begin(self, number: int, params: dict[str, Any]) -> None:
-        """Begin a trial; its replicates run one after the other.
+        """Start a trial; its replicates run one after the other.
 
         Args:
             number: number of the trial.
@@ -122,7 +122,7 @@ class Slot:
         self._start(self._replicates.popleft())
 
     def next(self) -> Reported | Ended:
-        """Let the trial go on until it reports or ends."""
+        """Let the trial continue until it reports or ends."""
         self._answer(end=False)
         while True:
             if not self._reports.empty():
@@ -136,31 +136,31 @@ class Slot:
             while self._woken.poll():
                 self._woken.recv_bytes()
             for job in self._trial.overdue():
-                self._pool.stop(job.key, GRACE_S)
+                self._pool.stop(job.key, TRIAL_GRACE_S)
 
     def end(self, prune: bool = False) -> None:
-        """End the trial that runs, if one does.
+        """Stop the running trial, if there is one.
 
         Args:
-            prune: answer the report that it waits for, so that it ends as pruned; otherwise it is
-                stopped, and may be resumed later.
+            prune: answer its waiting report, so that it ends as pruned; otherwise it is stopped and
+                may be resumed later.
         """
         if (job := self._job) is None:
             return
-        deadline = time.monotonic() + GRACE_S
+        deadline = time.monotonic() + TRIAL_GRACE_S
         if prune and self._held:
             self._answer(end=True)
         else:
-            self._pool.stop(job.key, GRACE_S)
+            self._pool.stop(job.key, TRIAL_GRACE_S)
         while self._pool.running:
             if self._pool.wait(max(0.0, deadline - time.monotonic())):
                 break
-            self._pool.stop(job.key, GRACE_S)
-            deadline = time.monotonic() + 2 * GRACE_S
+            self._pool.stop(job.key, TRIAL_GRACE_S)
+            deadline = time.monotonic() + 2 * TRIAL_GRACE_S
         self._job = None
 
     def close(self) -> None:
-        """End whatever runs."""
+        """Stop the running trial and release the processes."""
         self.end()
         self._pool.close()
         self._channel.close()
@@ -190,11 +190,11 @@ class Slot:
 
         Raises:
             ValueError: the value is NaN.
-            ExplrError: it comes from a training that was ended.
+            ExplrError: the training was stopped.
         """
         job, answers = self._job, self._answers
         if job is None or job.key != key:
-            raise ExplrError("this trial is to end")
+            raise ExplrError("this trial must stop")
         mean = self._trial.report(job.replicate, step, value)
         if mean is None:
             return False
@@ -203,9 +203,9 @@ class Slot:
         return answers.get()
 
     def _ended(self, answer: Answer) -> Ended | None:
-        """How the trial ended; None if it goes on."""
+        """How the trial ended; None if it continues with another job."""
         assert self._job is not None
-        self._answers.put(True)  # releases the thread of a report that was not taken
+        self._answers.put(True)  # releases the thread of an unread report
         ending = self._trial.end(self._job, outcome_of(answer))
         if ending.result is not None:
             self._job = None

@@ -1,4 +1,4 @@
-"""Ray Tune as the backend of a sweep: the same study, jobs and results; Ray runs and schedules."""
+"""The Ray Tune backend: the same study, jobs and results, but Ray runs and schedules trials."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ if TYPE_CHECKING:
 
 
 FOLDER = "ray"
-"""Folder of Ray Tune's own files within the sweep's."""
+"""Folder of Ray Tune's own files in the sweep's folder."""
 
 KEPT_CHECKPOINTS = 3
-"""Copies of a trial's checkpoints that Ray keeps, with schedulers that pause trials."""
+"""Copies of each trial's checkpoints that Ray keeps for schedulers that pause trials."""
 
 MODES = {"minimize": "min", "maximize": "max"}
-"""Directions in Ray's words."""
+"""Ray's name of each direction."""
 
 
 class RayBackend:
-    """Runs trials with Ray Tune, which schedules them; its own pruners and samplers come first.
+    """Runs trials with Ray Tune; supports its pruners and samplers as well as Optuna's.
 
     Args:
-        ray: which Ray, and what each trial gets of it.
+        ray: the cluster, and the resources of each trial.
     """
 
     def __init__(self, ray: RayClusterConfig) -> None:
@@ -101,14 +101,14 @@ class RayBackend:
     def _fit(
         self, ray: Any, sweep: SweepSession, launching: Launching, limits: Limits
     ) -> Outcome | None:
-        """Have Ray Tune run the trials that are left; how the first one failed."""
+        """Run the remaining trials with Ray Tune; returns how the first one failed."""
         from explr.sweep.ray.schedulers import StudyScheduler, is_population
         from explr.sweep.ray.search import StudySearch, Watch
         from explr.sweep.ray.trainable import TrialTrainable, has_snapshot
 
         study, n_jobs = sweep.study, launching.n_jobs
         population = is_population(self._scheduler)
-        watch = SweepWatch(sweep, replace(limits, replicates=1))  # an actor runs all of them
+        watch = SweepWatch(sweep, replace(limits, replicates=1))  # the actor runs the replicates
         watch.progress.slots = lambda: n_jobs
         account = SweepAccount(study, sweep.space.active, limits, self._suggest)
         search = StudySearch(account, int(limits.n_trials) if population else n_jobs, watch)
@@ -130,7 +130,7 @@ class RayBackend:
             folder.name,
             trainable,
             storage_path=str(folder.parent),
-            # Enough for a trial that is copied while the next one is being saved.
+            # Enough to copy one checkpoint while the next is being saved.
             checkpoint_config=ray.tune.CheckpointConfig(
                 num_to_keep=KEPT_CHECKPOINTS, checkpoint_at_end=False
             ),
@@ -138,7 +138,7 @@ class RayBackend:
             trial_dirname_creator=_number,
             max_failures=limits.retries,
         )
-        search.add_configurations(experiment)  # Ray does so only if there is no snapshot
+        search.add_configurations(experiment)  # Ray does this only without a snapshot
         with watch.shown():
             try:
                 ray.tune.run(
@@ -168,14 +168,14 @@ def _work(
     gpus: float,
     variables: Mapping[str, str],
 ) -> Work:
-    """What the trials are made of.
+    """What all trials have in common.
 
     Args:
         sweep: the sweep.
         launching: what they are launched with.
         limits: replicates, retries and time limits.
         gpus: GPUs of each trial.
-        variables: variables for their environment.
+        variables: their environment variables.
     """
     config, task = launching.config, launching.task
     own = bool(getattr(task, OWN_TASK, False))
@@ -195,19 +195,19 @@ def _work(
 
 
 def _number(trial: Any) -> str:
-    """What Ray calls a trial."""
+    """Ray's name of a trial."""
     return str(trial.trial_id)
 
 
 def _pickled(work: Work) -> bytes:
-    """What the trials are made of, as it travels to Ray's processes.
+    """What all trials have in common, pickled for Ray's processes.
 
     Raises:
-        UsageError: naming what cannot.
+        UsageError: something cannot be pickled; the message names it.
     """
     try:
         return bytes(cloudpickle.dumps(work))
-    except Exception as error:  # noqa: BLE001 - any object may refuse in a way of its own
+    except Exception as error:  # noqa: BLE001 - any object may raise its own error
         from ray.util import inspect_serializability
 
         with open(os.devnull, "w") as nowhere:
@@ -221,7 +221,7 @@ def _pickled(work: Work) -> bytes:
 
 
 def _name_of(failure: Any) -> str:
-    """The variable that cannot be pickled, and what holds it; Ray names it anew since 2.60."""
+    """The variable that cannot be pickled and its owner; Ray 2.60 renamed the attribute."""
     path = getattr(failure, "path", None)
     name = path[-1] if path else failure.name
     return f"{name} in {getattr(failure.parent, '__qualname__', failure.parent)}"

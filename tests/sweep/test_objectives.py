@@ -43,7 +43,7 @@ def test_a_front_is_found_and_gone_on_with(shop: Workshop, sampler: str) -> None
     assert len(shop.results("multirun/s")["trials"]) == 5
     other = shop.run([*command, "objective.direction=[minimize,maximize]"])
     assert other.returncode == 2
-    assert "begun with objective.direction=minimize,minimize, not minimize,maximize" in other.stderr
+    assert "started with objective.direction=minimize,minimize, not minimize,maximize" in other.stderr
 
 
 def test_each_objective_of_each_replicate_is_recorded(shop: Workshop) -> None:

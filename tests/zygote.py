@@ -121,7 +121,12 @@ class Zygote:
         order = json.dumps([command, str(cwd), dict(environment)]).encode()
         ours, theirs = _pair()
         with theirs:
-            socket.send_fds(link, [order], [theirs.fileno(), stdout, stderr])
+            try:
+                socket.send_fds(link, [order], [theirs.fileno(), stdout, stderr])
+            except BrokenPipeError:
+                ours.close()
+                self._replace()
+                return self.start(command, cwd, environment, stdout, stderr)
         return Forked(list(command), ours)
 
     def run(
@@ -170,6 +175,14 @@ class Zygote:
         if self._link is not None:
             self._link.close()
             self._process.communicate()
+
+    def _replace(self) -> None:
+        """Say why the process that commands are copies of has ended, and start another one."""
+        said = self._process.communicate()[1].decode()
+        print(f"the zygote ended with {self._process.returncode}: {said}", file=sys.stderr)
+        assert self._link is not None
+        self._link.close()
+        self._link = None
 
     def _connected(self) -> socket.socket:
         if self._link is None:

@@ -35,6 +35,8 @@ def blas_threads() -> set[int]:
 
 
 def test_threads_are_limited_and_given_back() -> None:
+    import numpy  # noqa: F401 - it loads the library whose threads are limited
+
     framework = registered("none")
     before = blas_threads()
     framework.configure(**{**PLAIN, "threads": 1})

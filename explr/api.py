@@ -24,7 +24,7 @@ from explr.results.tune_result import TuneResult
 from explr.runner.grid_tally import gathering
 from explr.runner.prepare import prepare
 from explr.runner.task import run_trial
-from explr.sweep.logs import shown_logging
+from explr.sweep.logs import callers_logging, shown_logging
 from explr.sweep.preflight import check_first_job
 from explr.tracking.callback import OWN_TASK
 from explr.utils.console import in_notebook
@@ -91,7 +91,7 @@ def tune(
     job = partial(run_trial, train_model=train_model)
     setattr(job, OWN_TASK, True)
     check = partial(prepare, train_model=train_model)
-    with execution_whitelist(TRUSTED):
+    with callers_logging(), execution_whitelist(TRUSTED):
         try:
             tuned = check_first_job(given, check, train_model=train_model)
         except (HydraException, OmegaConfBaseException) as error:

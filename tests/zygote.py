@@ -239,7 +239,7 @@ def _serve(orders: socket.socket) -> list[str]:
                 orders.detach()
                 return _become(order, files)
             link, *output = files
-            os.write(link, str(pid).encode())
+            _tell(link, pid)
             for each in output:
                 os.close(each)
             running.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, link))
@@ -247,9 +247,13 @@ def _serve(orders: socket.socket) -> list[str]:
 
 def _tell_end(pid: int, link: int) -> None:
     _, status = os.waitpid(pid, 0)
-    with suppress(BrokenPipeError):
-        os.write(link, str(os.waitstatus_to_exitcode(status)).encode())
+    _tell(link, os.waitstatus_to_exitcode(status))
     os.close(link)
+
+
+def _tell(link: int, number: int) -> None:
+    with suppress(ConnectionError):  # a test that was ended listens no more
+        os.write(link, str(number).encode())
 
 
 def _become(order: bytes, files: list[int]) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 LOGGER = "explr.sweep"
 
@@ -59,6 +60,31 @@ def shown_logging() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
+
+
+@contextmanager
+def callers_logging() -> Iterator[None]:
+    """Give the caller of a Python function its logging back after jobs in this process.
+
+    A job configures logging anew. `logging.config` then closes every handler that exists, and
+    replaces those of the root logger. The list of all handlers has no public name; this was read
+    in Python 3.11, and is the same in 3.13.
+    """
+    existing: list[Any] = vars(logging)["_handlerList"]
+    root = logging.getLogger()
+    kept, handlers, level = existing[:], root.handlers[:], root.level
+    existing.clear()
+    try:
+        yield
+    finally:
+        for handler in [*root.handlers]:
+            if handler not in handlers:
+                root.removeHandler(handler)
+                handler.close()
+        for handler in handlers:
+            root.addHandler(handler)
+        root.setLevel(level)
+        existing[:0] = kept
 
 
 @contextmanager

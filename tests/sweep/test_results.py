@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sqlite3
 from pathlib import Path
@@ -102,6 +103,25 @@ def test_the_command_to_train_the_best_again_holds_lists_too(
     assert f"'+layers={layers}'".replace(" ", "") in capsys.readouterr().out
     with pytest.raises(explr.core.errors.UsageError, match=r"again with tuner\.study_name=s"):
         resume(tmp_path / "multirun" / "s")
+
+
+def test_the_caller_keeps_its_log_handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    before, level = [*root.handlers], root.level
+    own = logging.FileHandler(tmp_path / "own.log", mode="w")
+    root.addHandler(own)
+    try:
+        explr.tune(
+            ["tracking=off", "hydra/launcher=basic", "lr=interval(0,1)"], lambda _: 1.0, n_trials=1
+        )
+        assert root.handlers == [*before, own]
+        assert root.level == level
+        logging.getLogger("mine").error("still here")
+    finally:
+        root.removeHandler(own)
+        own.close()
+    assert (tmp_path / "own.log").read_text() == "still here\n"
 
 
 def test_a_sweep_in_a_database_of_its_own_is_gone_on_with(shop: Workshop) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned
+from explr.core.folders import replace_file, replacing
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.objective import Objective
 
@@ -84,12 +85,9 @@ class Progress:
         self, epoch: int, values: dict[str, float], save_model: Callable[[Path], None]
     ) -> None:
         self._model.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._model.with_name(f".writing-{self._model.name}")
-        save_model(aside)
-        aside.replace(self._model)
-        aside = self._record.with_name(f".writing-{self._record.name}")
-        aside.write_text(json.dumps({"epoch": epoch, "metrics": values}))
-        aside.replace(self._record)
+        with replacing(self._model, self._model.suffix) as aside:
+            save_model(aside)
+        replace_file(self._record, {"epoch": epoch, "metrics": values}, private=False)
         self._objective.best = values
 
     def _line(self, epoch: int, values: Mapping[str, float]) -> str:

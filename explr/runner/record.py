@@ -59,7 +59,7 @@ def recorded(
         parent=sweep.journal if sweep else None,
         first_files=first_files,
         last_files=(*last_files, folder / RESULT),
-        goes_on=sweep is not None and sweep.keeps_folders,
+        resumes=sweep is not None and sweep.keeps_folders,
     )
     try:
         yield run.tracker, run

@@ -95,7 +95,7 @@ class MLflowCallback(Callback):
             params=_params(config),
             tags={**provenance_tags(constant), "explr.kind": "sweep"},
             last_files=_results_of(folder),
-            goes_on=keeps_folders,
+            resumes=keeps_folders,
         )
         journal = self._parent.journal.path
         self._sweep = Sweep(journal, socket.gethostname(), keeps_folders, constant)
@@ -127,7 +127,7 @@ class MLflowCallback(Callback):
             parent=self._sweep.journal if self._sweep else None,
             first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
             last_files=(folder / f"{hydra.job.name}.log",),
-            goes_on=self._sweep is not None and self._sweep.keeps_folders,
+            resumes=self._sweep is not None and self._sweep.keeps_folders,
         )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:

@@ -159,7 +159,7 @@ def open_run(
     parent: Path | None = None,
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
-    goes_on: bool = False,
+    resumes: bool = False,
 ) -> TrackedRun:
     """Start to record a run.
 
@@ -173,14 +173,14 @@ def open_run(
         parent: journal of the sweep that the run belongs to.
         first_files: artifacts that do not change any more.
         last_files: artifacts that are uploaded as they are when the run ends.
-        goes_on: this is another attempt at the run that `folder` holds, if it holds one: both
+        resumes: this is another attempt at the run that `folder` holds, if it holds one: both
             are one run in MLflow, and a metric that was recorded for a step stays as it is.
 
     Raises:
         TrackingError: the folder or EXPLR_HOME cannot be written, or no companion starts.
     """
     folder = folder.resolve()
-    earlier = journals_in(folder) if goes_on else []
+    earlier = journals_in(folder) if resumes else []
     me, host, uri = identity_of(), socket.gethostname(), destination.resolved_uri
     journal = Journal.create(folder)
     entry = Entry(str(journal.path), without_user_info(uri), me.pid, me.started, host)

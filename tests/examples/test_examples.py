@@ -158,7 +158,7 @@ def run_child(name: str, folder: Path) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_pytorch_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_pytorch_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None:
     seed("pytorch", 1)
     expected, rows = train("pytorch", tmp_path / "whole", epochs=4)
     seed("pytorch", 1)
@@ -172,7 +172,7 @@ def test_pytorch_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @ignore_keras_warning
-def test_tensorflow_goes_on_with_the_epoch_after_its_checkpoint(tmp_path: Path) -> None:
+def test_tensorflow_resumes_with_the_epoch_after_its_checkpoint(tmp_path: Path) -> None:
     seed("tensorflow", 1)
     tracker = KillingTracker(2)
     with pytest.raises(Killed):

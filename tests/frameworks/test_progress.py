@@ -111,7 +111,7 @@ def test_a_metric_must_be_a_number(make_context: Any, model: Model) -> None:
         Progress(make_context(), "best_model.bin").epoch_end(0, {"val_loss": []}, model.save)
 
 
-def test_going_on_remembers_what_is_to_be_beaten(
+def test_resuming_remembers_what_is_to_be_beaten(
     make_context: Any, model: Model, tmp_path: Path
 ) -> None:
     follow(Progress(make_context(), "best_model.bin"), model, [3.0, 1.0])

@@ -175,7 +175,7 @@ def test_the_callback_prunes(make_context: Any) -> None:
     assert [step for step, _ in ctx.tracker.rows] == [0, 1]
 
 
-def test_the_callback_goes_on(make_context: Any) -> None:
+def test_the_callback_resumes(make_context: Any) -> None:
     from explr.frameworks.tensorflow import KerasReporter
 
     ctx = make_context()

@@ -47,7 +47,7 @@ class Witness(TrainerCallback):
 
 
 def fit(
-    folder: Path, callbacks: list[Any], quality: int = 1, go_on: bool = False, **settings: Any
+    folder: Path, callbacks: list[Any], quality: int = 1, resumes: bool = False, **settings: Any
 ) -> Trainer:
     model = BertForSequenceClassification(
         BertConfig(
@@ -78,7 +78,7 @@ def fit(
         callbacks=callbacks,
         compute_metrics=lambda _: {"score": 0.5 if quality else 1000.0},
     )
-    trainer.train(resume_from_checkpoint=go_on or None)
+    trainer.train(resume_from_checkpoint=resumes or None)
     return trainer
 
 
@@ -110,7 +110,7 @@ def test_the_best_before_an_interruption_counts(run_once: Callable[..., Any]) ->
         saved = {"save_strategy": "epoch"}
         fit(ctx.output_dir, [ExplrCallback(ctx)], num_train_epochs=1, **saved)
         callback = ExplrCallback(ctx)
-        fit(ctx.output_dir, [callback], quality=0, go_on=True, num_train_epochs=2, **saved)
+        fit(ctx.output_dir, [callback], quality=0, resumes=True, num_train_epochs=2, **saved)
         return callback.result()
 
     result, rows = run_once(train, "objective.metric=val_score")

@@ -52,7 +52,7 @@ def nodes_of(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("*/node-*")}
 
 
-def test_trials_run_on_both_nodes_and_go_on_when_one_is_killed(
+def test_trials_run_on_both_nodes_and_survive_the_kill_of_one(
     shop: Workshop, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (shop.folder / "trainings.py").open("a") as file:

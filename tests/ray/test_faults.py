@@ -163,7 +163,7 @@ def test_the_terminal_is_explrs(sweep: Sweep) -> None:
     assert [line for line in lines if "][explr" not in line and "(raylet)" not in line] == []
 
 
-def test_02_a_worker_killed_in_an_epoch_goes_on_from_its_checkpoint(sweep: Sweep) -> None:
+def test_02_a_worker_killed_in_an_epoch_resumes_from_its_checkpoint(sweep: Sweep) -> None:
     trial = sweep.trial("killed_in_an_epoch")
     assert (trial["state"], trial["value"], trial["attempts"]) == ("COMPLETE", 0.25, 2)
     epochs = Path(trial["dir"], "epochs").read_text().split()
@@ -249,7 +249,7 @@ def test_a_training_that_is_not_there(shop: Workshop) -> None:
     wait_until(lambda: of_ray(shop) == [])
 
 
-def test_03_a_killed_driver_takes_its_workers_along_and_is_gone_on_with(shop: Workshop) -> None:
+def test_03_a_killed_driver_takes_its_workers_along_and_is_resumed(shop: Workshop) -> None:
     command = ray_sweep(
         shop, "waits", "tuner.n_trials=4", "tuner.n_jobs=2", tracking="mlflow"
     )  # fmt: skip

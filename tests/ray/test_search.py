@@ -210,7 +210,7 @@ def test_the_pruner_of_the_study_decides_where_ray_has_none(bench: Bench) -> Non
     assert scheduler.on_trial_result(None, trial, done(0.5)) == "CONTINUE"
 
 
-def test_a_trial_may_go_on_with_other_parameters(bench: Bench) -> None:
+def test_a_trial_may_continue_with_other_parameters(bench: Bench) -> None:
     search = bench.search(n_trials=1)
     trial = begun(search)
     trial.config["params"] = {"lr": 0.125}

@@ -150,7 +150,7 @@ def test_a_trial_that_ray_ends_is_pruned(begin: Begin) -> None:
     assert slot.next() == Reported(0, 0.5)
 
 
-def test_a_trial_that_goes_on_elsewhere_is_stopped(begin: Begin) -> None:
+def test_a_trial_that_continues_elsewhere_is_stopped(begin: Begin) -> None:
     slot, pool = begin(lambda reporter, number: None)
     slot.end()
     assert pool.stopped == [4]

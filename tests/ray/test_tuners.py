@@ -54,7 +54,7 @@ def kept(ctx: TrainingContext) -> float:
     return 1.0
 
 
-def test_a_sweep_and_how_it_goes_on(tune: Tune, tmp_path: Path) -> None:
+def test_a_sweep_and_how_it_is_resumed(tune: Tune, tmp_path: Path) -> None:
     ranges = (
         SearchSpaceBuilder()
         .interval("lr", 1e-4, 1e-1, log=True)

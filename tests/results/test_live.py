@@ -114,7 +114,7 @@ def test_replicates_are_one_trial_whose_value_is_their_mean() -> None:
     assert (sweep.best[0].trial, sweep.best[0].value) == (0, 1.5)
 
 
-def test_a_sweep_that_goes_on_counts_what_it_knows(sweep: SweepProgress) -> None:
+def test_a_resumed_sweep_counts_what_it_knows(sweep: SweepProgress) -> None:
     sweep.known("COMPLETE", 3, (0.5,), {"lr": 0.25})
     sweep.known("PRUNED", 4, (0.1,), {"lr": 0.5})
     lines = drawn(sweep)

@@ -108,7 +108,7 @@ def test_verbose_shows_each_report(shop: Workshop) -> None:
     assert [f"trial 0 step {step}: " in done.stdout for step in range(6)] == [True] * 6
 
 
-def test_what_is_shown_of_a_sweep_that_goes_on_can_be_chosen_anew(shop: Workshop) -> None:
+def test_what_is_shown_of_a_resumed_sweep_can_be_chosen_anew(shop: Workshop) -> None:
     command = shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1", "-q")
     assert "starts" not in shop.run(command).stdout
     assert shop.run(shop.explr("resume", "multirun/s", "-v")).returncode == 0

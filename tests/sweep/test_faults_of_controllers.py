@@ -24,7 +24,7 @@ def hold(shop: Workshop, *arguments: str) -> subprocess.Popen[str]:
     return controller
 
 
-def test_03_a_killed_controller_takes_its_workers_along_and_is_gone_on_with(
+def test_03_a_killed_controller_takes_its_workers_along_and_is_resumed(
     shop: Workshop,
 ) -> None:
     controller = hold(shop)
@@ -91,7 +91,7 @@ def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["17_ctrl_c", "18_sigterm"])
-def test_an_interrupted_sweep_stops_and_says_how_to_go_on(shop: Workshop, number: int) -> None:
+def test_an_interrupted_sweep_stops_and_says_how_to_resume(shop: Workshop, number: int) -> None:
     controller = hold(shop)
     family = workers_of(controller.pid)
     controller.send_signal(number)
@@ -151,7 +151,7 @@ def test_17_ctrl_c_in_the_controllers_own_process(shop: Workshop) -> None:
     assert shop.states() == ["COMPLETE"] * 2
 
 
-def test_a_folder_that_is_no_sweep_cannot_be_gone_on_with(shop: Workshop) -> None:
+def test_a_folder_that_is_no_sweep_cannot_be_resumed(shop: Workshop) -> None:
     done = shop.run(shop.explr("resume", "conf"))
     assert done.returncode == 2
     assert done.stderr.endswith("conf is not the folder of a sweep: it has no sweep.json\n")

@@ -67,12 +67,12 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
     shop.close()
 
 
-def test_the_sweep_goes_on_to_its_end(sweep: Sweep) -> None:
+def test_the_sweep_reaches_its_end(sweep: Sweep) -> None:
     assert sweep.done.returncode == 0, sweep.done
     assert len(sweep.trials) == len(NAMES)
 
 
-def test_02_a_worker_killed_in_an_epoch_goes_on_from_its_checkpoint(sweep: Sweep) -> None:
+def test_02_a_worker_killed_in_an_epoch_resumes_from_its_checkpoint(sweep: Sweep) -> None:
     trial = sweep.trial("killed_in_an_epoch")
     assert (trial["state"], trial["value"], trial["attempts"]) == ("COMPLETE", 0.25, 2)
     assert trial["steps"] == 4

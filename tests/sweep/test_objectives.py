@@ -19,7 +19,7 @@ SMALL = ["lr=interval(0,1)", "tuner.n_trials=4"]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsgaii"])
-def test_a_front_is_found_and_gone_on_with(shop: Workshop, sampler: str) -> None:
+def test_a_front_is_found_and_resumed(shop: Workshop, sampler: str) -> None:
     command = shop.optuna("two_objectives", *SMALL, *BOTH, f"tuner/sampler={sampler}")
     done = shop.run(command)
     assert done.returncode == 0, done.stderr

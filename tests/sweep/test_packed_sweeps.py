@@ -288,14 +288,14 @@ def test_a_trial_that_the_kernel_kills_was_out_of_memory(
     assert re.fullmatch(reason, failed["reason"])
 
 
-def test_pruned_trials_are_measured_and_a_sweep_that_goes_on_measures_anew(
+def test_pruned_trials_are_measured_and_a_resumed_sweep_measures_anew(
     packed: Workshop,
 ) -> None:
     begun = packed.run(sweep(packed, "prunes", "hydra.sweeper.n_trials=1"))
     assert packed.states() == ["PRUNED"]
-    goes_on = packed.run(sweep(packed, "none", "hydra.sweeper.n_trials=3"))
+    resumed = packed.run(sweep(packed, "none", "hydra.sweeper.n_trials=3"))
     assert packed.states() == ["PRUNED", "COMPLETE", "COMPLETE"]
-    for done in (begun, goes_on):
+    for done in (begun, resumed):
         assert done.stdout.index("1 trial at once, until") < done.stdout.index("2 trials at once:")
 
 

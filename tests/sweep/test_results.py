@@ -124,7 +124,7 @@ def test_the_caller_keeps_its_log_handlers(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "own.log").read_text() == "still here\n"
 
 
-def test_a_sweep_in_a_database_of_its_own_is_gone_on_with(shop: Workshop) -> None:
+def test_a_sweep_in_a_database_of_its_own_is_resumed(shop: Workshop) -> None:
     command = shop.optuna("plain", "lr=interval(0,1)", "tuner.storage='sqlite:///study.db'")
     command = [argument for argument in command if "study_name" not in argument]
     assert shop.run([*command, "tuner.n_trials=2"]).returncode == 0

@@ -207,7 +207,7 @@ def sweep_with(*overrides: str) -> SweepResult:
     return explr.tune([*BASIC[:-1], *overrides], falling, n_trials=3)
 
 
-def test_a_grid_ends_by_itself_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_grid_ends_by_itself_and_resumes_where_it_was(tmp_path: Path) -> None:
     sweep = [
         *BASIC[:-1], "tuner/sampler=grid", "lr=range(0,3)", "width=choice(16,32)",
         "tuner.study_name=s",

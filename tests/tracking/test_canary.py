@@ -94,7 +94,7 @@ def test_a_rerun_takes_secrets_from_the_environment(train: str, kit: Any, tmp_pa
 
 
 @pytest.mark.parametrize("launcher", ["explr_local", "basic"])
-def test_a_sweep_writes_no_secret_and_goes_on(
+def test_a_sweep_writes_no_secret_and_continues(
     launcher: str, train: str, store: Any, kit: Any, tmp_path: Path
 ) -> None:
     sweep = [

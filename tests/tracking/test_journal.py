@@ -96,7 +96,7 @@ def test_any_text_is_kept(tmp_path: Path, text: str) -> None:
     assert tags(journal.path) == [{"x": text}]
 
 
-def test_reading_goes_on_where_it_stopped(journal: Journal) -> None:
+def test_reading_continues_where_it_stopped(journal: Journal) -> None:
     first, second, _ = read_events(journal.path)
     assert [r.event["g"] for r in read_events(journal.path, first.end)] == [{"b": "b"}, {"c": "c"}]
     assert next(read_events(journal.path, second.end)).event["g"] == {"c": "c"}

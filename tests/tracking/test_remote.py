@@ -34,7 +34,7 @@ from explr.tracking.run import open_run
 folder, first = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 folder.mkdir(parents=True, exist_ok=True)
 run = open_run(folder, Destination(companion=False), experiment="digits", name="killed",
-               params={}, tags={}, goes_on=True)
+               params={}, tags={}, resumes=True)
 for step in range(max(first - 3, 0), first + 1000):  # from its last checkpoint, say
     run.tracker.log_metric("loss", step / 2, step=step)
 os.kill(os.getpid(), 9)

@@ -479,10 +479,10 @@ def test_the_run_of_a_process_that_is_gone_ends_killed(
 
 
 def test_attempts_are_one_run(memory: Memory, begin: Any, ship: Any) -> None:
-    first = begin(goes_on=True)
+    first = begin(resumes=True)
     first.tracker.log_metric("loss", 1.0, 0)
     die(first)
-    again = begin(goes_on=True)
+    again = begin(resumes=True)
     again.tracker.log_metric("loss", 9.0, 0)  # which it had logged before
     again.tracker.log_metric("loss", 0.5, 1)
     again.close("FINISHED")

@@ -90,7 +90,7 @@ def test_they_decide_as_optunas_own(tmp_path: Path, direction: str, seed: int) -
     assert [ours for ours, _ in both.said] == [theirs for _, theirs in both.said]
 
 
-def test_these_histories_prune_and_let_go_on(tmp_path: Path) -> None:
+def test_these_histories_prune_and_keep(tmp_path: Path) -> None:
     both = Both(percentile.MedianPruner(2), optuna.pruners.MedianPruner(2))
     study = Study(tmp_path, "s", ["minimize"])
     study.use(None, both)

@@ -53,9 +53,22 @@ class Controller:
         return step >= 3
 
 
-@pytest.fixture
-def controller() -> Controller:
+@pytest.fixture(scope="module")
+def shared_controller() -> Controller:
     return Controller()
+
+
+@pytest.fixture
+def controller(shared_controller: Controller) -> Controller:
+    """The controller of the executor, which has heard of nothing yet."""
+    shared_controller.reports.clear()
+    return shared_controller
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the executors of all tests write."""
+    return tmp_path_factory.mktemp("executors")
 
 
 SLOW = pytest.mark.slow
@@ -70,22 +83,20 @@ EXECUTORS = [
 ]
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(params=EXECUTORS, scope="module")
 def executor(
-    request: pytest.FixtureRequest,
-    controller: Controller,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, shared_controller: Controller, folder: Path
 ) -> Iterator[Executor]:
-    monkeypatch.chdir(tmp_path)
+    """An executor that runs the jobs of all tests, since some take seconds to start."""
     choice, _, auto = str(request.param).partition(" ")
     chosen, kind = [choice], None
     if choice == "basic":
         chosen, kind = ["hydra/launcher=basic"], ANY
-    with hydra_app() as app:
+    with pytest.MonkeyPatch.context() as patch, hydra_app() as app:
+        patch.chdir(folder)
         config = app.compose_config(
             "config",
-            ["+what=number", "hydra.mode=MULTIRUN", f"hydra.sweep.dir={tmp_path}/out", *chosen],
+            ["+what=number", "hydra.mode=MULTIRUN", f"hydra.sweep.dir={folder}/out", *chosen],
             run_mode=explr_multirun(),
         )
         HydraConfig.instance().set_config(config)
@@ -94,7 +105,7 @@ def executor(
         kind = kind or kind_of(launching.launcher)
         with (
             ray_with_this_module() if choice.endswith("=ray") else nullcontext(),
-            kind.executor(launching, job_of, controller, lambda job: tmp_path / "output") as made,
+            kind.executor(launching, job_of, shared_controller, lambda job: folder / "output") as made,
         ):
             yield made
 
@@ -135,10 +146,12 @@ def run(executor: Executor) -> Callable[..., Outcome]:
     return run
 
 
-def test_values(run: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_values(run: Callable[..., Outcome], folder: Path) -> None:
+    config = folder / "out" / "1" / ".hydra" / "config.yaml"
+    config.unlink(missing_ok=True)  # another executor's
     assert run(0, what="number") == Outcome("COMPLETE", (0.5,))
     assert run(1, what="integer") == Outcome("COMPLETE", (2.0,))
-    assert (tmp_path / "out" / "1" / ".hydra" / "config.yaml").exists()
+    assert config.exists()
     assert run(2, what="text").reason == "returned 'x', which is no number"
     assert run(3, what="none").state == "FAIL"
     assert run(4, what="two").reason == "returned 2 values for 1 objectives"

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 import explr
 from explr import TrainingContext
 from explr.core.errors import ConfigError, UsageError
+from explr.sweep.ray.schedulers import rays_own
+from explr.tuning.search_space import parse
 from explr.tuning.trial import SweepResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray", "elsewhere")]
@@ -40,10 +43,7 @@ KNOWN = "tuner.enqueue=[" + ",".join(f"{{lr: {x}}}" for x in (*GOOD, *BAD)) + "]
         ("asha", ["tuner.pruner.min_resource=2"]),
         ("hyperband", []),
         ("median", ["tuner.pruner.n_startup_trials=2", "tuner.pruner.n_warmup_steps=2"]),
-        ("percentile", ["tuner.pruner.n_startup_trials=2", "tuner.pruner.n_warmup_steps=2"]),
-        ("patient", ["tuner.pruner.patience=0", "tuner.pruner.min_delta=0.01"]),
         ("threshold", ["tuner.pruner.upper=1.35", "tuner.pruner.n_warmup_steps=1"]),
-        ("wilcoxon", ["tuner.pruner.n_startup_steps=2", "tuner.pruner.p_threshold=0.5"]),
     ],
 )
 def test_bad_trials_are_pruned_and_good_ones_are_not(pruner: str, settings: list[str]) -> None:
@@ -52,12 +52,11 @@ def test_bad_trials_are_pruned_and_good_ones_are_not(pruner: str, settings: list
     assert [trial["params"]["lr"] for trial in swept.trials] == [*GOOD, *BAD]
     assert swept.best == good[0]
     pruned = [trial for trial in swept.trials if trial["state"] == "PRUNED"]
-    if pruner in ("median", "percentile", "threshold"):
+    if pruner in ("median", "threshold"):
         assert {trial["state"] for trial in bad} == {"PRUNED"}
-    elif pruner in ("asha", "hyperband"):
-        assert pruned
-    if pruner in ("median", "percentile", "threshold"):
         assert good[0]["state"] == good[1]["state"] == "COMPLETE"
+    else:
+        assert pruned
     for trial in swept.trials:
         lr, steps = trial["params"]["lr"], trial["steps"]
         if trial["state"] == "PRUNED":
@@ -67,6 +66,14 @@ def test_bad_trials_are_pruned_and_good_ones_are_not(pruner: str, settings: list
             assert Path(trial["dir"], "result.json").exists()
         else:
             assert (trial["state"], steps, trial["value"]) == ("COMPLETE", STEPS, lr)
+
+
+@pytest.mark.parametrize("pruner", ["none", "patient", "percentile", "threshold", "wilcoxon"])
+def test_the_study_decides_where_ray_has_no_such_pruner(pruner: str) -> None:
+    file = Path(__file__).parents[2] / "conf" / "tuner" / "pruner" / f"{pruner}.yaml"
+    node: Any = OmegaConf.to_container(OmegaConf.load(file))
+    space, _ = parse({"lr": "interval(0, 1)"})
+    assert rays_own(node, space) is None
 
 
 def grows(ctx: TrainingContext) -> float:

@@ -88,6 +88,7 @@ def executor(
     request: pytest.FixtureRequest, shared_controller: Controller, folder: Path
 ) -> Iterator[Executor]:
     """An executor that runs the jobs of all tests, since some take seconds to start."""
+    heard = shared_controller
     choice, _, auto = str(request.param).partition(" ")
     chosen, kind = [choice], None
     if choice == "basic":
@@ -105,7 +106,7 @@ def executor(
         kind = kind or kind_of(launching.launcher)
         with (
             ray_with_this_module() if choice.endswith("=ray") else nullcontext(),
-            kind.executor(launching, job_of, shared_controller, lambda job: folder / "output") as made,
+            kind.executor(launching, job_of, heard, lambda job: folder / "output") as made,
         ):
             yield made
 

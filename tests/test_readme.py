@@ -98,7 +98,8 @@ class Shell:
         }
 
     def __call__(self, command: str) -> subprocess.CompletedProcess[str]:
-        if re.fullmatch(r"(explr|python \w+\.py)( [^|&;<>$*?`~#]+)?", command):  # without a shell
+        if re.fullmatch(r"(explr|python [\w/]+\.py)( [^|&;<>$*?`~#]+)?", command):
+            # without a shell
             program, *words = shlex.split(command)
             line = [sys.executable, *(["-m", "explr"] if program == "explr" else []), *words]
             return zygote.run(line, self._folder, self.environment, LINE_TIMEOUT_S)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,33 @@ ignore_keras_warning = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword"
 )
 
-TRAIN_TWICE = """
+TRAIN = """
 import json, sys
 from pathlib import Path
 from test_examples import train
 from explr.frameworks.base import get_framework
+from explr.runner.cli.main import main
 
-name, folder = sys.argv[1], Path(sys.argv[2])
+name, folder, times = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+sys.argv[1:] = [
+    f"framework={name}", "gpu=cpu", "tracking=off", "seed=3", "epochs=2",
+    f"train_model=explr.examples.{name}_skeleton:train_model", f"hydra.run.dir={folder}",
+]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+trained = {"False": [], "True": []}
 for deterministic in (False, True):
-    for attempt in ("first", "second"):
+    for attempt in range(times):
         get_framework(name).configure(
             seed=3, deterministic=deterministic, threads=None, device="cpu", memory_limit_gb=0
         )
         place = folder / f"{deterministic} {attempt}"
-        print(json.dumps(train(name, place, epochs=2)[1]))
+        trained[str(deterministic)].append(train(name, place, epochs=2)[1])
+(folder / "trained.json").write_text(json.dumps(trained))
 """
+"""Trains the skeleton by the command line, then the example, plain and deterministic."""
 
 
 class RecordingTracker:
@@ -95,9 +107,20 @@ def train(
 
 
 def seed(name: str, value: int) -> None:
+    """Configure a framework; threads of PyTorch would wait for cores that other tests use."""
+    threads = 1 if name == "pytorch" else None  # TensorFlow's are set before its start only
     get_framework(name).configure(
-        seed=value, deterministic=False, threads=None, device="cpu", memory_limit_gb=0
+        seed=value, deterministic=False, threads=threads, device="cpu", memory_limit_gb=0
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    yield
+    if "torch" in sys.modules:
+        get_framework("pytorch").configure(
+            seed=None, deterministic=False, threads=None, device="cpu", memory_limit_gb=0
+        )
 
 
 def test_the_digits_are_split_the_same_for_every_digit() -> None:
@@ -135,26 +158,38 @@ def test_defaults_reach_the_accuracy(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_seeds_give_equal_metrics_to_the_last_bit(name: str, tmp_path: Path) -> None:
-    printed = [run_child(name, tmp_path / process) for process in ("one", "other")]
-    assert printed[0] == printed[1]
-    plain, plain_again, deterministic, deterministic_again = printed[0]
-    assert len(plain) == len(deterministic) == 2
-    assert plain == plain_again
-    assert deterministic == deterministic_again
+    skeleton, trained = run_child(name, tmp_path / "one", times=2)
+    other_skeleton, other = run_child(name, tmp_path / "other", times=1)
+    assert skeleton == other_skeleton
+    for mode, attempts in trained.items():
+        first, again = attempts
+        assert len(first) == 2
+        assert first == again
+        assert [first] == other[mode]
 
 
-def run_child(name: str, folder: Path) -> list[Any]:
-    """Metrics of two trainings in each mode, in one fresh process."""
+def run_child(name: str, folder: Path, times: int) -> tuple[Any, dict[str, list[Any]]]:
+    """What one fresh process finds.
+
+    Returns:
+        The skeleton's end, and the metrics of the example, trained some times in each mode.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN_TWICE, name, str(folder)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        [sys.executable, "-c", TRAIN, name, str(folder), str(times)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONHASHSEED": "random",
+        },
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    result = json.loads((folder / "result.json").read_text())["result"]
+    trained = json.loads((folder / "trained.json").read_text())
+    return (result["primary_metric"], result["metrics"]), trained
 
 
 @pytest.mark.slow
@@ -200,27 +235,3 @@ def test_skeletons_are_short_and_train(name: str, tmp_path: Path) -> None:
     result = resolve_target(f"explr.examples.{name}_skeleton:train_model")(ctx)
     assert result.primary_metric == tracker.rows[-1][1]["val_loss"] < tracker.rows[0][1]["val_loss"]
     assert result.epochs_completed == 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_equal_runs_of_a_skeleton_end_alike_to_the_last_bit(name: str, tmp_path: Path) -> None:
-    ends = []
-    for attempt in ("one", "other"):
-        folder = tmp_path / attempt
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "explr", f"framework={name}", "gpu=cpu", "tracking=off",
-                f"train_model=explr.examples.{name}_skeleton:train_model", "seed=3", "epochs=2",
-                f"hydra.run.dir={folder}",
-            ],
-            env={**os.environ, "PYTHONHASHSEED": "random"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        result = json.loads((folder / "result.json").read_text())["result"]
-        ends.append((result["primary_metric"], result["metrics"]))
-    assert ends[0] == ends[1]

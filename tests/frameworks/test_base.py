@@ -132,11 +132,14 @@ def test_auto_is_the_cpu_where_there_is_no_gpu(framework: Framework) -> None:
 def test_a_seed_gives_the_same_numbers_however_it_meets_the_import(name: str) -> None:
     seed, other, draw = configure(name, 5), configure(name, 6), DRAW[name]
     imports = draw.partition(";")[0]
-    expected = output_of(f"{seed}\n{draw}")
-    # imported before; drawn from before; other seeds before, imported in between
-    assert output_of(f"{imports}\n{seed}\n{draw}\n{other}\n{draw}\n{seed}\n{draw}") == (
-        expected + output_of(f"{other}\n{other}\n{draw}") + expected
-    )
+    unmoved = f"state = random.getstate()\n{imports}\nassert random.getstate() == state"
+    # seeds, another one first, before the import, which draws no number; then another seed
+    lines = output_of(f"{other}\n{seed}\nimport random\n{unmoved}\n{draw}\n{other}\n{draw}")
+    first, second = lines.splitlines()
+    assert first != second
+    # imported before; drawn from before
+    again = output_of(f"{imports}\n{seed}\n{draw}\n{other}\n{draw}\n{seed}\n{draw}")
+    assert again.splitlines() == [first, second, first]
 
 
 def test_the_newest_seed_counts_in_one_process(framework: Framework) -> None:

@@ -143,6 +143,7 @@ def test_verify_passes_or_warns_on_a_machine_without_a_gpu(explr: Any, tmp_path:
     }  # fmt: skip
     rows: list[dict[str, Any]] = json.loads(done.stdout)["checks"]
     assert all(bool(row["remedy"]) is (row["status"] != "pass") for row in rows)
+    assert {found["PyTorch computes"], found["TensorFlow computes"]} == {"pass"}
     assert not (tmp_path / "outputs").exists()
 
 

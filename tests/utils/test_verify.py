@@ -294,12 +294,3 @@ def test_a_server_that_is_away_fails_at_once() -> None:
     health, call = server_checks(probe("explr.utils.verify.mlflow", uri), uri)
     assert (health.status, call.status) == ("fail", "fail")
     assert "explr sync" in call.remedy
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["torch", "tensorflow"])
-def test_the_installed_frameworks_compute(name: str) -> None:
-    found = probe(f"explr.utils.verify.{name}")
-    assert found.ended is None
-    assert found.facts["version"]
-    assert found.facts["computed"]

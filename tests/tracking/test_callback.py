@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zygote import zygote
 
 from explr.tracking.journal.pending import entries
 
@@ -29,6 +30,7 @@ app()
 CONFIG = "a: 1\nready: ready\nnested:\n  path: ${oc.env:HOME}\n  size: 3\n"
 CALLBACK = ["hydra/callbacks=explr_mlflow"]
 WAIT = "hydra.callbacks.explr_mlflow.drain_timeout_s=200"
+NO_WAIT = "hydra.callbacks.explr_mlflow.drain_timeout_s=0"
 
 pytestmark = pytest.mark.slow
 
@@ -43,18 +45,19 @@ def app(tmp_path: Path) -> Path:
 
 
 def run_app(app: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(app), *CALLBACK, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-        timeout=280,
-    )
+    command = [sys.executable, str(app), *CALLBACK, *arguments]
+    return zygote.run(command, Path.cwd(), {**os.environ, **environment}, 280)
 
 
 def test_a_foreign_app_is_mirrored(store: Any, app: Path) -> None:
-    done = run_app(app, "a=4", WAIT, MLFLOW_RUN_ID="0" * 32)
+    done = subprocess.run(  # by a fresh interpreter, as users have it
+        [sys.executable, str(app), *CALLBACK, "a=4", WAIT],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MLFLOW_RUN_ID": "0" * 32},
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr
     run = store.run()
     assert f"MLflow: run {run.info.run_id}" in done.stdout
@@ -72,19 +75,6 @@ def test_a_foreign_app_is_mirrored(store: Any, app: Path) -> None:
     assert store.client.get_experiment(run.info.experiment_id).name == "app"
 
 
-def test_a_foreign_app_that_raises_is_failed(store: Any, app: Path) -> None:
-    done = run_app(app, "a=13", WAIT)
-    assert done.returncode == 1
-    assert "unlucky" in done.stderr
-    assert store.status() == "FAILED"
-
-
-def test_a_foreign_app_that_exits_with_a_code_is_failed(store: Any, app: Path) -> None:
-    done = run_app(app, "a=99", WAIT)
-    assert done.returncode == 99
-    assert store.status() == "FAILED"
-
-
 def test_a_foreign_sweep_is_a_parent_with_children(store: Any, app: Path) -> None:
     done = run_app(app, "-m", "a=1,2", WAIT, MLFLOW_RUN_ID="0" * 32)
     assert done.returncode == 0, done.stderr
@@ -100,12 +90,22 @@ def test_a_foreign_sweep_is_a_parent_with_children(store: Any, app: Path) -> Non
     assert entries() == []
 
 
-def test_a_foreign_sweep_whose_job_raises_is_failed(store: Any, app: Path) -> None:
-    done = run_app(app, "-m", "a=1,13", WAIT)
-    assert done.returncode == 1
-    status = {r.info.run_name: r.info.status for r in store.runs()}
-    assert (status.pop("0"), status.pop("1")) == ("FINISHED", "FAILED")
-    assert list(status.values()) == ["FAILED"]
+def test_a_foreign_app_or_job_that_raises_or_exits_with_a_code_is_failed(
+    store: Any, kit: Any, app: Path
+) -> None:
+    raised = run_app(app, "a=13", "hydra.run.dir=raises", NO_WAIT)
+    assert raised.returncode == 1
+    assert "unlucky" in raised.stderr
+    assert run_app(app, "a=99", "hydra.run.dir=exits", NO_WAIT).returncode == 99
+    assert run_app(app, "-m", "a=1,13", "hydra.sweep.dir=sweep", NO_WAIT).returncode == 1
+    kit.eventually(lambda: not entries())
+    assert {r.info.run_name: r.info.status for r in store.runs()} == {
+        "raises": "FAILED",
+        "exits": "FAILED",
+        "sweep": "FAILED",
+        "0": "FINISHED",
+        "1": "FAILED",
+    }
 
 
 def test_a_foreign_app_that_is_interrupted_is_killed(

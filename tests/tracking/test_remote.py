@@ -23,6 +23,8 @@ from explr.tracking.mlflow.server_process import answers
 pytestmark = pytest.mark.slow
 
 TRAINING = """
+while int(ctx.output_dir.name) >= 40 and not os.path.exists(os.environ["KILLED"]):
+    time.sleep(0.05)
 for step in range(10):
     ctx.tracker.log_metric("loss", ctx.hyperparameters["lr"] / (step + 1), step=step)
 return ctx.hyperparameters["lr"]
@@ -189,7 +191,7 @@ def test_lost_replies_make_no_second_run_and_no_second_row(
 def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
     server: Server, kit: Any, tmp_path: Path
 ) -> None:
-    trials = 200
+    trials = 60
     kit.eventually(lambda: answers(server.uri, 5.0), "the server")
     remote = kit.store_at(server.uri)
     train = kit.write_training(tmp_path / "job.py", TRAINING)
@@ -197,7 +199,7 @@ def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
         *("-m", train, "tuner=optuna", "tuner/sampler=random", f"tuner.n_trials={trials}"),
         *("lr=interval(0.1,0.2)", "tuner.study_name=s", "tuner/pruner=none"),
         *("experiment_name=killed", "hydra.output_subdir=null", "tracking.drain_timeout_s=0"),
-        environment={"MLFLOW_TRACKING_URI": server.uri},
+        environment={"MLFLOW_TRACKING_URI": server.uri, "KILLED": str(tmp_path / "killed")},
     )
     folder = tmp_path / "multirun" / "s"
 
@@ -206,10 +208,11 @@ def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
         return sum(done)
 
     try:
-        for count in (5, 100):
+        for count in (5, 30):
             kit.eventually(lambda count=count: shipped() >= count, f"{count} trials in MLflow")
             server.kill()
             server.start()
+        (tmp_path / "killed").touch()  # the last trials wait for it: both kills come in the middle
         output, _ = sweep.communicate(timeout=kit.patience_s)
     finally:
         sweep.kill()

@@ -58,42 +58,35 @@ return 0.25
     assert {".hydra/config.yaml", ".hydra/overrides.yaml", "result.json"} <= set(sizes)
 
 
-def test_a_failed_training_is_failed(store: Any, kit: Any, tmp_path: Path) -> None:
-    train = kit.write_training(
-        tmp_path / "job.py", "ctx.tracker.log_metric('x', 1.0)\nraise RuntimeError('no luck')"
-    )
-    done = kit.explr(train)
-    assert done.returncode == 1
-    assert "no luck" in done.stderr
-    kit.eventually(lambda: not entries())
-    assert store.status() == "FAILED"
-    assert store.rows(store.run(), "x") == [(0, 1.0)]
-
-
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_training_that_is_ended_by_a_signal_is_killed(
-    store: Any, kit: Any, tmp_path: Path, signum: signal.Signals
-) -> None:
+def test_trainings_that_fail_or_are_ended_by_a_signal(store: Any, kit: Any, tmp_path: Path) -> None:
     train = kit.write_training(
         tmp_path / "job.py",
         """
 for i in range(100):
     ctx.tracker.log_metric("loss", i, step=i)
-open("ready", "w").close()
+if "fails" in ctx.hyperparameters:
+    raise RuntimeError("no luck")
+(ctx.output_dir / "ready").touch()
 time.sleep(600)
 """,
     )
-    process = kit.start(train)
-    with process:
-        kit.eventually((tmp_path / "ready").exists)
-        process.send_signal(signum)
-        output, _ = process.communicate(timeout=kit.patience_s)
-    assert process.returncode == (-9 if signum == signal.SIGKILL else 130), output
+    failed = kit.explr(train, "+fails=true", "hydra.run.dir=fails", "tracking.drain_timeout_s=0")
+    assert failed.returncode == 1
+    assert "no luck" in failed.stderr
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
+    for signum in signals:
+        process = kit.start(train, f"hydra.run.dir={signum.name}", "tracking.drain_timeout_s=0")
+        with process:
+            kit.eventually((tmp_path / signum.name / "ready").exists)
+            process.send_signal(signum)
+            output, _ = process.communicate(timeout=kit.patience_s)
+        assert process.returncode == (-9 if signum == signal.SIGKILL else 130), output
     kit.eventually(lambda: not entries())
-    run = store.run()
-    assert run.info.status == "KILLED"
-    assert run.info.end_time >= run.info.start_time
-    assert store.rows(run, "loss") == [(i, i) for i in range(100)]
+    statuses = {run.info.run_name: run.info.status for run in store.runs()}
+    assert statuses == {"fails": "FAILED", **{signum.name: "KILLED" for signum in signals}}
+    for run in store.runs():
+        assert run.info.end_time >= run.info.start_time
+        assert store.rows(run, "loss") == [(i, i) for i in range(100)]
 
 
 def test_a_home_that_cannot_be_written_is_one_sentence(kit: Any, tmp_path: Path) -> None:

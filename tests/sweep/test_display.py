@@ -13,6 +13,8 @@ from terminals import Terminal, plain, text_of
 
 from explr.sweep.logs import LOG_FILE, steady_logging
 
+BASIC = "hydra/launcher=basic"
+
 
 @pytest.fixture
 def screen(shop: Workshop) -> Terminal:
@@ -54,6 +56,9 @@ def test_without_a_terminal_each_event_is_a_plain_line_and_all_is_kept(shop: Wor
     assert "\x1b" not in done.stdout + done.stderr
     assert "\r" not in done.stdout + done.stderr
     assert done.stdout.count(" starts: lr=") == 8
+    assert "trial 7 PRUNED: by the tuner\n" in done.stdout
+    reasons = [trial["reason"] for trial in shop.results("multirun/s")["trials"]]
+    assert reasons == [""] * 5 + ["by the tuner"] * 3
     lines = done.stdout.splitlines()
     head = next(i for i, line in enumerate(lines) if line.split()[:2] == ["trial", "val_loss"])
     rows = [line.split() for line in lines[head + 1 : head + 6]]
@@ -80,7 +85,9 @@ def test_a_sweep_outlives_what_reads_its_output(shop: Workshop, launcher: str) -
 
 
 def test_a_dumb_terminal_gets_plain_lines(shop: Workshop, screen: Terminal) -> None:
-    code, output = screen(shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=2"), TERM="dumb")
+    code, output = screen(
+        [*shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1"), BASIC], TERM="dumb"
+    )
     assert code == 0, output
     assert "\x1b" not in output
     assert "trial 0 starts: lr=" in output
@@ -102,14 +109,14 @@ def test_quiet_shows_the_result_and_failures_alone(shop: Workshop, screen: Termi
 
 
 def test_verbose_shows_each_report(shop: Workshop) -> None:
-    command = shop.optuna("heeds", "lr=interval(0,1)", "tuner.n_trials=1", "--verbose")
+    command = shop.optuna("heeds", "lr=interval(0,1)", "tuner.n_trials=1", BASIC, "--verbose")
     done = shop.run(command)
     assert done.returncode == 0, done.stderr
     assert [f"trial 0 step {step}: " in done.stdout for step in range(6)] == [True] * 6
 
 
 def test_what_is_shown_of_a_resumed_sweep_can_be_chosen_anew(shop: Workshop) -> None:
-    command = shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1", "-q")
+    command = shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1", BASIC, "-q")
     assert "starts" not in shop.run(command).stdout
     assert shop.run(shop.explr("resume", "multirun/s", "-v")).returncode == 0
     resumed = shop.run(shop.explr("resume", "multirun/s"))

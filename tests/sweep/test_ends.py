@@ -9,7 +9,7 @@ import pytest
 from sweeping import Workshop
 
 import explr
-from explr import TrainingContext
+from explr import TrainingContext, TrialPruned
 from explr.core.errors import SweepError
 
 
@@ -19,11 +19,15 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def statuses(shop: Workshop) -> dict[str, str]:
-    """Status of each run in MLflow's store, by its name."""
+    """Status of each run in MLflow's store, by its name, that of a trial beneath its sweep's."""
     with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
-        found = dict(store.execute("select name, status from runs").fetchall())
+        found = store.execute(
+            "select coalesce(parents.name || '/', '') || runs.name, runs.status from runs "
+            "left join tags on tags.run_uuid = runs.run_uuid and tags.key = 'mlflow.parentRunId' "
+            "left join runs parents on parents.run_uuid = tags.value"
+        ).fetchall()
     store.close()
-    return found
+    return dict(found)
 
 
 @pytest.mark.usefixtures("_elsewhere")
@@ -50,42 +54,46 @@ def test_too_many_failures_are_told_with_the_first_of_them() -> None:
     )
 
 
-def test_it_is_told_who_ended_a_trial(shop: Workshop) -> None:
-    done = shop.run(
-        shop.optuna(
-            "heeds", "lr=interval(0,1)", "tuner.n_trials=3", "tuner.pruner.n_startup_trials=1",
-            "tuner.pruner.n_warmup_steps=0",
-        )
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert [trial["reason"] for trial in shop.results("multirun/s")["trials"]] == [
-        "", "by the tuner", "by the tuner",
-    ]  # fmt: skip
-    assert "trial 1 PRUNED: by the tuner\n" in done.stdout
+@pytest.mark.usefixtures("_elsewhere")
+def test_it_is_told_who_ended_a_trial() -> None:
+    def prunes(ctx: TrainingContext) -> float:
+        raise TrialPruned("hopeless")
+
+    def epochs(ctx: TrainingContext) -> float:
+        for epoch in range(6):
+            ctx.tracker.log_metric("val_loss", ctx.hyperparameters["lr"], step=epoch)
+        return float(ctx.hyperparameters["lr"])
+
     for training, reason in (
-        ("prunes", "by the training itself: hopeless"),
-        ("epochs", "by the tuner"),  # by what it logs
+        (prunes, "by the training itself: hopeless"),
+        (epochs, "by the tuner"),  # by what it logs
     ):
-        shop.run(
-            shop.optuna(
-                training, "lr=interval(1,3)", "tuner.enqueue=[{lr: 1}, {lr: 2}]",
-                "hydra/launcher=basic", "tuner.pruner.n_startup_trials=1", "tuner.n_trials=2",
-                "tuner.pruner.n_warmup_steps=0", f"hydra.sweep.dir={training}",
-            )
+        swept = explr.tune(
+            [
+                "tracking=off", "tuner=optuna", "hydra/launcher=basic", "lr=interval(1,3)",
+                "tuner.enqueue=[{lr: 1}, {lr: 2}]", "tuner.pruner.n_startup_trials=1",
+                "tuner.pruner.n_warmup_steps=0", f"hydra.sweep.dir={training.__name__}",
+            ],
+            training,
+            n_trials=2,
         )  # fmt: skip
-        assert shop.results(training)["trials"][1]["reason"] == reason
+        assert swept.trials[1]["reason"] == reason
 
 
-def test_all_lines_of_a_sweep_look_alike(shop: Workshop) -> None:
-    for launcher in ("basic", "explr_local"):
+def test_all_lines_of_a_sweep_look_alike_and_a_limit_that_cannot_be_kept_is_named_once(
+    shop: Workshop,
+) -> None:
+    for launcher, times in (("basic", 1), ("explr_local", 0)):
         done = shop.run(
             shop.optuna(
                 "plain", "lr=interval(0,1)", "tuner.n_trials=2", f"hydra/launcher={launcher}",
-                f"hydra.sweep.dir={launcher}",
+                f"hydra.sweep.dir={launcher}", "tuner.trial_timeout_s=60",
             )
         )  # fmt: skip
+        words = "tuner.trial_timeout_s has no effect with hydra/launcher=basic"
+        assert done.stdout.count(words) == done.stdout.count("tuner.trial_timeout_s") == times
         lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
-        assert len(lines) == 4, done.stdout
+        assert len(lines) == 4 + times, done.stdout
         assert {line.partition("][")[2].partition("]")[0] for line in lines} == {"explr"}
         log = shop.folder / launcher / "0" / "explr.log"
         assert "trial 0" not in log.read_text()
@@ -103,14 +111,6 @@ def test_a_sweep_from_python_shows_its_lines(capsys: pytest.CaptureFixture[str])
     assert out.count("trial 0 COMPLETE") == 1
 
 
-def test_a_limit_that_cannot_be_kept_is_named_once(shop: Workshop) -> None:
-    command = shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=2")
-    limit = "tuner.trial_timeout_s=60"
-    words = "tuner.trial_timeout_s has no effect with hydra/launcher=basic"
-    assert shop.run([*command, limit, "hydra/launcher=basic"]).stdout.count(words) == 1
-    assert "tuner.trial_timeout_s" not in shop.run([*command, "hydra.sweep.dir=a", limit]).stdout
-
-
 def test_a_training_that_is_not_there_leaves_nothing(shop: Workshop) -> None:
     for target in ("trainings:missing", "nowhere:f", "nowhere.py:f"):
         done = shop.run(
@@ -123,7 +123,7 @@ def test_a_training_that_is_not_there_leaves_nothing(shop: Workshop) -> None:
     assert not Path(shop.environment["EXPLR_HOME"]).exists()
 
 
-def test_a_sweep_that_fails_says_why_in_mlflow(shop: Workshop) -> None:
+def test_mlflow_says_how_a_sweep_without_a_result_ended_and_why(shop: Workshop) -> None:
     (shop.folder / "broken.py").write_text("import nowhere\n\n\ndef f(ctx):\n    return 1.0\n")
     done = shop.run(
         shop.explr("train_model=broken:f", "tuner=optuna", "-m", "lr=interval(0,1)",
@@ -132,19 +132,18 @@ def test_a_sweep_that_fails_says_why_in_mlflow(shop: Workshop) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("train_model=broken:f cannot be imported: No module named 'nowhere'")
+    for training in ("boom", "prunes"):
+        shop.run(
+            shop.explr(f"train_model=trainings:{training}", "-m", "lr=1,2",
+                       f"hydra.sweep.dir={training}", "tracking.drain_timeout_s=0")
+        )  # fmt: skip
     shop.sync()
-    assert statuses(shop) == {"s": "FAILED"}
+    assert statuses(shop) == {
+        "s": "FAILED",
+        "boom": "FAILED", "boom/0": "FAILED", "boom/1": "FAILED",
+        "prunes": "FINISHED", "prunes/0": "FINISHED", "prunes/1": "FINISHED",
+    }  # fmt: skip
     with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
-        (reason,) = store.execute("select value from tags where key = 'explr.reason'").fetchone()
+        reasons = store.execute("select value from tags where key = 'explr.reason'").fetchall()
     store.close()
-    assert reason == line
-
-
-@pytest.mark.parametrize(("training", "status"), [("boom", "FAILED"), ("prunes", "FINISHED")])
-def test_the_run_of_a_grid_without_a_result(shop: Workshop, training: str, status: str) -> None:
-    shop.run(
-        shop.explr(f"train_model=trainings:{training}", "-m", "lr=1,2", "hydra.sweep.dir=out",
-                   "tracking.drain_timeout_s=0")
-    )  # fmt: skip
-    shop.sync()
-    assert statuses(shop) == {"out": status, "0": status, "1": status}
+    assert (line,) in reasons

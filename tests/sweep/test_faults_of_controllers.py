@@ -81,6 +81,7 @@ def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
         for argument in shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1")
         if "study_name" not in argument
     ]
+    command.append("hydra/launcher=basic")
     both = [shop.start(command, log) for log in ("one", "two")]
     assert [process.wait(PATIENCE_S) for process in both] == [0, 0]
     sweeps = shop.folder / "multirun"
@@ -102,6 +103,8 @@ def test_an_interrupted_sweep_stops_and_says_how_to_resume(shop: Workshop, numbe
     results = shop.results("multirun/s")
     assert [trial["state"] for trial in results["trials"]] == ["RUNNING"] * 2
     assert results["best"] is None
+    if number == signal.SIGTERM:  # the state is the same after both
+        return
     (shop.folder / "go").touch()
     assert shop.run(shop.explr("resume", "multirun/s")).returncode == 0
     assert shop.states("multirun/s") == ["COMPLETE"] * 4

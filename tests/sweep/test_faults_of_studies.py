@@ -24,6 +24,8 @@ from explr.tuning.search_space import SearchSpace, parse
 from explr.tuning.storage import STUDY_FILE, repair
 from explr.tuning.study import Study
 
+BASIC = "hydra/launcher=basic"
+
 
 def space(**ranges: str) -> SearchSpace:
     return parse(ranges)[0]
@@ -40,7 +42,7 @@ def test_01_a_locked_database_is_waited_for(shop: Workshop) -> None:
     holder = sqlite3.connect(shop.folder / "study.db", isolation_level=None, timeout=PATIENCE_S)
     holder.execute("BEGIN EXCLUSIVE")
     (shop.folder / "go").touch()
-    time.sleep(8)  # longer than the five seconds that SQLite's own driver waits
+    time.sleep(6)  # longer than the five seconds that SQLite's own driver waits
     assert controller.poll() is None, shop.log()
     holder.execute("COMMIT")
     holder.close()
@@ -50,11 +52,13 @@ def test_01_a_locked_database_is_waited_for(shop: Workshop) -> None:
 
 def test_08_a_changed_choice_is_refused_and_a_wider_range_is_not(shop: Workshop) -> None:
     first = shop.run(
-        shop.optuna("plain", "lr=interval(0,1)", "width=choice(16,32)", "tuner.n_trials=2")
+        shop.optuna("plain", BASIC, "lr=interval(0,1)", "width=choice(16,32)", "tuner.n_trials=2")
     )
     assert first.returncode == 0, first.stderr
     changed = shop.run(
-        shop.optuna("plain", "lr=int(interval(0,9))", "width=choice(16,64)", "tuner.n_trials=4")
+        shop.optuna(
+            "plain", BASIC, "lr=int(interval(0,9))", "width=choice(16,64)", "tuner.n_trials=4"
+        )
     )
     assert changed.returncode == 2
     lines = changed.stderr.splitlines()
@@ -64,7 +68,7 @@ def test_08_a_changed_choice_is_refused_and_a_wider_range_is_not(shop: Workshop)
     assert "trial" not in changed.stdout
     assert len(shop.results("multirun/s")["trials"]) == 2
     wider = shop.run(
-        shop.optuna("plain", "lr=interval(5,6)", "width=choice(16,32)", "tuner.n_trials=4")
+        shop.optuna("plain", BASIC, "lr=interval(5,6)", "width=choice(16,32)", "tuner.n_trials=4")
     )
     assert wider.returncode == 0, wider.stderr
     assert [trial["params"]["lr"] > 4 for trial in shop.results("multirun/s")["trials"]] == [
@@ -73,7 +77,7 @@ def test_08_a_changed_choice_is_refused_and_a_wider_range_is_not(shop: Workshop)
 
 
 def test_09_another_direction_is_refused(shop: Workshop) -> None:
-    command = shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1")
+    command = shop.optuna("plain", BASIC, "lr=interval(0,1)", "tuner.n_trials=1")
     assert shop.run(command).returncode == 0
     done = shop.run([*command, "objective.direction=maximize", "tuner.n_trials=2"])
     assert done.returncode == 2

@@ -181,11 +181,14 @@ def test_07_a_worker_that_is_stopped_for_long_is_no_dead_worker(shop: Workshop) 
 
 
 def test_21_a_trial_that_hangs_is_ended(shop: Workshop) -> None:
-    done = shop.run(
-        shop.optuna(
-            "hangs", "lr=interval(0,1)", "tuner.n_trials=1", "tuner.trial_timeout_s=2"
-        )
+    (shop.folder / "hasty.py").write_text(
+        "import explr.tuning.loop\nfrom explr.runner.cli.main import main\n\n"
+        "explr.tuning.loop.STOP_GRACE_S = 0.2\nmain()\n"
+    )
+    line = shop.optuna(
+        "hangs", "lr=interval(0,1)", "tuner.n_trials=1", "tuner.trial_timeout_s=2"
     )  # fmt: skip
+    done = shop.run([line[0], "hasty.py", *line[3:]])
     assert done.returncode == 1
     (trial,) = shop.results("multirun/s")["trials"]
     assert (trial["state"], trial["reason"]) == ("FAIL", "timeout after 2 s")

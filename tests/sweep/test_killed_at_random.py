@@ -1,4 +1,4 @@
-"""Forty trials whose controller and workers are killed at random instants, until all are done."""
+"""Trials whose controller and workers are killed at random instants, until all are done."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from waiting import PATIENCE_S, wait_until
 
 from explr.tracking.journal.journal import read_events
 
-N_TRIALS, N_KILLS = 40, 7
+N_TRIALS = 24
+KILLS = [(False, True), (True, False), (False, False), (True, True)]
+"""Whether it comes at a random time, not after so many trials; whether a worker is killed first."""
+
 SEEDS = [int(seed) for seed in os.environ.get("EXPLR_KILL_SEEDS", "1").split(",")]
 
 
@@ -33,8 +36,8 @@ def test_nothing_is_lost_or_doubled(shop: Workshop, seed: int) -> None:
         (shop.folder / "at-the-last").unlink(missing_ok=True)
         begun = (shop.folder / "multirun" / "s" / "sweep.json").exists()
         controller = shop.start(shop.explr("resume", "multirun/s") if begun else command)
-        if kills < N_KILLS:
-            code = _kill(shop, controller, rng)
+        if kills < len(KILLS):
+            code = _kill(shop, controller, rng, *KILLS[kills])
             assert code != 0, "the last trial waits, and all the same it came to its end"
         else:
             (shop.folder / "go").touch()
@@ -51,20 +54,28 @@ def test_nothing_is_lost_or_doubled(shop: Workshop, seed: int) -> None:
     _check_store(shop, shop.folder / "multirun" / "s")
 
 
-def _kill(shop: Workshop, controller: subprocess.Popen[str], rng: random.Random) -> int | None:
-    """Kill a worker, or the controller, at a random instant; the exit code if it ended by itself.
+def _kill(
+    shop: Workshop,
+    controller: subprocess.Popen[str],
+    rng: random.Random,
+    early: bool,
+    worker: bool,
+) -> int | None:
+    """Kill the controller, or a worker and it, at a random instant; the exit code if it ended.
 
     Args:
         shop: where it runs.
         controller: the controller.
         rng: chooses.
+        early: after a random time, not after some trials.
+        worker: a worker first.
     """
-    if rng.random() < 0.3:
+    if early:
         time.sleep(rng.uniform(0, 4))  # before the first trial, or soon after
     else:
         _wait_for_events(shop, controller, rng.randint(1, 12), rng)
     family = workers_of(controller.pid)
-    if family and rng.random() < 0.5:
+    if worker and family:
         rng.choice(family).kill()  # the process that the others are forked from among them
         _wait_for_events(shop, controller, rng.randint(1, 6), rng)
         family = list({*family, *workers_of(controller.pid)})

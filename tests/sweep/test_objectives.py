@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from sweeping import DRAIN, Workshop
 
 import explr
 from explr import TrainingContext, TrainingResult
-from explr.core.errors import ConfigError
+from explr.core.errors import ConfigError, SweepError
 
 BOTH = ["objective.metric=[val_loss,latency]", "objective.direction=[minimize,minimize]"]
 SMALL = ["lr=interval(0,1)", "tuner.n_trials=4"]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsgaii"])
-def test_a_front_is_found_and_resumed(shop: Workshop, sampler: str) -> None:
-    command = shop.optuna("two_objectives", *SMALL, *BOTH, f"tuner/sampler={sampler}")
+def test_a_front_is_found_and_resumed(shop: Workshop) -> None:
+    command = shop.optuna(
+        "two_objectives", *SMALL, *BOTH, "tuner/sampler=tpe", "hydra/launcher=basic"
+    )
     done = shop.run(command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("several objectives: no trial is pruned") == 1
@@ -75,25 +77,29 @@ def test_each_objective_of_each_replicate_is_recorded(shop: Workshop) -> None:
         assert values[run, "latency"] == 9.0  # as the training logged it
 
 
-def test_a_pruner_that_somebody_chose_is_refused(shop: Workshop) -> None:
-    for chosen in (
-        ["tuner/pruner=asha"],
-        ["tuner/pruner=median"],
-        ["tuner.pruner.n_warmup_steps=1"],
-    ):
-        done = shop.run(shop.optuna("two_objectives", *SMALL, *BOTH, *chosen))
-        assert done.returncode == 2
-        (line,) = done.stderr.splitlines()
-        assert line.startswith("pruning needs one objective: ")
-    assert (
-        shop.run(shop.optuna("two_objectives", *SMALL, *BOTH, "tuner/pruner=none")).returncode == 0
-    )
+def test_a_pruner_that_somebody_chose_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def train(ctx: TrainingContext) -> TrainingResult:
+        return TrainingResult(0.5, metrics={"latency": 2.0})
+
+    line = ["tracking=off", "tuner=optuna", "hydra/launcher=basic", "lr=interval(0,1)", *BOTH]
+    for chosen in ("tuner/pruner=asha", "tuner/pruner=median", "tuner.pruner.n_warmup_steps=1"):
+        with pytest.raises(ConfigError, match=r"^pruning needs one objective: "):
+            explr.tune([*line, chosen], train, n_trials=1)
+    assert len(explr.tune([*line, "tuner/pruner=none"], train, n_trials=1).trials) == 1
 
 
-def test_an_objective_that_is_missing_fails_the_trial_in_a_sentence(shop: Workshop) -> None:
-    done = shop.run(shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1", *BOTH))
-    assert done.returncode == 1
-    (trial,) = shop.results("multirun/s")["trials"]
+def test_an_objective_that_is_missing_fails_the_trial_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ["tracking=off", "tuner=optuna", "hydra/launcher=basic", "lr=interval(0,1)", *BOTH]
+    with pytest.raises(SweepError):
+        explr.tune([*line, "hydra.sweep.dir=out"], lambda _: 0.5, n_trials=1)
+    (trial,) = json.loads((tmp_path / "out" / "results.json").read_text())["trials"]
     assert trial["reason"] == (
         "the objectives are val_loss, latency, but latency is missing: return a TrainingResult "
         "with it among its metrics (there are none)"
@@ -113,8 +119,12 @@ def test_the_tuner_as_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "objective.metric": ["val_loss", "accuracy"],
         "objective.direction": ["minimize", "maximize"],
     }
-    tuner = OptunaTuner(3, settings=settings, overrides=["tracking=off", "hydra/launcher=basic"])
-    swept = tuner.optimize(train, {"lr": "interval(0, 1)"})
+    for n_trials in (3, 4):  # begun, and resumed
+        swept = OptunaTuner(
+            n_trials, sampler="nsgaii", study_name="s", settings=settings,
+            overrides=["tracking=off", "hydra/launcher=basic"],
+        ).optimize(train, {"lr": "interval(0, 1)"})  # fmt: skip
+        assert len(swept.trials) == n_trials
     assert swept.best is None
     (best,) = swept.front  # the accuracies are equal
     assert best["value"][0] == min(trial["value"][0] for trial in swept.trials)

@@ -170,7 +170,7 @@ def test_memory_decides_how_many_run_at_once(
     done = shop.run(
         shop.explr(
             "train_model=taking:takes", "tracking=off", "gpu=cpu", "tuner=optuna",
-            "tuner.study_name=s", "-m", "lr=interval(0,1)", "tuner.n_trials=4",
+            "tuner.study_name=s", "-m", "lr=interval(0,1)", "tuner.n_trials=3",
             "tuner.n_jobs=auto", f"tuner.memory_gb={memory_gb}", f"+together={together}",
         )
     )  # fmt: skip

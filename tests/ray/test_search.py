@@ -11,6 +11,7 @@ from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
 from ray.tune import Experiment, Trainable
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 
 from explr.core.errors import SweepError, UsageError
 from explr.sweep.ray.messages import (
@@ -22,7 +23,7 @@ from explr.sweep.ray.messages import (
     from_result,
     to_result,
 )
-from explr.sweep.ray.schedulers import StudyScheduler
+from explr.sweep.ray.schedulers import StudyScheduler, SweepScheduler
 from explr.sweep.ray.search import StudySearch, Watch
 from explr.tuning.account import Limits, SweepAccount, SweepListener
 from explr.tuning.search_space import parse
@@ -208,6 +209,50 @@ def test_the_pruner_of_the_study_decides_where_ray_has_none(bench: Bench) -> Non
     assert scheduler.on_trial_result(None, trial, to_result(Reported(0, 0.5))) == "CONTINUE"
     assert scheduler.on_trial_result(None, trial, to_result(Reported(1, 1.5))) == "STOP"
     assert scheduler.on_trial_result(None, trial, done(0.5)) == "CONTINUE"
+
+
+class Deciding(FIFOScheduler):
+    """Stops at every report from a step on, and remembers the ends that it hears."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._step = step
+        self.heard: list[tuple[str, float | None]] = []
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self.heard.append(("result", result["objective"]))
+        return "STOP" if result["step"] >= self._step else "CONTINUE"
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.heard.append(("complete", result["objective"]))
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self.heard.append(("error", None))
+
+
+def test_a_trial_that_rays_scheduler_stops_ends_by_itself(bench: Bench) -> None:
+    search, inner, pruned = bench.search(n_trials=1), Deciding(1), list[int]()
+    trial, scheduler = begun(search), SweepScheduler(inner, pruned.append)
+    for step in range(4):
+        report = to_result(Reported(step, 0.5))
+        assert scheduler.on_trial_result(None, trial, report) == "CONTINUE"
+    scheduler.on_trial_complete(None, trial, to_result(Ended(4, Outcome("PRUNED"))))
+    assert inner.heard == [("result", 0.5), ("result", 0.5), ("complete", 0.5)]
+    assert pruned == [0]
+
+
+@pytest.mark.parametrize(
+    "end", [FAILED, to_result(KnownEnd()), to_result(Ended(1, Outcome("PRUNED")))]
+)
+def test_rays_scheduler_reads_no_value_where_there_is_none(
+    bench: Bench, end: dict[str, Any]
+) -> None:
+    search, inner = bench.search(n_trials=1), Deciding(9)
+    trial, scheduler = begun(search), SweepScheduler(inner, lambda trial: None)
+    scheduler.on_trial_complete(None, trial, end)
+    assert inner.heard == [("error", None)]
+    scheduler.on_trial_complete(None, trial, done(0.25))
+    assert inner.heard[1:] == [("complete", 0.25)]
 
 
 def test_a_trial_may_continue_with_other_parameters(bench: Bench) -> None:

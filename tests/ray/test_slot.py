@@ -143,11 +143,19 @@ def test_a_trial_that_ray_ends_is_pruned(begin: Begin) -> None:
 
     slot, pool = begin(play)
     slot.next()
-    slot.end(prune=True)
+    assert slot.next(prune=True) == Ended(1, Outcome("PRUNED"))
     assert (asked, pool.stopped) == ([True], [])
     assert slot.folder is None
     slot.begin(5, {"lr": 0.5})  # the actor goes on with another trial
     assert slot.next() == Reported(0, 0.5)
+
+
+def test_an_actor_that_ends_prunes_no_trial(begin: Begin) -> None:
+    asked: list[bool] = []
+    slot, pool = begin(lambda reporter, number: asked.append(reports(reporter, 0.5)))
+    slot.next()
+    slot.end()
+    assert (asked, pool.stopped) == ([], [4])
 
 
 def test_a_trial_that_continues_elsewhere_is_stopped(begin: Begin) -> None:

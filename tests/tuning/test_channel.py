@@ -61,7 +61,9 @@ def test_the_answer_says_whether_to_end(server: ChannelServer, controller: Contr
     assert trial.should_prune()
 
 
-def test_continuing_after_that_ends_the_trial(server: ChannelServer, controller: Controller) -> None:
+def test_continuing_after_that_ends_the_trial(
+    server: ChannelServer, controller: Controller
+) -> None:
     controller.prune_from = 0
     trial = reporter(server)
     trial.report(0, 1.0)

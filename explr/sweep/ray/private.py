@@ -5,8 +5,35 @@ Read in ray 2.60.0. On an upgrade this file is the one to read.
 
 from __future__ import annotations
 
+from ray.experimental.internal_kv import _internal_kv_exists, _internal_kv_put
+
+NAMESPACE = "explr"
+"""Namespace of explr's keys in Ray's key-value store."""
+
 EXPERIMENT_FILES = "experiment_state-*.json"
 """Where Ray keeps its trials: `CKPT_FILE_TMPL` of its `TuneController`.
 
 No public function checks that they are whole. Read in 2.60.0.
 """
+
+
+def note_pruned(token: str, trial: int) -> None:
+    """Have the actor of a trial end it as pruned at its waiting report.
+
+    Ray Tune tells an actor to stop, but not why: that is the same for a trial that its scheduler
+    stops and for one that is running when Ray's loop fails. Ray's store of keys and values, which
+    every process of a cluster reaches, has no public name. Read in 2.60.0.
+
+    Args:
+        token: identifies the sweep.
+        trial: number of the trial.
+    """
+    _internal_kv_put(f"{token}-{trial}", b"pruned", namespace=NAMESPACE)
+
+
+def is_pruned(token: str, trial: int) -> bool:
+    """Whether `note_pruned` was called for a trial, in any process of the cluster.
+
+    It reads the store that `note_pruned` writes to. Read in 2.60.0.
+    """
+    return bool(_internal_kv_exists(f"{token}-{trial}", namespace=NAMESPACE))

@@ -7,13 +7,13 @@ each report, as without Ray.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from explr.core.errors import ConfigError
-from explr.sweep.ray.messages import STEP
+from explr.sweep.ray.messages import METRIC, STEP
 from explr.sweep.ray.search import StudySearch
 from explr.sweep.ray.searchers import ray_domains, within
 from explr.tuning.search_space import SearchSpace
@@ -40,6 +40,83 @@ class StudyScheduler(FIFOScheduler):
         """See `TrialScheduler.on_trial_result`."""
         prune = self._search.guarded(lambda: self._search.would_prune(trial.trial_id, result))
         return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
+
+
+class SweepScheduler(TrialScheduler):
+    """Puts the decisions of a scheduler into effect as the training expects it.
+
+    A trial that is to stop is told so at its report, and runs until it ends by itself: it may save
+    something, and its next report may be far away. Ray would stop its actor at once.
+
+    The scheduler hears the value of a completed trial. It does not hear other ends, in which it
+    would look for a value and a step: to it such a trial has failed.
+
+    Args:
+        inner: the scheduler that decides.
+        prune: tells the actor of a trial to prune it.
+    """
+
+    def __init__(self, inner: TrialScheduler, prune: Callable[[int], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._inner = inner
+        self._prune = prune
+        self._decided: set[str] = set()
+
+    @property
+    def metric(self) -> Any:
+        """See `TrialScheduler.metric`."""
+        return self._inner.metric  # type: ignore[no-untyped-call]
+
+    @property
+    def supports_buffered_results(self) -> bool:
+        """See `TrialScheduler.supports_buffered_results`."""
+        return bool(self._inner.supports_buffered_results)  # type: ignore[no-untyped-call]
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """See `TrialScheduler.set_search_properties`."""
+        return self._inner.set_search_properties(metric, mode, **spec)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """See `TrialScheduler.on_trial_add`."""
+        self._inner.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """See `TrialScheduler.on_trial_result`."""
+        if trial.trial_id in self._decided:
+            return str(TrialScheduler.CONTINUE)
+        decision = self._inner.on_trial_result(tune_controller, trial, result)
+        if decision != TrialScheduler.STOP:
+            return decision
+        self._decided.add(trial.trial_id)
+        self._inner.on_trial_complete(tune_controller, trial, result)
+        self._prune(int(trial.trial_id))
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """See `TrialScheduler.on_trial_complete`."""
+        if trial.trial_id in self._decided:
+            return
+        if METRIC in result:
+            self._inner.on_trial_complete(tune_controller, trial, result)
+        else:
+            self._inner.on_trial_error(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """See `TrialScheduler.on_trial_error`."""
+        if trial.trial_id not in self._decided:
+            self._inner.on_trial_error(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """See `TrialScheduler.on_trial_remove`."""
+        self._inner.on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """See `TrialScheduler.choose_trial_to_run`."""
+        return self._inner.choose_trial_to_run(tune_controller)
+
+    def debug_string(self) -> str:
+        """See `TrialScheduler.debug_string`."""
+        return self._inner.debug_string()
 
 
 def is_rays(node: Mapping[str, Any]) -> bool:

@@ -121,9 +121,19 @@ class Slot:
         self._replicates = deque(self._trial.jobs())
         self._start(self._replicates.popleft())
 
-    def next(self) -> Reported | Ended:
-        """Let the trial continue until it reports or ends."""
-        self._answer(end=False)
+    @property
+    def held(self) -> bool:
+        """Whether the training waits for the answer to a report."""
+        return self._held
+
+    def next(self, prune: bool = False) -> Reported | Ended:
+        """Let the trial continue until it reports or ends.
+
+        Args:
+            prune: answer its waiting report, so that it ends as pruned.
+        """
+        self._trial.prune = self._trial.prune or prune
+        self._answer(end=self._trial.prune)
         while True:
             if not self._reports.empty():
                 self._held = True
@@ -138,20 +148,12 @@ class Slot:
             for job in self._trial.overdue():
                 self._pool.stop(job.key, TRIAL_GRACE_S)
 
-    def end(self, prune: bool = False) -> None:
-        """Stop the running trial, if there is one.
-
-        Args:
-            prune: answer its waiting report, so that it ends as pruned; otherwise it is stopped and
-                may be resumed later.
-        """
+    def end(self) -> None:
+        """Stop the running trial, if there is one; it may be resumed later."""
         if (job := self._job) is None:
             return
         deadline = time.monotonic() + TRIAL_GRACE_S
-        if prune and self._held:
-            self._answer(end=True)
-        else:
-            self._pool.stop(job.key, TRIAL_GRACE_S)
+        self._pool.stop(job.key, TRIAL_GRACE_S)
         while self._pool.running:
             if self._pool.wait(max(0.0, deadline - time.monotonic())):
                 break

@@ -102,7 +102,10 @@ class RayBackend:
         self, ray: Any, sweep: SweepSession, launching: Launching, limits: Limits
     ) -> Outcome | None:
         """Run the remaining trials with Ray Tune; returns how the first one failed."""
-        from explr.sweep.ray.schedulers import StudyScheduler, is_population
+        from ray.tune.schedulers import FIFOScheduler
+
+        from explr.sweep.ray.private import note_pruned
+        from explr.sweep.ray.schedulers import StudyScheduler, SweepScheduler, is_population
         from explr.sweep.ray.search import StudySearch, Watch
         from explr.sweep.ray.trainable import TrialTrainable, has_snapshot
 
@@ -121,10 +124,10 @@ class RayBackend:
                 path=sys.path,
                 work=_pickled(work),
                 ended=frozenset(t.number for t in study.frozen() if t.state.is_finished()),
-                prunes=not population,
             ),
             {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
         )
+        rule = StudyScheduler(search) if self._study_prunes else self._scheduler or FIFOScheduler()
         folder = sweep.folder.path / FOLDER
         experiment = ray.tune.Experiment(
             folder.name,
@@ -146,7 +149,7 @@ class RayBackend:
                     metric=METRIC,
                     mode=MODES[study.directions[0]],
                     search_alg=search,
-                    scheduler=StudyScheduler(search) if self._study_prunes else self._scheduler,
+                    scheduler=SweepScheduler(rule, partial(note_pruned, work.token)),
                     callbacks=[Watch(search)],
                     reuse_actors=True,
                     raise_on_failed_trial=False,

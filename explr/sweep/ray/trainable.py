@@ -19,7 +19,7 @@ from ray.tune import Trainable
 from explr.core.errors import ExplrError
 from explr.core.signals import end_with
 from explr.sweep.ray.messages import KnownEnd, Message, Refused, to_result
-from explr.sweep.ray.private import EXPERIMENT_FILES
+from explr.sweep.ray.private import EXPERIMENT_FILES, is_pruned
 from explr.sweep.ray.slot import Slot, Work
 
 log = logging.getLogger("explr.sweep")
@@ -69,7 +69,6 @@ class TrialTrainable(Trainable):
         path: list[str],
         work: bytes,
         ended: frozenset[int],
-        prunes: bool,
     ) -> None:
         """Receive the first trial.
 
@@ -79,10 +78,9 @@ class TrialTrainable(Trainable):
             path: `sys.path` of the sweep's process.
             work: the pickled `Work`, which all trials share.
             ended: trials that have ended, though Ray's last snapshot may not know it.
-            prunes: a trial that Ray ends is pruned; otherwise it is resumed elsewhere.
         """
         end_with(os.getppid())  # a Ray process, which ends with the sweep
-        self._ended, self._prunes = ended, prunes
+        self._ended = ended
         self._slot: Slot | None = None
         self._begun = False
         self._refused: str | None = None
@@ -116,7 +114,8 @@ class TrialTrainable(Trainable):
             if not self._begun:
                 self._begun = True
                 self._slot.begin(self._number, self.config["params"])
-            return self._slot.next()
+            prune = self._slot.held and is_pruned(self._work.token, self._number)
+            return self._slot.next(prune)
         except ExplrError as error:  # it concerns all trials: no process, or no training function
             return Refused(str(error))
 
@@ -161,4 +160,4 @@ class TrialTrainable(Trainable):
 
     def _leave(self) -> None:
         if self._slot is not None:
-            self._slot.end(prune=self._prunes)
+            self._slot.end()

@@ -227,7 +227,7 @@ class ExplrConfig:
 
     Args:
         experiment_name: name of the MLflow experiment.
-        seed: seed of every random generator, or None to leave them unseeded.
+        seed: seed of every random generator; None gives each training numbers of its own.
         train_model: the training function: a path to it, or a mapping with `_target_`.
         objective: what a tuner optimizes.
         framework: the framework and its set-up.

@@ -25,7 +25,7 @@ class TrainingContext:
         experiment_name: the experiment that the run belongs to.
         device: device to train on, in PyTorch's spelling: `cpu`, `cuda`, `cuda:1`.
         checkpoint_dir: folder of the checkpoints.
-        seed: the seed that was set; None if none was set.
+        seed: the seed in force; None if none was set.
         output_dir: folder of this run.
         config: the whole configuration.
         checkpoints: saves and restores training state in `checkpoint_dir`.

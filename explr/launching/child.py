@@ -24,6 +24,7 @@ from explr.core.errors import ExplrError
 from explr.core.folders import replace_file
 from explr.core.signals import end_with, interrupt
 from explr.launching.messages import SetUp, Start
+from explr.utils.seed import seed_apart
 
 
 class Child:
@@ -95,6 +96,7 @@ def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
         os.environ.update(job.environment)
         if job.output is not None:
             _redirect(job.output)
+        seed_apart()
         code = _answer(set_up.run, pickle.loads(job.argument), Path(job.answer))
     except EOFError:  # the server closed the pipe: there is no job
         code = 0

@@ -31,6 +31,7 @@ from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
 from explr.utils.console import count_as_own
 from explr.utils.memory import memory_budget
+from explr.utils.seed import take_seed_apart
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,9 @@ def run_training(
     count_as_own(training.train_model)
     remember(config.hyperparameters)
     make_folder(folder)
+    seed = take_seed_apart() if config.seed is None else config.seed
     training.framework.configure(
-        seed=config.seed,
+        seed=seed,
         deterministic=config.framework.deterministic,
         threads=config.framework.threads,
         device=training.device,
@@ -132,7 +134,7 @@ def run_training(
             experiment_name=config.experiment_name,
             device=training.device,
             checkpoint_dir=str(folder / "checkpoints"),
-            seed=config.seed,
+            seed=seed,
             output_dir=folder,
             config=config,
             checkpoints=Checkpoints(folder / "checkpoints", training.framework.serializer),

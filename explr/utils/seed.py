@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import sys
 from functools import cache, partial
 from importlib.abc import MetaPathFinder
@@ -34,6 +35,26 @@ def seed_everything(seed: int | None) -> None:
     if _before_import not in sys.meta_path:
         sys.meta_path.insert(0, _before_import)
     apply_on_import("seed", {name: partial(_seed, name, seed) for name in seeders})
+
+
+_apart: int | None = None
+
+
+def seed_apart() -> None:
+    """Seed the generators of a forked process, which else draws what all other forks draw.
+
+    A fork shares the state of every generator that its parent had imported. Python reseeds its own.
+    """
+    global _apart
+    _apart = secrets.randbits(32)
+    seed_everything(_apart)
+
+
+def take_seed_apart() -> int | None:
+    """The seed of `seed_apart`, for the first training of this process; None for any other."""
+    global _apart
+    seed, _apart = _apart, None
+    return seed
 
 
 class _BeforeImport(MetaPathFinder):

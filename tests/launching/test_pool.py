@@ -43,6 +43,12 @@ def work(order: tuple[str, Any]) -> Any:
         os.kill(os.getpid(), argument)
     if what == "environment":
         return os.environ.get(argument)
+    if what == "draw":
+        import random
+
+        import numpy.random
+
+        return random.random(), numpy.random.rand()
     if what == "print":
         print(argument)
         return None
@@ -85,6 +91,12 @@ def test_each_job_has_a_process_of_its_own(pool: LocalPool) -> None:
     pids = {ask(pool, "pid").value for _ in range(5)}
     assert len(pids) == 5
     assert os.getpid() not in pids
+
+
+def test_each_job_draws_numbers_of_its_own() -> None:
+    with LocalPool(work, ["numpy.random"]) as pool:  # else each job would import it anew
+        drawn = [ask(pool, "draw").value for _ in range(2)]
+    assert len({number for numbers in drawn for number in numbers}) == 4
 
 
 def test_an_exception_is_the_answer(pool: LocalPool) -> None:

@@ -24,6 +24,7 @@ os.environ.update(
     EXPLR_AUTOSTART="0",
     EXPLR_HOME=HOME,
     COLUMNS="100",
+    OMP_NUM_THREADS="1",  # several tests at once would wait for each other's threads
 )
 for name in ("HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "EXPLR_GPU_MEMORY_GB"):
     os.environ.pop(name, None)
@@ -116,10 +117,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what runs sweeps of several processes."""
+    """Mark as slow what runs sweeps of several processes; the files with slow tests come first.
+
+    A slow file that came last would run while the other workers have nothing to do.
+    """
     for item in items:
         if "shop" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

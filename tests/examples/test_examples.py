@@ -177,7 +177,7 @@ def run_child(name: str, folder: Path, times: int) -> tuple[Any, dict[str, list[
     done = subprocess.run(
         [sys.executable, "-c", TRAIN, name, str(folder), str(times)],
         env={
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
             "PYTHONPATH": str(Path(__file__).parent),
             "PYTHONHASHSEED": "random",
         },

@@ -91,14 +91,13 @@ def test_a_foreign_sweep_is_a_parent_with_children(store: Any, app: Path) -> Non
 
 
 def test_a_foreign_app_or_job_that_raises_or_exits_with_a_code_is_failed(
-    store: Any, kit: Any, app: Path
+    store: Any, app: Path
 ) -> None:
     raised = run_app(app, "a=13", "hydra.run.dir=raises", NO_WAIT)
     assert raised.returncode == 1
     assert "unlucky" in raised.stderr
     assert run_app(app, "a=99", "hydra.run.dir=exits", NO_WAIT).returncode == 99
-    assert run_app(app, "-m", "a=1,13", "hydra.sweep.dir=sweep", NO_WAIT).returncode == 1
-    kit.eventually(lambda: not entries())
+    assert run_app(app, "-m", "a=1,13", "hydra.sweep.dir=sweep", WAIT).returncode == 1
     assert {r.info.run_name: r.info.status for r in store.runs()} == {
         "raises": "FAILED",
         "exits": "FAILED",

@@ -65,12 +65,12 @@ class SweepScheduler(TrialScheduler):
     @property
     def metric(self) -> Any:
         """See `TrialScheduler.metric`."""
-        return self._inner.metric  # type: ignore[no-untyped-call]
+        return self._inner.metric
 
     @property
     def supports_buffered_results(self) -> bool:
         """See `TrialScheduler.supports_buffered_results`."""
-        return bool(self._inner.supports_buffered_results)  # type: ignore[no-untyped-call]
+        return bool(self._inner.supports_buffered_results)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """See `TrialScheduler.set_search_properties`."""

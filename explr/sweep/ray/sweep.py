@@ -127,7 +127,8 @@ class RayBackend:
             ),
             {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
         )
-        rule = StudyScheduler(search) if self._study_prunes else self._scheduler or FIFOScheduler()
+        rule = StudyScheduler(search) if self._study_prunes else self._scheduler
+        rule = rule or FIFOScheduler()  # type: ignore[no-untyped-call]
         folder = sweep.folder.path / FOLDER
         experiment = ray.tune.Experiment(
             folder.name,

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,20 +107,9 @@ def train(
 
 
 def seed(name: str, value: int) -> None:
-    """Configure a framework; threads of PyTorch would wait for cores that other tests use."""
-    threads = 1 if name == "pytorch" else None  # TensorFlow's are set before its start only
     get_framework(name).configure(
-        seed=value, deterministic=False, threads=threads, device="cpu", memory_limit_gb=0
+        seed=value, deterministic=False, threads=None, device="cpu", memory_limit_gb=0
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _threads_as_before() -> Iterator[None]:
-    yield
-    if "torch" in sys.modules:
-        get_framework("pytorch").configure(
-            seed=None, deterministic=False, threads=None, device="cpu", memory_limit_gb=0
-        )
 
 
 def test_the_digits_are_split_the_same_for_every_digit() -> None:

@@ -12,7 +12,7 @@ from waiting import PATIENCE_S
 
 import explr
 from explr import TrainingContext, TrainingResult, TrialPruned
-from explr.core.errors import ConfigError, SweepError
+from explr.core.errors import ConfigError
 from explr.tuning import OptunaTuner, RayTuneTuner, SearchSpaceBuilder
 from explr.tuning.trial import SweepResult
 
@@ -161,6 +161,18 @@ def test_a_trial_that_fails_or_prunes_itself_does_not_end_the_sweep(tune: Tune) 
     assert "no luck" in Path(swept.trials[1]["dir"], "traceback.txt").read_text()
 
 
+def test_a_training_that_hangs_is_ended(tune: Tune) -> None:
+    def hangs(ctx: TrainingContext) -> float:
+        if ctx.trial_number == 0:
+            time.sleep(600)
+        return 1.0
+
+    # The limit is the other trial's too, which on a busy machine takes some seconds.
+    swept = tune(hangs, {"lr": "interval(0, 1)"}, 2, settings={"trial_timeout_s": 15})
+    assert [trial["state"] for trial in swept.trials] == ["FAIL", "COMPLETE"]
+    assert swept.trials[0]["reason"] == "timeout after 15 s"
+
+
 def test_as_many_trials_at_the_same_time_as_are_asked_for_and_a_seed_repeats_them(
     tune: Tune,
 ) -> None:
@@ -179,18 +191,6 @@ def test_as_many_trials_at_the_same_time_as_are_asked_for_and_a_seed_repeats_the
     two = tune(plain, space, 2, overrides=("seed=3",))
     assert [t["params"] for t in one.trials] == [t["params"] for t in two.trials]
     assert one.folder != two.folder
-
-
-def test_a_training_that_hangs_on_ray_is_ended() -> None:
-    def hangs(ctx: TrainingContext) -> float:
-        time.sleep(600)
-        return 1.0
-
-    with pytest.raises(SweepError, match="timeout after 1 s"):
-        RayTuneTuner(
-            1, sampler="random", pruner="none", overrides=("tracking=off",),
-            settings={"trial_timeout_s": 1},
-        ).optimize(hangs, {"lr": "interval(0, 1)"})  # fmt: skip
 
 
 def test_the_public_names() -> None:

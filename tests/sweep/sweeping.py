@@ -21,6 +21,9 @@ RUN_S = 270.0
 DRAIN = "tracking.drain_timeout_s=240"
 """Has a command wait for MLflow, whose companion stands back behind all else on the machine."""
 
+BASIC = "hydra/launcher=basic"
+"""The launcher without processes of its own, where another one is not the subject."""
+
 TRAININGS = """\
 import os
 import signal

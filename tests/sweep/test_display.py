@@ -8,12 +8,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from sweeping import Workshop
+from sweeping import BASIC, Workshop
 from terminals import Terminal, plain, text_of
 
 from explr.sweep.logs import LOG_FILE, steady_logging
-
-BASIC = "hydra/launcher=basic"
 
 
 @pytest.fixture

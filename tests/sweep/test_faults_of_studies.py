@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweeping import Workshop
+from sweeping import BASIC, Workshop
 from waiting import PATIENCE_S, wait_until
 
 from explr.core.errors import ExplrError
@@ -23,8 +23,6 @@ from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter, ChannelServe
 from explr.tuning.search_space import SearchSpace, parse
 from explr.tuning.storage import STUDY_FILE, repair
 from explr.tuning.study import Study
-
-BASIC = "hydra/launcher=basic"
 
 
 def space(**ranges: str) -> SearchSpace:
@@ -42,7 +40,7 @@ def test_01_a_locked_database_is_waited_for(shop: Workshop) -> None:
     holder = sqlite3.connect(shop.folder / "study.db", isolation_level=None, timeout=PATIENCE_S)
     holder.execute("BEGIN EXCLUSIVE")
     (shop.folder / "go").touch()
-    time.sleep(6)  # longer than the five seconds that SQLite's own driver waits
+    time.sleep(8)  # longer than the five seconds that SQLite's own driver waits
     assert controller.poll() is None, shop.log()
     holder.execute("COMMIT")
     holder.close()

@@ -1,4 +1,4 @@
-"""Trials whose controller and workers are killed at random instants, until all are done."""
+"""Forty trials whose controller and workers are killed at random instants, until all are done."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from waiting import PATIENCE_S, wait_until
 
 from explr.tracking.journal.journal import read_events
 
-N_TRIALS = 24
-KILLS = [(False, True), (True, False), (False, False), (True, True)]
+N_TRIALS = 40
+KILLS = [
+    (False, True), (True, False), (False, False), (True, True),
+    (False, True), (False, False), (True, False),
+]  # fmt: skip
 """Whether it comes at a random time, not after so many trials; whether a worker is killed first."""
 
 SEEDS = [int(seed) for seed in os.environ.get("EXPLR_KILL_SEEDS", "1").split(",")]

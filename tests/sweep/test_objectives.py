@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from sweeping import DRAIN, Workshop
 
 import explr
 from explr import TrainingContext, TrainingResult
-from explr.core.errors import ConfigError, SweepError
+from explr.core.errors import ConfigError
 
 BOTH = ["objective.metric=[val_loss,latency]", "objective.direction=[minimize,minimize]"]
 SMALL = ["lr=interval(0,1)", "tuner.n_trials=4"]
@@ -77,29 +76,20 @@ def test_each_objective_of_each_replicate_is_recorded(shop: Workshop) -> None:
         assert values[run, "latency"] == 9.0  # as the training logged it
 
 
-def test_a_pruner_that_somebody_chose_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def train(ctx: TrainingContext) -> TrainingResult:
-        return TrainingResult(0.5, metrics={"latency": 2.0})
-
-    line = ["tracking=off", "tuner=optuna", "hydra/launcher=basic", "lr=interval(0,1)", *BOTH]
+def test_a_pruner_that_somebody_chose_is_refused(shop: Workshop) -> None:
+    line = shop.optuna("two_objectives", *SMALL, *BOTH, "hydra/launcher=basic")
     for chosen in ("tuner/pruner=asha", "tuner/pruner=median", "tuner.pruner.n_warmup_steps=1"):
-        with pytest.raises(ConfigError, match=r"^pruning needs one objective: "):
-            explr.tune([*line, chosen], train, n_trials=1)
-    assert len(explr.tune([*line, "tuner/pruner=none"], train, n_trials=1).trials) == 1
+        done = shop.run([*line, chosen])
+        assert done.returncode == 2
+        (said,) = done.stderr.splitlines()
+        assert said.startswith("pruning needs one objective: ")
+    assert shop.run([*line, "tuner/pruner=none"]).returncode == 0
 
 
-def test_an_objective_that_is_missing_fails_the_trial_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    line = ["tracking=off", "tuner=optuna", "hydra/launcher=basic", "lr=interval(0,1)", *BOTH]
-    with pytest.raises(SweepError):
-        explr.tune([*line, "hydra.sweep.dir=out"], lambda _: 0.5, n_trials=1)
-    (trial,) = json.loads((tmp_path / "out" / "results.json").read_text())["trials"]
+def test_an_objective_that_is_missing_fails_the_trial_in_a_sentence(shop: Workshop) -> None:
+    one = ["lr=interval(0,1)", "tuner.n_trials=1", "hydra/launcher=basic"]
+    assert shop.run(shop.optuna("plain", *one, *BOTH)).returncode == 1
+    (trial,) = shop.results("multirun/s")["trials"]
     assert trial["reason"] == (
         "the objectives are val_loss, latency, but latency is missing: return a TrainingResult "
         "with it among its metrics (there are none)"

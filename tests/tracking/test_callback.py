@@ -30,7 +30,6 @@ app()
 CONFIG = "a: 1\nready: ready\nnested:\n  path: ${oc.env:HOME}\n  size: 3\n"
 CALLBACK = ["hydra/callbacks=explr_mlflow"]
 WAIT = "hydra.callbacks.explr_mlflow.drain_timeout_s=200"
-NO_WAIT = "hydra.callbacks.explr_mlflow.drain_timeout_s=0"
 
 pytestmark = pytest.mark.slow
 
@@ -93,10 +92,10 @@ def test_a_foreign_sweep_is_a_parent_with_children(store: Any, app: Path) -> Non
 def test_a_foreign_app_or_job_that_raises_or_exits_with_a_code_is_failed(
     store: Any, app: Path
 ) -> None:
-    raised = run_app(app, "a=13", "hydra.run.dir=raises", NO_WAIT)
+    raised = run_app(app, "a=13", "hydra.run.dir=raises", WAIT)
     assert raised.returncode == 1
     assert "unlucky" in raised.stderr
-    assert run_app(app, "a=99", "hydra.run.dir=exits", NO_WAIT).returncode == 99
+    assert run_app(app, "a=99", "hydra.run.dir=exits", WAIT).returncode == 99
     assert run_app(app, "-m", "a=1,13", "hydra.sweep.dir=sweep", WAIT).returncode == 1
     assert {r.info.run_name: r.info.status for r in store.runs()} == {
         "raises": "FAILED",

@@ -102,8 +102,6 @@ class RayBackend:
         self, ray: Any, sweep: SweepSession, launching: Launching, limits: Limits
     ) -> Outcome | None:
         """Run the remaining trials with Ray Tune; returns how the first one failed."""
-        from ray.tune.schedulers import FIFOScheduler
-
         from explr.sweep.ray.private import note_pruned
         from explr.sweep.ray.schedulers import StudyScheduler, SweepScheduler, is_population
         from explr.sweep.ray.search import StudySearch, Watch
@@ -128,7 +126,7 @@ class RayBackend:
             {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
         )
         rule = StudyScheduler(search) if self._study_prunes else self._scheduler
-        rule = rule or FIFOScheduler()  # type: ignore[no-untyped-call]
+        prune = partial(note_pruned, work.token)
         folder = sweep.folder.path / FOLDER
         experiment = ray.tune.Experiment(
             folder.name,
@@ -150,7 +148,7 @@ class RayBackend:
                     metric=METRIC,
                     mode=MODES[study.directions[0]],
                     search_alg=search,
-                    scheduler=SweepScheduler(rule, partial(note_pruned, work.token)),
+                    scheduler=None if rule is None else SweepScheduler(rule, prune),
                     callbacks=[Watch(search)],
                     reuse_actors=True,
                     raise_on_failed_trial=False,

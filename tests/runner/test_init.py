@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +77,6 @@ def test_everything_runs_at_once(explr: Any, tmp_path: Path, framework: str) -> 
     tested = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=project,
-        env=os.environ,
         capture_output=True,
         text=True,
         timeout=240,

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sweeping import Workshop
+from sweeping import BASIC, Workshop
 
 import explr
 from explr import TrainingContext, TrialPruned
@@ -40,7 +40,7 @@ def test_too_many_failures_are_told_with_the_first_of_them() -> None:
     with pytest.raises(SweepError) as caught:
         explr.tune(
             [
-                "tracking=off", "tuner=optuna", "hydra/launcher=basic", "lr=interval(0,1)",
+                "tracking=off", "tuner=optuna", BASIC, "lr=interval(0,1)",
                 "tuner.max_failure_rate=0.5",
             ],
             boom,
@@ -70,7 +70,7 @@ def test_it_is_told_who_ended_a_trial() -> None:
     ):
         swept = explr.tune(
             [
-                "tracking=off", "tuner=optuna", "hydra/launcher=basic", "lr=interval(1,3)",
+                "tracking=off", "tuner=optuna", BASIC, "lr=interval(1,3)",
                 "tuner.enqueue=[{lr: 1}, {lr: 2}]", "tuner.pruner.n_startup_trials=1",
                 "tuner.pruner.n_warmup_steps=0", f"hydra.sweep.dir={training.__name__}",
             ],

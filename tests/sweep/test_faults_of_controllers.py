@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sweeping import APP, PATIENT, Workshop, any_runs, workers_of
+from sweeping import APP, BASIC, PATIENT, Workshop, any_runs, workers_of
 from waiting import PATIENCE_S, wait_until
 
 
@@ -81,7 +81,7 @@ def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
         for argument in shop.optuna("plain", "lr=interval(0,1)", "tuner.n_trials=1")
         if "study_name" not in argument
     ]
-    command.append("hydra/launcher=basic")
+    command.append(BASIC)
     both = [shop.start(command, log) for log in ("one", "two")]
     assert [process.wait(PATIENCE_S) for process in both] == [0, 0]
     sweeps = shop.folder / "multirun"
@@ -140,7 +140,7 @@ def test_18_sigterm_in_somebodys_own_app(shop: Workshop) -> None:
 
 def test_17_ctrl_c_in_the_controllers_own_process(shop: Workshop) -> None:
     (shop.folder / "app.py").write_text(f"{PATIENT}\n{APP}")
-    command = shop.app("lr=interval(0,1)", "hold=true", "hydra/launcher=basic")
+    command = shop.app("lr=interval(0,1)", "hold=true", BASIC)
     controller = shop.start(command)
     wait_until(lambda: len(started(shop)) == 1)
     controller.send_signal(signal.SIGINT)

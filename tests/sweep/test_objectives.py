@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from sweeping import DRAIN, Workshop
+from sweeping import BASIC, DRAIN, Workshop
 
 import explr
 from explr import TrainingContext, TrainingResult
@@ -19,9 +19,7 @@ SMALL = ["lr=interval(0,1)", "tuner.n_trials=4"]
 
 
 def test_a_front_is_found_and_resumed(shop: Workshop) -> None:
-    command = shop.optuna(
-        "two_objectives", *SMALL, *BOTH, "tuner/sampler=tpe", "hydra/launcher=basic"
-    )
+    command = shop.optuna("two_objectives", *SMALL, *BOTH, "tuner/sampler=tpe", BASIC)
     done = shop.run(command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("several objectives: no trial is pruned") == 1
@@ -77,7 +75,7 @@ def test_each_objective_of_each_replicate_is_recorded(shop: Workshop) -> None:
 
 
 def test_a_pruner_that_somebody_chose_is_refused(shop: Workshop) -> None:
-    line = shop.optuna("two_objectives", *SMALL, *BOTH, "hydra/launcher=basic")
+    line = shop.optuna("two_objectives", *SMALL, *BOTH, BASIC)
     for chosen in ("tuner/pruner=asha", "tuner/pruner=median", "tuner.pruner.n_warmup_steps=1"):
         done = shop.run([*line, chosen])
         assert done.returncode == 2
@@ -87,7 +85,7 @@ def test_a_pruner_that_somebody_chose_is_refused(shop: Workshop) -> None:
 
 
 def test_an_objective_that_is_missing_fails_the_trial_in_a_sentence(shop: Workshop) -> None:
-    one = ["lr=interval(0,1)", "tuner.n_trials=1", "hydra/launcher=basic"]
+    one = ["lr=interval(0,1)", "tuner.n_trials=1", BASIC]
     assert shop.run(shop.optuna("plain", *one, *BOTH)).returncode == 1
     (trial,) = shop.results("multirun/s")["trials"]
     assert trial["reason"] == (
@@ -112,7 +110,7 @@ def test_the_tuner_as_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for n_trials in (3, 4):  # begun, and resumed
         swept = OptunaTuner(
             n_trials, sampler="nsgaii", study_name="s", settings=settings,
-            overrides=["tracking=off", "hydra/launcher=basic"],
+            overrides=["tracking=off", BASIC],
         ).optimize(train, {"lr": "interval(0, 1)"})  # fmt: skip
         assert len(swept.trials) == n_trials
     assert swept.best is None
@@ -121,7 +119,7 @@ def test_the_tuner_as_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigError, match="pruning needs one objective"):
         OptunaTuner(
             3, pruner="median", settings=settings,
-            overrides=["tracking=off", "hydra/launcher=basic"],
+            overrides=["tracking=off", BASIC],
         ).optimize(train, {"lr": "interval(0, 1)"})  # fmt: skip
 
 

@@ -105,9 +105,10 @@ def takes(ctx):
         together = max(together, len(list(Path().glob("runs-*"))))
         looks += 1
         time.sleep(0.01)
-    Path(f"met-{ctx.trial_number}").touch()
-    while len(list(Path().glob("met-*"))) < expected + (expected > 1):
-        time.sleep(0.01)  # the other one has not looked yet: it would miss this one's mark
+    if expected == 2:
+        Path(f"met-{ctx.trial_number}").touch()
+        while not Path(f"met-{3 - ctx.trial_number}").exists():
+            time.sleep(0.01)  # the other one has not looked yet: it would miss this one's mark
     mark.unlink()
     return float(together)
 """

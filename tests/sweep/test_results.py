@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from sweeping import DRAIN, Workshop
+from sweeping import BASIC, DRAIN, Workshop
 
 import explr
 from explr import TrainingContext
@@ -91,7 +91,7 @@ def test_the_command_to_train_the_best_again_holds_lists_too(
 
     swept = explr.tune(
         [
-            "tracking=off", "tuner=optuna", "hydra/launcher=basic", "+layers=[1,2],[3]",
+            "tracking=off", "tuner=optuna", BASIC, "+layers=[1,2],[3]",
             "tuner.study_name=s",
         ],
         plain,
@@ -112,9 +112,7 @@ def test_the_caller_keeps_its_log_handlers(tmp_path: Path, monkeypatch: pytest.M
     own = logging.FileHandler(tmp_path / "own.log", mode="w")
     root.addHandler(own)
     try:
-        explr.tune(
-            ["tracking=off", "hydra/launcher=basic", "lr=interval(0,1)"], lambda _: 1.0, n_trials=1
-        )
+        explr.tune(["tracking=off", BASIC, "lr=interval(0,1)"], lambda _: 1.0, n_trials=1)
         assert root.handlers == [*before, own]
         assert root.level == level
         logging.getLogger("mine").error("still here")
@@ -127,7 +125,7 @@ def test_the_caller_keeps_its_log_handlers(tmp_path: Path, monkeypatch: pytest.M
 def test_a_sweep_in_a_database_of_its_own_is_resumed(shop: Workshop) -> None:
     command = shop.optuna("plain", "lr=interval(0,1)", "tuner.storage='sqlite:///study.db'")
     command = [argument for argument in command if "study_name" not in argument]
-    command += ["tuner.n_trials=2", "hydra/launcher=basic"]
+    command += ["tuner.n_trials=2", BASIC]
     assert shop.run(command).returncode == 0
     assert shop.run(shop.explr("resume", "--last")).returncode == 0
     with sqlite3.connect(shop.folder / "study.db") as store:
@@ -149,7 +147,7 @@ def test_the_tuner_as_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     space = SearchSpaceBuilder().interval("lr", 1, 2).build()
     tuner = OptunaTuner(
         3, sampler="random", pruner="none", study_name="s",
-        overrides=["tracking=off", "hydra/launcher=basic"],
+        overrides=["tracking=off", BASIC],
     )  # fmt: skip
     swept = tuner.optimize(plain, {**space, "width": 64})
     assert len(swept.trials) == 3

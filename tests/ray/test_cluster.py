@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from sweeping import Workshop
 from waiting import PATIENCE_S, wait_until
 
@@ -81,21 +82,43 @@ def test_trials_run_on_both_nodes_and_survive_the_kill_of_one(
     assert cluster.head_node.live_processes()  # not ours to end
 
 
-def test_the_launcher_of_optunas_sweeps_on_the_cluster(shop: Workshop, cluster: Any) -> None:
+def launched_there(shop: Workshop, cluster: Any, *arguments: str) -> list[str]:
+    """A sweep of Optuna's under Hydra's launcher for Ray."""
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    address = f"+hydra.launcher.ray.init.address='{cluster.address}'"
+    here = f"hydra.sweep.dir={shop.folder / 'out'}"  # its workers have a folder of their own
+    return [*shop.app("lr=interval(0,1)", *arguments), "hydra/launcher=ray", address, here]
+
+
+def test_the_launcher_of_optunas_sweeps_on_the_cluster(shop: Workshop, cluster: Any) -> None:
     known = ",".join(f"{{lr: {lr}}}" for lr in (0.01, 0.02, 0.9))
     done = shop.run(
-        [
-            *shop.app("lr=interval(0,1)", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1",
-                      f"hydra.sweeper.enqueue=[{known}]",
-                      "+hydra.sweeper.pruner.n_startup_trials=2",
-                      "+hydra.sweeper.pruner.n_warmup_steps=1"),
-            "hydra/launcher=ray", f"+hydra.launcher.ray.init.address='{cluster.address}'",
-        ]
+        launched_there(
+            shop, cluster, "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1",
+            f"hydra.sweeper.enqueue=[{known}]",
+            "+hydra.sweeper.pruner.n_startup_trials=2", "+hydra.sweeper.pruner.n_warmup_steps=1",
+        )
     )  # fmt: skip
     assert done.returncode == 0, done
     assert shop.states() == ["COMPLETE", "COMPLETE", "PRUNED"]  # its reports reached the sweep
+    for trial in shop.results()["trials"]:
+        lr, steps = trial["params"]["lr"], trial["steps"]
+        saved: Any = OmegaConf.load(Path(trial["dir"], ".hydra", "config.yaml"))
+        assert saved.lr == lr
+        if trial["state"] == "COMPLETE":
+            assert (steps, trial["value"]) == (6, lr)
+        else:
+            assert (steps, trial["value"]) == (2, lr + 1 / 2)
     assert cluster.head_node.live_processes()
+
+
+def test_a_trial_of_the_launcher_that_takes_too_long_is_ended(shop: Workshop, cluster: Any) -> None:
+    limits = ("hydra.sweeper.n_trials=1", "hydra.sweeper.trial_timeout_s=1", "hold=true")
+    done = shop.run(launched_there(shop, cluster, *limits))
+    assert done.returncode == 1
+    (trial,) = shop.results()["trials"]
+    assert (trial["state"], trial["reason"]) == ("FAIL", "timeout after 1 s")
+    assert "trial_timeout_s" not in done.stdout  # no warning that it is not kept
 
 
 def test_an_address_of_a_client_is_refused(shop: Workshop) -> None:
@@ -112,7 +135,6 @@ def test_an_address_of_a_client_is_refused(shop: Workshop) -> None:
 
 def test_a_launcher_without_an_address_joins_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
-    from omegaconf import OmegaConf
 
     from explr.sweep.executors.hydra_launcher import RayKind
 

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from sweeping import Workshop, any_runs, workers_of
 from waiting import PATIENCE_S, wait_until
 
-LAUNCHERS = ["basic", "explr_local", "joblib", "ray"]
+LAUNCHERS = ["basic", "explr_local", "joblib"]
+"""Those that start in no time; tests/ray/test_cluster has the one of Ray."""
 
 
 def launch(shop: Workshop, launcher: str, *arguments: str) -> list[str]:
@@ -71,16 +72,6 @@ def test_ctrl_c_under_somebodys_launcher(shop: Workshop, launcher: str) -> None:
     wait_until(lambda: not any_runs(family))
     assert shop.states() == ["RUNNING"] * 2
     assert "to resume: explr resume out" in shop.log()
-
-
-@pytest.mark.slow
-def test_a_trial_on_ray_that_takes_too_long_is_ended(shop: Workshop) -> None:
-    settings = ("hydra.sweeper.n_trials=1", "hydra.sweeper.trial_timeout_s=1", "hold=true")
-    done = shop.run(launch(shop, "ray", "lr=interval(0,1)", *settings))
-    assert done.returncode == 1
-    (trial,) = shop.results()["trials"]
-    assert (trial["state"], trial["reason"]) == ("FAIL", "timeout after 1 s")
-    assert "trial_timeout_s" not in done.stdout  # no warning that it is not kept
 
 
 def test_a_launcher_that_runs_one_at_a_time_says_so_once(shop: Workshop) -> None:

@@ -94,6 +94,10 @@ class RayBackend:
 
     def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:
         """See `Backend.run`."""
+        ended = [trial.state.is_finished() for trial in sweep.study.frozen()]
+        if all(ended) and len(ended) >= limits.n_trials:
+            with sweep.recorded():  # nothing is left to run, and Ray takes seconds to start
+                return None
         with ray_cluster(self._ray, launching.n_jobs) as ray, sweep.recorded():
             warn_of_local_store(ray.nodes(), tracking_uri_of(sweep.config))
             return self._fit(ray, sweep, launching, limits)

@@ -117,9 +117,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what runs sweeps of several processes."""
+    """Mark as slow what runs sweeps of several processes, or has a store of MLflow."""
     for item in items:
-        if "shop" in getattr(item, "fixturenames", ()):
+        if {"shop", "template"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 

@@ -139,6 +139,7 @@ def test_pages_need_no_network(site: Path) -> None:
         assert not [one for one in loaded if "://" in one or one.startswith("//")], page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_are_those_of_the_code(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

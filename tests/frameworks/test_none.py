@@ -59,6 +59,7 @@ def test_the_bundled_example_learns(explr, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "best_model.npz").is_file()
 
 
+@pytest.mark.slow
 def test_a_killed_trial_resumes_from_its_checkpoint(explr, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(RESUMED)
     done = explr(

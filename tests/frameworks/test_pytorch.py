@@ -12,6 +12,8 @@ import torch
 from explr.core.errors import CheckpointError, DeviceError, TrialPruned
 from explr.frameworks.pytorch import PyTorch, TorchReporter, _apply
 
+pytestmark = pytest.mark.slow
+
 PLAIN = {"seed": None, "device": "cpu", "memory_limit_gb": 0}
 
 

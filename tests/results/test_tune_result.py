@@ -82,6 +82,7 @@ def test_a_notebook_shows_the_best_of_it(found: TuneResult) -> None:
     assert "1 pruned trial saved about 2 of 18 steps" in shown
 
 
+@pytest.mark.slow
 def test_several_objectives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     goals = ["objective.metric=[val_loss,latency]", "objective.direction=[minimize,minimize]"]
@@ -106,6 +107,7 @@ def test_a_chart_that_cannot_be_is_told(found: TuneResult, tmp_path: Path) -> No
         TuneResult(None, [], None).plot_history()
 
 
+@pytest.mark.slow
 def test_a_grid_has_a_data_frame_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = explr.tune(["tuner=none", "tracking=off", "lr=0.5,0.25"], train)

@@ -101,6 +101,7 @@ def test_one_fault_is_one_sentence(explr, project: Path, arguments: tuple[str, .
         assert word.format(cwd=project) in lines[0]
 
 
+@pytest.mark.slow
 def test_each_unknown_key_names_the_nearest(explr, project: Path) -> None:
     lines = said(explr(OFF, TRAIN, *UNKNOWN))
     assert len(lines) == len(UNKNOWN), lines
@@ -108,6 +109,7 @@ def test_each_unknown_key_names_the_nearest(explr, project: Path) -> None:
         assert word in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "starts"),
     [
@@ -139,6 +141,7 @@ def test_several_faults_are_named_together(
     assert len(lines) == len(set(lines)) == len(starts)
 
 
+@pytest.mark.slow
 def test_a_missing_framework_names_the_extra(explr, project: Path) -> None:
     hidden = project / "site"
     hidden.mkdir()
@@ -160,6 +163,7 @@ def test_a_missing_framework_names_the_extra(explr, project: Path) -> None:
     ) == ["keras is not installed: pip install 'explr-train[tensorflow]' brings it"]
 
 
+@pytest.mark.slow
 def test_a_broken_file_in_the_project_s_conf(explr, project: Path) -> None:
     (project / "conf" / "experiment").mkdir(parents=True)
     file = project / "conf" / "experiment" / "broken.yaml"

@@ -148,7 +148,7 @@ def test_a_tuner_without_m_says_so_and_trains_once(explr, project: Path) -> None
     "sweep",
     [
         (),
-        ("-m", "lr=1,2"),
+        pytest.param(("-m", "lr=1,2"), marks=pytest.mark.slow),
         pytest.param(("-m", "tuner=optuna", "lr=range(1,9)"), marks=pytest.mark.slow),
     ],
 )
@@ -173,6 +173,7 @@ def test_an_interruption(project: Path, number: signal.Signals, sweep: tuple[str
     assert "Error executing job" not in errors
 
 
+@pytest.mark.slow
 def test_an_earlier_run_is_run_again(explr, project: Path) -> None:
     first = explr(OFF, TRAIN, "lr=0.5", "seed=3", "+extra=1")
     folder = run_folder(first.stdout)
@@ -201,6 +202,7 @@ def test_options_of_the_project_s_own_conf(explr, project: Path) -> None:
     assert re.search(r"^    recipe$", shown, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target", ["trainings.py:train", "./trainings.py:train", "trainings:train"]
 )

@@ -117,6 +117,7 @@ def test_every_sampler(sampler: str) -> None:
     assert cfg.tuner.sampler.seed == 3
 
 
+@pytest.mark.slow
 def test_another_hydra_app_gets_no_group_of_ours(explr, tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_text("a: 1\n")

@@ -73,6 +73,7 @@ def test_a_driver_updated_without_a_reboot_is_an_answer_too(explr: Any, tmp_path
     assert "has not been rebooted since" in done.stdout
 
 
+@pytest.mark.slow
 def test_memory_keeps_a_default_and_shows_where_it_comes_from(
     explr: Any, rtx_5090: str, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_it_is_imported_once(explr, script: str, tmp_path: Path) -> None:
     assert explr.script(script, "lr=1").stdout.count("imported") == 1
 
 
+@pytest.mark.slow
 def test_a_sweep(explr, script: str) -> None:
     done = explr.script(script, "-m", "lr=1,2")
     assert (done.returncode, done.stderr) == (0, "")

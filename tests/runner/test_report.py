@@ -228,6 +228,7 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     assert "hunter2" not in write_report(tmp_path).read_text()
 
 
+@pytest.mark.slow
 def test_importances_find_what_matters() -> None:
     ranges = {
         "one": FloatDistribution(1e-4, 1.0, log=True),

@@ -83,6 +83,7 @@ def test_a_hyperparameter_may_become_a_mapping(explr, file: Path) -> None:
     assert "lr:\n  start: 1\n  end: 2\n" in explr("run", "c.yaml", "--cfg", "job").stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_over_a_key_of_the_file(explr, file: Path) -> None:
     done = explr("run", "c.yaml", "-m", "momentum=1,2")
     assert (done.returncode, done.stderr) == (0, "")
@@ -133,6 +134,7 @@ def test_a_file_with_a_defaults_list_is_a_primary_config(explr, file: Path) -> N
     assert "Hydra wants it to end in .yaml" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "sentences"),
     [

@@ -21,6 +21,7 @@ def printed(folder: Path) -> str:
     return "".join(file.read_text() for file in folder.glob("*/output.log"))
 
 
+@pytest.mark.slow
 def test_hydra_s_own_grid(explr, project: Path) -> None:
     done = explr(OFF, TRAIN, "-m", "lr=1,2", "width=3,4", "hydra.sweep.dir=out")
     assert (done.returncode, done.stderr) == (0, "")
@@ -49,6 +50,7 @@ def test_optuna_to_the_letter(explr, project: Path) -> None:
     assert best["best_value"] == min(values)
 
 
+@pytest.mark.slow
 def test_a_search_space_brings_ranges_and_the_line_wins(explr, project: Path) -> None:
     done = explr(
         OFF, TRAIN, "tuner=optuna", "tuner.n_trials=4", "search_space=digits", "-m", "lr=0.5",
@@ -141,6 +143,7 @@ def test_if_every_trial_prunes_itself(explr, project: Path, tuner: tuple[str, ..
     assert re.search("Trials: 2 pruned|2 trials: 2 pruned", done.stdout)
 
 
+@pytest.mark.slow
 def test_results_that_are_none(explr, project: Path) -> None:
     done = explr(OFF, "train_model=trainings:returned_none", "-m", "lr=1,2")
     assert done.returncode == 2
@@ -152,6 +155,7 @@ def test_results_that_are_none(explr, project: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_hydra_s_mode_is_another_way_to_ask(explr, project: Path) -> None:
     done = explr(OFF, "train_model=trainings:boom_above_one", "lr=1,2", "hydra.mode=MULTIRUN")
     assert done.returncode == 1
@@ -159,6 +163,7 @@ def test_hydra_s_mode_is_another_way_to_ask(explr, project: Path) -> None:
     assert "Error executing job" not in done.stderr
 
 
+@pytest.mark.slow
 def test_values_that_only_a_trial_knows(explr, project: Path) -> None:
     done = explr(OFF, TRAIN, "-m", "lr=1,2", "+name=trial-${hydra:job.num}", "width=${lr}")
     assert (done.returncode, done.stderr) == (0, "")
@@ -167,6 +172,7 @@ def test_values_that_only_a_trial_knows(explr, project: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_required_value_that_is_swept(explr, project: Path) -> None:
     (project / "conf" / "search_space").mkdir(parents=True)
     (project / "conf" / "search_space" / "mine.yaml").write_text(

@@ -25,6 +25,7 @@ def train(ctx: TrainingContext) -> float:
     return float(ctx.hyperparameters["lr"])
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_function(tmp_path: Path) -> None:
     swept = explr.tune(PROCESSES, train, n_trials=3)
     assert [trial["number"] for trial in swept.trials] == [0, 1, 2]
@@ -38,6 +39,7 @@ def test_a_sweep_with_a_function(tmp_path: Path) -> None:
     assert (swept.folder / "optimization_results.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_twice_and_in_a_thread() -> None:
     found = [explr.tune(SEARCH, train, n_trials=1)]
     thread = threading.Thread(target=lambda: found.append(explr.tune(SEARCH, train, n_trials=1)))
@@ -53,6 +55,7 @@ def test_the_largest_is_best_where_the_objective_is_maximized() -> None:
     assert swept.best["value"] == max(trial["value"] for trial in swept.trials)
 
 
+@pytest.mark.slow
 def test_hydra_s_own_grid() -> None:
     swept = explr.tune(["tracking=off", "tuner=none", "lr=1,2", "width=3,4"], train)
     assert [(t["params"]["lr"], t["params"]["width"]) for t in swept.trials] == [
@@ -108,6 +111,7 @@ def test_ctrl_c_while_results_are_written_is_not_their_end(
     assert (tmp_path / "out" / "results.json").is_file()
 
 
+@pytest.mark.slow
 def test_faults_are_found_before_anything_is_launched(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         explr.tune([*SEARCH, "lrr=1", "seed=-1"], train)

@@ -89,6 +89,7 @@ def test_an_epoch_is_a_line_and_libraries_go_to_the_file(explr: Command, loud: P
         assert text in kept
 
 
+@pytest.mark.slow
 def test_short_flags_are_joined_as_in_any_shell_command(explr: Command, loud: Path) -> None:
     done = explr("-mq", *LINE[:2], "epochs=1,2", "hydra.sweep.dir=out")
     assert done.returncode == 0, done.stderr
@@ -149,6 +150,7 @@ def test_in_a_terminal_epochs_are_a_line_that_moves(terminal: Terminal, loud: Pa
     assert "epoch 3/3" in (loud / "out" / "explr.log").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_training_leaves_the_terminal_clean(terminal: Terminal, loud: Path) -> None:
     line = ["train_model=loud:wait", *LINE[1:]]
     code, output = terminal([sys.executable, "-m", "explr", *line], interrupt_at="best 0.5")

@@ -54,6 +54,7 @@ def test_too_many_failures_are_told_with_the_first_of_them() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_elsewhere")
 def test_it_is_told_who_ended_a_trial() -> None:
     def prunes(ctx: TrainingContext) -> float:

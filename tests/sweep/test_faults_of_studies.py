@@ -202,6 +202,7 @@ def test_20_a_full_disk_ends_the_sweep_in_a_sentence(shop: Workshop, small_disk:
     assert len(study.frozen()) > 1
 
 
+@pytest.mark.slow
 def test_20_a_study_that_cannot_grow_says_so(tmp_path: Path, small_disk: Path) -> None:
     study = Study(small_disk, "s", ["minimize"])
     with pytest.raises(ExplrError, match=f"no space left at {small_disk}"):

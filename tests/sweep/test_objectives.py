@@ -94,6 +94,7 @@ def test_an_objective_that_is_missing_fails_the_trial_in_a_sentence(shop: Worksh
     )
 
 
+@pytest.mark.slow
 def test_the_tuner_as_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

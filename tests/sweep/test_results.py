@@ -136,6 +136,7 @@ def test_a_sweep_in_a_database_of_its_own_is_resumed(shop: Workshop) -> None:
     assert count == 2
 
 
+@pytest.mark.slow
 def test_the_tuner_as_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

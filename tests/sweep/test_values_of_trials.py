@@ -77,6 +77,7 @@ def options(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("options")
 def test_a_swept_group_brings_the_ranges_of_what_is_chosen() -> None:
     seen: list[dict[str, Any]] = []
@@ -117,6 +118,7 @@ def test_options_with_other_choices_under_the_same_name_are_refused() -> None:
         explr.tune([*BASIC, "+optimizer=choice(sgd,adam)"], plain, n_trials=2)
 
 
+@pytest.mark.slow
 def test_known_configurations_come_first_and_once(tmp_path: Path) -> None:
     sweep = [
         *BASIC, "lr=interval(0,1)", "width=choice(16,32)", "tuner.study_name=s",
@@ -145,6 +147,7 @@ def test_known_configurations_that_are_none_are_named(tmp_path: Path) -> None:
     assert names == ["lr=2.0", "width=64", "depth=3"]
 
 
+@pytest.mark.slow
 def test_replicates_are_told_as_their_mean(tmp_path: Path) -> None:
     seeds: list[tuple[int, int | None]] = []
 
@@ -179,6 +182,7 @@ def optunas(group: str) -> list[str]:
 SAMPLERS, PRUNERS = optunas("sampler"), optunas("pruner")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_runs(sampler: str) -> None:
     lr = "range(0,1,0.1)" if sampler == "grid" else "interval(0,1)"
@@ -188,6 +192,7 @@ def test_every_sampler_runs(sampler: str) -> None:
     assert len(points) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_every_pruner_runs(pruner: str) -> None:
     swept = sweep_with(f"tuner/pruner={pruner}", "lr=interval(0,1)")
@@ -207,6 +212,7 @@ def sweep_with(*overrides: str) -> SweepResult:
     return explr.tune([*BASIC[:-1], *overrides], falling, n_trials=3)
 
 
+@pytest.mark.slow
 def test_a_grid_ends_by_itself_and_resumes_where_it_was(tmp_path: Path) -> None:
     sweep = [
         *BASIC[:-1], "tuner/sampler=grid", "lr=range(0,3)", "width=choice(16,32)",

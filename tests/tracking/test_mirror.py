@@ -223,6 +223,7 @@ def test_a_locked_database_is_waited_for(store: Any, kit: Any, home: Path, tmp_p
     assert store.rows(store.run(), "loss") == [(0, 1.0)]
 
 
+@pytest.mark.slow
 def test_a_store_is_made_where_there_is_none(kit: Any, home: Path, tmp_path: Path) -> None:
     run = kit.begin(tmp_path / "run", experiment="Default")
     run.tracker.log_text("x", "x.txt")
@@ -233,6 +234,7 @@ def test_a_store_is_made_where_there_is_none(kit: Any, home: Path, tmp_path: Pat
     assert not (tmp_path / "mlruns").exists()  # MLflow's own experiment keeps its files in the home
 
 
+@pytest.mark.slow
 def test_a_client_does_not_move_the_process(home: Path, tmp_path: Path) -> None:
     connect(f"sqlite:///{home}/other.db")
     assert Path.cwd() == tmp_path

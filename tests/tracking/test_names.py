@@ -1,16 +1,22 @@
 import random
 import warnings
+from typing import Any
 
 import pytest
 
 from explr.tracking.mlflow.names import MAX_NAME, MAX_PARAM, folder_name, legal_name, short_value
 from explr.tracking.values import flatten
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from mlflow.utils.validation import _validate_metric_name, _validate_param, _validate_tag_name
-
 ALPHABET = "ab9_@[]/.-: é日\n\t\0\udcff#%"
+
+
+@pytest.fixture(scope="module")
+def validation() -> Any:
+    """What MLflow itself refuses; it takes a second to import, so not to collect the tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.utils import validation
+    return validation
 
 
 def random_names(count: int) -> set[str]:
@@ -22,9 +28,9 @@ def random_names(count: int) -> set[str]:
     "name",
     ["loss", "val/acc", "lr.weight-decay", "a b", "x:0", "Präzision", "精度", ".hidden", "a" * 250],
 )
-def test_legal_names_stay(name: str) -> None:
+def test_legal_names_stay(name: str, validation: Any) -> None:
     assert legal_name(name) == name
-    _validate_metric_name(name)
+    validation._validate_metric_name(name)
 
 
 @pytest.mark.parametrize(
@@ -42,20 +48,22 @@ def test_legal_names_stay(name: str) -> None:
         ("日" * 300, "日" * 241 + "-"),
     ],
 )
-def test_illegal_names_become_legal_and_can_be_recognised(name: str, words: str) -> None:
+def test_illegal_names_become_legal_and_can_be_recognised(
+    name: str, words: str, validation: Any
+) -> None:
     legal = legal_name(name)
     assert legal.startswith(words)
-    _validate_metric_name(legal)
+    validation._validate_metric_name(legal)
 
 
-def test_any_name_becomes_legal_and_no_two_become_one() -> None:
+def test_any_name_becomes_legal_and_no_two_become_one(validation: Any) -> None:
     names = random_names(20_000)
     legal = {name: legal_name(name) for name in names}
     assert len(set(legal.values())) == len(names)
     for name, made in legal.items():
         assert 0 < len(made) <= MAX_NAME
-        _validate_metric_name(made)
-        _validate_tag_name(made)
+        validation._validate_metric_name(made)
+        validation._validate_tag_name(made)
         assert legal_name(made) == made, name
 
 
@@ -76,9 +84,9 @@ def test_folders_have_plain_names() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, MAX_PARAM, MAX_PARAM + 1, 50_000])
-def test_values_fit(size: int) -> None:
+def test_values_fit(size: int, validation: Any) -> None:
     value = short_value("x" * size, MAX_PARAM)
-    _validate_param("name", value)
+    validation._validate_param("name", value)
     assert len(value) <= MAX_PARAM
     assert (value == "x" * size) == (size <= MAX_PARAM)
 

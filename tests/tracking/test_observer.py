@@ -61,6 +61,7 @@ def test_outside_a_repository_there_is_no_origin(tmp_path: Path) -> None:
     assert changes_since_commit(tmp_path) == ""
 
 
+@pytest.mark.slow
 def test_packages_are_those_that_pip_would_print() -> None:
     asked = [sys.executable, "-m", "pip", "freeze", "--all", "--disable-pip-version-check"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ from explr.tracking.mlflow.server_process import answers
 pytestmark = pytest.mark.slow
 
 TRAINING = """
-while int(ctx.output_dir.name) >= 150 and not os.path.exists(os.environ["KILLED"]):
+while int(ctx.output_dir.name) >= 60 and not os.path.exists(os.environ["KILLED"]):
     time.sleep(0.05)
 for step in range(10):
     ctx.tracker.log_metric("loss", ctx.hyperparameters["lr"] / (step + 1), step=step)
@@ -191,7 +191,7 @@ def test_lost_replies_make_no_second_run_and_no_second_row(
 def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
     server: Server, kit: Any, tmp_path: Path
 ) -> None:
-    trials = 200
+    trials = 80
     kit.eventually(lambda: answers(server.uri, 5.0), "the server")
     remote = kit.store_at(server.uri)
     train = kit.write_training(tmp_path / "job.py", TRAINING)
@@ -208,7 +208,7 @@ def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
         return sum(done)
 
     try:
-        for count in (5, 100):
+        for count in (5, 40):
             kit.eventually(lambda count=count: shipped() >= count, f"{count} trials in MLflow")
             server.kill()
             server.start()

@@ -111,7 +111,7 @@ class InMLflow:
         return runs, sorted((v.name, v.run_id, v.description) for v in versions)
 
 
-@pytest.fixture(params=["memory", "mlflow"])
+@pytest.fixture(params=["memory", pytest.param("mlflow", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest) -> InMemory | InMLflow:
     if request.param == "memory":
         return InMemory()

@@ -85,6 +85,7 @@ def test_an_entry_of_a_newer_version_is_understood(home: Path) -> None:
     assert entries() == [entry("a")]
 
 
+@pytest.mark.slow
 def test_thousands_of_entries_are_not_read_again_and_again(home: Path) -> None:
     for i in range(3000):
         enter(entry(f"{i:04}"))

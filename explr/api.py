@@ -23,6 +23,7 @@ from explr.launching.pool import travel_by_value
 from explr.results.tune_result import TuneResult
 from explr.runner.grid_tally import gathering
 from explr.runner.prepare import prepare
+from explr.runner.reporting import apart_from_trial
 from explr.runner.task import run_trial
 from explr.sweep.logs import callers_logging, shown_logging
 from explr.sweep.preflight import check_first_job
@@ -91,7 +92,7 @@ def tune(
     job = partial(run_trial, train_model=train_model)
     setattr(job, OWN_TASK, True)
     check = partial(prepare, train_model=train_model)
-    with callers_logging(), execution_whitelist(TRUSTED):
+    with callers_logging(), apart_from_trial(), execution_whitelist(TRUSTED):
         try:
             tuned = check_first_job(given, check, train_model=train_model)
         except (HydraException, OmegaConfBaseException) as error:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -30,12 +31,13 @@ def hydra_app(config_dir: str | None = None) -> Iterator[Hydra]:
     if config_dir is not None:
         folder = Path(config_dir).absolute().as_uri()
         search_path.prepend("command-line", folder, "schema")
-    before = GlobalHydra.instance().hydra
+    before, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
         yield create_app("explr", search_path)
     finally:
         GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = config
         if before is not None:
             GlobalHydra.instance().initialize(before)
 

@@ -10,6 +10,7 @@
     │   ├── DeviceError         the device does not exist
     │   └── ResultError         `train_model` returned an invalid result
     ├── SweepError              too many of a sweep's trials failed, or all of them
+    ├── JobStopped              a job reports, but it was told to stop
     ├── CheckpointError         no usable checkpoint
     └── TrackingError           the run cannot be tracked
     TrialPruned                 not an error: stops a trial early and keeps its reports
@@ -65,6 +66,10 @@ class ResultError(UsageError):
 
 class SweepError(ExplrError):
     """Too many of a sweep's trials failed, or all of them."""
+
+
+class JobStopped(ExplrError):
+    """A job reports, but it was told to stop or is over."""
 
 
 class CheckpointError(ExplrError):

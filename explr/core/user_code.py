@@ -15,11 +15,11 @@ _context: TrainingContext | None = None
 def call_train_function(train_model: TrainFunction, context: TrainingContext) -> Any:
     """Call the training function; `running_context` returns its context in the meantime."""
     global _context
-    _context = context
+    before, _context = _context, context
     try:
         return train_model(context)
     finally:
-        _context = None
+        _context = before
 
 
 def running_context() -> TrainingContext | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,9 +21,13 @@ import cloudpickle
 
 from explr.core.errors import ExplrError
 from explr.core.folders import replace_file
-from explr.core.signals import end_with, interrupt
+from explr.core.signals import end_with, interrupt_once
+from explr.launching.exit import begin_anew, flush_streams, leave
 from explr.launching.messages import SetUp, Start
 from explr.utils.seed import seed_apart
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that a job takes as Ctrl-C."""
 
 
 class Child:
@@ -42,7 +45,7 @@ class Child:
         server = os.getpid()
         theirs, self._pipe = Pipe(duplex=False)
         # A signal that arrives before the job starts is kept until then.
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
             self.pid = os.fork()
             if self.pid == 0:
@@ -53,7 +56,7 @@ class Child:
             self._pipe.close()
             raise
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             theirs.close()
 
     def take(self, job: Start) -> bool:
@@ -86,9 +89,11 @@ def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
     try:
         os.setsid()
         end_with(server)
-        signal.signal(signal.SIGTERM, interrupt)
+        for number in STOPPING:  # the server ignores them, and so would what the job starts
+            signal.signal(number, interrupt_once)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        begin_anew()
         with suppress(Exception):  # the job raises it again, where it is reported
             set_up.warm_up()
         job: Start = pipe.recv()
@@ -98,13 +103,13 @@ def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
             _redirect(job.output)
         seed_apart()
         code = _answer(set_up.run, pickle.loads(job.argument), Path(job.answer))
+        leave(code)
     except EOFError:  # the server closed the pipe: there is no job
         code = 0
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_streams()
         os._exit(code)
 
 
@@ -112,7 +117,7 @@ def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
     """Run the job and write down what came of it; the exit code tells which of both."""
     value, failure = None, None
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         value = run(argument)
     except BaseException as error:  # noqa: BLE001 - it is the job's answer
         failure = error

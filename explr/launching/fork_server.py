@@ -21,6 +21,7 @@ from explr.core.errors import ExplrError
 from explr.core.framework import frameworks
 from explr.core.gc import postpone_collection, resume_collection
 from explr.launching.child import Child, signal_session
+from explr.launching.exit import recording_handlers
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started, same_user
 
 
@@ -76,11 +77,13 @@ class ForkServer:
         (controller,) = self._controllers
         for name in self._set_up.preload:
             try:
-                importlib.import_module(name)
+                with recording_handlers():
+                    importlib.import_module(name)
             except Exception:  # noqa: BLE001 - the job raises it again, where it is reported
                 traceback.print_exc()
         try:
-            self._set_up.prepare()
+            with recording_handlers():
+                self._set_up.prepare()
         except ExplrError as error:
             _tell(controller, error)
             return False

@@ -25,7 +25,7 @@ from explr.launching.messages import Ended, SetUp, Signal, Start, Started
 from explr.launching.server import link_server
 
 KILL_AFTER_S = 5.0
-"""Seconds between SIGTERM and SIGKILL."""
+"""Seconds between SIGINT and SIGKILL."""
 
 
 class WorkerDied(ExplrError):
@@ -91,7 +91,7 @@ class LocalPool:
     ) -> None:
         self._link_server = partial(link_server, SetUp(preload, prepare, warm_up, run), shared)
         self._answers = tempfile.TemporaryDirectory(prefix="explr-")
-        self._running: dict[int, float | None] = {}
+        self._running: dict[int, list[tuple[float, int]]] = {}
         self._pids: dict[int, int] = {}
         self._lost: list[Answer] = []
         try:
@@ -126,7 +126,7 @@ class LocalPool:
             environment: variables to set in its process.
             output: file for its standard output and error; None shares those of the controller.
         """
-        self._running[key] = None
+        self._running[key] = []
         self._send(
             Start(
                 key,
@@ -154,15 +154,11 @@ class LocalPool:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         answers, self._lost = self._lost, []
         while not answers:
-            now = time.monotonic()
-            for key, kill_at in list(self._running.items()):
-                if kill_at is not None and now >= kill_at:
-                    self._signal(key, signal.SIGKILL)
-                    self._running[key] = None
-            left = [kill_at - now for kill_at in self._running.values() if kill_at is not None]
+            self._signal_due()
+            times = [signals[0][0] for signals in self._running.values() if signals]
             if deadline is not None:
-                left.append(deadline - now)
-            pause = max(0.0, min(left)) if left else None
+                times.append(deadline)
+            pause = max(0.0, min(times) - time.monotonic()) if times else None
             ready = wait([self._server.connection, *([wake] if wake else [])], pause)
             if self._server.connection in ready:
                 answers += self._receive()
@@ -172,11 +168,22 @@ class LocalPool:
             answers += self._receive()
         return answers
 
-    def stop(self, key: int, grace_s: float = KILL_AFTER_S) -> None:
-        """Ask a job to end, and make it end after `grace_s` seconds; `wait` tells when it has."""
-        if key in self._running:
-            self._signal(key, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
-            self._running[key] = time.monotonic() + grace_s if grace_s > 0 else None
+    def stop(self, key: int, grace_s: float = KILL_AFTER_S, patience_s: float = 0.0) -> None:
+        """Have a job end; `wait` tells when it has.
+
+        All that the job has started gets the signals too, as from Ctrl-C in a terminal.
+
+        Args:
+            key: the job.
+            grace_s: seconds between interrupting and killing it.
+            patience_s: seconds until it is interrupted, in which it may end by itself.
+        """
+        if key not in self._running:
+            return
+        now = time.monotonic() + patience_s
+        interruption = [(now, signal.SIGINT)] if grace_s > 0 else []
+        self._running[key] = [*interruption, (now + grace_s, signal.SIGKILL)]
+        self._signal_due()
 
     def close(self) -> None:
         """End whatever runs, and the server unless others share it."""
@@ -194,8 +201,12 @@ class LocalPool:
     ) -> None:
         self.close()
 
-    def _signal(self, key: int, number: int) -> None:
-        self._send(Signal(key, number))
+    def _signal_due(self) -> None:
+        """Send the signals whose time has come."""
+        now = time.monotonic()
+        for key, signals in list(self._running.items()):
+            while signals and now >= signals[0][0]:
+                self._send(Signal(key, signals.pop(0)[1]))
 
     def _send(self, message: Start | Signal) -> None:
         try:

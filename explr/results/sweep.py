@@ -21,7 +21,7 @@ from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.sink import Sink
 from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.storage import STUDY_FILE, read_study
-from explr.tuning.study import ATTEMPTS, PARAMS, REASON
+from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -97,17 +97,24 @@ class TrialView:
         """Whether it completed."""
         return self.state == "COMPLETE"
 
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds trained, over all its attempts; None while it runs."""
+        if (duration := self.frozen.duration) is None:
+            return None
+        paused_s: float = self.frozen.user_attrs.get(PAUSED, 0.0)
+        return max(0.0, duration.total_seconds() - paused_s)
+
     def row(self) -> dict[str, Any]:
         """The trial as a row of `results.json`."""
         values = list(self.values)
-        duration = self.frozen.duration
         return {
             "number": self.number,
             "state": self.state,
             "params": self.params,
             "value": values if len(values) > 1 else next(iter(values), None),
             "steps": len(self.frozen.intermediate_values),
-            "duration_s": duration.total_seconds() if duration else None,
+            "duration_s": self.duration_s,
             "dir": str(self.folder),
             "run_id": self.run_id or None,
             "attempts": self.attempts,

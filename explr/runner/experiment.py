@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,10 +23,11 @@ from explr.core.protocols import (
 )
 from explr.core.result import objective_values, read_result
 from explr.core.secrets import guard_logs, remember
+from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function
 from explr.runner.prepare import prepare
 from explr.runner.record import recorded, register_best
-from explr.runner.reporting import ReportingTracker, current_reporter
+from explr.runner.reporting import ReportingTracker, apart_from_trial, current_reporter
 from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
@@ -76,7 +78,8 @@ def run(
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     folder = Path(output_dir or f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}").absolute()
-    finished = run_training(node, folder, train_model=train_model)
+    with apart_from_trial():
+        finished = run_training(node, folder, train_model=train_model)
     if finished.tracked is not None:
         print(closing_line(finished.tracked))
     if finished.result is None:
@@ -90,6 +93,7 @@ def run_training(
     *,
     train_model: TrainFunction | None = None,
     number: int = 0,
+    is_trial: bool = False,
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
 ) -> FinishedTraining:
@@ -100,12 +104,14 @@ def run_training(
         folder: folder of the run.
         train_model: a function to use in place of the one that the config names.
         number: number of the trial in its sweep.
+        is_trial: if it is told to stop, it is unfinished, also if it catches that and returns.
         first_files: files to record as they are when the run starts.
         last_files: files to record as they are when the run ends.
 
     Raises:
         UsageError: the configuration or the result is wrong.
         Exception: `train_model` raised it.
+        Terminated: the trial was told to stop.
     """
     guard_logs()
     training = prepare(cfg, train_model)
@@ -148,8 +154,11 @@ def run_training(
 
         resume_collection()
         try:
-            returned = call_train_function(training.train_model, context)
-            result = read_result(returned, config.objective)
+            with _unfinished_if_stopped() if is_trial else nullcontext():
+                returned = call_train_function(training.train_model, context)
+                result = read_result(returned, config.objective)
+                if _has_all_epochs(result, config.hyperparameters):
+                    forget_stop()
             fresh = {n: v for n, v in result.metrics.items() if n not in tracker.metric_names}
             tracker.log_metrics(
                 {**fresh, **_objective_metrics(result, config.objective)}, result.epochs_completed
@@ -163,6 +172,21 @@ def run_training(
         if tracked is not None and current() is None:  # a sweep registers only its best
             register_best(tracked, result)
         return finish("COMPLETE", result)
+
+
+@contextmanager
+def _unfinished_if_stopped() -> Iterator[None]:
+    """Raise `Terminated` at the end of the block, whatever its end, if this process was stopped."""
+    try:
+        yield
+    finally:
+        check_stopped()
+
+
+def _has_all_epochs(result: TrainingResult, hyperparameters: Mapping[str, Any]) -> bool:
+    """Whether a training says that it has trained as many epochs as it was to."""
+    epochs = hyperparameters.get("epochs")
+    return isinstance(epochs, int) and result.epochs_completed >= epochs > 0
 
 
 def _who_pruned(text: str, asked: bool) -> str:

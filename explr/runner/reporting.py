@@ -12,6 +12,7 @@ from explr.core.errors import BY_TUNER, TrialPruned, UsageError
 from explr.core.reporter import HeardReporter, Listeners, NullReporter, Reporter
 from explr.core.tracker import Tracker
 from explr.core.user_code import running_context
+from explr.tracking.sweeps import current, set_current_sweep
 from explr.tracking.values import number
 from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter
 
@@ -72,6 +73,27 @@ def listening(listener: Callable[[int, float], object]) -> Iterator[None]:
         yield
     finally:
         _listeners.drop(listener)
+
+
+@contextmanager
+def apart_from_trial() -> Iterator[None]:
+    """Have what is trained within the block be no part of the trial that runs this process.
+
+    A trial may call `explr.run` or start `explr`. Such a training reports to no tuner, or to its
+    own; nobody who listens to the trial hears it; and its record belongs to no sweep.
+    """
+    global _direct, _listeners
+    before = _direct, _listeners, current()
+    channel = os.environ.pop(CHANNEL_VARIABLE, None)
+    _direct, _listeners = None, Listeners()
+    set_current_sweep(None)
+    try:
+        yield
+    finally:
+        _direct, _listeners, sweep = before
+        set_current_sweep(sweep)
+        if channel is not None:
+            os.environ[CHANNEL_VARIABLE] = channel
 
 
 def current_reporter() -> Reporter:

@@ -77,7 +77,7 @@ def run_trial(
     if trials is not None:
         trials.folders.append(_folder())
     try:
-        finished = _train(cfg, number, train_model)
+        finished = _train(cfg, number, train_model, is_trial=True)
     except Exception as error:
         if trials is None:
             raise
@@ -106,7 +106,9 @@ def _folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> FinishedTraining:
+def _train(
+    cfg: DictConfig, number: int, train_model: TrainFunction | None, is_trial: bool = False
+) -> FinishedTraining:
     hydra, folder = HydraConfig.get(), _folder()
     if hydra.output_subdir:
         hide_secrets(*saved_files(folder / hydra.output_subdir))
@@ -115,6 +117,7 @@ def _train(cfg: DictConfig, number: int, train_model: TrainFunction | None) -> F
         folder,
         train_model=train_model,
         number=number,
+        is_trial=is_trial,
         first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
         last_files=(folder / f"{hydra.job.name}.log",),
     )

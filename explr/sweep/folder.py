@@ -18,6 +18,7 @@ from explr.results.summary import best_trials, counts_line, pruned_line, show, t
 from explr.results.sweep import read_trial
 from explr.results.text import params_text
 from explr.sweep.logs import STARTS
+from explr.sweep.replicates import ReplicateFile
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
@@ -81,6 +82,10 @@ class SweepFolder:
         """Folder of a job."""
         trial = self.path / str(job.trial)
         return trial / str(job.replicate) if job.replicates > 1 else trial
+
+    def kept_replicates(self, trial: int) -> ReplicateFile:
+        """Keeps the finished replicates of a trial."""
+        return ReplicateFile(self.path / str(trial))
 
     def job_folders(self) -> list[Path]:
         """Folder of each trial, or of its first replicate."""

@@ -81,7 +81,7 @@ def open_sweep(
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(steady_logging(path))
-        stack.enter_context(terminable())
+        stack.enter_context(terminable(ctrl_c=True))
         stack.enter_context(sole_controller(path))
         study = Study(path, study_name(settings, path), settings.directions, settings.storage)
         if settings.storage is not None:  # a sweep in another folder may use the same study

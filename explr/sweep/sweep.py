@@ -211,7 +211,9 @@ class OptunaBackend:
         if limits.trial_timeout_s is not None and kind.timeout_caveat:
             log.warning(kind.timeout_caveat)
         watch = SweepWatch(sweep, limits)
-        loop = SweepLoop(sweep.study, sweep.space.active, limits, watch)
+        loop = SweepLoop(
+            sweep.study, sweep.space.active, limits, watch, kept_of=sweep.folder.kept_replicates
+        )
         with (
             sweep.recorded(),
             watch.shown(),

@@ -63,6 +63,31 @@ class Ending:
     result: Outcome | None = None
 
 
+@dataclass(frozen=True)
+class FinishedReplicate:
+    """A replicate that completed.
+
+    Args:
+        values: value of each objective.
+        reports: what it reported, by step.
+    """
+
+    values: tuple[float, ...]
+    reports: Mapping[int, float]
+
+
+class KeptReplicates(Protocol):
+    """Keeps the finished replicates of a trial for the next controller."""
+
+    def load(self, params: Mapping[str, Any]) -> Mapping[int, FinishedReplicate]:
+        """The replicates by number that completed with these parameters."""
+        ...
+
+    def save(self, params: Mapping[str, Any], finished: Mapping[int, FinishedReplicate]) -> None:
+        """Keep the replicates that completed so far."""
+        ...
+
+
 class TrialAccount:
     """The account of one trial: its jobs, their time, their reports, and how it ends.
 
@@ -71,6 +96,7 @@ class TrialAccount:
         params: the sampled values by parameter.
         limits: the number of replicates, the retries, and the time limit of a job.
         clock: a monotonic clock in seconds.
+        kept: has the finished replicates of earlier controllers; None if none are kept.
     """
 
     def __init__(
@@ -79,6 +105,7 @@ class TrialAccount:
         params: dict[str, Any],
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
+        kept: KeptReplicates | None = None,
     ) -> None:
         self.number = number
         self.params = params
@@ -93,15 +120,26 @@ class TrialAccount:
         self._overdue: set[Job] = set()
         self._values: dict[int, tuple[float, ...]] = {}
         self._reports: dict[int, dict[int, float]] = {}
+        self._kept = kept if limits.replicates > 1 else None
+        if self._kept is not None:
+            finished = self._kept.load(params)
+            known = [replicate for replicate in sorted(finished) if replicate < limits.replicates]
+            # At least one is trained: a trial ends with the end of a job.
+            for replicate in known[: limits.replicates - 1]:
+                self._take_over(replicate, finished[replicate])
 
     def jobs(self, attempt: int = 0) -> list[Job]:
-        """The first job of each replicate.
+        """The first job of each replicate that has not completed.
 
         Args:
             attempt: how often the trial was started before.
         """
         count = self._limits.replicates
-        return [Job(self.number, each, count, attempt, self.params) for each in range(count)]
+        return [
+            Job(self.number, each, count, attempt, self.params)
+            for each in range(count)
+            if each not in self._values
+        ]
 
     @property
     def running(self) -> list[Job]:
@@ -175,11 +213,31 @@ class TrialAccount:
         if outcome.state == "COMPLETE":
             self._values[job.replicate] = outcome.values
             if len(self._values) < self._limits.replicates:
+                self._keep()
                 return Ending(outcome)
             means = map(statistics.fmean, zip(*self._values.values(), strict=True))
             result = Outcome("COMPLETE", tuple(means))
         self.ended = True
         return Ending(outcome, result=result)
+
+    def _take_over(self, replicate: int, finished: FinishedReplicate) -> None:
+        """Take over a replicate that completed under an earlier controller."""
+        self._values[replicate] = finished.values
+        for step, value in finished.reports.items():
+            self._reports.setdefault(step, {})[replicate] = value
+
+    def _keep(self) -> None:
+        """Keep the replicates that completed so far."""
+        if self._kept is None:
+            return
+        finished = {
+            replicate: FinishedReplicate(
+                values,
+                {step: of[replicate] for step, of in self._reports.items() if replicate in of},
+            )
+            for replicate, values in self._values.items()
+        }
+        self._kept.save(self.params, finished)
 
     def _is_tried_again(self, outcome: Outcome) -> bool:
         """Whether to retry a job; a retry because it must run alone does not count."""

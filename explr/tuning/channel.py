@@ -24,7 +24,8 @@ from multiprocessing.connection import (
 from pathlib import Path
 from typing import Any
 
-from explr.core.errors import BY_TUNER, ExplrError, TrialPruned
+from explr.core.errors import BY_TUNER, ExplrError, JobStopped, TrialPruned
+from explr.core.signals import stop
 
 CHANNEL_VARIABLE = "EXPLR_CHANNEL"
 """Environment variable with the address, the key and the job of a trial."""
@@ -105,6 +106,8 @@ class ChannelServer:
                 try:
                     prune = self._report(message["job"], message["step"], message["value"])
                     answer: dict[str, Any] = {"prune": bool(prune)}
+                except JobStopped:
+                    answer = {"stop": True}
                 except Exception as error:  # noqa: BLE001 - the trial is told, and fails with it
                     answer = {"error": f"{type(error).__name__}: {error}"}
                 connection.send_bytes(json.dumps(answer).encode())
@@ -139,6 +142,7 @@ class ChannelReporter:
 
         Raises:
             TrialPruned: the answer to an earlier report was to prune, and the training continued.
+            Terminated: the controller has told the trial to stop.
             ExplrError: the controller is gone or refuses the report.
         """
         if self._prune:
@@ -151,6 +155,8 @@ class ChannelReporter:
             answer = _parse(self._connection.recv_bytes(MAX_MESSAGE))
         except (OSError, EOFError) as error:
             raise ExplrError("the controller of this sweep is gone") from error
+        if answer.get("stop"):
+            stop()
         if "error" in answer:
             raise ExplrError(f"the controller of this sweep refused a report: {answer['error']}")
         self._prune = bool(answer["prune"])

@@ -33,8 +33,14 @@ class Executor(Protocol):
         """
         ...
 
-    def stop(self, job: Job, grace_s: float) -> None:
-        """Ask a running job to stop, and kill it after `grace_s` seconds, if possible."""
+    def stop(self, job: Job, grace_s: float, patience_s: float = 0.0) -> None:
+        """Stop a running job, if possible.
+
+        Args:
+            job: the job.
+            grace_s: seconds between interrupting and killing it.
+            patience_s: seconds until it is interrupted; its next report has it end before.
+        """
         ...
 
     def close(self) -> None:

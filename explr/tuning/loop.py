@@ -11,14 +11,23 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from explr.core.errors import ExplrError
-from explr.tuning.account import Limits, SweepAccount, SweepListener, TrialAccount
+from explr.core.errors import JobStopped
+from explr.tuning.account import (
+    KeptReplicates,
+    Limits,
+    SweepAccount,
+    SweepListener,
+    TrialAccount,
+)
 from explr.tuning.executor import Executor
 from explr.tuning.study import SpaceOf, Study
 from explr.tuning.trial import Job, Outcome
 
 STOP_GRACE_S = 5.0
-"""Seconds between asking a running job to stop and killing it."""
+"""Seconds between interrupting a running job and killing it."""
+
+STOP_PATIENCE_S = 2.0
+"""Seconds in which the next report of a job may stop it, before it is interrupted."""
 
 
 class SweepLoop:
@@ -30,6 +39,7 @@ class SweepLoop:
         limits: stopping rules and failure tolerance.
         listener: receives the events of each job.
         clock: a monotonic clock in seconds.
+        kept_of: keeps the finished replicates of the trial with a number.
     """
 
     def __init__(
@@ -39,15 +49,18 @@ class SweepLoop:
         limits: Limits,
         listener: SweepListener | None = None,
         clock: Callable[[], float] = time.monotonic,
+        kept_of: Callable[[int], KeptReplicates | None] = lambda number: None,
     ) -> None:
         self._account = SweepAccount(study, space_of, limits, clock=clock)
         self._limits = limits
         self._listener = listener or SweepListener()
         self._clock = clock
+        self._kept_of = kept_of
         self._queue: deque[Job] = deque()
         self._running: list[Job] = []
         self._trials: dict[int, TrialAccount] = {}
         self._stopped: set[int] = set()
+        self._reporting: set[int] = set()
 
     @property
     def first_failure(self) -> Outcome | None:
@@ -90,13 +103,13 @@ class SweepLoop:
 
         Raises:
             ValueError: the value is NaN.
-            ExplrError: the job was stopped or has ended. If the executor cannot stop it, this
-                error does.
+            JobStopped: the job was stopped or has ended.
         """
         number, replicate = divmod(key, self._limits.replicates)
         trial = self._trials.get(number)
         if trial is None or key in self._stopped:
-            raise ExplrError(f"trial {number} must stop")
+            raise JobStopped(f"trial {number} must stop")
+        self._reporting.add(key)
         mean = trial.report(replicate, step, value)
         if mean is not None:
             trial.prune = self._account.report(number, step, mean)
@@ -114,7 +127,7 @@ class SweepLoop:
         """Make sure that a job is queued, if one is left."""
         if not self._queue and (upcoming := self._account.next_trial()) is not None:
             number, params = upcoming
-            trial = TrialAccount(number, params, self._limits, self._clock)
+            trial = TrialAccount(number, params, self._limits, self._clock, self._kept_of(number))
             self._trials[number] = trial
             self._queue += trial.jobs(self._account.begin_attempt(number))
         return bool(self._queue)
@@ -123,6 +136,7 @@ class SweepLoop:
         self._running.append(job)
         self._trials[job.trial].start(job)
         self._stopped.discard(job.key)
+        self._reporting.discard(job.key)
         self._listener.started(job)
         self._executor.start(job)
 
@@ -133,7 +147,8 @@ class SweepLoop:
 
     def _stop(self, job: Job) -> None:
         self._stopped.add(job.key)
-        self._executor.stop(job, STOP_GRACE_S)
+        patience_s = STOP_PATIENCE_S if job.key in self._reporting else 0.0
+        self._executor.stop(job, STOP_GRACE_S, patience_s)
 
     def _end(self, job: Job, outcome: Outcome) -> None:
         self._running.remove(job)

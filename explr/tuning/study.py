@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from explr.tuning.optuna_private import (
     taken_over,
 )
 from explr.tuning.search_space import SearchSpace
-from explr.tuning.storage import open_study
+from explr.tuning.storage import STUDY_FILE, open_study
 from explr.tuning.trial import State
 
 if TYPE_CHECKING:
@@ -89,6 +90,15 @@ def encoded_configurations(
 ATTEMPTS, REASON, PARAMS = "explr.attempts", "explr.reason", "explr.params"
 """User attributes of a trial: number of starts, why it failed, parameters changed while it ran."""
 
+PAUSED = "explr.paused_s"
+"""User attribute of a trial: seconds between a controller's end and the resumption."""
+
+
+def _last_written(files: Sequence[Path]) -> float:
+    """When the newest of some files was written, in seconds of the epoch; 0 without any."""
+    return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
+
 SpaceOf = Callable[[Mapping[str, Any]], SearchSpace]
 """The ranges that are active once the given parameters are chosen."""
 
@@ -114,11 +124,14 @@ class Study:
         storage: str | None = None,
     ) -> None:
         self._lock = threading.RLock()
+        self._folder = folder
+        self._left_at = _last_written([folder / STUDY_FILE])
         self._study = open_study(folder, name, directions, storage)
         keep(self._study)
         self._trials: dict[int, Trial] = {}
         self._reports: dict[int, dict[int, float]] = {}
         self._attempts: dict[int, int] = {}
+        self._paused_at: dict[int, float] = {}
         self._waiting = self._count("WAITING")
 
     def use(self, sampler: BaseSampler | None, pruner: BasePruner | None) -> None:
@@ -252,6 +265,9 @@ class Study:
             self._attempts[number] = before + 1
             if before:  # a trial without this attribute was started once
                 trial.set_user_attr(ATTEMPTS, before + 1)
+            if (paused_at := self._paused_at.pop(number, None)) is not None:
+                paused_s = trial.user_attrs.get(PAUSED, 0) + max(0.0, time.time() - paused_at)
+                trial.set_user_attr(PAUSED, round(paused_s, 3))
             return before
 
     def unfinished(self, space_of: SpaceOf) -> list[tuple[int, dict[str, Any]]]:
@@ -266,6 +282,7 @@ class Study:
                 self._trials[frozen.number] = taken_over(self._study, frozen)
                 self._reports[frozen.number] = dict(frozen.intermediate_values)
                 self._attempts[frozen.number] = frozen.user_attrs.get(ATTEMPTS, 1)
+                self._paused_at[frozen.number] = self._last_sign(frozen)
             # A controller may have been killed between two parameters of the same trial.
             return [(t.number, _sampled(self._trials[t.number], space_of)) for t in running]
 
@@ -282,6 +299,13 @@ class Study:
         """Numbers of the best trials: one, or with several objectives the Pareto front."""
         with self._lock:
             return [trial.number for trial in self._study.best_trials]
+
+    def _last_sign(self, frozen: FrozenTrial) -> float:
+        """When a trial of an earlier controller certainly still ran, in seconds of the epoch."""
+        folder = self._folder / str(frozen.number)
+        files = list(folder.iterdir()) if folder.is_dir() else []
+        started = frozen.datetime_start.timestamp() if frozen.datetime_start else 0.0
+        return max(started, self._left_at, _last_written(files))
 
     def _begin(self) -> Trial:
         """A new trial, or a queued one."""

@@ -16,7 +16,7 @@ CLASSES = [
 
 def test_the_tree_in_the_docstring_is_the_real_one() -> None:
     assert errors.__doc__ is not None
-    drawn = set(re.findall(r"\b(?:[A-Z]\w+Error|TrialPruned)\b", errors.__doc__))
+    drawn = set(re.findall(r"\b(?:[A-Z]\w+Error|TrialPruned|JobStopped)\b", errors.__doc__))
     assert drawn == {each.__name__ for each in CLASSES}
 
 

@@ -1,5 +1,7 @@
 """Jobs in fresh processes: answers, deaths, stops, and nothing left behind."""
 
+import atexit
+import ctypes
 import os
 import signal
 import subprocess
@@ -65,8 +67,15 @@ def work(order: tuple[str, Any]) -> Any:
         sys.stdout = KillsWhenFlushed()  # type: ignore[assignment]
         return argument
     if what == "ignore":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         Path(argument).touch()
+    if what == "wait for":
+        wait_until(Path(argument).exists)
+        return argument
+    if what == "exit":
+        atexit.register(Path(argument).touch)
+        ctypes.CDLL(None).printf(b"never flushed\n")
+        return None
     time.sleep(600)
     return None
 
@@ -159,6 +168,49 @@ def test_a_job_that_ignores_the_first_signal_is_killed(pool: LocalPool, tmp_path
     pool.stop(1, 0.2)
     (answer,) = pool.wait(PATIENCE_S)
     assert isinstance(answer.error, WorkerDied)
+
+
+def test_a_job_may_end_by_itself_before_it_is_interrupted(pool: LocalPool, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    pool.start(1, ("wait for", str(there)))
+    pool.stop(1, 600, patience_s=600)
+    there.touch()
+    assert pool.wait(PATIENCE_S) == [Answer(1, str(there))]
+
+
+def test_a_job_ends_as_an_interpreter_does(pool: LocalPool, tmp_path: Path) -> None:
+    handled, output = tmp_path / "handled", tmp_path / "output"
+    assert ask(pool, "exit", str(handled), output=output).error is None
+    assert handled.exists()
+    assert output.read_text() == "never flushed\n"
+
+
+HANDLERS = """\
+import atexit
+import os
+import tempfile
+from pathlib import Path
+
+shared = tempfile.TemporaryDirectory()  # belongs to the process that has imported this
+
+
+@atexit.register
+def say() -> None:
+    Path(os.environ["HANDLED"], f"{os.getpid()}-{Path(shared.name).exists()}").touch()
+"""
+
+
+def test_exit_handlers_of_the_users_modules_run_in_each_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "handlers_of_mine.py").write_text(HANDLERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    handled = tmp_path / "handled"
+    handled.mkdir()
+    monkeypatch.setenv("HANDLED", str(handled))
+    with LocalPool(work, ["handlers_of_mine"]) as pool:
+        pids = [ask(pool, "pid").value for _ in range(2)]
+    assert {path.name for path in handled.iterdir()} == {f"{pid}-True" for pid in pids}
 
 
 def test_the_process_of_a_job_is_there_before_its_job(pool: LocalPool) -> None:

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 import explr
 from explr import TrainingContext, TrialPruned
 from explr.core.errors import ConfigError, SweepError, UsageError
+from explr.runner.cli.app import run_command_line
 from explr.sweep.folder import SweepFolder
+from explr.tuning.channel import CHANNEL_VARIABLE
+from explr.tuning.storage import read_study
 
 PROCESSES = ["tracking=off", "tuner=optuna", "tuner/sampler=random", "lr=interval(1,2)"]
 SEARCH = [*PROCESSES, "hydra/launcher=basic"]
@@ -37,6 +43,39 @@ def test_a_sweep_with_a_function(tmp_path: Path) -> None:
     assert swept.folder.parent.parent == tmp_path / "multirun"
     assert Path(swept.best["dir"]).parent == swept.folder
     assert (swept.folder / "optimization_results.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_what_a_trial_trains_by_itself_is_no_part_of_it() -> None:
+    def inner(ctx: TrainingContext) -> float:
+        ctx.report(0, val_loss=100.0)
+        explr.report(1, val_loss=101.0)
+        return 100.0
+
+    def outer(ctx: TrainingContext) -> float:
+        lr = float(ctx.hyperparameters["lr"])
+        folder = HydraConfig.get().runtime.output_dir
+        ctx.report(0, val_loss=lr)
+        explr.run(explr.compose(["tracking=off"]), inner)
+        explr.tune(SEARCH, inner, n_trials=1)
+        assert HydraConfig.get().runtime.output_dir == folder
+        explr.report(1, val_loss=lr)
+        return lr
+
+    swept = explr.tune(SEARCH, outer, n_trials=2)
+    assert swept.folder is not None
+    for trial, row in zip(read_study(swept.folder).trials, swept.trials, strict=True):
+        assert row["state"] == "COMPLETE", row["reason"]
+        assert trial.intermediate_values == dict.fromkeys((0, 1), row["params"]["lr"])
+
+
+def test_a_command_that_a_trial_starts_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CHANNEL_VARIABLE, "file:nowhere")
+    monkeypatch.setattr(sys, "argv", ["explr"])
+    reports = "def train(ctx):\n    ctx.report(0, val_loss=1.0)\n    return 1.0\n"
+    Path("inner.py").write_text(reports)
+    assert run_command_line(["train_model=inner.py:train", "tracking=off"]) == 0
+    assert os.environ[CHANNEL_VARIABLE] == "file:nowhere"
 
 
 @pytest.mark.slow

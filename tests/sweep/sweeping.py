@@ -25,8 +25,11 @@ BASIC = "hydra/launcher=basic"
 """The launcher without processes of its own, where another one is not the subject."""
 
 TRAININGS = """\
+import atexit
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -83,13 +86,37 @@ def waits(ctx):
     return float(ctx.hyperparameters["lr"])
 
 
+CHILD = '''
+import pathlib, sys, time
+try:
+    pathlib.Path(sys.argv[1], "child-runs").touch()
+    time.sleep(600)
+except KeyboardInterrupt:
+    pathlib.Path(sys.argv[1], "child-interrupted").touch()
+'''
+
+
+def catches(ctx):
+    atexit.register((ctx.output_dir / f"exited-{os.getpid()}").touch)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, ctx.output_dir])
+    try:
+        while not (ctx.output_dir / "child-runs").exists():
+            time.sleep(0.01)
+        (ctx.output_dir / f"started-{os.getpid()}").touch()
+        while not Path("go").exists():
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        child.wait()
+    return 0.5
+
+
 def hangs(ctx):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     time.sleep(600)
 
 
 def defies(ctx):
-    signal.signal(signal.SIGTERM, lambda *_: (ctx.output_dir / "asked-to-end").touch())
+    signal.signal(signal.SIGINT, lambda *_: (ctx.output_dir / "asked-to-end").touch())
     (ctx.output_dir / f"started-{os.getpid()}").touch()
     while True:
         time.sleep(600)

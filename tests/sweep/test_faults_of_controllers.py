@@ -91,7 +91,11 @@ def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
         assert json.loads(file.read_text())["study"] == str(file.parent.relative_to(sweeps))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["17_ctrl_c", "18_sigterm"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+    ids=["17_ctrl_c", "18_sigterm", "53_the_terminal_closes"],
+)
 def test_an_interrupted_sweep_stops_and_says_how_to_resume(shop: Workshop, number: int) -> None:
     controller = hold(shop)
     family = workers_of(controller.pid)
@@ -106,6 +110,22 @@ def test_an_interrupted_sweep_stops_and_says_how_to_resume(shop: Workshop, numbe
     (shop.folder / "go").touch()
     assert shop.run(shop.explr("resume", "multirun/s")).returncode == 0
     assert shop.states("multirun/s") == ["COMPLETE"] * 4
+
+
+def test_50_what_catches_ctrl_c_is_unfinished(shop: Workshop) -> None:
+    controller = shop.start(shop.optuna("catches", "lr=interval(0,1)", "tuner.n_trials=1"))
+    wait_until(lambda: len(started(shop)) == 1)
+    controller.send_signal(signal.SIGINT)
+    assert controller.wait(PATIENCE_S) == 130
+    assert shop.states("multirun/s") == ["RUNNING"]
+    trial = shop.folder / "multirun" / "s" / "0"
+    assert not (trial / "result.json").exists()
+    assert (trial / "child-interrupted").exists()
+    (pid,) = [path.name.removeprefix("started-") for path in started(shop)]
+    assert (trial / f"exited-{pid}").exists()
+    (shop.folder / "go").touch()
+    assert shop.run(shop.explr("resume", "multirun/s")).returncode == 0
+    assert shop.states("multirun/s") == ["COMPLETE"]
 
 
 def test_17_the_second_ctrl_c_ends_it_at_once(shop: Workshop) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.pruners import BasePruner, ThresholdPruner
 from optuna.samplers import RandomSampler
+from waiting import PATIENCE_S
 
-from explr.core.errors import ExplrError, SweepError
-from explr.tuning.account import Limits, SweepListener
+from explr.core.errors import JobStopped, SweepError
+from explr.tuning.account import FinishedReplicate, Limits, SweepListener
 from explr.tuning.executor import Executor
-from explr.tuning.loop import SweepLoop
+from explr.tuning.loop import STOP_PATIENCE_S, SweepLoop
 from explr.tuning.search_space import parse
-from explr.tuning.study import REASON, Study
+from explr.tuning.study import PAUSED, REASON, Study
 from explr.tuning.trial import Job, Outcome
 
 Behaviour = Callable[[Job], Outcome | None]
@@ -38,6 +41,7 @@ class FakeExecutor:
         self.stopped: list[Job] = []
         self.running: list[Job] = []
         self.most = 0
+        self.patience_s: list[float] = []
 
     def start(self, job: Job) -> None:
         self.started.append(job)
@@ -56,7 +60,8 @@ class FakeExecutor:
         self.now += timeout_s
         return []
 
-    def stop(self, job: Job, grace_s: float) -> None:
+    def stop(self, job: Job, grace_s: float, patience_s: float = 0.0) -> None:
+        self.patience_s.append(patience_s)
         self.stopped.append(job)
 
     def close(self) -> None:
@@ -363,10 +368,10 @@ def test_reports_that_cannot_count_are_refused(bench: Bench) -> None:
         if not executor.stopped:
             with pytest.raises(ValueError, match="the objective is NaN at step 2"):
                 loop.report(job.key, 2, math.nan)
-            with pytest.raises(ExplrError, match="trial 9 must stop"):
+            with pytest.raises(JobStopped, match="trial 9 must stop"):
                 loop.report(9, 0, 0.5)
             return None
-        with pytest.raises(ExplrError, match="trial 0 must stop"):  # it was stopped
+        with pytest.raises(JobStopped, match="trial 0 must stop"):  # it was stopped
             loop.report(job.key, 3, 0.5)
         return None
 
@@ -374,3 +379,73 @@ def test_reports_that_cannot_count_are_refused(bench: Bench) -> None:
     loop.run(executor)
     assert bench.reasons == ["timeout after 5 s"]
     assert bench.listener.reports == []
+
+
+def test_a_job_that_reports_is_first_stopped_by_its_next_report(bench: Bench) -> None:
+    executor = FakeExecutor(completes)
+    loop = reporting(bench, executor, n_trials=2, trial_timeout_s=5)
+
+    def reports(job: Job) -> Outcome | None:
+        if job not in executor.stopped and job.trial == 0:
+            loop.report(job.key, 0, 0.5)
+        return None
+
+    executor.behaviour = reports
+    loop.run(executor)
+    assert [job.trial for job in executor.stopped] == [0, 1]
+    assert executor.patience_s == [STOP_PATIENCE_S, 0]
+
+
+class Kept(dict[int, FinishedReplicate]):
+    """Finished replicates, kept in memory."""
+
+    def load(self, params: Mapping[str, Any]) -> Mapping[int, FinishedReplicate]:
+        return dict(self)
+
+    def save(self, params: Mapping[str, Any], finished: Mapping[int, FinishedReplicate]) -> None:
+        self.update(finished)
+
+
+def test_finished_replicates_are_not_run_again(bench: Bench) -> None:
+    kept, limits = Kept(), Limits(1, replicates=3)
+
+    def run(last: float) -> list[int]:
+        def behaviour(job: Job) -> Outcome:
+            value = [0.0, 1.0, last][job.replicate]
+            if math.isnan(value):
+                raise KeyboardInterrupt
+            loop.report(job.key, 0, value)
+            return Outcome("COMPLETE", (value,))
+
+        executor = FakeExecutor(behaviour)
+        bench.study = Study(bench.folder, "s", ["minimize"])
+        loop = SweepLoop(
+            bench.study, lambda values: bench.space, limits, kept_of=lambda number: kept
+        )
+        with suppress(KeyboardInterrupt):
+            loop.run(executor)
+        return [job.replicate for job in executor.started]
+
+    assert run(last=math.nan) == [0, 1, 2]
+    assert kept == {
+        0: FinishedReplicate((0.0,), {0: 0}),
+        1: FinishedReplicate((1.0,), {0: 1}),
+    }
+    assert run(last=5.0) == [2]
+    (trial,) = bench.study.frozen()
+    assert (trial.value, trial.intermediate_values) == (2.0, {0: 2.0})
+
+
+def test_the_pause_before_a_resumption_is_not_time_trained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(job: Job) -> Outcome:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(interrupted, n_trials=1)
+    now = time.time()
+    monkeypatch.setattr("explr.tuning.study.time.time", lambda: now + 36_000)
+    bench.run(completes, n_trials=1)
+    (trial,) = bench.study.frozen()
+    assert trial.user_attrs[PAUSED] == pytest.approx(36_000, abs=PATIENCE_S)

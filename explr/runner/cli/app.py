@@ -6,7 +6,6 @@ Modules that only a training needs are imported when it starts, so that `--help`
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from explr.config.nodes import CONFIG_TREE
 from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.core.gc import postpone_collection, resume_collection
 from explr.core.secrets import guard_logs, remember_arguments
-from explr.core.signals import interrupt
+from explr.core.signals import terminable
 from explr.runner.grid_tally import Trials, gathering
 from explr.utils import console
 from explr.utils.console import outlive_readers
@@ -80,7 +79,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     guard_logs()
     remember_arguments(line)
     try:
-        with _interruptible(), _errors_passed_on():
+        with terminable(), _errors_passed_on():
             if "--version" in arguments:
                 print(version_line())
                 return 0
@@ -112,15 +111,19 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
 
 
 def _start(line: Sequence[str], args: Namespace) -> int:
+    from explr.runner.reporting import apart_from_trial
+
     task: Callable[[DictConfig], Any]
     if args.cfg or args.info or args.hydra_help or args.shell_completion:
         task = _no_job
     else:
         from explr.runner.task import train_job as task
     sys.argv[1:] = line
-    hydra.main(config_path=CONFIG_TREE, config_name=CONFIG_NAME, execution_whitelist=TRUSTED)(
+    app = hydra.main(config_path=CONFIG_TREE, config_name=CONFIG_NAME, execution_whitelist=TRUSTED)(
         task
-    )()
+    )
+    with apart_from_trial():  # a trial may have started this command
+        app()
     return 0
 
 
@@ -134,7 +137,7 @@ def _sweep(line: Sequence[str], args: Namespace) -> int:
     if check_sweep(args):
         return _start(line, args)  # the tuner reports its trials itself
     resume_collection()
-    with gathering() as trials:
+    with gathering() as trials, terminable(ctrl_c=True):
         try:
             _start(line, args)
         except Exception:
@@ -171,14 +174,3 @@ def _errors_passed_on() -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = chosen
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C."""
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -84,7 +84,7 @@ class LauncherExecutor:
             del self._threads[job.key]
         return ended
 
-    def stop(self, job: Job, grace_s: float) -> None:
+    def stop(self, job: Job, grace_s: float, patience_s: float = 0.0) -> None:
         """See `Executor.stop`; a Hydra launcher cannot stop a job between reports."""
 
     def close(self) -> None:
@@ -126,13 +126,13 @@ class RayLauncherExecutor(LauncherExecutor):
         self._references: dict[int, Any] = {}
         self._timers: list[Timer] = []
 
-    def stop(self, job: Job, grace_s: float) -> None:
-        """See `Executor.stop`; the job is interrupted first, as by Ctrl-C."""
-        self._cancel(job.key, force=False)
-        timer = Timer(grace_s, self._cancel, (job.key, True))
-        timer.daemon = True
-        timer.start()
-        self._timers.append(timer)
+    def stop(self, job: Job, grace_s: float, patience_s: float = 0.0) -> None:
+        """See `Executor.stop`."""
+        for after_s, force in ((patience_s, False), (patience_s + grace_s, True)):
+            timer = Timer(after_s, self._cancel, (job.key, force))
+            timer.daemon = True
+            timer.start()
+            self._timers.append(timer)
 
     def close(self) -> None:
         """See `LauncherExecutor.close`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from explr.core.signals import check_stopped
 from explr.launching.hydra_job import HydraTask
 from explr.runner.reporting import reporting_to
 from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
@@ -48,6 +49,7 @@ class InlineExecutor:
         try:
             with reporting_to(self._report, job.key):
                 returned = self._run.task.run(self._job_of(job, None))
+                check_stopped()
             outcome = judge(returned, self._run.objectives)
         except BaseException as error:
             outcome = unjudged(error)
@@ -61,7 +63,7 @@ class InlineExecutor:
         ended, self._ended = self._ended, []
         return ended
 
-    def stop(self, job: Job, grace_s: float) -> None:
+    def stop(self, job: Job, grace_s: float, patience_s: float = 0.0) -> None:
         """See `Executor.stop`; a job in this process cannot be stopped from outside."""
 
     def close(self) -> None:

@@ -89,10 +89,10 @@ class LocalExecutor:
             del self._kills[job.key]
         return ended
 
-    def stop(self, job: Job, grace_s: float) -> None:
+    def stop(self, job: Job, grace_s: float, patience_s: float = 0.0) -> None:
         """See `Executor.stop`."""
         self._stopped.add(job.key)
-        self._pool.stop(job.key, grace_s)
+        self._pool.stop(job.key, grace_s, patience_s)
 
     def _outcome(self, answer: Answer) -> Outcome:
         """How a job ended; a job that explr did not kill may have run out of memory."""

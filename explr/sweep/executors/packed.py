@@ -104,9 +104,9 @@ class PackedExecutor:
                 break
         return [(job, self._judged(job, outcome)) for job, outcome in ended]
 
-    def stop(self, job: Job, grace_s: float) -> None:
+    def stop(self, job: Job, grace_s: float, patience_s: float = 0.0) -> None:
         """See `Executor.stop`."""
-        self._inner.stop(job, grace_s)
+        self._inner.stop(job, grace_s, patience_s)
 
     def close(self) -> None:
         """See `Executor.close`."""

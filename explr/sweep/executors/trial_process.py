@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from explr.core.config import ExplrConfig, MLflowConfig
 from explr.core.errors import UsageError
+from explr.core.signals import check_stopped
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import check_target, framework_of, given_to
 from explr.runner.task import train_job
@@ -32,7 +33,9 @@ class RunTrial:
     def __call__(self, job: HydraJob) -> Outcome:
         """Run a job; an exception of the task becomes an outcome."""
         try:
-            return judge(self.task.run(job, own_process=True), self.objectives)
+            returned = self.task.run(job, own_process=True)
+            check_stopped()
+            return judge(returned, self.objectives)
         except BaseException as error:  # noqa: BLE001 - it is the outcome
             return unjudged(error)
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from explr.core.errors import ExplrError
+from explr.core.errors import JobStopped
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.launching.pool import Answer, LocalPool
 from explr.sweep.executors.outcome import outcome_of
 from explr.sweep.executors.trial_process import Prepare, RunTrial
 from explr.sweep.ray.messages import Ended, Reported
+from explr.sweep.replicates import ReplicateFile
 from explr.tuning.account import Limits, TrialAccount
 from explr.tuning.channel import ChannelServer
 from explr.tuning.trial import Job
@@ -94,9 +95,9 @@ class Slot:
         # Set for each trial: the process that trials are forked from may have another actor's GPUs.
         self._devices = {DEVICES: os.environ[DEVICES]} if DEVICES in os.environ else {}
         self._reports: SimpleQueue[Reported] = SimpleQueue()
-        self._answers: SimpleQueue[bool] = SimpleQueue()
+        self._answers: SimpleQueue[bool | None] = SimpleQueue()
         self._woken, self._wake = Pipe(duplex=False)
-        self._held = False
+        self._held = self._stopping = False
         self._job: Job | None = None
         self._replicates: deque[Job] = deque()
         self.last_step = -1
@@ -116,7 +117,9 @@ class Slot:
             number: number of the trial.
             params: values by parameter.
         """
-        self._trial = TrialAccount(number, params, self._work.limits)
+        self._trial = TrialAccount(
+            number, params, self._work.limits, kept=ReplicateFile(self._work.folder / str(number))
+        )
         self.last_step = -1
         self._replicates = deque(self._trial.jobs())
         self._start(self._replicates.popleft())
@@ -153,6 +156,8 @@ class Slot:
         if (job := self._job) is None:
             return
         deadline = time.monotonic() + TRIAL_GRACE_S
+        self._stopping = True
+        self._answers.put(None)
         self._pool.stop(job.key, TRIAL_GRACE_S)
         while self._pool.running:
             if self._pool.wait(max(0.0, deadline - time.monotonic())):
@@ -170,6 +175,7 @@ class Slot:
     def _start(self, job: Job) -> None:
         self._job = job
         self._reports, self._answers, self._held = SimpleQueue(), SimpleQueue(), False
+        self._stopping = False
         self._trial.start(job)
         self._pool.start(
             job.key,
@@ -192,17 +198,20 @@ class Slot:
 
         Raises:
             ValueError: the value is NaN.
-            ExplrError: the training was stopped.
+            JobStopped: the training was stopped.
         """
         job, answers = self._job, self._answers
-        if job is None or job.key != key:
-            raise ExplrError("this trial must stop")
+        if job is None or job.key != key or self._stopping:
+            raise JobStopped("this trial must stop")
         mean = self._trial.report(job.replicate, step, value)
         if mean is None:
             return False
         self._reports.put(Reported(step, mean, self._trial.deaths))
         self._wake.send_bytes(b".")
-        return answers.get()
+        answer = answers.get()
+        if answer is None:
+            raise JobStopped("this trial must stop")
+        return answer
 
     def _ended(self, answer: Answer) -> Ended | None:
         """How the trial ended; None if it continues with another job."""

@@ -28,7 +28,10 @@ GONE_TIMEOUT_S = 120.0
 
 
 def alternate(
-    ours: Callable[[], float], peers: Callable[[], float], pairs: int = PAIRS
+    ours: Callable[[], float],
+    peers: Callable[[], float],
+    pairs: int = PAIRS,
+    warm: bool = True,
 ) -> tuple[list[float], list[float]]:
     """Run both alternately, after one warm-up run of each.
 
@@ -36,11 +39,13 @@ def alternate(
         ours: measures explr once, in seconds.
         peers: measures the peer once, in seconds.
         pairs: how often.
+        warm: whether there is a warm-up run.
 
     Returns:
         What each of them measured, pair by pair.
     """
-    ours(), peers()
+    if warm:
+        ours(), peers()
     own: list[float] = []
     other: list[float] = []
     for number in range(pairs):
@@ -142,7 +147,7 @@ def checked(command: Sequence[str], folder: Path, environment: dict[str, str]) -
 def wait_until_gone(home: Path) -> None:
     """Wait until nothing runs with this EXPLR_HOME: the next run must not be disturbed."""
     deadline = time.monotonic() + GONE_TIMEOUT_S
-    while left := _processes_of(home):
+    while left := processes_of(home):
         if time.monotonic() > deadline:
             sys.exit(f"still there after {GONE_TIMEOUT_S:g} s: {left}")
         time.sleep(0.1)
@@ -150,13 +155,14 @@ def wait_until_gone(home: Path) -> None:
 
 def end_all(home: Path) -> None:
     """Kill all processes with this EXPLR_HOME, and those that they start meanwhile."""
-    while processes := _processes_of(home):
+    while processes := processes_of(home):
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, timeout=5)
 
 
-def _processes_of(home: Path) -> list[psutil.Process]:
+def processes_of(home: Path) -> list[psutil.Process]:
+    """What runs with this EXPLR_HOME, apart from this process."""
     found = []
     for process in psutil.process_iter():
         try:

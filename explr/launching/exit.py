@@ -59,7 +59,7 @@ def begin_anew() -> None:
         inherited.atexit = False
     setattr(weakref.finalize, "_registered_with_atexit", False)  # noqa: B010 - likewise
     atexit.register(logging.shutdown)
-    atexit.register(util._exit_function)
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]
     for function, args, kwargs in _recorded:
         atexit.register(function, *args, **kwargs)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +16,7 @@ from waiting import PATIENCE_S
 
 import explr
 from explr import TrainingContext, TrainingResult, TrialPruned
-from explr.core.errors import ConfigError
+from explr.core.errors import ConfigError, SweepError
 from explr.tuning import OptunaTuner, RayTuneTuner, SearchSpaceBuilder
 from explr.tuning.trial import SweepResult
 
@@ -147,30 +151,79 @@ def test_replicates_are_trained_with_seeds_of_their_own(tune: Tune) -> None:
     assert [trial["steps"] for trial in swept.trials] == [1, 1]
 
 
-def test_a_trial_that_fails_or_prunes_itself_does_not_end_the_sweep(tune: Tune) -> None:
-    def moody(ctx: TrainingContext) -> float:
-        if ctx.trial_number == 0:
-            raise TrialPruned("hopeless")
-        if ctx.trial_number == 1:
-            raise ZeroDivisionError("no luck")
-        return 1.0
+def faulty(ctx: TrainingContext) -> Any:
+    lr, fault = float(ctx.hyperparameters["lr"]), ctx.hyperparameters["fault"]
+    for step in range(3):
+        ctx.report(step, val_loss=lr + 1 / (step + 1))
+    if fault == "prunes":
+        raise TrialPruned("hopeless")
+    if fault == "raises":
+        raise ZeroDivisionError("no luck")
+    if fault == "exits":
+        raise SystemExit(3)
+    if fault == "reports NaN":
+        ctx.report(3, val_loss=math.nan)
+    if fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"returns NaN": math.nan, "returns None": None}.get(fault, lr)
 
-    swept = tune(moody, {"lr": "interval(0, 1)"}, 3)
-    assert [trial["state"] for trial in swept.trials] == ["PRUNED", "FAIL", "COMPLETE"]
-    assert swept.trials[1]["reason"] == "ZeroDivisionError: no luck"
-    assert "no luck" in Path(swept.trials[1]["dir"], "traceback.txt").read_text()
+
+ENDS = {
+    "raises": ("FAIL", "ZeroDivisionError: no luck"),
+    "first": ("COMPLETE", None),
+    "prunes": ("PRUNED", "hopeless"),
+    "exits": ("FAIL", "the training called exit(3)"),
+    "returns NaN": ("FAIL", "returned NaN"),
+    "reports NaN": ("FAIL", "the objective is NaN at step 3"),
+    "second": ("COMPLETE", None),
+    "returns None": ("FAIL", "train_model returned None"),
+    "killed": ("FAIL", "killed by signal 9"),
+    "third": ("COMPLETE", None),
+}
+"""How a trial with this fault ends, under every tuner and pruner."""
+
+PRUNERS = ["none", "median", "asha", "hyperband"]
 
 
-def test_a_training_that_hangs_is_ended(tune: Tune) -> None:
+@pytest.mark.parametrize(
+    ("tune", "pruner"),
+    [(OptunaTuner, pruner) for pruner in PRUNERS]
+    + [(RayTuneTuner, pruner) for pruner in [*PRUNERS, "pbt"]],
+    indirect=["tune"],
+)
+def test_a_trial_that_goes_wrong_changes_nothing_for_the_others(tune: Tune, pruner: str) -> None:
+    # Each trial is better than those before it: none of them is to be pruned.
+    known = [{"lr": 1 - 0.05 * place, "fault": fault} for place, fault in enumerate(ENDS)]
+    settings = {"study_name": "s", "retries": 0, "max_failure_rate": 1.0}
+    space = {"lr": "interval(0, 1)", "fault": f"choice({','.join(map(repr, ENDS))})"}
+    for count in (len(known) - 1, len(known)):  # then it is resumed
+        swept = tune(
+            faulty, space, count, pruner=pruner, settings={**settings, "enqueue": known[:count]}
+        )
+        assert [trial["params"]["fault"] for trial in swept.trials] == [*ENDS][:count]
+        for trial in swept.trials:
+            state, reason = ENDS[trial["params"]["fault"]]
+            assert trial["state"] == state, trial
+            assert reason is None or reason in trial["reason"]
+            assert trial["attempts"] == 1
+    for number in (1, 6, 9):
+        assert swept.trials[number]["value"] == swept.trials[number]["params"]["lr"]
+    assert swept.best == swept.trials[9]
+    assert "no luck" in Path(swept.trials[0]["dir"], "traceback.txt").read_text()
+
+
+def test_a_training_that_hangs_is_ended(tune: Tune, tmp_path: Path) -> None:
     def hangs(ctx: TrainingContext) -> float:
-        if ctx.trial_number == 0:
-            time.sleep(600)
+        time.sleep(600)
         return 1.0
 
-    # The limit is the other trial's too, which on a busy machine takes some seconds.
-    swept = tune(hangs, {"lr": "interval(0, 1)"}, 2, settings={"trial_timeout_s": 15})
-    assert [trial["state"] for trial in swept.trials] == ["FAIL", "COMPLETE"]
-    assert swept.trials[0]["reason"] == "timeout after 15 s"
+    settings = {"study_name": "s", "trial_timeout_s": 1}
+    with pytest.raises(SweepError):
+        tune(hangs, {"lr": "interval(0, 1)"}, 2, settings=settings)
+    trials = json.loads((tmp_path / "multirun" / "s" / "results.json").read_text())["trials"]
+    assert [(trial["state"], trial["reason"]) for trial in trials] == [
+        ("FAIL", "timeout after 1 s")
+    ] * 2
 
 
 def test_as_many_trials_at_the_same_time_as_are_asked_for_and_a_seed_repeats_them(

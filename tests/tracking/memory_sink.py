@@ -41,7 +41,8 @@ class Memory:
     """What sinks of one address share, as the processes that open them share a server.
 
     `calls` are named after the method, and the run if there is one: "check", "send digits".
-    `failing` holds what calls raise, by the name of the call or of the method.
+    `failing` holds what calls raise, by the name of the call or of the method; `cost_s` is the
+    processor time of a call.
 
     Args:
         clock: tells when calls came.
@@ -49,6 +50,7 @@ class Memory:
 
     def __init__(self, clock: FakeClock | None = None) -> None:
         self._clock = clock or FakeClock()
+        self.cost_s = 0.0
         self.runs: dict[str, MemoryRun] = {}
         self.models: dict[tuple[str, str], str] = {}
         self.calls: list[str] = []
@@ -62,6 +64,7 @@ class Memory:
         name = f"{method} {run}".rstrip()
         self.calls.append(name)
         self.times.append(self._clock.monotonic())
+        self._clock.busy_s += self.cost_s
         for key in (name, method):
             if key in self.failing:
                 raise self.failing[key]
@@ -172,7 +175,7 @@ class FakeClock:
     """A clock that stands still; sleeping moves it, and does what was planned for that time."""
 
     def __init__(self) -> None:
-        self.now_s = 0.0
+        self.now_s = self.busy_s = 0.0
         self._plans: list[tuple[float, Callable[[], object]]] = []
 
     def at(self, time_s: float, action: Callable[[], object]) -> None:
@@ -183,7 +186,7 @@ class FakeClock:
         return self.now_s
 
     def process_time(self) -> float:
-        return 0.0
+        return self.busy_s
 
     def sleep(self, seconds: float, /) -> None:
         self.now_s += seconds

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,11 +21,20 @@ from explr.tracking.journal.journal import Journal, now_ms
 from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import read_position
 from explr.tracking.run import TrackedRun, closing_line
+from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.observer import observed_file
 from explr.tracking.shipping.run_upload import SHARE_BYTES, RunUpload
-from explr.tracking.shipping.shipper import LOST_TAG, PATIENCE_S, Shipper
+from explr.tracking.shipping.shipper import (
+    LONGEST_PAUSE_S,
+    LOST_TAG,
+    PATIENCE_S,
+    SHARE,
+    Shipper,
+)
 from explr.tracking.shipping.sink import SinkUnavailable
 from explr.tracking.shipping.sinks import SINKS
+from explr.tracking.shipping.start import Order
+from explr.utils.processes import identity_of
 
 NO_PID = 2**22 + 1
 """No process has this number."""
@@ -69,7 +80,7 @@ def ship(memory: Memory, clock: FakeClock) -> Callable[..., None]:
     """Uploads as a new process does: what is there, or until a process that it follows is gone."""
 
     def ship(alive: Callable[[], bool] | None = None, port: int | None = None) -> None:
-        Shipper(MemorySink(memory), alive, port, clock).run()
+        Shipper(MemorySink(memory), alive, port, clock, are_cores_busy=lambda: False).run()
 
     return ship
 
@@ -561,6 +572,65 @@ def test_the_end_of_a_run_waits_for_its_origin(
     )
     assert seen.files == {"origin/lock.txt": b"packages"}
     assert entries() == []
+
+
+# Beside trainings, and beside another process that uploads
+
+
+def test_trainings_that_take_all_cores_lose_next_to_nothing(
+    memory: Memory, begin: Any, clock: FakeClock
+) -> None:
+    run = begin()
+    memory.cost_s = 0.02
+    for step in range(1, 120):
+        clock.at(step, lambda step=step: run.tracker.log_metric("loss", step, step))
+    alive = until(clock, 120.0)
+    Shipper(MemorySink(memory), alive, None, clock, are_cores_busy=lambda: True).run()
+    assert memory.run("run").values("loss") == [(step, step) for step in range(1, 120)]
+    sends = [t for call, t in zip(memory.calls, memory.times, strict=True) if call == "send run"]
+    assert max(later - earlier for earlier, later in pairwise(sends)) <= LONGEST_PAUSE_S + POLL_S
+    assert clock.busy_s <= SHARE * 120.0 + 3 * memory.cost_s
+
+
+def test_an_ended_run_whose_process_waits_for_it_is_uploaded_at_once(
+    memory: Memory, begin: Any, clock: FakeClock
+) -> None:
+    large = begin("large")
+    for _ in range(12):
+        large.journal.append("tags", g={"text": "x" * (SHARE_BYTES // 4)})
+    large.close("FINISHED")
+    memory.cost_s = 0.02
+    alive = until(clock, 60.0)
+    shipper = Shipper(MemorySink(memory), alive, None, clock, are_cores_busy=lambda: True)
+    ended_s: list[float] = []
+    shipper.run(lambda: ended_s.append(clock.now_s) if not entries() else None)
+    assert ended_s[0] == 0.0
+
+
+def test_a_companion_leaves_the_upload_to_who_asks_for_it(
+    memory: Memory, begin: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SINKS, SCHEME, lambda uri: MemorySink(memory, uri))
+    with subprocess.Popen(["sleep", "600"]) as followed:
+        order = Order(URI, followed.pid, identity_of(followed.pid).started)
+        companion = Thread(target=follow, args=[order])
+        companion.start()
+        try:
+            begin("first").close("FINISHED")
+            kit.eventually(lambda: not entries(), "the upload by the companion")
+            memory.failing["send second"] = SinkUnavailable("not for the companion")
+            begin("second", params={"lr": 1}).close("FINISHED")
+            kit.eventually(lambda: "send second" in memory.calls, "the companion's attempt")
+            memory.calls.clear()
+            memory.failing.clear()
+            assert follow(Order(URI))
+            assert "connect" in memory.calls  # it was not the companion, which is connected
+            assert memory.run("second").status == "FINISHED"
+            begin("third").close("FINISHED")
+            kit.eventually(lambda: not entries(), "the upload by the companion, again")
+        finally:
+            followed.kill()
+            companion.join()
 
 
 # How a destination names its sink

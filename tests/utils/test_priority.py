@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from explr.utils.priority import NICENESS
+from explr.utils.priority import LOW
 
 STANDS_BACK = """
 import os
 from pathlib import Path
-from explr.utils.priority import lower_priority
-lower_priority(os.getpid())
+from explr.utils.priority import LOW, lower_priority
+lower_priority(os.getpid(), LOW)
 group = Path("/proc/self/autogroup").read_text().split()[-1]
 print(os.getpriority(os.PRIO_PROCESS, 0), group, flush=True)
 """
@@ -23,7 +23,7 @@ IN_ANOTHERS = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {S
     not Path("/proc/self/autogroup").exists(), reason="this kernel groups no sessions"
 )
 @pytest.mark.parametrize(
-    ("code", "group"), [(STANDS_BACK, NICENESS), (IN_ANOTHERS, 0)], ids=["own", "another's"]
+    ("code", "group"), [(STANDS_BACK, LOW), (IN_ANOTHERS, 0)], ids=["own", "another's"]
 )
 def test_the_group_of_a_session_is_its_leaders(code: str, group: int) -> None:
     started = [  # several at once, of which Linux would refuse some of another user than root
@@ -34,4 +34,4 @@ def test_the_group_of_a_session_is_its_leaders(code: str, group: int) -> None:
     ]
     for process in started:
         output, _ = process.communicate()
-        assert output.split() == [str(NICENESS), str(group)]
+        assert output.split() == [str(LOW), str(group)]

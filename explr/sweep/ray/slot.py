@@ -48,6 +48,7 @@ class Work:
         limits: replicates, retries and the time limit of a training.
         environment: environment variables of the trials.
         token: identifies the sweep's processes on a machine.
+        prunes: whether anything decides on pruning, and may note that a trial is to end.
     """
 
     task: HydraTask
@@ -58,6 +59,7 @@ class Work:
     limits: Limits
     environment: Mapping[str, str]
     token: str
+    prunes: bool
 
     def folder_of(self, trial: int, replicate: int = 0) -> Path:
         """Folder of a training."""

@@ -118,7 +118,9 @@ class RayBackend:
         account = SweepAccount(study, sweep.space.active, limits, self._suggest)
         search = StudySearch(account, int(limits.n_trials) if population else n_jobs, watch)
         gpus = gpus_per_trial(self._ray, n_jobs, ray.cluster_resources().get("GPU", 0.0))
-        work = _work(sweep, launching, limits, gpus, tracking_variables(ray.nodes()))
+        rule = StudyScheduler(search) if self._study_prunes else self._scheduler
+        variables = tracking_variables(ray.nodes())
+        work = _work(sweep, launching, limits, gpus, variables, prunes=rule is not None)
         trainable = ray.tune.with_resources(
             ray.tune.with_parameters(
                 TrialTrainable,
@@ -129,7 +131,6 @@ class RayBackend:
             ),
             {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
         )
-        rule = StudyScheduler(search) if self._study_prunes else self._scheduler
         prune = partial(note_pruned, work.token)
         folder = sweep.folder.path / FOLDER
         experiment = ray.tune.Experiment(
@@ -173,6 +174,7 @@ def _work(
     limits: Limits,
     gpus: float,
     variables: Mapping[str, str],
+    prunes: bool,
 ) -> Work:
     """What all trials have in common.
 
@@ -182,6 +184,7 @@ def _work(
         limits: replicates, retries and time limits.
         gpus: GPUs of each trial.
         variables: their environment variables.
+        prunes: whether anything decides on pruning.
     """
     config, task = launching.config, launching.task
     own = bool(getattr(task, OWN_TASK, False))
@@ -197,6 +200,7 @@ def _work(
         limits=limits,
         environment={**variables, **({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})},
         token=token_hex(8),
+        prunes=prunes,
     )
 
 

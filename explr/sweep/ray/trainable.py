@@ -114,8 +114,8 @@ class TrialTrainable(Trainable):
             if not self._begun:
                 self._begun = True
                 self._slot.begin(self._number, self.config["params"])
-            prune = self._slot.held and is_pruned(self._work.token, self._number)
-            return self._slot.next(prune)
+            waits = self._work.prunes and self._slot.held
+            return self._slot.next(prune=waits and is_pruned(self._work.token, self._number))
         except ExplrError as error:  # it concerns all trials: no process, or no training function
             return Refused(str(error))
 

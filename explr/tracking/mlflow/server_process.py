@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from explr.core.errors import TrackingError
 from explr.core.folders import read_json, replace_file
 from explr.tracking.home import artifact_root, rotated_log
-from explr.utils.priority import lower_priority
+from explr.utils.priority import LOWEST, lower_priority
 from explr.utils.processes import ProcessIdentity, identity_of, session_of
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
             )
     finally:
         os.close(log)
-    lower_priority(process.pid)
+    lower_priority(process.pid, LOWEST)
     started = identity_of(process.pid).started
     process.returncode = 0  # else Popen warns that it still runs
     state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)

@@ -17,21 +17,32 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from explr.core.secrets import guard_logs, without_user_info
 from explr.tracking.home import explr_home
-from explr.tracking.journal.pending import Liveness
+from explr.tracking.journal.pending import Liveness, entries
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.observer import Observer
 from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipper
 from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import Order
-from explr.utils.priority import lower_priority
+from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import is_alive
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
+HANDOVER_S = 120.0
+"""How long a companion may take to leave the upload to who asks: trainings may take every core
+while it imports MLflow."""
 
 
 def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool:
     """Wait for the lock of the store, then upload until nothing is left to do.
+
+    Without a process to follow, it uploads in place of the companion that does so now.
 
     Args:
         order: what to do.
@@ -42,29 +53,46 @@ def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool
     """
     from filelock import FileLock, Timeout
 
-    store = zlib.crc32(without_user_info(order.uri).encode())
-    lock = FileLock(explr_home() / f"mirror-{store:08x}.lock", timeout=0)
+    name = f"mirror-{zlib.crc32(without_user_info(order.uri).encode()):08x}"
+    lock = FileLock(explr_home() / f"{name}.lock", timeout=0)
+    # Held by who does not follow a process: a companion then leaves the upload to it.
+    request = FileLock(explr_home() / f"{name}.request", timeout=0)
     bystander = _Bystander(order)
     followed = order.followed
     if followed is not None:
         Observer(followed, order.uri).start()
-    while True:
-        try:
-            lock.acquire()
-        except Timeout:
-            if not bystander.is_needed():
-                return False
+    try:
+        while True:
+            try:
+                if followed is None and not request.is_locked:
+                    request.acquire()
+                with lock:
+                    if followed is None:
+                        return Shipper(sink_for(order.uri)).run(on_progress)
+                    if not _is_held(request) and Shipper(
+                        sink_for(order.uri),
+                        lambda: is_alive(followed),
+                        order.port if order.serve else None,
+                        is_wanted=lambda: _is_held(request),
+                    ).run(on_progress):
+                        return True
+            except Timeout:
+                if not bystander.is_needed(asked=request.is_locked):
+                    return False
             time.sleep(POLL_S)
             on_progress()
-            continue
-        try:
-            Shipper(
-                sink_for(order.uri),
-                None if followed is None else lambda: is_alive(followed),
-                order.port if order.serve else None,
-            ).run(on_progress)
-        finally:
-            lock.release()
+    finally:
+        request.release(force=True)
+
+
+def _is_held(lock: FileLock) -> bool:
+    """Whether another process holds a lock."""
+    from filelock import Timeout
+
+    try:
+        with lock:
+            return False
+    except Timeout:
         return True
 
 
@@ -75,10 +103,17 @@ class _Bystander:
         self._order = order
         self._liveness = Liveness()
         self._seen: list[tuple[str, int]] = []
-        self._moved_at = time.monotonic()
+        self._began_at = self._moved_at = time.monotonic()
 
-    def is_needed(self) -> bool:
-        """Whether the other process may leave something that no other process would upload."""
+    def is_needed(self, asked: bool) -> bool:
+        """Whether the other process may leave something that no other process would upload.
+
+        Args:
+            asked: whether it was asked to leave everything.
+        """
+        if asked:
+            waited_s = time.monotonic() - self._began_at
+            return bool(entries(self._order.uri)) and waited_s <= HANDOVER_S
         if (followed := self._order.followed) is not None and is_alive(followed):
             self._moved_at = time.monotonic()
             return True
@@ -93,7 +128,7 @@ class _Bystander:
 def main() -> None:
     """Carry out the order on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    lower_priority(os.getpid())
+    lower_priority(os.getpid(), LOW)
     logging.basicConfig(
         level=logging.INFO, format=f"[%(asctime)s][{os.getpid()}][%(levelname)s] %(message)s"
     )

@@ -16,12 +16,17 @@ from explr.tracking.journal.position import read_position, write_position
 from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.sink import Sink, one_line
+from explr.utils.priority import all_cores_are_busy
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 LONGEST_POLL_S = 1.0
 """Pause between two looks at the journals, and its length if there are thousands of them."""
+SHARE = 0.01
+LONGEST_PAUSE_S = 5.0
+"""Part of a core that uploading may take from trainings that take all cores, and the longest pause
+for that."""
 PATIENCE_S = 30.0
 """How long journals of processes that are gone are retried when nothing moves any more."""
 
@@ -37,6 +42,8 @@ class Shipper:
             nobody, and uploads what is there.
         server_port: start the server of a local sink, on this port if it is free.
         clock: measures pauses.
+        is_wanted: whether another process asks to upload in place of this one.
+        are_cores_busy: whether trainings take all cores.
     """
 
     def __init__(
@@ -45,11 +52,15 @@ class Shipper:
         is_followed_alive: Callable[[], bool] | None = None,
         server_port: int | None = None,
         clock: Clock = time,
+        is_wanted: Callable[[], bool] = lambda: False,
+        are_cores_busy: Callable[[], bool] = all_cores_are_busy,
     ) -> None:
         self._sink = sink
         self._is_followed_alive = is_followed_alive
         self._server_port = server_port
         self._clock = clock
+        self._is_wanted = is_wanted
+        self._are_cores_busy = are_cores_busy
         self._liveness = Liveness()
         self._is_connected = False
         self._sink_delay = Delay(clock)
@@ -58,15 +69,18 @@ class Shipper:
         self._last_reason = ""
         self._awaits = False
 
-    def run(self, on_progress: Callable[[], None] = lambda: None) -> None:
+    def run(self, on_progress: Callable[[], None] = lambda: None) -> bool:
         """Upload until the followed process is gone, and its journals are uploaded or stuck.
 
         Args:
             on_progress: called whenever something was uploaded.
+
+        Returns:
+            Whether it came to that; if not, another process asked to upload.
         """
         clock = self._clock
         moved_at = clock.monotonic()
-        while True:
+        while not self._is_wanted():
             busy_s = clock.process_time()
             alive = self._is_followed_alive is not None and self._is_followed_alive()
             begun = clock.monotonic()
@@ -75,24 +89,32 @@ class Shipper:
                 on_progress()
                 if alive and not self._is_awaited():
                     # Nobody waits for it yet: work half of the time, the rest is the trainings'.
-                    clock.sleep(min(moved_at - begun, LONGEST_POLL_S))
+                    pause_s = min(moved_at - begun, LONGEST_POLL_S)
+                    if self._are_cores_busy():
+                        busy_s = clock.process_time() - busy_s
+                        pause_s = min(busy_s / SHARE, LONGEST_PAUSE_S)
+                    clock.sleep(pause_s)
                 continue
             if self._is_followed_alive is None:
                 if not self._awaits:
-                    return
+                    return True
             elif not alive:
                 if not self._liveness.left(self._sink.uri):
-                    return
+                    return True
                 if clock.monotonic() - moved_at > PATIENCE_S:
                     log.warning("nothing moves any more: `explr sync` uploads what is left")
-                    return
+                    return True
             # Looking at thousands of journals must not take a core from the trainings.
             busy_s = clock.process_time() - busy_s
             clock.sleep(min(max(POLL_S, 5 * busy_s), LONGEST_POLL_S))
+        return False
 
     def _is_awaited(self) -> bool:
-        """Whether a run has ended, so that its command may wait for the upload."""
-        return any(has_ended(Path(entry.journal)) for entry in entries(self._sink.uri))
+        """Whether a run has ended in a process that still runs, and may wait for the upload."""
+        return any(
+            not self._liveness.is_left(entry) and has_ended(Path(entry.journal))
+            for entry in entries(self._sink.uri)
+        )
 
     def _round(self) -> bool:
         """Upload a share of every journal; whether anything moved."""

@@ -8,13 +8,12 @@ checksum is right.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any, Protocol
 
 from explr.core.errors import CheckpointError
-from explr.core.folders import WRITING, replacing
+from explr.core.folders import WRITING, flush, replacing
 
 KEPT = 2
 """Checkpoints kept in a folder: the latest one and a fallback."""
@@ -73,13 +72,13 @@ class Checkpoints:
             with replacing(path, self._serializer.suffix) as aside:
                 self._serializer.save(state, aside)
                 digest = _digest(aside)
-                _flush(aside)
+                flush(aside)
                 # From here to the new checksum, the old one must not confirm the new bytes.
                 _checksum_file(path).unlink(missing_ok=True)
             with replacing(_checksum_file(path)) as aside:
                 aside.write_text(digest)
-                _flush(aside)
-            _flush(self._folder)
+                flush(aside)
+            flush(self._folder)
         except OSError as error:
             raise CheckpointError(f"no checkpoint at {path}: {error.strerror or error}") from error
         self._drop_all_but(path)
@@ -138,11 +137,3 @@ def _checksum_file(path: Path) -> Path:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

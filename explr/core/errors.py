@@ -8,6 +8,7 @@
     │   ├── TargetError         `train_model` cannot be found, imported or called
     │   ├── MissingDependencyError
     │   ├── DeviceError         the device does not exist
+    │   ├── FileError           a file of explr's is damaged, or of a newer version
     │   └── ResultError         `train_model` returned an invalid result
     ├── SweepError              too many of a sweep's trials failed, or all of them
     ├── JobStopped              a job reports, but it was told to stop
@@ -62,6 +63,10 @@ class DeviceError(UsageError):
 
 class ResultError(UsageError):
     """`train_model` returned an invalid result."""
+
+
+class FileError(UsageError):
+    """A file that explr wrote is damaged, or was written by a newer version."""
 
 
 class SweepError(ExplrError):

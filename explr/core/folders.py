@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from explr.core.errors import FileError
 from explr.core.secrets import redacted
+
+FORMAT = 1
+"""Version of explr's files; one without a version is of the first."""
 
 RESULT = "result.json"
 """File of a run's folder: how the training ended."""
@@ -26,6 +30,20 @@ BEST_PARAMS = "optimization_results.yaml"
 
 REPORT = "report.html"
 """File of a sweep's folder: the report."""
+
+KEYS = {
+    RESULT: ("state", "number", "params", "value", "result", "device", "reason"),
+    COMMAND: ("study", "cwd"),
+    RESULTS: ("command", "best", "trials"),
+}
+"""Keys that a file must have."""
+
+REMEDIES = {
+    RESULT: ": restore it, or delete it",
+    COMMAND: ": restore it, or delete it and run the command of the sweep again",
+    RESULTS: ": `explr resume` on its folder writes it again from the study",
+}
+"""What to do about a damaged file."""
 
 WRITING = ".writing-"
 """Prefix of the name of an unfinished file."""
@@ -57,7 +75,11 @@ def replacing(path: Path, ending: str = "") -> Iterator[Path]:
 
 
 def replace_file(
-    path: Path, content: Mapping[str, Any] | str | bytes, *, private: bool = True
+    path: Path,
+    content: Mapping[str, Any] | str | bytes,
+    *,
+    private: bool = True,
+    durable: bool = False,
 ) -> None:
     """Write a file in one step, so that no reader ever sees half of it.
 
@@ -65,6 +87,7 @@ def replace_file(
         path: the file.
         content: what to write; a mapping is written as compact JSON, a text as UTF-8.
         private: only this user may read the file; otherwise the umask decides.
+        durable: the file survives a power cut as soon as it is written.
 
     Raises:
         OSError: the file cannot be written; what was there before stays untouched.
@@ -77,34 +100,70 @@ def replace_file(
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+        if durable:
+            flush(aside)
+    if durable:
+        flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until the disk has a file, or the names of the files in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file that people read too, indented and without secrets, in one step.
 
+    It carries the version of its format, and survives a power cut.
+
     Raises:
         OSError: the file cannot be written; what was there before stays untouched.
     """
-    text = json.dumps(redacted(content), indent=2, default=str)
-    replace_file(path, f"{text}\n", private=False)
+    text = json.dumps({"format": FORMAT, **redacted(content)}, indent=2, default=str)
+    replace_file(path, f"{text}\n", private=False, durable=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file; None if there is no such file.
 
     Raises:
-        ValueError: the file holds no JSON object.
+        FileError: the file is no JSON object, lacks a key, or is of a newer version.
         OSError: the file cannot be read.
     """
+    remedy = REMEDIES.get(path.name, "")
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+        raise FileError(f"{path} is not valid JSON: {error}{remedy}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is no JSON object")
+        raise FileError(f"{path} is no JSON object{remedy}")
+    check_format(str(path), content.get("format", FORMAT))
+    if lacking := [key for key in KEYS.get(path.name, ()) if key not in content]:
+        raise FileError(f"{path} has no {', '.join(lacking)}{remedy}")
     return content
+
+
+def check_format(where: str, version: Any) -> None:
+    """Check that this explr can read a file.
+
+    Args:
+        where: the file, or what else has the format.
+        version: the version of the format.
+
+    Raises:
+        FileError: it is of a newer explr.
+    """
+    if not isinstance(version, int) or version > FORMAT:
+        raise FileError(
+            f"{where} was written by a newer explr (format {version}, this one reads up to "
+            f"{FORMAT}): update explr"
+        )
 
 
 Trial = TypeVar("Trial", bound=Mapping[str, Any])
@@ -120,6 +179,12 @@ def best_first(trials: Iterable[Trial], minimize: bool) -> list[Trial]:
     """
     complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
     return sorted(complete, key=lambda trial: trial["value"], reverse=not minimize)
+
+
+def trials_that_ran(folder: Path, first: int = 0) -> list[int]:
+    """Numbers of the trials, from `first` on, that have run in the folder of a sweep."""
+    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    return [n for n in numbers if n >= first and _holds_run(run_folder(folder / str(n)))]
 
 
 def grid_trials(folders: Iterable[Path]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.core.errors import UsageError
+from explr.core.errors import FileError, UsageError
 from explr.core.folders import COMMAND, RESULT, RESULTS, read_json, run_folder
 from explr.core.secrets import redacted
 from explr.tracking.callback import tracking_uri_of
@@ -26,6 +27,8 @@ from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ def read_trial(
     if not values and state == "PRUNED" and frozen.intermediate_values:
         values = [frozen.intermediate_values[max(frozen.intermediate_values)]]
     reason = known.get("reason") or attributes.get(REASON, "")
-    if state in ("PRUNED", "FAIL") and (written := read_json(folder / RESULT)) is not None:
+    if state in ("PRUNED", "FAIL") and (written := _result(folder)) is not None:
         # A training that was pruned knows best why; of a failure the controller knows more.
         told = str(written["reason"])
         reason = told or reason if state == "PRUNED" else reason or told
@@ -224,6 +227,15 @@ def read_trial(
         sink.address(position.experiment_id, position.run_id) if sink and position else None,
         position.run_id if position else str(known.get("run_id") or ""),
     )
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    """The `result.json` of a trial, whose study knows the same; None if it cannot be read."""
+    try:
+        return read_json(folder / RESULT)
+    except FileError as error:
+        log.warning("%s", error)
+        return None
 
 
 def stored_study(folder: Path) -> Study:

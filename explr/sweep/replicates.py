@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from explr.core.errors import FileError
 from explr.core.folders import read_json, replace_file
 from explr.tuning.account import FinishedReplicate
 
@@ -31,7 +32,7 @@ class ReplicateFile:
         """See `KeptReplicates.load`."""
         try:
             content = read_json(self._file)
-        except ValueError as error:
+        except FileError as error:
             log.warning("%s; its replicates are trained again", error)
             return {}
         if content is None or content["params"] != _plain(params):

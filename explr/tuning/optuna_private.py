@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, Trial
 
+CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_STATE = 0, 4, 6
+"""Kinds of operations in a journal, Optuna's `JournalOperation`. Read in 5.0.0."""
+
 
 def is_stopped(study: Study) -> bool:
     """Whether a sampler or a pruner has called `Study.stop`.

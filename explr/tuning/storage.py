@@ -11,8 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explr.core.errors import ConfigError, ExplrError, UsageError
-from explr.core.folders import replace_file
+from explr.core.errors import ConfigError, ExplrError, FileError, UsageError
+from explr.core.folders import (
+    COMMAND,
+    FORMAT,
+    RESULTS,
+    check_format,
+    replace_file,
+    trials_that_ran,
+)
+from explr.tuning.optuna_private import CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_STATE
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -24,6 +32,17 @@ log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 120.0
 """Seconds that a write waits for a locked SQLite database."""
+
+FORMAT_ATTRIBUTE = "explr.format"
+"""User attribute of a study: the version of explr's files."""
+
+REMEDY = (
+    "restore the study from a copy, delete the folder, or name another study with tuner.study_name"
+)
+"""What to do about a study that is damaged or gone."""
+
+LASTING = {CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_STATE}
+"""Operations that survive a power cut: which trials there are, and how they ended."""
 
 STUDY_FILE = "study.journal"
 """File of the study in the sweep's folder."""
@@ -40,20 +59,29 @@ def open_study(folder: Path, name: str, directions: Sequence[str], url: str | No
 
     Raises:
         ConfigError: the study was started with other directions.
+        FileError: the study is damaged, of a newer explr, or gone while the folder has its trials.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(folder, url)
+    names = optuna.get_all_study_names(storage)
     if url is None:  # the journal of a sweep contains one study, under any name
-        name = next(iter(optuna.get_all_study_names(storage)), name)
-    study = optuna.create_study(
-        study_name=name,
-        storage=storage,
-        pruner=optuna.pruners.NopPruner(),
-        directions=list(directions),  # type: ignore[arg-type]
-        load_if_exists=True,
-    )
+        name = next(iter(names), name)
+    pruner = optuna.pruners.NopPruner()
+    if name in names:
+        study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
+        _check_version(study)
+        _check_trials(folder, study)
+    else:
+        _refuse_to_start_over(folder, f"the study {name} is not in tuner.storage")
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            pruner=pruner,
+            directions=list(directions),  # type: ignore[arg-type]
+            load_if_exists=True,  # another sweep may have created it in the meantime
+        )
     existing = [direction.name.lower() for direction in study.directions]
     if existing != list(directions):
         raise ConfigError(
@@ -62,6 +90,8 @@ def open_study(folder: Path, name: str, directions: Sequence[str], url: str | No
                 f"{','.join(directions)}: name another study with tuner.study_name"
             ]
         )
+    if study.user_attrs.get(FORMAT_ATTRIBUTE) != FORMAT:
+        study.set_user_attr(FORMAT_ATTRIBUTE, FORMAT)
     return study
 
 
@@ -71,6 +101,9 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     Args:
         folder: folder of the sweep.
         url: Optuna storage URL; None keeps a journal in `folder`.
+
+    Raises:
+        FileError: the journal is damaged, or gone while the folder has its trials.
     """
     from optuna.storages import JournalStorage, RDBStorage, get_storage
 
@@ -81,8 +114,57 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     path = folder / STUDY_FILE
     # Left by a controller that was killed while writing; the lock keeps other writers out.
     path.with_name(f"{STUDY_FILE}.lock").unlink(missing_ok=True)
+    if not _begins_a_study(path):
+        _refuse_to_start_over(folder, f"{path} is {'damaged' if path.exists() else 'gone'}")
     repair(path)
-    return JournalStorage(_sole_writer(path))
+    try:
+        return JournalStorage(_sole_writer(path))
+    except (ValueError, LookupError, TypeError, AssertionError) as error:
+        raise FileError(f"{path} is damaged: {REMEDY}") from error
+
+
+def _begins_a_study(path: Path) -> bool:
+    """Whether a journal has the line that creates its study."""
+    try:
+        with path.open("rb") as file:
+            return bool(json.loads(file.readline())["op_code"] == CREATE_STUDY)
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _refuse_to_start_over(folder: Path, why: str) -> None:
+    """Refuse to create a study in the folder of a sweep that has run.
+
+    Raises:
+        FileError: the folder has files of a sweep.
+    """
+    left = [folder / COMMAND, folder / RESULTS]
+    if any(file.exists() for file in left) or trials_that_ran(folder):
+        raise FileError(f"{why}, and {folder} has the files of its sweep: {REMEDY}")
+
+
+def _check_version(study: Study) -> None:
+    """Check that this explr can read a study.
+
+    Raises:
+        FileError: a newer explr wrote it.
+    """
+    version = study.user_attrs.get(FORMAT_ATTRIBUTE, FORMAT)
+    check_format(f"the study {study.study_name}", version)
+
+
+def _check_trials(folder: Path, study: Study) -> None:
+    """Check that the study knows every trial that has run in the sweep's folder.
+
+    Raises:
+        FileError: it does not.
+    """
+    known = len(study.get_trials(deepcopy=False))
+    if lost := trials_that_ran(folder, known):
+        raise FileError(
+            f"the study of {folder} is damaged: it has {known} trials, and does not know trial "
+            f"{lost[0]}, which has run: {REMEDY}"
+        )
 
 
 def cannot_write(path: Path, error: OSError) -> ExplrError:
@@ -103,8 +185,8 @@ def _patient() -> dict[str, Any]:
 def _sole_writer(path: Path) -> BaseJournalBackend:
     """Optuna's journal file without its lock and fsync, which are half of a trial's overhead.
 
-    The sweep's lock keeps other writers out. Written lines survive a kill of the process. A power
-    cut may lose the last lines; `repair` removes a torn one.
+    The sweep's lock keeps other writers out. Written lines survive a kill of the process; of a
+    power cut only `LASTING` operations do, and what was written before them.
     """
     from optuna.storages.journal import JournalFileBackend
 
@@ -118,6 +200,8 @@ def _sole_writer(path: Path) -> BaseJournalBackend:
                 try:
                     while left:  # a full disk may accept only a part
                         left = left[file.write(left) :]
+                    if any(line["op_code"] in LASTING for line in logs):
+                        os.fsync(file.fileno())
                 except OSError as error:
                     file.truncate(whole)
                     raise cannot_write(path, error) from error
@@ -164,10 +248,10 @@ def read_study(folder: Path, url: str | None = None, name: str | None = None) ->
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        if url is not None:
-            return optuna.load_study(study_name=name, storage=url)
         # The journal of a sweep contains one study, under any name.
-        return optuna.load_study(study_name=None, storage=study_storage(folder))
+        study = optuna.load_study(
+            study_name=None if url is None else name, storage=study_storage(folder, url)
+        )
     except FileNotFoundError:
         raise UsageError(
             f"there is no study in {folder}: it has no {STUDY_FILE}, as the folder of a sweep "
@@ -177,6 +261,8 @@ def read_study(folder: Path, url: str | None = None, name: str | None = None) ->
         where = folder / STUDY_FILE if url is None else f"the storage that {folder} names"
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(f"the study in {where} cannot be read: {said}") from error
+    _check_version(study)
+    return study
 
 
 def study_storage(folder: Path, url: str | None = None) -> BaseStorage:

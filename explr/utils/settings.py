@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from explr.core.errors import UsageError
+from explr.core.errors import FileError, UsageError
 from explr.core.folders import read_json, replace_file
 
 FILE = "settings.json"
@@ -34,7 +34,7 @@ def read_settings() -> dict[str, Any]:
     """
     try:
         return read_json(settings_path()) or {}
-    except (OSError, ValueError) as error:
+    except (OSError, FileError) as error:
         raise UsageError(f"the settings cannot be read: {error}") from None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from explr.core.errors import FileError
 from explr.core.folders import (
     RESULT,
     RESULTS,
@@ -71,7 +72,7 @@ def test_an_unfinished_file_does_not_look_like_a_finished_one(tmp_path: Path) ->
 def test_what_people_read_is_written_without_secrets(tmp_path: Path) -> None:
     write_json(tmp_path / "x", {"api_key": "abcdef", "path": Path("here"), "lr": 0.5})
     assert (tmp_path / "x").read_text() == (
-        '{\n  "api_key": "***",\n  "path": "here",\n  "lr": 0.5\n}\n'
+        '{\n  "format": 1,\n  "api_key": "***",\n  "path": "here",\n  "lr": 0.5\n}\n'
     )
 
 
@@ -83,10 +84,10 @@ def test_reading(tmp_path: Path) -> None:
     assert read_json(file) == {}
     assert read_json(file / "below") is None
     file.write_text("[1]")
-    with pytest.raises(ValueError, match=r"x\.json is no JSON object"):
+    with pytest.raises(FileError, match=r"x\.json is no JSON object"):
         read_json(file)
     file.write_text("[1")
-    with pytest.raises(ValueError, match=r"x\.json is not valid JSON: Expecting"):
+    with pytest.raises(FileError, match=r"x\.json is not valid JSON: Expecting"):
         read_json(file)
 
 
@@ -94,7 +95,8 @@ def result(value: float | None, number: int = 0, **more: Any) -> dict[str, Any]:
     """The content of a `result.json`."""
     ended = None if value is None else {"primary_metric_name": "acc", "minimize": False, **more}
     state = "FAIL" if value is None else "COMPLETE"
-    return {"state": state, "number": number, "params": {"lr": 1}, "value": value, "result": ended}
+    known = {"state": state, "number": number, "params": {"lr": 1}, "value": value}
+    return {**known, "result": ended, "device": "cpu", "reason": ""}
 
 
 def write(folder: Path, name: str, content: dict[str, Any]) -> None:
@@ -117,14 +119,15 @@ def test_the_best_of_a_grid(tmp_path: Path) -> None:
 
 def test_the_best_of_a_sweep_with_replicates(tmp_path: Path) -> None:
     found = {"number": 1, "params": {"lr": 2}, "value": 0.5}
-    write(tmp_path, RESULTS, {"trials": [{}, found], "best": found})
+    write(tmp_path, RESULTS, {"command": "", "trials": [{}, found], "best": found})
     write(tmp_path / "1" / "0", RESULT, result(0.4, 1, best_model_path="model.pt"))
     write(tmp_path / "1" / "1", RESULT, result(0.6, 1))
     best = best_trial(tmp_path)
     assert best is not None
     assert (best.number, best.trials, best.value) == (1, 2, 0.5)
     assert (best.folder, best.model) == (tmp_path / "1" / "0", Path("model.pt"))
-    write(tmp_path, RESULTS, {"trials": [{}, found], "best": None, "front": [found]})
+    several = {"command": "", "trials": [{}, found], "best": None, "front": [found]}
+    write(tmp_path, RESULTS, several)
     assert best_trial(tmp_path) is None
 
 

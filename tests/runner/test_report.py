@@ -209,7 +209,7 @@ def test_a_study_in_a_storage_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(sweep)  # not where the sweep was begun
     with pytest.raises(UsageError, match=r"lay in .*mine\.db, and is gone"):
         read_sweep(sweep)
-    study = Study(sweep, "mine", ["minimize"], f"sqlite:///{tmp_path}/mine.db")
+    study = Study(tmp_path, "mine", ["minimize"], f"sqlite:///{tmp_path}/mine.db")
     study.use(optuna.samplers.RandomSampler(seed=3), None)
     number, params = study.ask(lambda given: SPACE)
     study.tell(number, "COMPLETE", [params["lr"]])

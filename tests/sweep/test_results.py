@@ -17,7 +17,7 @@ import explr
 from explr import TrainingContext
 from explr.runner.cli.resume import resume
 
-TOP = ["study", "direction", "command", "n_trials", "best", "trials"]
+TOP = ["format", "study", "direction", "command", "n_trials", "best", "trials"]
 TRIAL = [
     "number", "state", "params", "value", "steps", "duration_s", "dir", "run_id", "attempts",
     "reason",

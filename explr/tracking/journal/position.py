@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from explr.core.errors import FileError
 from explr.core.folders import read_json, replace_file
 
 
@@ -45,7 +46,7 @@ def read_position(journal: Path) -> Position:
     """
     try:
         return _position(read_json(_position_file(journal)) or {})
-    except (OSError, ValueError, TypeError):
+    except (OSError, FileError, TypeError):
         return Position()
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explr.core.errors import TrackingError
+from explr.core.errors import FileError, TrackingError
 from explr.core.folders import read_json, replace_file
 from explr.tracking.home import artifact_root, rotated_log
 from explr.utils.priority import LOWEST, lower_priority
@@ -164,7 +164,7 @@ class ServerRecord:
                 started=str(content["started"]),
                 mark=str(content["mark"]),
             )
-        except (ValueError, KeyError, TypeError):
+        except (FileError, ValueError, KeyError, TypeError):
             return None
 
 

@@ -6,6 +6,8 @@ A collection visits every object, and importing a framework creates a million of
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _postponed = False
 
@@ -25,3 +27,15 @@ def resume_collection() -> None:
         gc.freeze()
         gc.enable()
         _postponed = False
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Switch collection off while the block makes many objects that stay."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -21,6 +21,7 @@ from explr.tracking.journal.journal import first_event, journals_in
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.sink import Sink
 from explr.tracking.shipping.sinks import sink_for
+from explr.tuning.optuna_private import best_trials
 from explr.tuning.storage import STUDY_FILE, read_study
 from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
 
@@ -160,7 +161,7 @@ class SweepView:
         """Numbers of the best trials: one, or with several objectives the Pareto front."""
         if not self.complete:
             return frozenset()
-        return frozenset(trial.number for trial in self.study.best_trials)
+        return frozenset(trial.number for trial in best_trials(self.study))
 
 
 def read_sweep(folder: Path, study: Study | None = None) -> SweepView:

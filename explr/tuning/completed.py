@@ -76,7 +76,10 @@ class Completed:
 
     def at(self, step: int) -> ValuesAtStep:
         """What the trials reported at a step."""
-        return self._steps.setdefault(step, ValuesAtStep())
+        found = self._steps.get(step)
+        if found is None:
+            found = self._steps[step] = ValuesAtStep()
+        return found
 
     def add(self, values: Mapping[int, float]) -> None:
         """Add a trial, given what it reported at each step."""

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,16 @@ from explr.core.folders import (
     replace_file,
     trials_that_ran,
 )
-from explr.tuning.optuna_private import CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_STATE
+from explr.tuning.optuna_private import (
+    CREATE_STUDY,
+    CREATE_TRIAL,
+    SET_TRIAL_STATE,
+    journal_storage,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
-    from optuna.storages.journal import BaseJournalBackend
 
 
 log = logging.getLogger(__name__)
@@ -105,7 +110,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     Raises:
         FileError: the journal is damaged, or gone while the folder has its trials.
     """
-    from optuna.storages import JournalStorage, RDBStorage, get_storage
+    from optuna.storages import RDBStorage, get_storage
 
     if url is not None:
         if _is_sqlite(url):
@@ -118,7 +123,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         _refuse_to_start_over(folder, f"{path} is {'damaged' if path.exists() else 'gone'}")
     repair(path)
     try:
-        return JournalStorage(_sole_writer(path))
+        return _sole_writer(path)
     except (ValueError, LookupError, TypeError, AssertionError) as error:
         raise FileError(f"{path} is damaged: {REMEDY}") from error
 
@@ -182,7 +187,7 @@ def _patient() -> dict[str, Any]:
     return {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
 
 
-def _sole_writer(path: Path) -> BaseJournalBackend:
+def _sole_writer(path: Path) -> BaseStorage:
     """Optuna's journal file without its lock and fsync, which are half of a trial's overhead.
 
     The sweep's lock keeps other writers out. Written lines survive a kill of the process; of a
@@ -190,13 +195,17 @@ def _sole_writer(path: Path) -> BaseJournalBackend:
     """
     from optuna.storages.journal import JournalFileBackend
 
+    lines = JournalLines(path)
+
     class SoleWriter(JournalFileBackend):
+        read_logs = lines.read
+
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            lines = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
+            text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
             # Not "ab": if the sweep's folder was deleted, no new study is created.
             with open(path, "r+b", buffering=0) as file:
                 whole = file.seek(0, os.SEEK_END)
-                left = memoryview(lines.encode())
+                left = memoryview(text.encode())
                 try:
                     while left:  # a full disk may accept only a part
                         left = left[file.write(left) :]
@@ -206,7 +215,7 @@ def _sole_writer(path: Path) -> BaseJournalBackend:
                     file.truncate(whole)
                     raise cannot_write(path, error) from error
 
-    return SoleWriter(str(path))
+    return journal_storage(SoleWriter(str(path)), lines)
 
 
 def repair(path: Path) -> None:
@@ -275,7 +284,7 @@ def study_storage(folder: Path, url: str | None = None) -> BaseStorage:
     Raises:
         FileNotFoundError: there is no journal.
     """
-    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages import get_storage
     from optuna.storages.journal import JournalFileBackend
 
     if url is not None:
@@ -284,8 +293,60 @@ def study_storage(folder: Path, url: str | None = None) -> BaseStorage:
     if not path.exists():  # Optuna would make one
         raise FileNotFoundError(path)
 
+    lines = JournalLines(path)
+
     class ReadOnly(JournalFileBackend):
+        read_logs = lines.read
+
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             raise UsageError(f"{path} belongs to its sweep, and is opened read-only here")
 
-    return JournalStorage(ReadOnly(str(path)))
+    return journal_storage(ReadOnly(str(path)), lines)
+
+
+class JournalLines:
+    """Reads an Optuna journal, which may grow meanwhile, many lines at a time.
+
+    Optuna keeps the position of each line, which makes millions of objects.
+
+    Args:
+        path: the journal.
+    """
+
+    AT_ONCE_BYTES = 1 << 20
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Number and position of the line after those that were read last, and of their first one:
+        # who failed at an operation did not take all that was read.
+        self._marks = [(0, 0), (0, 0)]
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All lines, without a last one that is not complete."""
+        return chain.from_iterable(self._read(0))
+
+    def read(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """See `JournalFileBackend.read_logs`.
+
+        Raises:
+            ValueError: a line is damaged.
+        """
+        for lines in self._read(log_number_from):
+            for line in lines:
+                yield json.loads(line)
+
+    def _read(self, number_from: int) -> Iterator[list[bytes]]:
+        """Complete lines from a line number on."""
+        marks = (mark for mark in (*self._marks, (0, 0)) if mark[0] <= number_from)
+        number, position = next(marks)
+        with self._path.open("rb") as file:
+            file.seek(position)
+            whole = True
+            while whole and (lines := file.readlines(self.AT_ONCE_BYTES)):
+                whole = lines[-1].endswith(b"\n")
+                if not whole:  # it is being written, or its writer was killed
+                    lines.pop()
+                begin = (number, position)
+                number, position = number + len(lines), position + sum(map(len, lines))
+                self._marks = [(number, position), begin]
+                yield lines[max(0, number_from - begin[0]) :]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from explr.core.errors import ConfigError
 from explr.tuning.completed import keep, note_complete
 from explr.tuning.optuna_private import (
+    best_trials,
     is_enqueued,
     is_stopped,
     new_trial,
@@ -298,7 +299,7 @@ class Study:
     def front(self) -> list[int]:
         """Numbers of the best trials: one, or with several objectives the Pareto front."""
         with self._lock:
-            return [trial.number for trial in self._study.best_trials]
+            return [trial.number for trial in best_trials(self._study)]
 
     def _last_sign(self, frozen: FrozenTrial) -> float:
         """When a trial of an earlier controller certainly still ran, in seconds of the epoch."""

@@ -115,16 +115,16 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
     """Write a JSON file that people read too, indented and without secrets, in one step.
 
-    It carries the version of its format, and survives a power cut.
+    It carries the version of its format. See `replace_file` for `durable`.
 
     Raises:
         OSError: the file cannot be written; what was there before stays untouched.
     """
     text = json.dumps({"format": FORMAT, **redacted(content)}, indent=2, default=str)
-    replace_file(path, f"{text}\n", private=False, durable=True)
+    replace_file(path, f"{text}\n", private=False, durable=durable)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -71,7 +71,7 @@ class SweepFolder:
             if set(arguments) <= set(sys.argv):
                 command["argv"] = sys.orig_argv[1:]
             with _written(file):
-                write_json(file, command)
+                write_json(file, command, durable=True)
 
     @property
     def fruitless(self) -> bool:
@@ -122,9 +122,10 @@ class SweepFolder:
         Returns:
             The content of `results.json`.
         """
+        self._study.flush()
         results = self._results()
         with _written(file := self.path / RESULTS):
-            write_json(file, results)
+            write_json(file, results, durable=True)
         if len(self._study.directions) > 1:
             solutions = [
                 {"params": trial["params"], "values": trial["value"]} for trial in results["front"]

@@ -337,6 +337,7 @@ class SweepAccount:
             number = next(iter(self._unfinished))
             return number, self._unfinished.pop(number)
         if self._started >= self.limits.n_trials or self._study.stopped or self._is_out_of_time():
+            self._study.flush()  # how the last trials ended; `ask` flushes earlier ends
             return None
         self._started += 1
         if self._suggest is None or self._study.waiting:

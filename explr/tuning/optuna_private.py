@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna.storages.journal import BaseJournalBackend
     from optuna.trial import FrozenTrial, Trial
 
-CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_STATE, REPORT = 0, 4, 6, 7
+CREATE_STUDY, REPORT = 0, 7
 """Kinds of operations in a journal, Optuna's `JournalOperation`. Read in 5.0.0."""
 
 

@@ -21,12 +21,7 @@ from explr.core.folders import (
     replace_file,
     trials_that_ran,
 )
-from explr.tuning.optuna_private import (
-    CREATE_STUDY,
-    CREATE_TRIAL,
-    SET_TRIAL_STATE,
-    journal_storage,
-)
+from explr.tuning.optuna_private import CREATE_STUDY, journal_storage
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -45,9 +40,6 @@ REMEDY = (
     "restore the study from a copy, delete the folder, or name another study with tuner.study_name"
 )
 """What to do about a study that is damaged or gone."""
-
-LASTING = {CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_STATE}
-"""Operations that survive a power cut: which trials there are, and how they ended."""
 
 STUDY_FILE = "study.journal"
 """File of the study in the sweep's folder."""
@@ -168,7 +160,8 @@ def _check_trials(folder: Path, study: Study) -> None:
     if lost := trials_that_ran(folder, known):
         raise FileError(
             f"the study of {folder} is damaged: it has {known} trials, and does not know trial "
-            f"{lost[0]}, which has run: {REMEDY}"
+            f"{lost[0]}, which has run: restore the study from a copy, move the folders from "
+            f"{lost[0]} on away, or name another study with tuner.study_name"
         )
 
 
@@ -190,8 +183,8 @@ def _patient() -> dict[str, Any]:
 def _sole_writer(path: Path) -> BaseStorage:
     """Optuna's journal file without its lock and fsync, which are half of a trial's overhead.
 
-    The sweep's lock keeps other writers out. Written lines survive a kill of the process; of a
-    power cut only `LASTING` operations do, and what was written before them.
+    The sweep's lock keeps other writers out. Written lines survive a kill of the process, and after
+    `Study.flush` a power cut too. It may cut off later ones; `repair` removes a torn one.
     """
     from optuna.storages.journal import JournalFileBackend
 
@@ -209,8 +202,6 @@ def _sole_writer(path: Path) -> BaseStorage:
                 try:
                     while left:  # a full disk may accept only a part
                         left = left[file.write(left) :]
-                    if any(line["op_code"] in LASTING for line in logs):
-                        os.fsync(file.fileno())
                 except OSError as error:
                     file.truncate(whole)
                     raise cannot_write(path, error) from error

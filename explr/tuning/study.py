@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import ConfigError
+from explr.core.folders import flush
 from explr.tuning.completed import keep, note_complete
 from explr.tuning.optuna_private import (
     best_trials,
@@ -22,7 +23,7 @@ from explr.tuning.optuna_private import (
     taken_over,
 )
 from explr.tuning.search_space import SearchSpace
-from explr.tuning.storage import STUDY_FILE, open_study
+from explr.tuning.storage import STUDY_FILE, cannot_write, open_study
 from explr.tuning.trial import State
 
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ ATTEMPTS, REASON, PARAMS = "explr.attempts", "explr.reason", "explr.params"
 PAUSED = "explr.paused_s"
 """User attribute of a trial: seconds between a controller's end and the resumption."""
 
+FLUSH_EVERY_S = 1.0
+"""Seconds in which the start of trials waits for the disk once; it may take several milliseconds.
+
+Of trials that are shorter, a power cut may lose those of the last second.
+"""
+
 
 def _last_written(files: Sequence[Path]) -> float:
     """When the newest of some files was written, in seconds of the epoch; 0 without any."""
@@ -126,6 +133,7 @@ class Study:
     ) -> None:
         self._lock = threading.RLock()
         self._folder = folder
+        self._journal = folder / STUDY_FILE if storage is None else None
         self._left_at = _last_written([folder / STUDY_FILE])
         self._study = open_study(folder, name, directions, storage)
         keep(self._study)
@@ -134,6 +142,7 @@ class Study:
         self._attempts: dict[int, int] = {}
         self._paused_at: dict[int, float] = {}
         self._waiting = self._count("WAITING")
+        self._flushed_at = -math.inf
 
     def use(self, sampler: BaseSampler | None, pruner: BasePruner | None) -> None:
         """Set the sampler and the pruner; None keeps the current one."""
@@ -218,7 +227,10 @@ class Study:
             trial = self._begin()
             self._trials[trial.number] = trial
             self._reports[trial.number] = {}
-            return trial.number, _sampled(trial, space_of)
+            params = _sampled(trial, space_of)
+        if time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
+            self.flush()  # a trial has no folder before the disk has its number and parameters
+        return trial.number, params
 
     def report(self, number: int, step: int, value: float) -> bool:
         """Record an intermediate value.
@@ -252,6 +264,19 @@ class Study:
                 note_complete(self._study, reports)
             else:
                 self._study.tell(trial, state=TrialState.FAIL)
+
+    def flush(self) -> None:
+        """Wait until the disk has the journal; a database takes care of itself.
+
+        Raises:
+            ExplrError: the journal cannot be written.
+        """
+        if self._journal is not None:
+            try:
+                flush(self._journal)
+            except OSError as error:
+                raise cannot_write(self._journal, error) from error
+        self._flushed_at = time.monotonic()
 
     def note_params(self, number: int, params: Mapping[str, Any]) -> None:
         """Record that a trial continues with other parameters than it started with."""

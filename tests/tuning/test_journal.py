@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from explr.tuning import study as study_module
 from explr.tuning.search_space import parse
 from explr.tuning.storage import STUDY_FILE, JournalLines, study_storage
 from explr.tuning.study import Study
+
+SPACE, _ = parse({"lr": "tag(log, interval(1e-5, 1e-1))", "width": "choice(16, 32)"})
 
 
 def append(folder: Path, *lines: str) -> None:
@@ -30,10 +34,9 @@ def report(trial: int, step: int, value: str) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A sweep of three trials, the last of which runs."""
-    space, _ = parse({"lr": "tag(log, interval(1e-5, 1e-1))", "width": "choice(16, 32)"})
     study = Study(tmp_path, "sweep", ["minimize"])
     for state in ("COMPLETE", "PRUNED", "RUNNING"):
-        number, _ = study.ask(lambda values: space)
+        number, _ = study.ask(lambda values: SPACE)
         for step in range(4):
             study.report(number, step, step / 3)
         if state != "RUNNING":
@@ -84,3 +87,19 @@ def test_a_line_that_is_completed_while_the_journal_is_read(folder: Path) -> Non
     append(folder, line[-9:])
     assert list(lines) == []
     assert [*JournalLines(folder / STUDY_FILE)] == [*before, line.encode()]
+
+
+def test_a_trial_and_the_ends_before_it_are_on_the_disk_before_it_starts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[bytes] = []
+    monkeypatch.setattr(study_module, "flush", lambda path: flushed.append(path.read_bytes()))
+    study = Study(folder, "sweep", ["minimize"])
+    study.unfinished(lambda values: SPACE)
+    study.tell(2, "COMPLETE", [0.5])
+    assert flushed == []
+    study.ask(lambda values: SPACE)
+    assert flushed == [(folder / STUDY_FILE).read_bytes()]
+    monkeypatch.setattr(study_module, "FLUSH_EVERY_S", math.inf)
+    study.ask(lambda values: SPACE)
+    assert len(flushed) == 1

@@ -13,15 +13,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sweeping import BASIC, Workshop
 from waiting import PATIENCE_S, wait_until
 
-from explr.core.errors import ExplrError, UsageError
-from explr.core.folders import COMMAND
-from explr.results.sweep import sweep_command
+from explr.core.errors import ExplrError
 from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter, ChannelServer
 from explr.tuning.search_space import SearchSpace, parse
 from explr.tuning.storage import STUDY_FILE, repair
@@ -250,71 +247,6 @@ def test_a_stranger_that_says_nothing_holds_up_no_report(tmp_path: Path) -> None
             assert reporter.should_prune()
     finally:
         server.close()
-
-
-def _without_last(content: bytes, beginning: bytes) -> bytes:
-    """A journal without its last line that begins so."""
-    start = content.rindex(b"\n" + beginning) + 1
-    return content[:start] + content[content.index(b"\n", start) + 1 :]
-
-
-DAMAGE: dict[str, Any] = {
-    "missing": None,
-    "empty": lambda content: b"",
-    "front": lambda content: content[content.index(b"\n") + 1 :],
-    "inside the first line": lambda content: content[5:],
-    "zeros": lambda content: bytes(len(content)),
-    "zeros in the middle": lambda content: content[:500] + bytes(100) + content[600:],
-    "the middle": lambda content: _without_last(content, b'{"op_code":4,'),
-    "end, whole trials": lambda content: content[: content.index(b"\n", 400) + 1],
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_sweep_whose_study_is_damaged_never_starts_over(tmp_path: Path, damage: Any) -> None:
-    study = Study(tmp_path, "s", ["minimize"])
-    for value in (1.0, 2.0, 3.0):
-        number, _ = study.ask(lambda values: space(lr="interval(0,1)"))
-        (tmp_path / str(number) / ".hydra").mkdir(parents=True)
-        study.tell(number, "COMPLETE", [value])
-    file = tmp_path / STUDY_FILE
-    left = damage(file.read_bytes()) if damage else None
-    file.unlink()
-    if left is not None:
-        file.write_bytes(left)
-    with pytest.raises(UsageError, match=r"name another study with tuner\.study_name"):
-        Study(tmp_path, "s", ["minimize"])
-    assert (file.read_bytes() if file.exists() else None) == left
-
-
-def test_a_study_without_trials_may_begin_again_and_a_newer_one_is_refused(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / STUDY_FILE).touch()  # killed before the first line
-    study = Study(tmp_path, "s", ["minimize"])
-    before = (tmp_path / STUDY_FILE).read_bytes()
-    assert Study(tmp_path, "s", ["minimize"]).frozen() == []
-    assert (tmp_path / STUDY_FILE).read_bytes() == before
-    study.held.set_user_attr("explr.format", 99)
-    with pytest.raises(UsageError, match="written by a newer explr"):
-        Study(tmp_path, "s", ["minimize"])
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 40, b'{"study": "s", "cw', b"{}", b"[1]"])
-def test_a_damaged_command_is_refused(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / COMMAND
-    file.write_bytes(content)
-    with pytest.raises(UsageError, match=r"sweep\.json .*run the command of the sweep again"):
-        sweep_command(tmp_path)
-    assert file.read_bytes() == content
-
-
-def test_a_command_of_another_version(tmp_path: Path) -> None:
-    (tmp_path / COMMAND).write_text('{"study": "s", "cwd": "/"}')  # before there were versions
-    assert sweep_command(tmp_path) is not None
-    (tmp_path / COMMAND).write_text('{"format": 2, "study": "s", "cwd": "/"}')
-    with pytest.raises(UsageError, match="written by a newer explr"):
-        sweep_command(tmp_path)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from zlib import crc32
 
 import pytest
+from damage import DAMAGE, Damage
 from memory_sink import SCHEME, URI, FakeClock, Memory, MemorySink
 
 from explr.core.errors import TrackingError
@@ -235,19 +238,74 @@ def test_a_new_process_sends_only_what_is_new(memory: Memory, begin: Any, ship: 
     assert memory.calls == ["connect", "send run"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"offset": 10000000}', b'{"offset": []}'])
+OF_POSITIONS = {
+    **DAMAGE,
+    "beyond the journal": lambda content: b'{"offset": 10000000}',
+    "within a line": lambda content: re.sub(rb'"offset": \d+', b'"offset": 9', content),
+    "of another type": lambda content: b'{"offset": []}',
+    "newer": lambda content: content.replace(b"{", b'{"format": 99, "since": 7, ', 1),
+}
+
+
+@pytest.mark.parametrize("damage", OF_POSITIONS.values(), ids=OF_POSITIONS.keys())
 def test_a_damaged_position_doubles_nothing(
-    memory: Memory, begin: Any, ship: Any, content: bytes
+    memory: Memory, begin: Any, ship: Any, damage: Damage
 ) -> None:
     run = begin()
     run.tracker.log_metric("loss", 1.0, 1)
     ship()
-    run.journal.path.with_suffix(".position").write_bytes(content)
+    position = run.journal.path.with_suffix(".position")
+    position.write_bytes(damage(position.read_bytes()))
     run.tracker.log_metric("loss", 2.0, 2)
     run.close("FINISHED")
     ship()
     assert memory.run("run").values("loss") == [(1, 1.0), (2, 2.0)]
     assert len(memory.runs) == 1
+
+
+def rewritten(journal: Path, **changes: Any) -> bytes:
+    """A journal whose first event has other fields; None removes one."""
+    first, _, rest = journal.read_bytes().partition(b"\n")
+    event = {**json.loads(first.partition(b" ")[2]), **changes}
+    text = json.dumps({key: value for key, value in event.items() if value is not None}).encode()
+    return b"%08x %b\n%b" % (crc32(text), text, rest)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize("damage", [*DAMAGE, "newer", "without a version"])
+def test_a_damaged_journal_adds_nothing_that_was_not_logged(
+    memory: Memory, begin: Any, ship: Any, damage: str, sent: bool
+) -> None:
+    run, other = begin(), begin("other")
+    for step in range(20):
+        run.tracker.log_metric("loss", step, step)
+    if sent:
+        ship()
+    run.close("FINISHED")
+    other.close("FINISHED")
+    journal = run.journal.path
+    if damage in DAMAGE:
+        left = DAMAGE[damage](journal.read_bytes())
+    else:
+        left = rewritten(journal, v=99 if damage == "newer" else None)
+    journal.write_bytes(left)
+    ship()
+    ship()
+    assert memory.run("other").status == "FINISHED"
+    assert journal.read_bytes() == left
+    runs = [run for run in memory.runs.values() if run.start.name == "run"]
+    rows = [row for run in runs for row in run.values("loss")]
+    assert all(step == value for step, value in rows)
+    assert len(rows) == len(set(rows))
+    error = read_position(journal).error
+    if damage == "without a version":
+        assert (len(rows), error) == (20, "")
+    elif sent:
+        assert len(rows) == 20
+    elif damage in ("front", "newer"):
+        assert runs == []
+        assert "damaged" in error or "newer version" in error
+        assert error.count("\n") == 0
 
 
 def test_a_line_that_is_being_written_waits_for_its_end(
@@ -265,7 +323,9 @@ def test_a_line_that_is_being_written_waits_for_its_end(
     assert memory.run("run").values("loss") == [(0, 0), (1, 1), (2, 2)]
 
 
-def test_damage_costs_only_its_own_line(memory: Memory, begin: Any, ship: Any) -> None:
+def test_damage_costs_only_its_own_line(
+    memory: Memory, begin: Any, ship: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     run = begin()
     for step in range(9):
         run.tracker.log_metric("loss", step, step)
@@ -275,6 +335,7 @@ def test_damage_costs_only_its_own_line(memory: Memory, begin: Any, ship: Any) -
     run.journal.path.write_bytes(b"".join(lines))
     ship()
     assert [step for step, _ in memory.run("run").values("loss")] == [0, 1, 2, 3, 5, 6, 7]
+    assert "is damaged, and left out" in caplog.text
 
 
 def test_a_damaged_beginning_is_one_clear_sentence(memory: Memory, begin: Any, ship: Any) -> None:
@@ -295,8 +356,6 @@ def test_a_damaged_beginning_is_one_clear_sentence(memory: Memory, begin: Any, s
 def test_a_journal_and_a_position_of_the_first_version_are_read(
     memory: Memory, ship: Any, tmp_path: Path, home: Path, sent: int
 ) -> None:
-    from zlib import crc32
-
     texts = [text.replace("HOST", socket.gethostname()).encode() for text in JOURNAL_OF_0_1]
     lines = [b"%08x %b\n" % (crc32(text), text) for text in texts]
     journal = tmp_path / "journal-0123456789abcdef0123456789abcdef.jsonl"

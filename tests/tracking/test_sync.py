@@ -5,15 +5,21 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from memory_sink import SCHEME, URI, Memory, MemorySink
 
 from explr.runner.cli.sync import sync_journals
-from explr.tracking.journal.pending import entries
+from explr.tracking.journal.pending import enter, entries
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.shipping.run_upload import RunUpload
+from explr.tracking.shipping.sinks import SINKS
+
+NO_PID = 2**22 + 1
+"""No process has this number."""
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +84,45 @@ def test_a_deleted_journal_is_told(
     assert sync_journals(None) == 1
     assert f"{run.journal.path} was deleted" in capsys.readouterr().err
     assert entries() == []
+
+
+@pytest.mark.parametrize("pending", [True, False])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_damaged_journal_is_told_and_the_others_are_shipped(
+    kit: Any,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    pending: bool,
+    emptied: bool,
+) -> None:
+    memory = Memory()
+    monkeypatch.setitem(SINKS, SCHEME, lambda uri: MemorySink(memory, uri))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", URI)
+    bad, good = (kit.begin(tmp_path / name, URI, name=name) for name in ("bad", "good"))
+    for run in (bad, good):
+        run.tracker.log_metric("loss", 1.0)
+        run.close("FINISHED")
+    (entry,) = [entry for entry in entries() if entry.uid == bad.journal.uid]
+    enter(replace(entry, pid=NO_PID))
+    content = bad.journal.path.read_bytes()
+    left = b"" if emptied else content.partition(b"\n")[2]
+    bad.journal.path.write_bytes(left)
+    if not pending:
+        shutil.rmtree(home / "pending")
+    code = sync_journals(tmp_path)
+    captured = capsys.readouterr()
+    assert "1 run uploaded" in captured.out
+    if emptied and not pending:  # as a process leaves it that was killed before its first line
+        assert (code, captured.err) == (0, "")
+    else:
+        (said,) = captured.err.splitlines()
+        assert code == 1
+        assert str(bad.journal.path) in said
+        assert ("was emptied" if emptied else "is damaged") in said
+    assert [run.start.name for run in memory.runs.values()] == ["good"]
+    assert bad.journal.path.read_bytes() == left
 
 
 @pytest.mark.parametrize("kept", ["position", "nothing"])

@@ -13,7 +13,7 @@ import click
 from explr.core.secrets import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home
-from explr.tracking.journal.journal import first_event
+from explr.tracking.journal.journal import first_event, read_events, uid_of
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.companion import follow
@@ -34,12 +34,14 @@ def sync_journals(folder: Path | None) -> int:
     Raises:
         TrackingError: EXPLR_HOME cannot be used.
     """
-    if folder is not None:
-        _enter_strays(folder)
+    damaged = _enter_strays(folder) if folder is not None else []
+    for journal in damaged:
+        click.echo(f"{journal}: its beginning is damaged: it cannot be uploaded", err=True)
     before = _waiting(folder)
     if not before:
-        click.echo("Everything is in MLflow already.")
-        return 0
+        if not damaged:
+            click.echo("Everything is in MLflow already.")
+        return 1 if damaged else 0
     click.echo(f"Uploading {_runs(len(before))} …")
     _log_to_file()
     with _progress(before) as told:
@@ -47,7 +49,7 @@ def sync_journals(folder: Path | None) -> int:
         busy = {uri for uri in uris if not follow(Order(with_user_info(uri)), told)}
     liveness = Liveness()
     left = {entry.uid for entry in _waiting(folder)}
-    code = 0
+    code = 1 if damaged else 0
     uploaded = 0
     for entry in before:
         journal = Path(entry.journal)
@@ -57,10 +59,11 @@ def sync_journals(folder: Path | None) -> int:
                 error = BUSY
             click.echo(f"{journal}: {error or _reason(entry)}", err=True)
             code = 1 if error else code
-        elif journal.exists():
+        elif _has_events(journal):
             uploaded += 1
         else:
-            click.echo(f"{journal} was deleted: its rows that are not in MLflow are lost", err=True)
+            done = "emptied" if journal.exists() else "deleted"
+            click.echo(f"{journal} was {done}: its rows that are not in MLflow are lost", err=True)
             code = 1
     click.echo(f"{_runs(uploaded)} uploaded, {len(left)} left.")
     return code
@@ -97,15 +100,28 @@ def _reason(entry: Entry) -> str:
     return f"its training is running on {entry.host}, or was killed there"
 
 
-def _enter_strays(folder: Path) -> None:
-    """Add journals that are not in the list of pending runs, such as copied ones."""
+def _has_events(journal: Path) -> bool:
+    return journal.exists() and next(read_events(journal), None) is not None
+
+
+def _enter_strays(folder: Path) -> list[Path]:
+    """Add journals that are not in the list of pending runs, such as copied ones.
+
+    Returns:
+        Journals whose beginning is damaged and which MLflow does not have.
+    """
     known = {entry.uid: entry for entry in entries()}
     uri = without_user_info(environment_uri())
-    found = []
+    found, damaged = [], []
     for journal in folder.resolve().rglob("journal-*.jsonl"):
         start = first_event(journal)
         position = read_position(journal)
-        if start is None or (position.done and position.offset >= journal.stat().st_size):
+        size = journal.stat().st_size
+        if position.done and position.offset >= size:
+            continue
+        if start is None:
+            if uid_of(journal) not in known and (size or position.offset):
+                damaged.append(journal)
             continue
         entry = Entry(str(journal), uri, start["pid"], start["started"], start["host"])
         # The list may still have the old path of a folder that was moved.
@@ -113,6 +129,7 @@ def _enter_strays(folder: Path) -> None:
             found.append((start["t"], entry))
     for _, entry in sorted(found, key=lambda x: x[0]):  # a sweep before its trials
         enter(entry)
+    return damaged
 
 
 def _log_to_file() -> None:

@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,12 +124,15 @@ def uid_of(path: Path) -> str:
     return path.stem.removeprefix("journal-")
 
 
-def read_events(path: Path, offset: int = 0) -> Iterator[Read]:
+def read_events(
+    path: Path, offset: int = 0, on_damage: Callable[[int], None] = lambda end: None
+) -> Iterator[Read]:
     """Read whole events from `offset` on; damaged lines are skipped.
 
     Args:
         path: a journal.
         offset: position in bytes where a line begins.
+        on_damage: called with the end of each damaged line.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -138,7 +141,9 @@ def read_events(path: Path, offset: int = 0) -> Iterator[Read]:
                 return  # the writer is still writing it, or died
             offset += len(line)
             event = _decode(line)
-            if event is not None:
+            if event is None:
+                on_damage(offset)
+            else:
                 yield Read(event, offset)
 
 

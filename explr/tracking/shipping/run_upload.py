@@ -6,6 +6,7 @@ events carry their original times, and a sink takes equal rows for one, so a rep
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.files import FileUploads
 from explr.tracking.shipping.observer import is_awaited, observed_file
 from explr.tracking.shipping.sink import RunStart, Sink, Status
+
+log = logging.getLogger(__name__)
 
 BATCH_ROWS = 1000
 """Rows after which a batch is sent and the position stored."""
@@ -37,7 +40,7 @@ class RunUpload:
         self._sink = sink
         self._journal = journal
         self._position = read_position(journal)
-        if self._position.offset > journal.stat().st_size:
+        if not _ends_a_line(journal, self._position.offset):  # the journal was cut
             self._position.offset = 0
         self._exhausted_at = (-1, -1)
         self._observed: Path | None = None
@@ -78,7 +81,7 @@ class RunUpload:
         uploaded = self._files.retry()
         events: list[dict[str, Any]] = []
         rows, end = 0, before
-        for event, after in read_events(self._journal, before):
+        for event, after in read_events(self._journal, before, self._leave_out):
             if event.get("k") in ("start", "artifact", "register", "end"):
                 self._send(events, end)
                 events, rows = [], 0
@@ -137,20 +140,16 @@ class RunUpload:
 
     def _send(self, events: list[dict[str, Any]], end: int) -> None:
         """Send rows, and move the position past them."""
-        if not events:
-            return
-        if not self.run_id:
-            raise TrackingError(
-                f"the beginning of {self._journal} is damaged: without it MLflow cannot be told "
-                "which run it is"
-            )
-        self._sink.send(self.run_id, events)
-        self._save(end)
+        if events:
+            self._check_begun()
+            self._sink.send(self.run_id, events)
+            self._save(end)
 
     def _apply(self, event: dict[str, Any]) -> bool:
         """Carry out an event that is no row; False if it must wait for something."""
         if event["k"] == "start":
             return self._start(event)
+        self._check_begun()
         if event["k"] == "artifact":
             self._files.upload(self._journal.parent / event["f"], event["d"])
         elif event["k"] == "register":
@@ -163,6 +162,18 @@ class RunUpload:
             self._send_observed()
             self._finish(event["status"], event["t"])
         return True
+
+    def _leave_out(self, end: int) -> None:
+        log.warning(
+            "%s: the line that ends at byte %d is damaged, and left out", self._journal, end
+        )
+
+    def _check_begun(self) -> None:
+        if not self.run_id:
+            raise TrackingError(
+                f"the beginning of {self._journal} is damaged: without it MLflow cannot be told "
+                "which run it is"
+            )
 
     def _send_observed(self) -> bool:
         """Upload what the observer of the training wrote down beside the journal."""
@@ -192,7 +203,7 @@ class RunUpload:
         return self._observed.stat().st_size if self._observed.exists() else 0
 
     def _start(self, event: dict[str, Any]) -> bool:
-        if event["v"] > VERSION:
+        if event.get("v", VERSION) > VERSION:
             raise TrackingError(f"{self._journal} was written by a newer version of explr")
         parent_id = self._parent_id(event)
         if parent_id is None or self._earlier_attempt_is_open(event):
@@ -214,9 +225,12 @@ class RunUpload:
         return True
 
     def _earlier_attempt_is_open(self, event: dict[str, Any]) -> bool:
-        """Whether the attempt before this one was not finished in the sink yet."""
+        """Whether the attempt before this one was not finished in the sink yet, and can be."""
         before = self._journal.parent / event["after"] if event.get("after") else None
-        return before is not None and before.exists() and not read_position(before).ended
+        if before is None or not before.exists():
+            return False
+        position = read_position(before)
+        return not (position.ended or position.stuck)
 
     def _parent_id(self, event: dict[str, Any]) -> str | None:
         """The sink's id of the sweep's run; "" if none can be known, None if it comes later."""
@@ -243,3 +257,12 @@ class RunUpload:
         parent_id = "" if self._has_parent else self._parent_id(start) or ""
         self._sink.finish(self.run_id, status, end_ms, parent_id)
         self._position.ended = True
+
+
+def _ends_a_line(journal: Path, offset: int) -> bool:
+    """Whether a line of a journal begins at an offset."""
+    if offset == 0:
+        return True
+    with journal.open("rb") as file:
+        file.seek(offset - 1)
+        return file.read(1) == b"\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from explr.core.errors import TrackingError
 from explr.core.gc import postpone_collection, resume_collection
-from explr.tracking.journal.journal import first_event, has_ended, now_ms, read_events
+from explr.tracking.journal.journal import first_event, has_ended, now_ms
 from explr.tracking.journal.pending import Entry, Liveness, entries, is_of_this_host, strike_off
 from explr.tracking.journal.position import read_position, write_position
 from explr.tracking.shipping.delay import Clock, Delay
@@ -177,10 +177,7 @@ class Shipper:
 
     def _drop_empty(self, entry: Entry) -> bool:
         """Strike off a journal to which nothing was written before the machine went down."""
-        journal = Path(entry.journal)
-        if next(read_events(journal), None) is not None:
-            raise TrackingError(f"the beginning of {journal} is damaged: it cannot be uploaded")
-        log.warning("%s is empty", journal)
+        log.warning("%s has no events", entry.journal)
         self._strike_off(entry)
         return True
 

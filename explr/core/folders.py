@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -123,8 +124,28 @@ def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False)
     Raises:
         OSError: the file cannot be written; what was there before stays untouched.
     """
-    text = json.dumps({"format": FORMAT, **redacted(content)}, indent=2, default=str)
+    text = json_text({"format": FORMAT, **redacted(content)})
     replace_file(path, f"{text}\n", private=False, durable=durable)
+
+
+def json_text(content: Any) -> str:
+    """Indented JSON that every program reads.
+
+    JSON has no NaN and no infinities: they are the texts "NaN", "Infinity" and "-Infinity", which
+    `float` understands.
+    """
+    return json.dumps(_plain(content), indent=2, default=str, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value with Python's numbers in place of NumPy's, and texts for those that JSON has not."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -146,6 +167,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     check_format(str(path), content.get("format", FORMAT))
     if lacking := [key for key in KEYS.get(path.name, ()) if key not in content]:
         raise FileError(f"{path} has no {', '.join(lacking)}{remedy}")
+    return content
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The content of a run's `result.json`; see `read_json`."""
+    content = read_json(folder / RESULT)
+    if content is not None and (result := content["result"]) is not None:
+        content["value"] = result["primary_metric"] = float(result["primary_metric"])
+        result["metrics"] = {name: float(value) for name, value in result["metrics"].items()}
     return content
 
 
@@ -189,7 +219,7 @@ def trials_that_ran(folder: Path, first: int = 0) -> list[int]:
 
 def grid_trials(folders: Iterable[Path]) -> list[dict[str, Any]]:
     """The trials of a grid: the content of each `result.json`, with the trial's folder as `dir`."""
-    found = ((folder, read_json(folder / RESULT)) for folder in folders)
+    found = ((folder, read_result(folder)) for folder in folders)
     return [{**content, "dir": str(folder)} for folder, content in found if content is not None]
 
 
@@ -248,7 +278,7 @@ def best_trial(folder: Path) -> BestTrial | None:
     if best is None:
         return None
     place = run_folder(folder / str(best["number"])) if results is not None else Path(best["dir"])
-    result = (read_json(place / RESULT) or {}).get("result") or {}
+    result = (read_result(place) or {}).get("result") or {}
     model = result.get("best_model_path")
     return BestTrial(
         best["number"],
@@ -256,6 +286,6 @@ def best_trial(folder: Path) -> BestTrial | None:
         place,
         best["params"],
         str(result.get("primary_metric_name", "objective")),
-        best["value"],
+        float(best["value"]),
         Path(model) if model else None,
     )

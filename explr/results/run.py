@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import RESULT, RESULTS, best_trial, read_json, run_folder
+from explr.core.folders import RESULT, RESULTS, best_trial, read_result, run_folder
 from explr.core.secrets import redacted, redacted_text
 from explr.tracking.destination import environment_uri
 from explr.tracking.journal.journal import journals_in, read_events
@@ -94,7 +94,7 @@ def _of_folder(folder: Path) -> RunView:
         for event, _ in read_events(journal):
             begun = True
             _take_in(run, event)
-    if (result := read_json(place / RESULT)) is not None:
+    if (result := read_result(place)) is not None:
         begun = True
         _take_result(run, result)
     if not begun:

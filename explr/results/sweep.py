@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import FileError, UsageError
-from explr.core.folders import COMMAND, RESULT, RESULTS, read_json, run_folder
+from explr.core.folders import COMMAND, RESULTS, read_json, read_result, run_folder
 from explr.core.secrets import redacted
 from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
@@ -233,7 +233,7 @@ def read_trial(
 def _result(folder: Path) -> dict[str, Any] | None:
     """The `result.json` of a trial, whose study knows the same; None if it cannot be read."""
     try:
-        return read_json(folder / RESULT)
+        return read_result(folder)
     except FileError as error:
         log.warning("%s", error)
         return None

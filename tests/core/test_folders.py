@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import stat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from explr.core.errors import FileError
@@ -15,6 +17,7 @@ from explr.core.folders import (
     RESULTS,
     best_trial,
     read_json,
+    read_result,
     replace_file,
     replacing,
     run_folder,
@@ -93,7 +96,8 @@ def test_reading(tmp_path: Path) -> None:
 
 def result(value: float | None, number: int = 0, **more: Any) -> dict[str, Any]:
     """The content of a `result.json`."""
-    ended = None if value is None else {"primary_metric_name": "acc", "minimize": False, **more}
+    told = {"primary_metric": value, "primary_metric_name": "acc", "minimize": False, "metrics": {}}
+    ended = None if value is None else {**told, **more}
     state = "FAIL" if value is None else "COMPLETE"
     known = {"state": state, "number": number, "params": {"lr": 1}, "value": value}
     return {**known, "result": ended, "device": "cpu", "reason": ""}
@@ -102,6 +106,47 @@ def result(value: float | None, number: int = 0, **more: Any) -> dict[str, Any]:
 def write(folder: Path, name: str, content: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(content))
+
+
+def test_every_program_reads_what_is_written(tmp_path: Path) -> None:
+    write_json(
+        tmp_path / "x.json",
+        {
+            "plain": [1, 0.5, True, None, "NaN"],
+            "odd": [math.nan, {"in": (math.inf, -math.inf)}],
+            "numpy": [np.float32(0.5), np.int64(3), np.bool_(True), np.float64("nan")],
+        },
+    )
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    assert json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse) == {
+        "format": 1,
+        "plain": [1, 0.5, True, None, "NaN"],
+        "odd": ["NaN", {"in": ["Infinity", "-Infinity"]}],
+        "numpy": [0.5, 3, True, "NaN"],
+    }
+
+
+@pytest.mark.parametrize("write_it", [write_json, replace_file], ids=["now", "bare, as before"])
+def test_numbers_that_are_not_finite_come_back(tmp_path: Path, write_it: Any) -> None:
+    for number, value in enumerate((math.inf, 0.5)):
+        (tmp_path / str(number)).mkdir()
+        content = result(value, number, metrics={"cost": -math.inf, "odd": math.nan})
+        write_it(tmp_path / str(number) / RESULT, content)
+    best = best_trial(tmp_path)
+    assert best is not None
+    assert (best.number, best.value) == (0, math.inf)
+    found = read_result(tmp_path / "0")
+    assert found is not None
+    assert (found["value"], found["result"]["primary_metric"]) == (math.inf, math.inf)
+    assert found["result"]["metrics"]["cost"] == -math.inf
+    assert math.isnan(found["result"]["metrics"]["odd"])
+    write_it(tmp_path / RESULTS, {"command": "", "trials": [found], "best": found})
+    best = best_trial(tmp_path)
+    assert best is not None
+    assert best.value == math.inf
 
 
 def test_the_best_of_a_grid(tmp_path: Path) -> None:

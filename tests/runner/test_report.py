@@ -164,6 +164,34 @@ def test_values_that_cannot_be_drawn(tmp_path: Path) -> None:
     assert history.count("<circle") == 1
 
 
+def test_a_long_sweep_is_thinned_and_its_best_value_so_far_is_that_of_all_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("page", "trial_charts"):
+        monkeypatch.setattr(f"explr.results.report.{module}.SHOWN", 5)
+    study = begun(tmp_path)
+    for number in range(40):
+        study.ask(lambda given: SPACE)
+        study.report(number, 0, 1.0)
+        study.tell(number, "COMPLETE", [0.25 if number == 1 else 1.0 + number])
+    text = write_report(tmp_path).read_text()
+    assert "Charts draw the best trials and up to 5 others" in text
+    assert section(text, "Trials").count("<tr") == 41
+    history = section(text, "Optimization history")
+    drawn = [int(number) for number in re.findall(r"trial (\d+) COMPLETE", history)]
+    assert drawn == [1, 7, 15, 23, 31, 39]
+    (line,) = re.findall(r'polyline points="([^"]*)"', history)
+    corners = [tuple(map(float, point.split(","))) for point in line.split()]
+    assert len(corners) == 4
+    assert corners[0][1] < corners[1][1] + 0.1  # trial 0, until trial 1
+    assert (
+        corners[2][1] == corners[3][1] == max(y for _, y in corners)
+    )  # that of trial 1 to the end
+    for title in ("Intermediate values", "Slices", "Timeline"):
+        shown = {*re.findall(r"trial (\d+) COMPLETE", section(text, title))}
+        assert shown == {str(number) for number in drawn}, title
+
+
 def test_a_conditional_parameter(tmp_path: Path) -> None:
     study = begun(tmp_path)
     for name in ("momentum", "beta", "momentum", "beta"):

@@ -84,7 +84,8 @@ def _summary(sweep: SweepView) -> Iterator[str]:
     yield f": {counts}. " if counts else ". "
     yield f"{escape(goals)}. As of {made}.</p>"
     if len(sweep.trials) > SHOWN:
-        yield f"<p>Charts draw the newest {SHOWN} trials; the table has all.</p>"
+        yield f"<p>Charts draw the best trials and up to {SHOWN} others, spread evenly. The best "
+        yield "value so far, the importances and the table are those of all trials.</p>"
     if len(sweep.best) == 1 and len(sweep.metrics) == 1:
         (best,) = (trial for trial in sweep.trials if trial.number in sweep.best)
         params = " ".join(f"{name}={plain(value)}" for name, value in best.params.items())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from explr.core.secrets import is_secret
 from explr.results.report.importance import importances
 from explr.results.report.svg import Axis, Plot, label, ramp, svg
-from explr.results.report.trial_charts import COLOURS, SHOWN, about, finite
+from explr.results.report.trial_charts import COLOURS, about, finite, thinned
 from explr.results.sweep import SweepView, TrialView
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ LEVELS = 10
 class Searched:
     """The completed trials of a sweep and their parameters.
 
+    `trials` and `values` are those that charts draw; importances and axes come from all trials.
+
     Args:
         sweep: the sweep.
         objective: index of the objective.
@@ -36,10 +38,15 @@ class Searched:
         self.sweep = sweep
         self.metric = sweep.metrics[objective]
         self.minimize = sweep.minimize[objective]
-        self.trials = finite(sweep.complete, objective)[-SHOWN:]
+        self._every = finite(sweep.complete, objective)
+        self._losses = [
+            trial.values[objective] if self.minimize else -trial.values[objective]
+            for trial in self._every
+        ]
+        self.trials = thinned(sweep, self._every)
         self.values = [trial.values[objective] for trial in self.trials]
         self._ranges: dict[str, BaseDistribution] = {}
-        for trial in self.trials:
+        for trial in self._every:
             ranges = trial.frozen.distributions
             self._ranges.update({k: v for k, v in ranges.items() if not is_secret(k)})
 
@@ -52,12 +59,12 @@ class Searched:
     @cached_property
     def importances(self) -> dict[str, float]:
         """The importance of each parameter, the largest first."""
-        losses = [value if self.minimize else -value for value in self.values]
-        return importances([trial.frozen.params for trial in self.trials], losses, self._ranges)
+        params = [trial.frozen.params for trial in self._every]
+        return importances(params, self._losses, self._ranges)
 
     def axis(self, name: str) -> Axis:
         """The axis of a parameter."""
-        held = [t.frozen.params[name] for t in self.trials if name in t.frozen.params]
+        held = [t.frozen.params[name] for t in self._every if name in t.frozen.params]
         if not hasattr(self._ranges[name], "low"):
             return Axis(name, choices=tuple(dict.fromkeys(map(str, held))))
         return Axis.of(name, held, bool(getattr(self._ranges[name], "log", False)))

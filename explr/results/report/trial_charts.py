@@ -23,7 +23,7 @@ COLOURS = {
 BEST = "#059669"
 
 SHOWN = 1000
-"""Maximum number of trials in a chart, the newest ones; the table has all."""
+"""Number of trials that a chart draws besides the best ones."""
 
 UNITS = (("h", 3600), ("min", 60), ("s", 1))
 
@@ -34,7 +34,7 @@ WIDE = 100.0
 def history(sweep: SweepView) -> Iterator[str]:
     """The value of each trial, and the best value so far."""
     for index, metric in enumerate(sweep.metrics):
-        trials = finite(sweep.complete, index)[-SHOWN:]
+        trials = finite(sweep.complete, index)
         if not trials:
             continue
         values = [trial.values[index] for trial in trials]
@@ -46,22 +46,26 @@ def history(sweep: SweepView) -> Iterator[str]:
             corners = [
                 point
                 for before, after in pairwise(steps)
-                for point in (before, (after[0], before[1]))
+                if after[1] != before[1]
+                for point in ((after[0], before[1]), after)
             ]
-            plot.line([*corners, steps[-1]], BEST, "best so far", 2)
-        for trial, value in zip(trials, values, strict=True):
+            plot.line([steps[0], *corners, steps[-1]], BEST, "best so far", 2)
+        for trial in thinned(sweep, trials):
             best = trial.number in sweep.best
+            point = (trial.number, trial.values[index])
             colour = BEST if best else COLOURS["COMPLETE"]
-            plot.dot((trial.number, value), colour, about(sweep, trial), 6 if best else 4)
+            plot.dot(point, colour, about(sweep, trial), 6 if best else 4)
         yield plot.render()
 
 
 def intermediate(sweep: SweepView) -> Iterator[str]:
     """The reported values of each trial by step."""
+    told = [trial for trial in sweep.trials if trial.frozen.intermediate_values]
     reported = {
-        trial.number: [(s, v) for s, v in sorted(steps.items()) if math.isfinite(v)]
-        for trial in sweep.trials[-SHOWN:]
-        if (steps := trial.frozen.intermediate_values)
+        trial.number: [
+            (s, v) for s, v in sorted(trial.frozen.intermediate_values.items()) if math.isfinite(v)
+        ]
+        for trial in thinned(sweep, told)
     }
     points = [point for curve in reported.values() for point in curve]
     if not points:
@@ -92,12 +96,10 @@ def pareto(sweep: SweepView) -> Iterator[str]:
             for i in (first, second)
         )
         plot = Plot(x, y, height=400)
-        oldest = trials[-SHOWN:][0].number
-        trials = [t for t in trials if t.number in sweep.best or t.number >= oldest]
         if len(sweep.metrics) == 2:
             front = {(t.values[0], t.values[1]) for t in trials if t.number in sweep.best}
             plot.line(sorted(front), BEST, "Pareto front", 2)
-        for trial in sorted(trials, key=lambda t: t.number in sweep.best):
+        for trial in sorted(thinned(sweep, trials), key=lambda t: t.number in sweep.best):
             best = trial.number in sweep.best
             point = (trial.values[first], trial.values[second])
             colour = BEST if best else COLOURS["COMPLETE"]
@@ -110,7 +112,7 @@ def timeline(sweep: SweepView) -> Iterator[str]:
     now = datetime.now()
     spans = sorted(
         (started.timestamp(), (trial.frozen.datetime_complete or now).timestamp(), trial.number)
-        for trial in sweep.trials[-SHOWN:]
+        for trial in sweep.trials
         if (started := trial.frozen.datetime_start) is not None
     )
     if not spans:
@@ -126,7 +128,10 @@ def timeline(sweep: SweepView) -> Iterator[str]:
     x = Axis.of(f"time since the start [{unit}]", [0, span_s / unit_s])
     names = tuple(f"slot {slot}" for slot in reversed(range(len(free_at))))
     plot = Plot(x, Axis("", choices=names), height=60 + 24 * len(names))
+    drawn = {trial.number for trial in thinned(sweep, sweep.trials)}
     for (start, end, number_of), slot in zip(spans, slots, strict=True):
+        if number_of not in drawn:
+            continue
         trial = sweep.trials[number_of]
         ends = ((start - zero) / unit_s, (end - zero) / unit_s)
         plot.bar(ends, f"slot {slot}", COLOURS[trial.state], about(sweep, trial))
@@ -141,6 +146,17 @@ def about(sweep: SweepView, trial: TrialView) -> str:
     ]
     params = [f"{name}={plain(value)}" for name, value in trial.params.items()]
     return "\n".join([f"trial {trial.number} {trial.state}", *values, *params])
+
+
+def thinned(sweep: SweepView, trials: Sequence[TrialView]) -> list[TrialView]:
+    """The best of some trials, and up to `SHOWN` others that are spread evenly."""
+    apart = math.ceil(len(trials) / SHOWN)
+    last = len(trials) - 1
+    return [
+        trial
+        for i, trial in enumerate(trials)
+        if (last - i) % apart == 0 or trial.number in sweep.best
+    ]
 
 
 def finite(trials: Sequence[TrialView], index: int) -> list[TrialView]:

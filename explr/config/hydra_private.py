@@ -169,20 +169,6 @@ def distribution_of(override: Override) -> BaseDistribution:
     return distribution
 
 
-def grid_choices(distribution: BaseDistribution) -> list[Any]:
-    """All values of a distribution.
-
-    Optuna's `GridSampler` needs them listed and lists none itself; Hydra's sweeper counts steps
-    in decimals, so that no rounding error adds up. Read in 1.4.0rc3; a method in 1.3.0.
-
-    Raises:
-        ValueError: the distribution has no step.
-    """
-    from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
-
-    return list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
-
-
 def start_on_ray(launcher: Any, config: DictConfig) -> Any:
     """Start a job of Hydra's Ray launcher, and return Ray's reference to it.
 

@@ -76,12 +76,17 @@ class TunerConfig:
     name: str = MISSING
 
 
+N_TRIALS = 20
+"""Total number of trials, unless a sweep sets one or its sampler has a last one."""
+
+
 @dataclass
 class SearchConfig:
     """How a sweep searches, whichever tuner it has."""
 
-    # total number of trials; a resumed sweep counts those it already has
-    n_trials: int = 20
+    # total number of trials, including those of a resumed sweep; null runs every combination of a
+    # grid, and 20 trials with any other sampler
+    n_trials: int | None = None
     # trials that run at the same time; auto measures how many fit into memory
     n_jobs: Any = 1  # an int or AUTO; untyped, so that explr reports a wrong value itself
     # host memory in GiB for all running trials, with n_jobs=auto; null takes 90 % of what is free

@@ -87,8 +87,8 @@ class SearchSweeper(Sweeper):
         with self._complaints():
             return self._sweep.run(arguments)
 
-    def plan(self, arguments: list[str], samples: int) -> list[HydraJob]:
-        """The jobs of the first trials, launching nothing."""
+    def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
+        """The total number of trials and the jobs of the first ones, launching nothing."""
         return self._sweep.plan(arguments, samples)
 
     def fixed(self, arguments: list[str]) -> list[str]:

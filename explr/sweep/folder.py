@@ -177,6 +177,9 @@ class SweepFolder:
         lines = [counts_line(trials)]
         if (saved := pruned_line(trials)) is not None:
             lines.append(saved)
+        ended, total = self._study.grid_ended or (0, 0)
+        if ended < total:
+            lines.append(f"grid: {ended} of {total} combinations were run")
         if best is not None:
             values = params_text(best["params"])
             lines.append(f"best: trial {best['number']} with {best['value']:.6g}: {values}")

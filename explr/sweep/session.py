@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -45,8 +46,9 @@ class SweepSettings(SweeperConfig):
 
     @property
     def limits(self) -> Limits:
-        """When the sweep ends."""
-        return Limits(**{each.name: getattr(self, each.name) for each in fields(Limits)})
+        """When the sweep ends; a number of trials that is not set is no limit."""
+        given = {each.name: getattr(self, each.name) for each in fields(Limits)}
+        return Limits(**given | {"n_trials": math.inf if self.n_trials is None else self.n_trials})
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -62,6 +64,7 @@ def open_sweep(
     context: HydraContext,
     space: SweepSpace,
     arguments: list[str],
+    equip: Callable[[Study], None],
 ) -> Iterator[SweepSession]:
     """Lock the folder of a sweep and open its study.
 
@@ -71,6 +74,7 @@ def open_sweep(
         context: Hydra's context.
         space: its ranges.
         arguments: the overrides of the command line.
+        equip: gives the study its sampler and its pruner.
 
     Raises:
         UsageError: another controller runs this sweep.
@@ -87,7 +91,8 @@ def open_sweep(
         if settings.storage is not None:  # a sweep in another folder may use the same study
             stack.enter_context(sole_study(settings.storage, study.name))
         study.check_space(space.every)
-        study.enqueue(settings.enqueue, space.every)
+        equip(study)
+        study.enqueue(settings.enqueue, space.allowing)
         folder = SweepFolder(path, study, settings.limits.replicates, space.value)
         folder.remember_command(arguments)
         yield SweepSession(config, context, space, study, folder)

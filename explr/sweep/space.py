@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -37,7 +38,7 @@ class SweepSpace:
     ) -> None:
         self._config = config
         self._loader = loader
-        self._composed: dict[tuple[tuple[str, Any], ...], SearchSpace] = {}
+        self._composed: dict[tuple[tuple[str, str], ...], SearchSpace] = {}
         self._prefix: dict[str, str] = {}
         self.fixed: list[str] = []
         given: dict[str, str] = {}
@@ -71,6 +72,19 @@ class SweepSpace:
             space |= one.without(list(space.distributions))
         return space
 
+    @property
+    def branches(self) -> list[SearchSpace]:
+        """The ranges that are active together, for each combination of options of swept groups."""
+        from optuna.distributions import CategoricalDistribution
+
+        branches = []
+        for codes in product(*map(self._options, self._groups)):
+            chosen = dict(zip(self._groups, codes, strict=True))
+            single = {name: CategoricalDistribution([code]) for name, code in chosen.items()}
+            values = {name: self._given.value(name, code) for name, code in chosen.items()}
+            branches.append(self.active(values) | self.base | SearchSpace({**single}))
+        return branches
+
     def value(self, name: str, sampled: Any) -> Any:
         """The value in the config for a sampled value of a parameter."""
         return self.every.value(name, sampled)
@@ -80,8 +94,19 @@ class SweepSpace:
 
         A swept config group adds the `search_space` of the chosen option.
         """
-        chosen = tuple((name, values[name]) for name in self._groups if name in values)
+        chosen = tuple(
+            (name, self._text(name, values[name])) for name in self._groups if name in values
+        )
         return self._composed_space(chosen) | self._given if chosen else self.base
+
+    def allowing(self, values: Mapping[str, Any]) -> SearchSpace:
+        """The ranges of a known configuration: those of its options before those of others."""
+        chosen = {
+            name: values[name]
+            for name in self._groups
+            if name in values and self._given.encode(name, values[name]) in self._options(name)
+        }
+        return self.every | self.active(chosen)
 
     def job(self, number: int, params: Mapping[str, Any], settings: Mapping[str, Any]) -> HydraJob:
         """The job of a trial.
@@ -102,16 +127,21 @@ class SweepSpace:
         return HydraJob(number, overrides, {**params, **settings})
 
     def _text(self, name: str, value: Any) -> str:
-        return str(value) if name in self._groups else literal(value)
+        return value if name in self._groups and isinstance(value, str) else literal(value)
+
+    def _options(self, group: str) -> Sequence[Any]:
+        """What may be chosen of a swept group, as Optuna stores it."""
+        options: Sequence[Any] = self._given.distributions[group].choices  # type: ignore[attr-defined]
+        return options
 
     def _ranges_of(self, params: Mapping[str, Any]) -> SearchSpace:
         """The ranges of a config, without the parameters that the command line sets."""
         return _ranges({str(k): v for k, v in params.items() if str(k) not in self._named})
 
-    def _composed_space(self, chosen: tuple[tuple[str, Any], ...]) -> SearchSpace:
+    def _composed_space(self, chosen: tuple[tuple[str, str], ...]) -> SearchSpace:
         """The ranges of the config with some options chosen."""
         if chosen not in self._composed:
-            overrides = [f"{self._prefix[name]}{name}={value}" for name, value in chosen]
+            overrides = [f"{self._prefix[name]}{name}={text}" for name, text in chosen]
             config = self._loader.load_sweep_config(self._config, [*self.fixed, *overrides])
             ranges = OmegaConf.to_container(config.get("search_space") or OmegaConf.create({}))
             assert isinstance(ranges, dict)
@@ -145,9 +175,9 @@ class SweepSpace:
     def _spaces(self) -> list[SearchSpace]:
         """The ranges of each option of the swept groups."""
         return [
-            self._composed_space(((name, option),))
+            self.active({name: self._given.value(name, option)})
             for name in self._groups
-            for option in self._given.distributions[name].choices  # type: ignore[attr-defined]
+            for option in self._options(name)
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from explr.config.nodes import SWEEPER
+from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraJob
@@ -144,10 +146,9 @@ class Sweep:
         """
         settings, space = self._settings, self.space(arguments)
         self._backend.check_slots(self._launching)
-        with open_sweep(settings, self._config, self._context, space, arguments) as sweep:
-            self._equip(sweep.study, space)
-            n_trials = min(settings.limits.n_trials, sweep.study.size)
-            limits = replace(settings.limits, n_trials=n_trials)
+        equip = partial(self._equip, space=space)
+        with open_sweep(settings, self._config, self._context, space, arguments, equip) as sweep:
+            limits = replace(settings.limits, n_trials=self._n_trials(sweep.study))
             return sweep.conclude(self._backend.run(sweep, self._launching, limits))
 
     def space(self, arguments: list[str]) -> SweepSpace:
@@ -159,12 +160,15 @@ class Sweep:
         loader = self._context.config_loader
         return SweepSpace(self._config, loader, self._settings.params, arguments)
 
-    def plan(self, arguments: list[str], samples: int) -> list[HydraJob]:
+    def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
         """Sample the jobs of the first trials without storing them.
 
         Args:
             arguments: the overrides of the command line.
             samples: number of trials.
+
+        Returns:
+            The total number of trials of the sweep, and the jobs.
 
         Raises:
             ConfigError: a range cannot be read.
@@ -175,10 +179,16 @@ class Sweep:
             path = Path(folder)
             study = Study(path, study_name(settings, path), settings.directions)
             self._equip(study, space)
-            study.enqueue(settings.enqueue, space.every)
-            count = int(min(samples, settings.limits.n_trials))
-            trials = [study.ask(space.active) for _ in range(count)]
-        return [space.job(number, params, {}) for number, params in trials]
+            study.enqueue(settings.enqueue, space.allowing)
+            total = int(self._n_trials(study))
+            trials = [study.ask(space.active) for _ in range(min(samples, total))]
+        return total, [space.job(number, params, {}) for number, params in trials]
+
+    def _n_trials(self, study: Study) -> float:
+        """Total number of trials: never more than a grid has combinations."""
+        default = N_TRIALS if math.isinf(study.size) else study.size
+        given = self._settings.n_trials
+        return min(default if given is None else given, study.size)
 
     def _equip(self, study: Study, space: SweepSpace) -> None:
         settings = self._settings
@@ -202,7 +212,7 @@ class OptunaBackend:
 
     def equip(self, study: Study, settings: SweepSettings, space: SweepSpace) -> None:
         """See `Backend.equip`."""
-        sampler = optuna_sampler(settings.sampler, space, study.count())
+        sampler = optuna_sampler(settings.sampler, space, study)
         study.use(sampler, optuna_pruner(settings.pruner))
 
     def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:
@@ -224,9 +234,6 @@ class OptunaBackend:
         return loop.first_failure
 
 
-GRID = "explr.tuning.grid.Grid"
-
-
 def optuna_pruner(node: Mapping[str, Any]) -> BasePruner | None:
     """Create a pruner of Optuna's; None never prunes.
 
@@ -239,26 +246,26 @@ def optuna_pruner(node: Mapping[str, Any]) -> BasePruner | None:
     return _optuna(node) if node else None
 
 
-def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, started: int) -> BaseSampler | None:
+def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, study: Study) -> BaseSampler | None:
     """Create a sampler of Optuna's; None uses Optuna's default.
 
     Args:
         node: the sampler's `_target_` and arguments.
         space: the search space.
-        started: number of trials started before. It changes the seed, so that a resumed sweep
-            does not sample the same values again.
+        study: the study. The number of its trials changes the seed, so that a resumed sweep does
+            not sample the same values again.
 
     Raises:
-        ConfigError: it is Ray Tune's own.
+        ConfigError: it is Ray Tune's own, or cannot sample the ranges.
     """
     given = dict(node)
     if not given:
         return None
-    if isinstance(given.get("seed"), int) and given.get("_target_") != GRID:
-        given["seed"] += started
+    if isinstance(given.get("seed"), int):
+        given["seed"] += study.count()
     sampler = _optuna(given)
-    if isinstance(sampler, partial):
-        sampler = sampler(space=space.base)
+    if isinstance(sampler, partial):  # explr's grid
+        sampler = sampler(space.branches, study.frozen())
     return cast("BaseSampler", sampler)
 
 

@@ -36,7 +36,7 @@ class SweepTuner(BaseTuner):
 
     def __init__(
         self,
-        n_trials: int = 20,
+        n_trials: int | None = None,
         n_jobs: int | Literal["auto"] = 1,
         *,
         sampler: str = "tpe",

@@ -83,6 +83,14 @@ def is_enqueued(trial: FrozenTrial) -> bool:
     return "fixed_params" in trial.system_attrs
 
 
+def enqueued_params(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters that `Study.enqueue_trial` has given a trial.
+
+    No public attribute has them. Read in 5.0.0.
+    """
+    return dict(trial.system_attrs.get("fixed_params", {}))
+
+
 def best_trials(study: Study) -> list[FrozenTrial]:
     """The best trials as `Study.best_trials` has them, which copies every trial first.
 

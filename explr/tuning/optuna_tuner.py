@@ -9,7 +9,8 @@ class OptunaTuner(SweepTuner):
     """Searches with Optuna, each trial in a fresh process, as `explr tuner=optuna -m` does.
 
     Args:
-        n_trials: total number of trials.
+        n_trials: total number of trials; None runs all combinations of a grid, and 20 trials with
+            any other sampler.
         n_jobs: trials at the same time; `"auto"` runs as many as fit into memory.
         sampler: an option of the group `tuner/sampler`.
         pruner: an option of the group `tuner/pruner`; None takes the default.

@@ -15,7 +15,7 @@ from explr.core.folders import flush
 from explr.tuning.completed import keep, note_complete
 from explr.tuning.optuna_private import (
     best_trials,
-    is_enqueued,
+    enqueued_params,
     is_stopped,
     new_trial,
     optimizing,
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
+
+    from explr.tuning.grid import Grid
+
+
+SpaceOf = Callable[[Mapping[str, Any]], SearchSpace]
+"""The ranges that belong to some parameters."""
 
 
 def check_ranges(trials: Sequence[FrozenTrial], space: SearchSpace) -> None:
@@ -66,24 +72,27 @@ def check_ranges(trials: Sequence[FrozenTrial], space: SearchSpace) -> None:
 
 
 def encoded_configurations(
-    configurations: Sequence[Mapping[str, Any]], space: SearchSpace
+    configurations: Sequence[Mapping[str, Any]], space_of: SpaceOf
 ) -> list[dict[str, Any]]:
     """Convert known configurations to the values that Optuna stores.
 
     Args:
         configurations: values by parameter.
-        space: every range that may become active.
+        space_of: the ranges that allow a configuration.
 
     Raises:
         ConfigError: naming each value that the ranges do not allow.
     """
-    encoded = [{k: space.encode(k, v) for k, v in values.items()} for values in configurations]
-    faults = [
-        f"tuner.enqueue: {name}={values[name]} {fault}"
-        for values, codes in zip(configurations, encoded, strict=True)
-        for name, code in codes.items()
-        if (fault := space.fault(name, code))
-    ]
+    encoded: list[dict[str, Any]] = []
+    faults: list[str] = []
+    for values in configurations:
+        space = space_of(values)
+        encoded.append({name: space.encode(name, value) for name, value in values.items()})
+        faults += [
+            f"tuner.enqueue: {name}={values[name]} {fault}"
+            for name, code in encoded[-1].items()
+            if (fault := space.fault(name, code))
+        ]
     if faults:
         raise ConfigError(faults)
     return encoded
@@ -105,10 +114,6 @@ Of trials that are shorter, a power cut may lose those of the last second.
 def _last_written(files: Sequence[Path]) -> float:
     """When the newest of some files was written, in seconds of the epoch; 0 without any."""
     return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
-
-
-SpaceOf = Callable[[Mapping[str, Any]], SearchSpace]
-"""The ranges that are active once the given parameters are chosen."""
 
 
 class Study:
@@ -151,9 +156,16 @@ class Study:
 
     @property
     def size(self) -> float:
-        """Maximum number of trials: finite for a grid, infinite for other samplers."""
-        known = sum(map(is_enqueued, self.frozen()))
-        return float(getattr(self._study.sampler, "size", math.inf)) + known
+        """Maximum number of trials, including those so far: finite only for a grid."""
+        with self._lock:
+            grid = self._grid
+            return math.inf if grid is None else len(self.frozen()) + grid.missing
+
+    @property
+    def grid_ended(self) -> tuple[int, int] | None:
+        """How many combinations of a grid have ended, and how many it has; None without a grid."""
+        grid = self._grid
+        return None if grid is None else (grid.ended(self.frozen()), grid.total)
 
     @property
     def stopped(self) -> bool:
@@ -185,19 +197,26 @@ class Study:
         """
         check_ranges(self.frozen(), space)
 
-    def enqueue(self, configurations: Sequence[Mapping[str, Any]], space: SearchSpace) -> None:
+    def enqueue(self, configurations: Sequence[Mapping[str, Any]], space_of: SpaceOf) -> None:
         """Queue known configurations to run first; a resumed study does not repeat them.
+
+        The sampler must be set: a grid samples missing parameters here, and repeats nothing.
 
         Args:
             configurations: values by parameter; missing parameters are sampled.
-            space: every range that may become active.
+            space_of: the ranges that allow a configuration.
 
         Raises:
             ConfigError: naming each value that the ranges do not allow.
         """
         with self._lock:
-            for codes in encoded_configurations(configurations, space):
-                self._study.enqueue_trial(codes, skip_if_exists=True)
+            for codes in encoded_configurations(configurations, space_of):
+                # Optuna's own `skip_if_exists` takes 100000 and 100001 for the same.
+                if codes in [enqueued_params(trial) or trial.params for trial in self.frozen()]:
+                    continue
+                whole = codes if self._grid is None else self._grid.complete(codes)
+                if whole is not None:
+                    self._study.enqueue_trial(whole)
             self._waiting = self._count("WAITING")
 
     @property
@@ -325,6 +344,13 @@ class Study:
         """Numbers of the best trials: one, or with several objectives the Pareto front."""
         with self._lock:
             return [trial.number for trial in best_trials(self._study)]
+
+    @property
+    def _grid(self) -> Grid | None:
+        from explr.tuning.grid import Grid
+
+        sampler = self._study.sampler
+        return sampler if isinstance(sampler, Grid) else None
 
     def _last_sign(self, frozen: FrozenTrial) -> float:
         """When a trial of an earlier controller certainly still ran, in seconds of the epoch."""

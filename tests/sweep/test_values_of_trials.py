@@ -213,15 +213,32 @@ def sweep_with(*overrides: str) -> SweepResult:
 
 
 @pytest.mark.slow
-def test_a_grid_ends_by_itself_and_resumes_where_it_was(tmp_path: Path) -> None:
+def test_a_grid_ends_by_itself_and_resumes_where_it_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     sweep = [
-        *BASIC[:-1], "tuner/sampler=grid", "lr=range(0,3)", "width=choice(16,32)",
-        "tuner.study_name=s",
+        *BASIC[:-1], "tuner/sampler=grid", "width=choice(16,32)", "tuner.study_name=s",
+        "tuner.enqueue=[{lr: 1}]",
     ]  # fmt: skip
-    explr.tune(sweep, plain, n_trials=4)
-    swept = explr.tune(sweep, plain, n_trials=100)
+    explr.tune([*sweep, "lr=range(0,3)"], plain, n_trials=4)
+    assert "grid: 4 of 6 combinations were run" in capsys.readouterr().out
+    swept = explr.tune([*sweep, "lr=range(0,15)", "seed=1"], plain)
+    assert "combinations" not in capsys.readouterr().out
     points = sorted((trial["params"]["lr"], trial["params"]["width"]) for trial in swept.trials)
-    assert points == [(lr, width) for lr in range(3) for width in (16, 32)]
+    assert points == [(lr, width) for lr in range(15) for width in (16, 32)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("options")
+def test_each_option_of_a_swept_group_has_a_grid_of_its_own() -> None:
+    for option, steps in (("sgd", "range(0,3)"), ("adam", "range(5,7)")):
+        file = Path("conf", "optimizer", f"{option}.yaml")
+        file.write_text(f"# @package _global_\nlr: 0\nsearch_space: {{lr: '{steps}'}}\n")
+    grid = [*BASIC[:-1], "tuner/sampler=grid", "+optimizer=choice(sgd,adam)"]
+    swept = explr.tune([*grid, "tuner.enqueue=[{optimizer: adam, lr: 6}]"], plain)
+    found = [(trial["params"]["optimizer"], trial["params"]["lr"]) for trial in swept.trials]
+    assert found[0] == ("adam", 6)
+    assert sorted(found) == [("adam", 5), ("adam", 6), ("sgd", 0), ("sgd", 1), ("sgd", 2)]
 
 
 def test_a_grid_of_a_range_without_steps_is_refused() -> None:

@@ -71,12 +71,12 @@ def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
     assert isinstance(sweeper, SearchSweeper)
     overrides = OmegaConf.to_container(cfg.hydra.overrides.task)
     assert isinstance(overrides, list)
-    jobs = sweeper.plan(overrides, samples)
+    n_trials, jobs = sweeper.plan(overrides, samples)
     tuner = cfg.tuner
     slots = f"{tuner.n_jobs} at a time"
     if tuner.n_jobs == AUTO:
         slots = "as many at a time as fit into memory (n_jobs=auto)"
-    click.echo(f"tuner        {tuner.name}: {tuner.n_trials} trials, {slots}")
+    click.echo(f"tuner        {tuner.name}: {n_trials} trials, {slots}")
     click.echo(f"folder       {cfg.hydra.sweep.dir}")
     click.echo(f"the first {len(jobs)} trials:")
     for job in jobs:

@@ -88,7 +88,7 @@ class RayBackend:
         if native:
             self._suggest = NativeSearch(sampler, space.every, settings.directions)
         study.use(
-            None if native else optuna_sampler(sampler, space, study.count()),
+            None if native else optuna_sampler(sampler, space, study),
             optuna_pruner(pruner) if self._study_prunes else None,
         )
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from hydra.core.override_parser.types import Override
 
+from explr.config.grammar import plain, word
 from explr.config.hydra_private import args_parser
 from explr.core.errors import UsageError
 from explr.utils.console import Verbosity
@@ -104,8 +105,8 @@ def values_of(override: Override, most: int = 1) -> list[str]:
         assert override.input_line is not None
         return [override.input_line]
     if override.is_discrete_sweep():
-        iterator = override.sweep_string_iterator()
-        return [f"{key}={value}" for value, _ in zip(iterator, range(most), strict=False)]
+        values = zip(override.sweep_iterator(), range(most), strict=False)
+        return [f"{key}={word(plain(value))}" for value, _ in values]
     ends = override.value()
     return [f"{key}={end}" for end in (ends.start, ends.end)][:most]  # type: ignore[union-attr]
 

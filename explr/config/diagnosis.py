@@ -7,7 +7,7 @@ those that are sound, and what these compose to is checked, so that all faults a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -15,10 +15,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    GrammarParseError,
+    ValidationError,
+)
 
 from explr.config.command_line import parse_arguments, values_of
 from explr.config.compose import compose_with, hydra_app
+from explr.config.grammar import grammar_fault
 from explr.config.hydra_private import Hydra
 from explr.config.messages import short_message, yaml_message
 from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
@@ -64,15 +70,17 @@ def diagnose(
             compose([])
         except Exception:  # noqa: BLE001 - the config tree itself is at fault, not the overrides
             return error
-        singles = [
-            single
-            for override in args.overrides
-            for single in _singly(override, app, args.multirun, compose)
-        ]
+        singles = {
+            override: _singly(override, app, args.multirun, compose) for override in args.overrides
+        }
         sound, faulty = _sorted_out(singles, compose)
         try:
             whole = compose(sound)
-            faults = [_sentence(text, fault, whole, app) for text, fault in faulty.items()]
+            faults = [
+                sentence
+                for override, each in faulty.items()
+                for sentence in _sentences(override, each, singles[override], whole, app)
+            ]
             check(whole)
         except ConfigError as rest:
             faults += rest.faults
@@ -84,25 +92,36 @@ def diagnose(
 
 
 def _sorted_out(
-    overrides: Sequence[str], compose: Callable[[list[str]], DictConfig]
-) -> tuple[list[str], dict[str, Exception]]:
-    """Overrides that can be applied together, and the others, each with what it raised.
+    overrides: Mapping[str, Sequence[str]], compose: Callable[[list[str]], DictConfig]
+) -> tuple[list[str], dict[str, dict[str, Exception]]]:
+    """Overrides that can be applied together, and what the others raised.
 
     One may need another that comes later, as `tuner.n_trials` needs `tuner=optuna`.
+
+    Args:
+        overrides: what each override is tried as, such as one of the values of its range.
+        compose: composes the config.
+
+    Returns:
+        Of each override the first text that can be applied, and by override what each of the other
+        texts raised.
     """
-    sound: list[str] = []
-    waiting = list(dict.fromkeys(overrides))
+    sound: dict[str, str] = {}
+    waiting = dict(overrides)
     while True:
-        faulty: dict[str, Exception] = {}
-        for override in waiting:
-            try:
-                compose([*sound, override])
-                sound.append(override)
-            except Exception as fault:  # noqa: BLE001 - whatever it is, it is what to tell
-                faulty[override] = fault
-        if not faulty or len(faulty) == len(waiting):
-            return sound, faulty
-        waiting = list(faulty)
+        faulty: dict[str, dict[str, Exception]] = {}
+        for override, texts in waiting.items():
+            others = [text for of, text in sound.items() if of != override]
+            for text in texts:
+                try:
+                    compose([*others, text])
+                    sound.setdefault(override, text)
+                except Exception as fault:  # noqa: BLE001 - whatever it is, it is what to tell
+                    faulty.setdefault(override, {})[text] = fault
+        left = {override: list(faults) for override, faults in faulty.items()}
+        if not left or left == {override: list(texts) for override, texts in waiting.items()}:
+            return list(sound.values()), faulty
+        waiting = left
 
 
 def _singly(
@@ -124,22 +143,25 @@ def _singly(
 
 def _parsed(override: str, app: Hydra) -> Override | None:
     try:
-        return OverridesParser.create(config_loader=app.config_loader).parse_override(override)
+        parser = OverridesParser.create(config_loader=app.config_loader)
+        return parser.parse_overrides([override])[0]
     except HydraException:
         return None
 
 
-def _grammar_sentence(override: str, fault: Exception) -> str:
-    reasons = [
-        line
-        for line in str(fault).splitlines()
-        if not line.startswith(("Error when parsing", "Error parsing", "See http"))
-        and not set(line) <= {" ", "^"}
-        and line.strip() != override
-    ]
-    return (
-        f"{override} cannot be read: {' '.join(reasons)}; quote a text that has special characters"
-    )
+def _sentences(
+    override: str,
+    faults: Mapping[str, Exception],
+    texts: Sequence[str],
+    whole: DictConfig,
+    app: Hydra,
+) -> list[str]:
+    """What is wrong with an override: one sentence if all its values have the same fault."""
+    sentences = [_sentence(text, fault, whole, app) for text, fault in faults.items()]
+    said = {each.removeprefix(text) for each, text in zip(sentences, faults, strict=True)}
+    if len(texts) > 1 and len(faults) == len(texts) and len(said) == 1:
+        return [override + said.pop()]
+    return sentences
 
 
 def _sentence(override: str, fault: Exception, whole: DictConfig, app: Hydra) -> str:
@@ -149,8 +171,12 @@ def _sentence(override: str, fault: Exception, whole: DictConfig, app: Hydra) ->
     shown = override.removeprefix("++")
     if not key or ("=" not in override and not override.startswith("~")):
         return f"{override}: a setting is written KEY=VALUE"
-    if parsed is None:
-        return _grammar_sentence(override, fault)
+    if (refused := grammar_fault(override)) is not None:
+        return refused
+    if isinstance(cause, GrammarParseError) and "${" in override:
+        return f"{override} cannot be read at ${{: it begins ${{NAME}}; write \\${{ for the text"
+    if "Could not append to config" in str(fault):
+        return f"{override}: {key} is there already: leave out the + before {key}"
     if isinstance(fault, yaml.YAMLError):
         return f"{override}: {yaml_message(fault)}"
     if parsed is not None and parsed.is_sweep_override():

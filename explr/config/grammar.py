@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
+from hydra.errors import HydraException
+
+from explr.config.hydra_private import admit_null
+
+admit_null()
+
+CLOSING = {"(": ")", "[": "]", "{": "}"}
+"""Brackets of the grammar."""
 
 
 def literal(value: Any) -> str:
@@ -34,3 +44,90 @@ def quoted(text: str) -> str:
     from hydra.core.override_parser.types import Quote
 
     return QuotedString(text, Quote.double).with_quotes()
+
+
+def word(value: Any) -> str:
+    """A value in Hydra's override grammar, a plain word without quotes."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w/.@-]*", value, re.ASCII):
+        parsed = OverridesParser.create().parse_override(f"key={value}").value()
+        if parsed == value:
+            return value
+    return literal(value)
+
+
+def plain(value: Any) -> Any:
+    """A parsed value without Hydra's own types."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(plain(k)): plain(v) for k, v in value.items()}
+    return value
+
+
+def grammar_fault(override: str) -> str | None:
+    """Why Hydra's grammar refuses an override, and how to write it; None if it does not."""
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        return f"{override} cannot be read{_reason(override, error)}"
+    return None
+
+
+def _reason(override: str, error: HydraException) -> str:
+    at = getattr(error.__cause__, "startIndex", None)  # of a sign that begins nothing
+    if isinstance(at, int):
+        return _foreign_sign(override, at)
+    if within := re.search(r"input '([\"'].*)' expecting", str(error)):  # quotes within a text
+        return _foreign_sign(override, override.index(within[1]))
+    _, evaluating, said = str(error).partition(" while evaluating ")
+    if evaluating:
+        return _function_fault(override, said.partition("': ")[2])
+    if (bracket := _brackets(override)[1]) is not None:
+        return f" at {bracket}: it has no counterpart; quote a text that has brackets"
+    if re.search(r"[,(\[{:]\s*,|,\s*([)\]}]|$)", override):
+        return " at ,: a value is missing beside it; quote a text that has commas"
+    if "positional argument follows keyword argument" in str(error):
+        return _function_fault(override, "a keyword argument")
+    return f": {str(error).splitlines()[0]}; quote a text that has special characters"
+
+
+def _foreign_sign(override: str, at: int) -> str:
+    sign, start, end = override[at], at, at + 1
+    if "=" not in override[:at]:
+        return f" at {sign}: a key has letters, digits, _, -, /, @, $ and dots"
+    while override[start - 1] not in ",()[]{}=":
+        start -= 1
+    if sign in "\"'" and not override[start:at].strip():
+        return f" at {sign}: the quote is not closed"
+    while end < len(override) and override[end] not in ",()[]{}":
+        end += 1
+    if _brackets(override[:at])[0][-1:] == ["{"] and ":" not in override[start:at]:
+        return f" at {sign}: a key of a mapping cannot have this sign"
+    return f" at {sign}: quote the text, as in {quoted(override[start:end].strip())}"
+
+
+def _function_fault(override: str, reason: str) -> str:
+    unknown = re.match(r"Unknown function '(.*)'\s+Available: (.*)", reason)
+    if unknown:
+        near = difflib.get_close_matches(unknown[1], functions := unknown[2].strip().split(","), 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(functions)};"
+        return f": there is no function {unknown[1]}; {hint} quote a text that has brackets"
+    named = re.search(r"[(,]\s*([A-Za-z_][\w-]*\s*=[^,()\[\]{}]*)", override.partition("=")[2])
+    if "keyword argument" in reason and named:
+        return f" at =: it names an argument; quote a text, as in {quoted(named[1].strip())}"
+    return f": {' '.join(reason.split())}"
+
+
+def _brackets(text: str) -> tuple[list[str], str | None]:
+    """The brackets outside of quotes that are open at the end, and the first that is odd."""
+    opened: list[str] = []
+    for sign in re.sub(r"""("|\')(\\.|(?!\1).)*\1|\\.""", "", text):
+        if sign in CLOSING:
+            opened.append(sign)
+        elif sign in CLOSING.values():
+            if not opened or CLOSING[opened[-1]] != sign:
+                return opened, opened[-1] if opened else sign
+            opened.pop()
+    return opened, opened[-1] if opened else None

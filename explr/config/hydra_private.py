@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.grammar import grammar_functions as _grammar
 from hydra._internal.hydra import Hydra
 from hydra._internal.logging_config import configure_logging as _configure_logging
 from hydra._internal.utils import create_config_search_path
@@ -152,6 +153,16 @@ def value_of(returned: JobReturn) -> Any:
     same.
     """
     return returned._return_value
+
+
+def admit_null() -> None:
+    """Let `choice(…)` and `shuffle(…)` take null, as the plain list `a,null` does.
+
+    Hydra checks the arguments of its functions by their annotations. Read in 1.4.0rc3; 1.3.8 has
+    the same.
+    """
+    for function in (_grammar.choice, _grammar.shuffle):
+        function.__annotations__["args"] |= None
 
 
 def distribution_of(override: Override) -> BaseDistribution:

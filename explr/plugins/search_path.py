@@ -8,6 +8,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+from explr.config.hydra_private import admit_null
 from explr.config.nodes import (
     CALLBACK,
     CONFIG_TREE,
@@ -18,6 +19,8 @@ from explr.config.nodes import (
     SWEEPER,
 )
 from explr.core.config import SCHEMAS
+
+admit_null()
 
 
 class ExplrSearchPath(SearchPathPlugin):

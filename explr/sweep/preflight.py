@@ -21,6 +21,8 @@ from explr.core.protocols import TrainFunction
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
+from explr.sweep.space import texts_of
+from explr.tuning.search_space import parse
 
 
 def check_sweep(args: Namespace) -> bool:
@@ -63,7 +65,8 @@ def check_first_job(
         line = parser.parse_overrides(list(overrides))
         named = {override.key_or_group for override in line}
         params = _params(whole)
-        line += parser.parse_overrides([f"{k}={v}" for k, v in params.items() if k not in named])
+        parse(params := {k: v for k, v in params.items() if k not in named})
+        line += parser.parse_overrides([f"{k}={v}" for k, v in params.items()])
         if tuned and not any(override.is_sweep_override() for override in line):
             raise UsageError(
                 f"tuner={whole.tuner.name} has nothing to search: give a range, such as "
@@ -96,12 +99,12 @@ def _place(cfg: DictConfig) -> Place:
     return kind_of(cfg.hydra.launcher).place(cfg.hydra.launcher)
 
 
-def _params(cfg: DictConfig) -> dict[Any, Any]:
+def _params(cfg: DictConfig) -> dict[str, Any]:
     """The ranges in the sweeper's config."""
     node = OmegaConf.select(cfg, "hydra.sweeper.params")
     params = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_dict(node) else {}
     assert isinstance(params, dict)
-    return params
+    return texts_of(params)
 
 
 @contextmanager

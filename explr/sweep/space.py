@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.grammar import literal
+from explr.config.grammar import literal, word
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraJob
 from explr.tuning.search_space import SearchSpace, parse
@@ -43,13 +45,14 @@ class SweepSpace:
         self.fixed: list[str] = []
         given: dict[str, str] = {}
         self._named: set[str] = set()
-        for override in OverridesParser.create().parse_overrides(list(arguments)):
+        parser = OverridesParser.create(config_loader=loader)
+        for override in parser.parse_overrides(list(arguments)):
             line = str(override.input_line)
             raw, _, text = line.partition("=")
             name = raw.lstrip("+")
             self._named.add(name)
             if override.is_sweep_override():
-                given[name] = text
+                given[name] = _options_text(override, text)
                 self._prefix[name] = raw[: len(raw) - len(name)]
             else:
                 self.fixed.append(line)
@@ -136,14 +139,15 @@ class SweepSpace:
 
     def _ranges_of(self, params: Mapping[str, Any]) -> SearchSpace:
         """The ranges of a config, without the parameters that the command line sets."""
-        return _ranges({str(k): v for k, v in params.items() if str(k) not in self._named})
+        return _ranges({k: v for k, v in texts_of(params).items() if k not in self._named})
 
     def _composed_space(self, chosen: tuple[tuple[str, str], ...]) -> SearchSpace:
         """The ranges of the config with some options chosen."""
         if chosen not in self._composed:
             overrides = [f"{self._prefix[name]}{name}={text}" for name, text in chosen]
             config = self._loader.load_sweep_config(self._config, [*self.fixed, *overrides])
-            ranges = OmegaConf.to_container(config.get("search_space") or OmegaConf.create({}))
+            node = config.get("search_space") or OmegaConf.create({})
+            ranges = OmegaConf.to_container(node, resolve=True)
             assert isinstance(ranges, dict)
             self._composed[chosen] = self._ranges_of({str(k): v for k, v in ranges.items()})
         return self._composed[chosen]
@@ -179,6 +183,32 @@ class SweepSpace:
             for name in self._groups
             for option in self._options(name)
         ]
+
+
+def texts_of(params: Mapping[Any, Any]) -> dict[str, Any]:
+    """The ranges of a resolved config; what is left of `${` in them was escaped, and is again."""
+    return {
+        str(name): re.sub(r"(\\*)\$\{", r"\1\1\${", text) if isinstance(text, str) else text
+        for name, text in params.items()
+    }
+
+
+def _options_text(override: Override, text: str) -> str:
+    """The text of a range; that of `glob(…)` becomes a choice of the options it stands for.
+
+    Raises:
+        ConfigError: it stands for none.
+    """
+    if not isinstance(override.value(), Glob):
+        return text
+    options = list(override.sweep_iterator())
+    if not options:
+        assert override.config_loader is not None
+        group = override.key_or_group
+        there = ", ".join(override.config_loader.get_group_options(group))
+        hint = f"{group} is one of {there}" if there else f"{group} is no config group"
+        raise ConfigError([f"{override.input_line}: there is no such option, {hint}"])
+    return f"choice({','.join(map(word, options))})"
 
 
 def _ranges(texts: Mapping[str, Any]) -> SearchSpace:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
-from explr.config.grammar import literal
+from explr.config.grammar import grammar_fault, literal, plain
 from explr.config.hydra_private import distribution_of
 from explr.core.errors import ConfigError
 
@@ -102,7 +104,6 @@ class SearchSpaceBuilder:
 
     def choice(self, name: str, choices: Sequence[Any]) -> SearchSpaceBuilder:
         """One of the given values; two or more, since one alone is no choice."""
-        # Hydra's `choice(…)` takes no null; the plain list takes it.
         self._ranges[name] = ",".join(literal(choice) for choice in choices)
         return self
 
@@ -134,27 +135,46 @@ def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
         if not isinstance(text, str):
             fixed[name] = text
             continue
+        line = f"{name}={text}"
         try:
-            override = OverridesParser.create().parse_override(f"{name}={text}")
+            with _steady_order(text):
+                override = OverridesParser.create().parse_override(line)
             if override.is_sweep_override():
                 _add(space, name, override)
             else:
-                fixed[name] = _plain(override.value())
+                fixed[name] = plain(override.value())
         except (HydraException, ValueError, NotImplementedError) as error:
-            faults.append(f"{name}={text}: {str(error).splitlines()[0]}")
+            faults.append(grammar_fault(line) or f"{line}: {str(error).splitlines()[0]}")
     if faults:
         raise ConfigError(faults)
     return space, fixed
+
+
+@contextmanager
+def _steady_order(text: str) -> Iterator[None]:
+    """Have `shuffle([…])` draw the same order whenever it is read, so that a study can resume."""
+    before = random.getstate()
+    random.seed(text)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def _add(space: SearchSpace, name: str, override: Override) -> None:
     from optuna.distributions import CategoricalDistribution
 
     sweep = override.value()
+    if isinstance(sweep, Glob):
+        raise ValueError("only the command line takes glob(…), for a config group")
     if not isinstance(sweep, ChoiceSweep):
+        if isinstance(sweep, RangeSweep):
+            sweep.shuffle = False  # the sampler decides the order
         space.distributions[name] = distribution_of(override)
         return
-    choices = [_plain(choice) for choice in sweep.list]
+    choices = [plain(choice) for choice in sweep.list]
+    if "???" in choices:
+        raise ValueError("??? stands for a missing value and cannot be chosen")
     scalars = all(isinstance(choice, Scalar) for choice in choices)
     if scalars and len(set(choices)) == len(choices):  # True and 1 are one to Optuna
         space.distributions[name] = CategoricalDistribution(choices)
@@ -166,14 +186,3 @@ def _add(space: SearchSpace, name: str, override: Override) -> None:
 
 def _encoded(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    """A parsed value without Hydra's own types."""
-    if isinstance(value, QuotedString):
-        return value.text
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(_plain(k)): _plain(v) for k, v in value.items()}
-    return value

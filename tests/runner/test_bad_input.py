@@ -52,7 +52,7 @@ WORDS = {
     ("hydra.run.dir=trainings.py/out",): ["output folder", "trainings.py/out", "Not a directory"],
     ("-m", "lr=1,2", "hydra.sweep.dir=trainings.py/out"): ["output folder", "Not a directory"],
     # what Hydra's grammar and its flags refuse
-    ("lr=[1,",): ["lr=[1, cannot be read: no viable alternative at input '[1,'"],
+    ("lr=[1,",): ["lr=[1, cannot be read at [: it has no counterpart"],
     ("lr=1,2",): ["lr=1,2 is a sweep: add -m; a list is written lr=[…]"],
     ("tuner=optuna", "lr=interval(1,2)"): ["lr=interval(1,2) is a sweep: add -m"],
     ("lr=1", "foo"): ["foo: a setting is written KEY=VALUE"],

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 from sweeping import Workshop
 
 import explr
 from explr import TrainingContext
+from explr.config import grammar
+from explr.config.compose import compose_with, hydra_app
+from explr.config.grammar import literal
+from explr.config.hydra_private import silent_context
 from explr.core.errors import ConfigError
+from explr.launching.hydra_job import HydraTask
+from explr.sweep.space import SweepSpace
 from explr.tuning.search_space import SearchSpaceBuilder
 from explr.tuning.trial import SweepResult
 
@@ -254,3 +264,85 @@ def test_what_was_running_is_not_sampled_again() -> None:
         n_trials=16,
     )
     assert len({trial["params"]["lr"] for trial in swept.trials}) == 16
+
+
+SIGNS = "".join(map(chr, range(32, 127))) + "\n\tä☃ß日𝄞\u2028\u00a0"
+
+
+def drawn(draw: Random, depth: int = 0) -> Any:
+    """A value of any kind; a text may have any sign."""
+    kind = draw.randrange(9 if depth < 2 else 7)
+    if kind < 4:
+        text = "".join(draw.choice(SIGNS) for _ in range(draw.randrange(9)))
+        return text.replace("${", "$") if text != "???" else ""
+    if kind < 7:
+        return draw.choice([None, True, False, draw.randint(-9, 9), draw.uniform(-1, 1), 1e-7])
+    values = [drawn(draw, depth + 1) for _ in range(draw.randrange(4))]
+    return values if kind == 7 else {f"k{i} {i}": each for i, each in enumerate(values)}
+
+
+def spelled(draw: Random, value: Any) -> str:
+    """A value as a person may spell it."""
+    if isinstance(value, str) and draw.random() < 0.5:
+        return QuotedString(value, Quote.single).with_quotes()
+    return literal(value)
+
+
+@pytest.mark.parametrize("way", ["command line", "file", "python"])
+def test_whatever_is_chosen_arrives_as_it_was_written(way: str, tmp_path: Path) -> None:
+    draw = Random(way)
+    values = [drawn(draw) for _ in range(60)]
+    text = f"choice({','.join(spelled(draw, value) for value in values)})"
+    if way == "command line":
+        override = f"+x={text}"
+    elif way == "python":
+        override = f"++x={SearchSpaceBuilder().choice('x', values).build()['x']}"
+    else:
+        override = "search_space=mine"
+        content = yaml.safe_dump({"x": 0, "search_space": {"x": text}})
+        (tmp_path / "conf" / "search_space").mkdir(parents=True)
+        file = tmp_path / "conf" / "search_space" / "mine.yaml"
+        file.write_text(f"# @package _global_\n{content}")
+    arrived = arriving(["tracking=off", "tuner=optuna", override])
+    assert set(map(json.dumps, arrived)) == set(map(json.dumps, values))
+
+
+ESCAPED = {
+    "choice(${seed},a)": [42, "a"],
+    "choice('\\${seed}',a)": ["${seed}", "a"],
+    "choice('\\${',a)": ["${", "a"],
+    "${base},b": [3, "b"],
+}
+
+
+@pytest.mark.parametrize("text", ESCAPED)
+@pytest.mark.parametrize("way", ["command line", "file"])
+def test_a_dollar_and_a_brace_begin_an_interpolation(text: str, way: str, tmp_path: Path) -> None:
+    override = f"+x={text}"
+    if way == "file":
+        override = "search_space=mine"
+        content = yaml.safe_dump({"x": 0, "search_space": {"x": text}})
+        (tmp_path / "conf" / "search_space").mkdir(parents=True)
+        file = tmp_path / "conf" / "search_space" / "mine.yaml"
+        file.write_text(f"# @package _global_\n{content}")
+    assert arriving(["tracking=off", "tuner=optuna", "+base=3", override]) == ESCAPED[text]
+
+
+def arriving(line: list[str]) -> list[Any]:
+    """The values of `x` in the configs of the trials, and in their overrides."""
+    with hydra_app() as app:
+        config = compose_with(app, line, None, multirun=True)
+        params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=True)
+        space = SweepSpace(config, app.config_loader, params, line)  # type: ignore[arg-type]
+        task = HydraTask(config, silent_context(app), lambda config: None)
+        found = []
+        for code in space.base.distributions["x"].choices:  # type: ignore[attr-defined]
+            value = space.value("x", code)
+            job = space.job(0, {"x": value}, {})
+            override = OverridesParser.create().parse_override(job.overrides[0])
+            assert grammar.plain(override.value()) == value
+            arrived = task.config_of(job, own_process=False).x
+            found.append(
+                OmegaConf.to_container(arrived) if OmegaConf.is_config(arrived) else arrived
+            )
+        return found

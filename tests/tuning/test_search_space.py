@@ -4,9 +4,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from explr.config.grammar import literal
+from explr.config.grammar import literal, plain
 from explr.core.errors import ConfigError
-from explr.tuning.search_space import SearchSpaceBuilder, _plain, parse
+from explr.tuning.search_space import SearchSpaceBuilder, parse
 
 AWKWARD = ["a,b", " x ", "q\"u'o", "{z}", "[y]", "a=b", "é", "null", "true", "1", ""]
 AWKWARD += ["a\\", 'a\\"b']
@@ -63,17 +63,81 @@ def test_true_and_one_stay_two_choices() -> None:
 @pytest.mark.parametrize("value", [*AWKWARD, None, 3, 1e-7, True, [1, "a,b"], {"k": [None]}])
 def test_a_value_survives_hydras_command_line(value: object) -> None:
     override = OverridesParser.create().parse_override(f"key={literal(value)}")
-    assert _plain(override.value()) == value
+    assert plain(override.value()) == value
 
 
 def test_every_faulty_range_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
         parse({"lr": "interval(1", "width": "range(1,2,0)", "ok": "choice(1,2)"})
     assert len(caught.value.faults) == 2
-    assert caught.value.faults[0].startswith("lr=interval(1:")
+    assert caught.value.faults[0].startswith("lr=interval(1 cannot be read at (")
 
 
 def test_what_is_no_range_is_fixed() -> None:
     space, fixed = parse({"lr": "0.1", "epochs": 3, "name": "'a,b'"})
     assert space.distributions == {}
     assert fixed == {"lr": 0.1, "epochs": 3, "name": "a,b"}
+
+
+@pytest.mark.parametrize("text", ["choice(a,null)", "shuffle(choice(a,null))", "shuffle(a,null)"])
+def test_null_is_a_choice_as_in_a_plain_list(text: str) -> None:
+    space, _ = parse({"c": text})
+    assert space.distributions == {"c": CategoricalDistribution(["a", None])}
+
+
+@pytest.mark.parametrize(
+    "text", ["shuffle(range(0,30))", "sort(range(0,30),reverse=true)", "range(0,30)"]
+)
+def test_the_order_of_a_range_is_left_to_the_sampler(text: str) -> None:
+    assert parse({"c": text})[0].distributions == {"c": IntDistribution(0, 29)}
+
+
+def test_a_shuffled_list_keeps_the_order_that_was_drawn() -> None:
+    import random
+
+    text = f"choice(shuffle({list(range(30))}),[1])"
+    spaces = []
+    for seed in (1, 2):
+        random.seed(seed)
+        after = random.random()
+        random.seed(seed)
+        spaces.append(parse({"c": text})[0])
+        assert random.random() == after
+    assert spaces[0] == spaces[1]
+    (drawn, _) = spaces[0].decode["c"].values()
+    assert sorted(drawn) == list(range(30)) != drawn
+
+
+REFUSED = {
+    "choice(a<b,c)": ' cannot be read at <: quote the text, as in "a<b"',
+    "choice(d,it's)": """ cannot be read at ': quote the text, as in "it's\"""",
+    'say "so",b': ' cannot be read at ": quote the text, as in "say \\"so\\""',
+    "choice(\u00fcber uns,b)": ' cannot be read at \u00fc: quote the text, as in "\u00fcber uns"',
+    "choice('a,b)": " cannot be read at ': the quote is not closed",
+    "choice({a<b: 1},c)": " cannot be read at <: a key of a mapping cannot have this sign",
+    "choice(c,a=b)": ' cannot be read at =: it names an argument; quote a text, as in "a=b"',
+    "choice(a=b,c)": ' cannot be read at =: it names an argument; quote a text, as in "a=b"',
+    "choice(a,b": " cannot be read at (: it has no counterpart; quote a text that has brackets",
+    "a},b": " cannot be read at }: it has no counterpart; quote a text that has brackets",
+    "choice(a,,b)": " cannot be read at ,: a value is missing beside it; quote a text that has "
+    "commas",
+    "chioce(a,b)": " cannot be read: there is no function chioce; did you mean choice? quote a "
+    "text that has brackets",
+    "choice()": " cannot be read: empty choice is not legal",
+    "choice(???,a)": ": ??? stands for a missing value and cannot be chosen",
+    "glob(*)": ": only the command line takes glob(\u2026), for a config group",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_refused_range_names_the_sign_and_the_right_spelling(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({"c": text})
+    assert caught.value.faults == [f"c={text}{REFUSED[text]}"]
+
+
+def test_the_spellings_that_are_named_are_right() -> None:
+    for said in REFUSED.values():
+        if (spelled := said.partition("as in ")[2]) != "":
+            space, _ = parse({"c": f"choice({spelled},b)"})
+            assert "b" in space.distributions["c"].choices  # type: ignore[attr-defined]

@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from hydra.errors import HydraException
 from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.compose import CONFIG_NAME, TRUSTED, compose_with, hydra_app
-from explr.config.diagnosis import diagnose
+from explr.config.diagnosis import diagnosing
 from explr.config.target import check_train_function
 from explr.core.config import ExplrConfig
 from explr.core.folders import best_of_grid, grid_trials
@@ -26,7 +24,7 @@ from explr.runner.prepare import prepare
 from explr.runner.reporting import apart_from_trial
 from explr.runner.task import run_trial
 from explr.sweep.logs import callers_logging, shown_logging
-from explr.sweep.preflight import check_first_job
+from explr.sweep.preflight import check_first_job, check_trial
 from explr.tracking.callback import OWN_TASK
 from explr.utils.console import in_notebook
 
@@ -43,14 +41,11 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: an override cannot be applied; names every one that cannot.
     """
-    try:
-        with hydra_app() as app:
-            cfg = compose_with(app, overrides, None, multirun=False)
-            with open_dict(cfg):
-                del cfg["hydra"]
-            return cfg
-    except (HydraException, OmegaConfBaseException) as error:
-        raise diagnose(error, overrides, ExplrConfig.from_composed) from None
+    with diagnosing(overrides, ExplrConfig.from_composed), hydra_app() as app:
+        cfg = compose_with(app, overrides, None, multirun=False)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
 
 
 def tune(
@@ -92,11 +87,11 @@ def tune(
     job = partial(run_trial, train_model=train_model)
     setattr(job, OWN_TASK, True)
     check = partial(prepare, train_model=train_model)
-    with callers_logging(), apart_from_trial(), execution_whitelist(TRUSTED):
-        try:
-            tuned = check_first_job(given, check, train_model=train_model)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise diagnose(error, [*given, "-m"], check) from None
+    diagnosed = diagnosing(
+        [*given, "-m"], partial(check_trial, check=check, train_model=train_model)
+    )
+    with callers_logging(), apart_from_trial(), execution_whitelist(TRUSTED), diagnosed:
+        tuned = check_first_job(given, check, train_model=train_model)
         with hydra_app() as app:
             sweep = partial(
                 app.multirun,

@@ -60,6 +60,15 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
     return args
 
 
+def sweeps_trials(args: Namespace) -> bool:
+    """Whether a command line starts a sweep.
+
+    Args:
+        args: what `parse_arguments` returned.
+    """
+    return bool(args.multirun) or "hydra.mode=MULTIRUN" in args.overrides
+
+
 def take_verbosity(arguments: Sequence[str]) -> tuple[list[str], Verbosity]:
     """Take the flags out of a command line that are explr's own, and that Hydra does not know.
 

@@ -16,6 +16,8 @@ from explr.config.nodes import CONFIG_TREE
 
 CONFIG_NAME = "config"
 """Name of the primary config."""
+FIRST_JOB = ("hydra.job.num=0", "hydra.job.id=0")
+"""Overrides that make a config that of the first job of a sweep."""
 TRUSTED = ["explr.*", "hydra_plugins.*", "optuna.*", "logging.*"]
 """What a config may have Hydra instantiate; the training function is resolved by explr itself."""
 
@@ -62,3 +64,14 @@ def compose_with(
         run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
         with_log_configuration=False,
     )
+
+
+@contextmanager
+def hydra_config(cfg: DictConfig) -> Iterator[None]:
+    """Make `${hydra:…}` resolvable within the block."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(cfg)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before

@@ -7,23 +7,26 @@ those that are sound, and what these compose to is checked, so that all faults a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
     GrammarParseError,
+    OmegaConfBaseException,
     ValidationError,
 )
 
-from explr.config.command_line import parse_arguments, values_of
-from explr.config.compose import compose_with, hydra_app
+from explr.config.command_line import parse_arguments, sweeps_trials, values_of
+from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.grammar import grammar_fault
 from explr.config.hydra_private import Hydra
 from explr.config.messages import short_message, yaml_message
@@ -31,6 +34,8 @@ from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.user_code import user_traceback
+
+log = logging.getLogger("explr")
 
 MOST_VALUES = 20
 """How many values of one swept key are tried."""
@@ -49,7 +54,7 @@ def diagnose(
         check: checks what the sound overrides compose to.
 
     Returns:
-        A `UsageError`, or `error` itself where it is none of the configuration.
+        A `ConfigError` if composing the overrides one by one raises `error` again, else `error`.
     """
     if isinstance(error, ExplrError) or user_traceback(error) is not None:
         return error
@@ -61,147 +66,204 @@ def diagnose(
         return error  # its words are no overrides
     if args.help or args.cfg or args.info:
         check = ExplrConfig.from_composed  # nothing is to run
+    sweeps = sweeps_trials(args)
+    fixed = FIRST_JOB if sweeps else ()
     with hydra_app(args.config_dir) as app:
 
-        def compose(overrides: list[str]) -> DictConfig:
-            return compose_with(app, overrides, args.config_name, multirun=False)
+        def compose(overrides: Iterable[str]) -> DictConfig:
+            return compose_with(app, [*overrides, *fixed], args.config_name, multirun=False)
 
         try:
             compose([])
         except Exception:  # noqa: BLE001 - the config tree itself is at fault, not the overrides
             return error
-        singles = {
-            override: _singly(override, app, args.multirun, compose) for override in args.overrides
-        }
-        sound, faulty = _sorted_out(singles, compose)
-        try:
-            whole = compose(sound)
-            faults = [
-                sentence
-                for override, each in faulty.items()
-                for sentence in _sentences(override, each, singles[override], whole, app)
-            ]
-            check(whole)
-        except ConfigError as rest:
-            faults += rest.faults
-        except UsageError as rest:
-            faults.append(str(rest))
-        except Exception:  # noqa: BLE001 - each override is fine by itself: `error` says it best
-            return error
+        raised: list[Exception] = []
+        items = [
+            item
+            for override in args.overrides
+            for item in _items(override, app, sweeps, compose, raised)
+        ]
+        (sound, *others), faulty = _sorted_out(items, compose)
+        if not any(_is_same(error, fault) for fault in [*raised, *faulty.values()]):
+            return error  # it came from elsewhere
+        whole = compose(sound)
+        faults = [
+            _sentence(text, fault, whole, app, lambda added: compose([*sound, added]))
+            for text, fault in faulty.items()
+        ]
+        for job in [sound, *others]:
+            try:
+                with hydra_config(config := compose(job)):
+                    check(config)
+            except ConfigError as rest:
+                faults += rest.faults
+            except UsageError as rest:
+                faults.append(str(rest))
+            except Exception:  # raised again once these faults are mended
+                log.debug("%s cannot be checked", job, exc_info=True)
     return ConfigError(list(dict.fromkeys(faults))) if faults else error
 
 
+@contextmanager
+def diagnosing(arguments: Sequence[str], check: Callable[[DictConfig], Any]) -> Iterator[None]:
+    """Diagnose what the block raises; see `diagnose`."""
+    try:
+        yield
+    except Exception as error:
+        named = diagnose(error, arguments, check)
+        if named is error:
+            raise
+        raise named from None
+
+
+def _is_same(error: Exception, fault: Exception) -> bool:
+    """Whether composing has raised an error again.
+
+    The lines after the first name the search path, which differs from one app to another.
+    """
+    if isinstance(error, OverrideParseException) and isinstance(fault, OverrideParseException):
+        return bool(error.override == fault.override)
+    first, again = (str(one).partition("\n")[0] for one in (error, fault))
+    return type(error) is type(fault) and first == again
+
+
 def _sorted_out(
-    overrides: Mapping[str, Sequence[str]], compose: Callable[[list[str]], DictConfig]
-) -> tuple[list[str], dict[str, dict[str, Exception]]]:
-    """Overrides that can be applied together, and what the others raised.
+    items: Sequence[Sequence[str]], compose: Callable[[Iterable[str]], DictConfig]
+) -> tuple[list[list[str]], dict[str, Exception]]:
+    """Sort out the overrides that can be applied together.
 
     One may need another that comes later, as `tuner.n_trials` needs `tuner=optuna`.
 
     Args:
-        overrides: what each override is tried as, such as one of the values of its range.
-        compose: composes the config.
+        items: overrides; of several in one item, a job has only one.
+        compose: composes a config.
 
     Returns:
-        Of each override the first text that can be applied, and by override what each of the other
-        texts raised.
+        The sound overrides of several jobs, so that each sound override is in one of them; and
+        each other override with what it raised.
     """
-    sound: dict[str, str] = {}
-    waiting = dict(overrides)
+    first: dict[int, str] = {}
+    others: list[tuple[int, str]] = []
+    waiting = [(place, text) for place, item in enumerate(items) for text in item]
     while True:
-        faulty: dict[str, dict[str, Exception]] = {}
-        for override, texts in waiting.items():
-            others = [text for of, text in sound.items() if of != override]
-            for text in texts:
-                try:
-                    compose([*others, text])
-                    sound.setdefault(override, text)
-                except Exception as fault:  # noqa: BLE001 - whatever it is, it is what to tell
-                    faulty.setdefault(override, {})[text] = fault
-        left = {override: list(faults) for override, faults in faulty.items()}
-        if not left or left == {override: list(texts) for override, texts in waiting.items()}:
-            return list(sound.values()), faulty
-        waiting = left
+        faulty: dict[tuple[int, str], Exception] = {}
+        for place, text in waiting:
+            try:
+                compose(_in_order(first | {place: text}))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it is what to tell
+                faulty[place, text] = fault
+            else:
+                if first.setdefault(place, text) != text:
+                    others.append((place, text))
+        if not faulty or len(faulty) == len(waiting):
+            jobs = [first, *(first | {place: text} for place, text in others)]
+            return [_in_order(job) for job in jobs], {
+                text: fault for (_, text), fault in faulty.items()
+            }
+        waiting = list(faulty)
 
 
-def _singly(
-    override: str, app: Hydra, multirun: bool, compose: Callable[[list[str]], DictConfig]
-) -> list[str]:
-    """An override as several: one for each value of a range, or each leaf of a faulty file."""
+def _in_order(job: dict[int, str]) -> list[str]:
+    """The overrides of a job, by their place on the command line."""
+    return [text for _, text in sorted(job.items())]
+
+
+def _items(
+    override: str,
+    app: Hydra,
+    sweeps: bool,
+    compose: Callable[[Iterable[str]], DictConfig],
+    raised: list[Exception],
+) -> list[list[str]]:
+    """An override as it is tried: one item, or one for each leaf of a faulty file.
+
+    An item has one override, or one for each value of a range. What a faulty file raises as a whole
+    is added to `raised`.
+    """
     parsed = _parsed(override, app)
     if override == FILE_OVERLAY:
         try:
             compose([override])
-        except Exception:  # noqa: BLE001 - which leaf it is comes out leaf by leaf
+        except Exception as fault:  # noqa: BLE001 - which leaf it is comes out leaf by leaf
+            raised.append(fault)
             leaves = list(as_overrides(file_overlay()))
             # A key that an override cannot spell is not one of explr.
-            return [leaf for leaf in leaves if _parsed(leaf, app) is not None]
-    if parsed is None or not multirun or not parsed.is_sweep_override():
-        return [override]
-    return values_of(parsed, MOST_VALUES)
+            return [[leaf] for leaf in leaves if _parsed(leaf, app) is not None]
+    if parsed is None or not sweeps or not parsed.is_sweep_override():
+        return [[override]]
+    return [values_of(parsed, MOST_VALUES)]
 
 
 def _parsed(override: str, app: Hydra) -> Override | None:
     try:
-        parser = OverridesParser.create(config_loader=app.config_loader)
-        return parser.parse_overrides([override])[0]
+        return OverridesParser.create(config_loader=app.config_loader).parse_override(override)
     except HydraException:
         return None
 
 
-def _sentences(
+def _sentence(
     override: str,
-    faults: Mapping[str, Exception],
-    texts: Sequence[str],
+    fault: Exception,
     whole: DictConfig,
     app: Hydra,
-) -> list[str]:
-    """What is wrong with an override: one sentence if all its values have the same fault."""
-    sentences = [_sentence(text, fault, whole, app) for text, fault in faults.items()]
-    said = {each.removeprefix(text) for each, text in zip(sentences, faults, strict=True)}
-    if len(texts) > 1 and len(faults) == len(texts) and len(said) == 1:
-        return [override + said.pop()]
-    return sentences
-
-
-def _sentence(override: str, fault: Exception, whole: DictConfig, app: Hydra) -> str:
-    key = override.partition("=")[0].lstrip("+~")
+    compose_also: Callable[[str], DictConfig],
+) -> str:
+    """What is wrong with an override: what Hydra says, in fewer words where the case is certain."""
+    name, equals, _ = override.partition("=")
     cause = fault.__cause__
     parsed = _parsed(override, app)
     shown = override.removeprefix("++")
-    if not key or ("=" not in override and not override.startswith("~")):
+    if not name.lstrip("+~") or not (equals or name.startswith("~")):
         return f"{override}: a setting is written KEY=VALUE"
     if (refused := grammar_fault(override)) is not None:
         return refused
     if isinstance(cause, GrammarParseError) and "${" in override:
         return f"{override} cannot be read at ${{: it begins ${{NAME}}; write \\${{ for the text"
     if "Could not append to config" in str(fault):
+        key = override.partition("=")[0].lstrip("+")
         return f"{override}: {key} is there already: leave out the + before {key}"
     if isinstance(fault, yaml.YAMLError):
         return f"{override}: {yaml_message(fault)}"
-    if parsed is not None and parsed.is_sweep_override():
-        return f"{override} is a sweep: add -m; a list is written {key}=[…]"
+    if parsed.is_sweep_override():
+        return f"{override} is a sweep: add -m; a list is written {parsed.get_key_element()}=[…]"
     if isinstance(fault, MissingConfigException):
-        options = app.config_loader.get_group_options(key)
-        if options:
-            return f"{override}: there is no such option, {key} is one of {', '.join(options)}"
-    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)) or "to override" in str(fault):
-        return f"{shown}: there is no setting or hyperparameter {key}; {_hint(key, whole, app)}"
+        group, value = parsed.key_or_group, parsed.value()
+        named = [f"{group}/{one}" for one in (value if isinstance(value, list) else [value])]
+        # Otherwise an option that is there names another one that is not.
+        if fault.missing_cfg_file in named:
+            options = ", ".join(app.config_loader.get_group_options(group))
+            return f"{override}: there is no such option, {group} is one of {options}"
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        key = parsed.key_or_group
+        if f"{key}.".startswith(f"{cause.full_key}."):  # otherwise a chosen option brings the key
+            hint = _hint(key, whole, app) or _addition(override, compose_also)
+            return f"{shown}: there is no setting or hyperparameter {key}{hint}"
     if isinstance(cause, ValidationError):
-        return f"{shown}: {str(cause).splitlines()[0]}"
+        where = "" if cause.full_key == parsed.key_or_group else f"{cause.full_key}: "
+        return f"{shown}: {where}{str(cause).splitlines()[0]}"
     return f"{shown}: {' '.join(short_message(fault).splitlines())}"
 
 
 def _hint(key: str, whole: DictConfig, app: Hydra) -> str:
-    """What a key that is not there may have been meant to be."""
+    """What a key that is not there may have been meant to be; empty if nothing is near."""
     parent, _, name = key.rpartition(".")
     group = OmegaConf.select(whole, parent) if parent else None
     if isinstance(group, DictConfig):
         near = difflib.get_close_matches(name, list(map(str, group)), n=1, cutoff=0.4)
         there = ", ".join(f"{parent}.{each}" for each in map(str, group))
-        return f"did you mean {parent}.{near[0]}?" if near else f"there are {there}"
+        return f"; did you mean {parent}.{near[0]}?" if near else f"; there are {there}"
     near = difflib.get_close_matches(key, [*app.list_all_config_groups(), *_keys(whole)], n=1)
-    return f"did you mean {near[0]}?" if near else f"+{key}=… adds a new one"
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _addition(override: str, compose_also: Callable[[str], DictConfig]) -> str:
+    """How the key of an override can be added; empty if it cannot."""
+    added = f"+{override.lstrip('+')}"
+    try:
+        compose_also(added)
+    except (HydraException, OmegaConfBaseException):
+        return ""
+    return f"; {added.partition('=')[0]}=… adds a new one"
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

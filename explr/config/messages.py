@@ -20,6 +20,9 @@ from explr.core.user_code import user_traceback
 FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether the user requested full tracebacks, by Hydra's own variable."""
 
+STANDARD = sys.stdlib_module_names
+"""Top-level modules of Python itself."""
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM."""
 
@@ -64,7 +67,8 @@ def usage_text(error: Exception) -> str | None:
         return yaml_message(error)
     modules = _modules(error)
     if isinstance(error, OSError) and error.filename is not None:
-        if any(name in WRITERS or name.startswith("hydra_plugins.") for name in modules):
+        by = next((m for m in reversed(modules) if m.split(".")[0] not in STANDARD), "")
+        if by in WRITERS or by.startswith("hydra_plugins."):
             return (
                 f"the output folder cannot be written: {error.filename}: {error.strerror or error}"
             )

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from explr.config.command_line import values_of
-from explr.config.compose import compose_with, hydra_app
+from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.target import check_source
 from explr.core.config import ExplrConfig
 from explr.core.errors import UsageError
@@ -73,21 +71,36 @@ def check_first_job(
                 "'lr=interval(1e-4,1e-1)', or a search space with ranges"
             )
         values = [values_of(override)[0] for override in line if values_of(override)]
-        job = ["hydra.job.num=0", "hydra.job.id=0"]
-        first = compose_with(app, [*values, *job], config_name, multirun=False)
-        with _hydra_config(whole):
+        first = compose_with(app, [*values, *FIRST_JOB], config_name, multirun=False)
+        with hydra_config(whole):
             check_folder(Path(whole.hydra.sweep.dir))
-        with _hydra_config(first):
-            place = _place(whole)
-            if place is Place.PROCESS:
-                check(first)
-            elif place is Place.MACHINE:
-                check_settings(first, train_model)
-                if train_model is None:  # the fork server imports it
-                    check_source(first.train_model)
-            else:  # other machines may have devices and modules that this one lacks
-                ExplrConfig.from_composed(first)
+        with hydra_config(first):
+            check_trial(first, check, train_model)
     return tuned
+
+
+def check_trial(
+    cfg: DictConfig, check: Callable[[DictConfig], Any], train_model: TrainFunction | None = None
+) -> None:
+    """Check the config of a trial as far as it can be checked in this process.
+
+    Args:
+        cfg: the composed config of the trial.
+        check: checks it if the trial runs in this process.
+        train_model: a function to use in place of the one that the config names.
+
+    Raises:
+        UsageError: the trial could not start.
+    """
+    place = _place(cfg)
+    if place is Place.PROCESS:
+        check(cfg)
+    elif place is Place.MACHINE:
+        check_settings(cfg, train_model)
+        if train_model is None:  # the fork server imports it
+            check_source(cfg.train_model)
+    else:  # other machines may have devices and modules that this one lacks
+        ExplrConfig.from_composed(cfg)
 
 
 def _place(cfg: DictConfig) -> Place:
@@ -105,14 +118,3 @@ def _params(cfg: DictConfig) -> dict[str, Any]:
     params = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_dict(node) else {}
     assert isinstance(params, dict)
     return texts_of(params)
-
-
-@contextmanager
-def _hydra_config(cfg: DictConfig) -> Iterator[None]:
-    """Make `${hydra:…}` resolvable within the block."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(cfg)
-    try:
-        yield
-    finally:
-        HydraConfig.instance().cfg = before

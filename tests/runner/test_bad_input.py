@@ -7,6 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
+
+from explr.config.compose import compose_with, hydra_app
+from explr.config.diagnosis import diagnose
+from explr.core.config import ExplrConfig
+from explr.core.errors import ConfigError
 
 OFF = "tracking=off"
 TRAIN = "train_model=trainings:train"
@@ -211,3 +217,102 @@ def test_the_whole_traceback_is_there_for_who_wants_it(explr, project: Path) -> 
     assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert "from_composed" in done.stderr
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group `model` in the project's own config tree, with options that are sound and not."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "conf" / "model"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text("width: 3\n")
+    (folder / "b.yaml").write_text("width: 4\n")
+    (folder / "broken.yaml").write_text("defaults: [{/part: nowhere}]\n")
+    (folder / "typo.yaml").write_text("# @package _global_\ngpu: {memry: 1}\n")
+
+
+def faults_of(*line: str) -> list[str]:
+    """What `diagnose` says of a line that does not compose; the line itself is composed first."""
+    try:
+        with hydra_app() as app:
+            sweeps = bool({"-m", "hydra.mode=MULTIRUN"} & set(line))
+            compose_with(app, [one for one in line if one != "-m"], None, sweeps)
+            for one in line:  # as a sweep composes its jobs
+                if one.startswith("+model="):
+                    for option in one.removeprefix("+model=").split(","):
+                        compose_with(app, [f"+model={option}"], None, multirun=False)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        told = diagnose(error, line, ExplrConfig.from_composed)
+        return told.faults if isinstance(told, ConfigError) else [f"as it was: {told}"]
+    raise AssertionError("it composes")
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("-m", "+model=a,b", "lr=1,2"),
+        ("-m", "+momentum=1,2", "seed=1,x"),
+        ("nix=1", "seed=x"),
+    ],
+    ids=" ".join,
+)
+def test_an_error_from_elsewhere_keeps_its_own_message(line: tuple[str, ...]) -> None:
+    error = RuntimeError("the sampler has no more values")
+    assert diagnose(error, line, ExplrConfig.from_composed) is error
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("line", "faults"),
+    [
+        # the values of a range are alternatives
+        (("-m", "+model=a,nix,b"), ["+model=nix: there is no such option, model is one of a, b,"]),
+        (("-m", "+momentum=1,2", "nix=1"), ["nix=1: there is no setting or hyperparameter nix; "]),
+        (("-m", "seed=1,x,2", "nix=1"), ["nix=1: there is no ", "seed must be an integer"]),
+        (("hydra.mode=MULTIRUN", "lr=1,2", "nix=1"), ["nix=1: there is no setting"]),
+        # an option that is there, and names one that is not
+        (("+model=broken",), ["+model=broken: In 'model/broken': Could not find 'part/nowhere'"]),
+        (("lr.x=1",), ["lr.x=1: there is no setting or hyperparameter lr.x; did you mean lr?"]),
+        (("seed.nowhere=1",), ["there is no setting or hyperparameter seed.nowhere"]),
+        (("lr=interval(1,2,3,4)",), ["'interval(1,2,3,4)': too many positional arguments"]),
+        (("gpu=3",), ["gpu=3: Config group override must be a string or a list. Got int"]),
+        # what Hydra knows of a trial, and of a training, resolves
+        (("-m", "+number=${hydra:job.num}", "lr=1,2", "nix=1"), ["nix=1: there is no setting"]),
+        (("+own=${hydra:job.name}", "nix=1"), ["nix=1: there is no setting"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_diagnosis_does_not_guess(line: tuple[str, ...], faults: list[str]) -> None:
+    found = faults_of(*line)
+    assert len(found) == len(faults), found
+    for each, words in zip(found, faults, strict=True):
+        assert words in each
+    assert "special characters" not in "".join(found)
+
+
+def test_a_key_is_told_to_be_added_only_if_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert faults_of("zzzzz=1") == [
+        "zzzzz=1: there is no setting or hyperparameter zzzzz; +zzzzz=… adds a new one"
+    ]
+    assert faults_of("tuner.zz.zzzzzzzzzzz=1") == [
+        "tuner.zz.zzzzzzzzzzz=1: there is no setting or hyperparameter tuner.zz.zzzzzzzzzzz"
+    ]
+
+
+def test_what_a_sweep_on_other_machines_needs_is_not_looked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def needs_gpus(cfg: DictConfig) -> None:
+        raise AssertionError("its devices are on another machine")
+
+    from explr.sweep.preflight import check_trial
+
+    with hydra_app() as app:
+        line = ["tuner=ray", "tuner.ray.address=head:6379", "train_model=elsewhere:f"]
+        check_trial(compose_with(app, line, None, multirun=False), needs_gpus)

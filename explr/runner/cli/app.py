@@ -10,13 +10,20 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from omegaconf import DictConfig
 
-from explr.config.command_line import parse_arguments, program, take_verbosity, version_line
+from explr.config.command_line import (
+    parse_arguments,
+    program,
+    sweeps_trials,
+    take_verbosity,
+    version_line,
+)
 from explr.config.compose import CONFIG_NAME, TRUSTED
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.config.nodes import CONFIG_TREE
@@ -76,6 +83,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     make_importable(Path.cwd())
     outlive_readers()
     line = [*defaults, *arguments]
+    sweeps = False
     guard_logs()
     remember_arguments(line)
     try:
@@ -94,7 +102,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             if args.experimental_rerun is not None:
                 restore(args.experimental_rerun, args.overrides)
                 line = list(arguments)
-            sweeps = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
+            sweeps = sweeps_trials(args)
             return (_sweep if sweeps else _start)(line, args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -104,8 +112,10 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         from explr.config.diagnosis import diagnose
         from explr.runner.prepare import prepare
+        from explr.sweep.preflight import check_trial
 
-        return report_fault(diagnose(error, line, prepare))
+        check = partial(check_trial, check=prepare) if sweeps else prepare
+        return report_fault(diagnose(error, line, check))
     finally:
         resume_collection()
 

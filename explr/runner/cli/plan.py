@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.command_line import parse_arguments
 from explr.config.compose import compose_with, hydra_app
 from explr.config.diagnosis import diagnose
 from explr.config.hydra_private import silent_context
 from explr.config.messages import report_fault
-from explr.core.errors import ExplrError
 from explr.core.validation import AUTO
 from explr.runner.cli.app import make_importable
 from explr.runner.prepare import prepare
-from explr.sweep.preflight import check_first_job
+from explr.sweep.preflight import check_first_job, check_trial
 
 
 def show_plan(arguments: Sequence[str], samples: int) -> int:
@@ -37,9 +36,11 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
         The exit code: 2 if the command line or a setting is wrong.
     """
     make_importable(Path.cwd())
+    check: Callable[[DictConfig], Any] = prepare
     try:
         args = parse_arguments(arguments)
         if args.multirun:
+            check = partial(check_trial, check=prepare)
             check_first_job(args.overrides, prepare, args.config_dir, args.config_name)
         with hydra_app(args.config_dir) as app:
             cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
@@ -53,10 +54,8 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
             else:
                 for name, value in prepared.config.hyperparameters.items():
                     click.echo(f"    {name}={value}")
-    except ExplrError as error:
-        return report_fault(error)
-    except (HydraException, OmegaConfBaseException) as error:
-        return report_fault(diagnose(error, arguments, prepare))
+    except Exception as error:  # noqa: BLE001 - reported, with its exit code
+        return report_fault(diagnose(error, arguments, check))
     return 0
 
 

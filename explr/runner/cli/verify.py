@@ -15,16 +15,14 @@ from importlib import import_module
 from pathlib import Path
 
 import click
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.command_line import parse_arguments
 from explr.config.compose import compose_with, hydra_app
 from explr.config.diagnosis import diagnose
 from explr.config.messages import report_fault
 from explr.core.config import ExplrConfig
-from explr.core.errors import ExplrError, UsageError
+from explr.core.errors import UsageError
 from explr.core.framework import AUTO, NO_FRAMEWORK, Framework, frameworks
 from explr.core.secrets import without_user_info
 from explr.frameworks.base import choose_framework
@@ -75,9 +73,7 @@ def verify_installation(arguments: Sequence[str], as_json: bool) -> int:
         with hydra_app(args.config_dir) as app:
             cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
             checks = find(cfg)
-    except ExplrError as error:
-        return report_fault(error)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # noqa: BLE001 - reported, with its exit code
         return report_fault(diagnose(error, arguments, prepare))
     count = dict.fromkeys(COLOURS, 0) | Counter(check.status for check in checks)
     if as_json:

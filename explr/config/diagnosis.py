@@ -10,6 +10,7 @@ import difflib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import yaml
@@ -36,6 +37,9 @@ from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.user_code import user_traceback
 
 log = logging.getLogger("explr")
+
+TYPED = frozenset(each.name for each in fields(ExplrConfig)) - {"search_space", "train_model"}
+"""Keys of the root whose content explr defines."""
 
 MOST_VALUES = 20
 """How many values of one swept key are tried."""
@@ -196,7 +200,8 @@ def _items(
 
 def _parsed(override: str, app: Hydra) -> Override | None:
     try:
-        return OverridesParser.create(config_loader=app.config_loader).parse_override(override)
+        parser = OverridesParser.create(config_loader=app.config_loader)
+        return parser.parse_overrides([override])[0]
     except HydraException:
         return None
 
@@ -215,12 +220,12 @@ def _sentence(
     shown = override.removeprefix("++")
     if not name.lstrip("+~") or not (equals or name.startswith("~")):
         return f"{override}: a setting is written KEY=VALUE"
-    if (refused := grammar_fault(override)) is not None:
-        return refused
+    if parsed is None:
+        return grammar_fault(override) or f"{override}: {short_message(fault)}"
     if isinstance(cause, GrammarParseError) and "${" in override:
         return f"{override} cannot be read at ${{: it begins ${{NAME}}; write \\${{ for the text"
     if "Could not append to config" in str(fault):
-        key = override.partition("=")[0].lstrip("+")
+        key = parsed.key_or_group
         return f"{override}: {key} is there already: leave out the + before {key}"
     if isinstance(fault, yaml.YAMLError):
         return f"{override}: {yaml_message(fault)}"
@@ -259,6 +264,8 @@ def _hint(key: str, whole: DictConfig, app: Hydra) -> str:
 def _addition(override: str, compose_also: Callable[[str], DictConfig]) -> str:
     """How the key of an override can be added; empty if it cannot."""
     added = f"+{override.lstrip('+')}"
+    if override.lstrip("+").partition(".")[0] in TYPED:
+        return ""
     try:
         compose_also(added)
     except (HydraException, OmegaConfBaseException):

@@ -8,11 +8,18 @@ import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explr.core.errors import ConfigError, ExplrError, FileError, UsageError
+from explr.core.errors import (
+    ConfigError,
+    ExplrError,
+    FileError,
+    MissingDependencyError,
+    UsageError,
+)
 from explr.core.folders import (
     COMMAND,
     FORMAT,
@@ -21,6 +28,7 @@ from explr.core.folders import (
     replace_file,
     trials_that_ran,
 )
+from explr.core.secrets import redacted_text
 from explr.tuning.optuna_private import CREATE_STUDY, journal_storage
 
 if TYPE_CHECKING:
@@ -41,6 +49,9 @@ REMEDY = (
 )
 """What to do about a study that is damaged or gone."""
 
+URLS = "sqlite:///study.db, postgresql://host/name or mysql+pymysql://host/name"
+"""How storage URLs look like."""
+
 STUDY_FILE = "study.journal"
 """File of the study in the sweep's folder."""
 
@@ -57,28 +68,30 @@ def open_study(folder: Path, name: str, directions: Sequence[str], url: str | No
     Raises:
         ConfigError: the study was started with other directions.
         FileError: the study is damaged, of a newer explr, or gone while the folder has its trials.
+        UsageError: the storage cannot be used.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = open_storage(folder, url)
-    names = optuna.get_all_study_names(storage)
-    if url is None:  # the journal of a sweep contains one study, under any name
-        name = next(iter(names), name)
-    pruner = optuna.pruners.NopPruner()
-    if name in names:
-        study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
-        _check_version(study)
-        _check_trials(folder, study)
-    else:
-        _refuse_to_start_over(folder, f"the study {name} is not in tuner.storage")
-        study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            pruner=pruner,
-            directions=list(directions),  # type: ignore[arg-type]
-            load_if_exists=True,  # another sweep may have created it in the meantime
-        )
+    with _complaints(url):
+        storage = open_storage(folder, url)
+        names = optuna.get_all_study_names(storage)
+        if url is None:  # the journal of a sweep contains one study, under any name
+            name = next(iter(names), name)
+        pruner = optuna.pruners.NopPruner()
+        if name in names:
+            study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
+            _check_version(study)
+            _check_trials(folder, study)
+        else:
+            _refuse_to_start_over(folder, f"the study {name} is not in tuner.storage")
+            study = optuna.create_study(
+                study_name=name,
+                storage=storage,
+                pruner=pruner,
+                directions=list(directions),  # type: ignore[arg-type]
+                load_if_exists=True,  # another sweep may have created it in the meantime
+            )
     existing = [direction.name.lower() for direction in study.directions]
     if existing != list(directions):
         raise ConfigError(
@@ -106,6 +119,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
 
     if url is not None:
         if _is_sqlite(url):
+            _check_folder_of(url)
             return get_storage(RDBStorage(url, engine_kwargs=_patient()))
         return get_storage(url)
     path = folder / STUDY_FILE
@@ -163,6 +177,56 @@ def _check_trials(folder: Path, study: Study) -> None:
             f"{lost[0]}, which has run: restore the study from a copy, move the folders from "
             f"{lost[0]} on away, or name another study with tuner.study_name"
         )
+
+
+@contextmanager
+def _complaints(url: str | None) -> Iterator[None]:
+    """Say in one sentence why a storage cannot be used.
+
+    Args:
+        url: Optuna storage URL; None is the journal in the sweep's folder.
+
+    Raises:
+        UsageError: it cannot be used.
+    """
+    if url is None:
+        yield
+        return
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    named = f"tuner.storage={redacted_text(url)}"
+    try:
+        yield
+    except ImportError as error:  # Optuna's own, raised from that of the driver
+        driver = getattr(error.__cause__, "name", None)
+        what = f"the Python module {driver}" if driver else "a driver of this database"
+        raise MissingDependencyError(f"{named} needs {what}, which is not installed") from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise UsageError(f"{named} is no URL of a database: write it as {URLS}") from error
+    except (OptunaError, SQLAlchemyError, RuntimeError, ValueError) as error:
+        said = str(getattr(error, "orig", None) or error) or type(error).__name__
+        raise UsageError(
+            f"{named} cannot be used: {redacted_text(said.splitlines()[0].strip())}"
+        ) from error
+
+
+def _check_folder_of(url: str) -> None:
+    """Check that the file of an SQLite database can be opened, as SQLite does not say why not.
+
+    Raises:
+        UsageError: its folder is not there, or it is a folder itself.
+    """
+    from sqlalchemy import make_url
+
+    named = make_url(url).database or ":memory:"
+    if named.startswith((":memory:", "file:")):  # no file, or one of SQLite's own URLs
+        return
+    path = Path(named).absolute()
+    if not path.parent.is_dir():
+        raise UsageError(f"tuner.storage={url}: there is no folder {path.parent}: create it first")
+    if path.is_dir():
+        raise UsageError(f"tuner.storage={url}: {path} is a folder: name a file in it")
 
 
 def cannot_write(path: Path, error: OSError) -> ExplrError:

@@ -1,0 +1,97 @@
+"""A storage that cannot be used says why, in one sentence; and what a grid cannot do."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from explr.core.errors import ConfigError, MissingDependencyError, UsageError
+from explr.sweep.session import SweepSettings
+from explr.sweep.space import SweepSpace
+from explr.sweep.sweep import GRID, check_grid
+from explr.tuning.search_space import parse
+from explr.tuning.storage import open_study
+
+
+def complaint(folder: Path, url: str) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        open_study(folder, "mine", ["minimize"], url)
+    assert "\n" not in str(caught.value)
+    assert "hush" not in str(caught.value)
+    return caught.value
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    said = str(complaint(tmp_path, f"sqlite:///{tmp_path}/nowhere/study.db"))
+    assert said.endswith(f"there is no folder {tmp_path}/nowhere: create it first")
+    said = str(complaint(tmp_path, f"sqlite:///{tmp_path}"))
+    assert said.endswith(f"{tmp_path} is a folder: name a file in it")
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("a" * 5000)
+    said = str(complaint(tmp_path, f"sqlite:///{tmp_path}/notes.txt"))
+    assert said.endswith("/notes.txt cannot be used: file is not a database")
+
+
+def test_a_driver_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    error = complaint(tmp_path, "mysql+pymysql://me:hush@host/studies")
+    assert isinstance(error, MissingDependencyError)
+    assert str(error) == (
+        "tuner.storage=mysql+pymysql://***@host/studies needs the Python module pymysql, "
+        "which is not installed"
+    )
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg2")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{unused.getsockname()[1]}"
+        said = str(complaint(tmp_path, f"postgresql+psycopg2://me:hush@{host}/studies"))
+    assert said.startswith(f"tuner.storage=postgresql+psycopg2://***@{host}/studies cannot be")
+    assert said.endswith("failed: Connection refused")
+
+
+@pytest.mark.parametrize("url", ["study", "nosuch://host/name", "sqlite"])
+def test_what_is_no_url(tmp_path: Path, url: str) -> None:
+    said = str(complaint(tmp_path, url))
+    assert said.startswith(f"tuner.storage={url} is no URL of a database: write it as sqlite:///")
+
+
+def test_what_optuna_has_no_storage_for(tmp_path: Path) -> None:
+    said = str(complaint(tmp_path, "redis://host:1/0"))
+    assert said.startswith("tuner.storage=redis://host:1/0 cannot be used: RedisStorage")
+
+
+def grid_of(always: dict[str, str], sometimes: dict[str, str]) -> SweepSpace:
+    base, more = parse(always)[0], parse(sometimes)[0]
+    return cast("SweepSpace", SimpleNamespace(base=base, every=base | more))
+
+
+def test_a_grid_needs_whole_configurations() -> None:
+    space = grid_of({"lr": "0.1,0.2", "width": "16,32"}, {})
+    whole, part = {"lr": 0.1, "width": 16}, {"lr": 0.1}
+    check_grid(SweepSettings(sampler={"_target_": GRID}, enqueue=[whole]), space)
+    check_grid(
+        SweepSettings(sampler={"_target_": "optuna.samplers.TPESampler"}, enqueue=[part]), space
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_grid(SweepSettings(sampler={"_target_": GRID}, enqueue=[whole, part]), space)
+    assert caught.value.faults == [
+        "tuner.enqueue: lr=0.1 lacks width: tuner/sampler=grid samples nothing, so give every "
+        "parameter"
+    ]
+
+
+def test_a_grid_has_no_ranges_of_some_options_only() -> None:
+    space = grid_of({"model": "small,large"}, {"depth": "1,2"})
+    check_grid(SweepSettings(sampler={}), space)
+    with pytest.raises(ConfigError, match=r"^depth is searched only with"):
+        check_grid(SweepSettings(sampler={"_target_": GRID}), space)

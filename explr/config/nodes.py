@@ -49,9 +49,12 @@ LAUNCHER = {
     "preload": [],
 }
 
+DEFAULT_NAME = "${now:%Y-%m-%d/%H-%M-%S-%f}"
+"""Name of a study that is given none, and the path of its folder in `multirun`."""
+
 # Of explr's own config tree, in the group `explr`: what its plugins are given.
 SEARCH = {
-    "tuner": {"study_name": "${now:%Y-%m-%d/%H-%M-%S-%f}"},
+    "tuner": {"study_name": DEFAULT_NAME},
     "hydra": {
         "sweep": {"dir": "multirun/${tuner.study_name}"},
         "sweeper": {

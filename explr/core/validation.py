@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -132,6 +133,42 @@ def name_fault(value: Any) -> str | None:
     ):
         return None
     return f"experiment_name must be a text that is not empty, got {value!r}"
+
+
+MAX_NAME = 255
+"""The most bytes that the name of a file or folder may have."""
+
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+"""Names of the folders that hold the sweeps of a day."""
+
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices."""
+
+
+def study_name_fault(name: str | None) -> str | None:
+    """What is wrong with the name of a study, which is also the name of one folder.
+
+    Args:
+        name: the name; None if it has none.
+    """
+    if name is None or not name.strip():
+        why = "it is empty: leave tuner.study_name out to name the study after its start"
+    elif name in (".", ".."):
+        why = "it stands for another folder"
+    elif "/" in name:
+        why = "it has a /, and would be more than one folder"
+    elif not name.isprintable():
+        why = "it has a character that cannot be printed"
+    elif (size := len(os.fsencode(name))) > MAX_NAME:
+        why = f"it has {size} bytes, and the name of a folder at most {MAX_NAME}"
+        name = f"{name[:20]}…"
+    elif DAY.fullmatch(name):
+        why = "it is reserved for the folder of the sweeps of that day"
+    elif DEVICE.fullmatch(name):
+        why = "it is reserved for a device in Windows"
+    else:
+        return None
+    return f"tuner.study_name={'null' if name is None else repr(name)} is no name of a study: {why}"
 
 
 def ranges_fault(value: Any) -> str | None:

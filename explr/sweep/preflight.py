@@ -12,10 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.command_line import values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
+from explr.config.nodes import DEFAULT_NAME
 from explr.config.target import check_source
 from explr.core.config import ExplrConfig
 from explr.core.errors import UsageError
 from explr.core.protocols import TrainFunction
+from explr.core.validation import study_name_fault
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
@@ -73,6 +75,8 @@ def check_first_job(
         values = [values_of(override)[0] for override in line if values_of(override)]
         first = compose_with(app, [*values, *FIRST_JOB], config_name, multirun=False)
         with hydra_config(whole):
+            if tuned:
+                _check_name(whole)
             check_folder(Path(whole.hydra.sweep.dir))
         with hydra_config(first):
             check_trial(first, check, train_model)
@@ -101,6 +105,33 @@ def check_trial(
             check_source(cfg.train_model)
     else:  # other machines may have devices and modules that this one lacks
         ExplrConfig.from_composed(cfg)
+
+
+def _check_name(cfg: DictConfig) -> None:
+    """Check the name of a study where it is the name of the sweep's folder.
+
+    The default name is a day and a time. To resume such a sweep, its name may be given again.
+
+    Raises:
+        UsageError: it is not the name of one folder.
+    """
+    name = OmegaConf.select(cfg, "tuner.study_name")
+    folder = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
+    given = OmegaConf.to_container(cfg.tuner, resolve=False)
+    assert isinstance(folder, dict)
+    assert isinstance(given, dict)
+    if "tuner.study_name" not in folder["dir"] or given.get("study_name") == DEFAULT_NAME:
+        return
+    if (fault := study_name_fault(name)) is None:
+        return
+    from explr.results.sweep import sweep_command  # with all that reads a sweep
+
+    try:
+        there = sweep_command(Path(cfg.hydra.sweep.dir))
+    except (OSError, ValueError):  # no such path can be
+        there = None
+    if there is None or there.study != name:
+        raise UsageError(fault)
 
 
 def _place(cfg: DictConfig) -> Place:

@@ -19,7 +19,7 @@ from explr.core.config import (
     TunerConfig,
 )
 from explr.core.errors import ConfigError, UsageError
-from explr.core.validation import settings_of
+from explr.core.validation import settings_of, study_name_fault
 from explr.sweep.session import SweepSettings
 
 PROBLEMS = [
@@ -146,3 +146,37 @@ def test_a_plugin_names_every_setting_that_is_wrong() -> None:
     unknown, wrong = caught.value.faults
     assert unknown.startswith("there is no setting hydra.sweeper.foo; there are hydra.sweeper.n_")
     assert wrong.startswith("hydra.sweeper.n_trials: Value 'abc'")
+
+
+@pytest.mark.parametrize("name", ["mine", "lr 0.1", "2024", "tag=x", "ünïcode", "x" * 255, "..."])
+def test_names_of_studies(name: str) -> None:
+    assert study_name_fault(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (None, "tuner.study_name=null is no name of a study: it is empty: leave"),
+        ("", "it is empty"),
+        (" ", "it is empty"),
+        (".", "it stands for another folder"),
+        ("..", "it stands for another folder"),
+        ("a/b", "it has a /"),
+        ("/etc", "it has a /"),
+        ("a\0b", "it has a character that cannot be printed"),
+        ("a\nb", "it has a character that cannot be printed"),
+        (
+            "x" * 300,
+            "tuner.study_name='xxxxxxxxxxxxxxxxxxxx…' is no name of a study: it has 300 bytes",
+        ),
+        ("ü" * 128, "it has 256 bytes, and the name of a folder at most 255"),
+        ("2026-02-28", "it is reserved for the folder of the sweeps of that day"),
+        ("NUL", "it is reserved for a device in Windows"),
+        ("con.txt", "it is reserved for a device in Windows"),
+    ],
+)
+def test_what_is_no_name_of_a_study(name: str | None, why: str) -> None:
+    fault = study_name_fault(name)
+    assert fault is not None
+    assert why in fault
+    assert fault.isprintable()

@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 from explr.config.compose import compose_with, hydra_app
 from explr.config.diagnosis import diagnose
 from explr.core.config import ExplrConfig
-from explr.core.errors import ConfigError
+from explr.core.errors import ConfigError, UsageError
+from explr.core.folders import COMMAND
+from explr.sweep.preflight import check_first_job, check_trial
 
 OFF = "tracking=off"
 TRAIN = "train_model=trainings:train"
@@ -74,6 +76,9 @@ WORDS = {
     ("-m", "tuner=optuna", "lr=interval(1,2)", "seed=-1"): ["seed must be an integer"],
     ("-m", "lr=1,2", "train_model=nowhere:f"): ["no module nowhere"],
     ("-m", "framework=pytorch,jax"): ["framework=jax: there is no such option"],
+    ("-m", "tuner=optuna", "lr=interval(1,2)", "tuner.study_name=.."): [
+        "tuner.study_name='..' is no name of a study: it stands for another folder"
+    ],
     ("-m", "tuner=optuna"): ["tuner=optuna has nothing to search: give a range, such as"],
 }
 
@@ -311,8 +316,22 @@ def test_what_a_sweep_on_other_machines_needs_is_not_looked_for_here(
     def needs_gpus(cfg: DictConfig) -> None:
         raise AssertionError("its devices are on another machine")
 
-    from explr.sweep.preflight import check_trial
-
     with hydra_app() as app:
         line = ["tuner=ray", "tuner.ray.address=head:6379", "train_model=elsewhere:f"]
         check_trial(compose_with(app, line, None, multirun=False), needs_gpus)
+
+
+def test_only_a_name_that_is_given_for_a_new_folder_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = ["tuner=optuna", "lr=interval(0,1)"]
+    assert check_first_job(sweep, ExplrConfig.from_composed)  # the default has a /
+    dated = [*sweep, "tuner.study_name=2026-02-28/10-00-00-000000"]
+    with pytest.raises(UsageError, match="it has a /"):
+        check_first_job(dated, ExplrConfig.from_composed)
+    assert check_first_job([*dated, "hydra.sweep.dir=out"], ExplrConfig.from_composed)
+    folder = tmp_path / "multirun" / "2026-02-28" / "10-00-00-000000"
+    folder.mkdir(parents=True)
+    (folder / COMMAND).write_text(json.dumps({"study": dated[-1].partition("=")[2], "cwd": "."}))
+    assert check_first_job(dated, ExplrConfig.from_composed)  # it is resumed

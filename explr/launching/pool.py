@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from explr.core.errors import ExplrError
 from explr.launching.child import signal_session
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started
 from explr.launching.server import link_server
+from explr.utils.scratch import scratch_folder
 
 KILL_AFTER_S = 5.0
 """Seconds between SIGINT and SIGKILL."""
@@ -90,7 +90,7 @@ class LocalPool:
         shared: str | None = None,
     ) -> None:
         self._link_server = partial(link_server, SetUp(preload, prepare, warm_up, run), shared)
-        self._answers = tempfile.TemporaryDirectory(prefix="explr-")
+        self._answers = scratch_folder()
         self._running: dict[int, list[tuple[float, int]]] = {}
         self._pids: dict[int, int] = {}
         self._lost: list[Answer] = []

@@ -33,6 +33,7 @@ from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
 from explr.utils.console import count_as_own
 from explr.utils.memory import memory_budget
+from explr.utils.scratch import shorten_socket_paths
 from explr.utils.seed import take_seed_apart
 
 
@@ -114,6 +115,7 @@ def run_training(
         Terminated: the trial was told to stop.
     """
     guard_logs()
+    shorten_socket_paths()
     training = prepare(cfg, train_model)
     config = training.config
     count_as_own(training.train_model)

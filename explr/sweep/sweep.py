@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,6 +30,7 @@ from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome, SweepResult
+from explr.utils.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -175,7 +175,7 @@ class Sweep:
         """
         settings, space = self._settings, self.space(arguments)
         self._backend.check_slots(self._launching)
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             path = Path(folder)
             study = Study(path, study_name(settings, path), settings.directions)
             self._equip(study, space)

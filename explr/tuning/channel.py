@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,10 +21,12 @@ from multiprocessing.connection import (
     deliver_challenge,
 )
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from explr.core.errors import BY_TUNER, ExplrError, JobStopped, TrialPruned
 from explr.core.signals import stop
+from explr.utils.scratch import scratch_folder
 
 CHANNEL_VARIABLE = "EXPLR_CHANNEL"
 """Environment variable with the address, the key and the job of a trial."""
@@ -40,20 +41,36 @@ Report = Callable[[int, int, float], bool]
 """Receives the key of a job, a step and a value; returns whether to prune the job."""
 
 
+SOCKET = "channel"
+"""File name of the Unix socket."""
+
+
+def _place(host: str | None) -> tuple[TemporaryDirectory[str], str | tuple[str, int]]:
+    """A folder for the files of a channel, and the address to listen on."""
+    if host is not None:
+        return scratch_folder(), (host, 0)
+    try:
+        folder = scratch_folder(SOCKET)
+    except OSError:  # no path is short enough for a Unix socket
+        return scratch_folder(), ("127.0.0.1", 0)
+    return folder, f"{folder.name}/{SOCKET}"
+
+
 class ChannelServer:
     """Listens for the reports of trials in its own threads.
 
     Args:
         report: called with each report.
         host: address to listen on for trials of other machines; None listens on a Unix socket,
-            which is faster and accessible only to this user on this machine.
+            which is faster and accessible only to this user on this machine, or on this machine's
+            own address if no path for the socket is short enough.
     """
 
     def __init__(self, report: Report, host: str | None = None) -> None:
         self._report = report
         self._key = secrets.token_bytes(32)
-        self._folder = tempfile.TemporaryDirectory(prefix="explr-")
-        address = (host, 0) if host else f"{self._folder.name}/channel"
+        self._is_local = host is None
+        self._folder, address = _place(host)
         self._listener = Listener(address, backlog=64)
         self._closed = False
         threading.Thread(target=self._accept, name="explr-channel", daemon=True).start()
@@ -69,7 +86,7 @@ class ChannelServer:
         Other machines cannot read this file, so there the variable contains the key.
         """
         text = self.variable(job)[CHANNEL_VARIABLE]
-        if not isinstance(self._listener.address, str):
+        if not self._is_local:
             return {CHANNEL_VARIABLE: text}
         file = Path(self._folder.name, f"job-{job}")
         file.touch(mode=0o600)

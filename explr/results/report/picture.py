@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from explr.core.errors import MissingDependencyError, UsageError
+from explr.utils.scratch import scratch_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 """Names of the program; the first one found is used."""
@@ -50,7 +50,7 @@ def take_picture(page: Path, png: Path) -> None:
         )
     if not png.absolute().parent.is_dir():
         raise UsageError(f"{png} cannot be written: there is no folder {png.absolute().parent}")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         probe = Path(folder, "page.html")
         text = page.read_text(encoding="utf-8")
         # The page forbids scripts; a copy that allows them measures its height.

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +19,7 @@ from explr.core.secrets import without_user_info
 from explr.sweep.ray.guard import guarded
 from explr.tracking.destination import TRACKING_URI
 from explr.tracking.home import is_local_store
+from explr.utils.scratch import SOCKET_PATH, short_folder
 
 log = logging.getLogger("explr.sweep")
 
@@ -46,6 +48,10 @@ VARIABLES = {
 but the actors of trials."""
 
 
+RAY_PATH = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+"""Bytes that Ray adds to its temporary folder for the path of a socket."""
+
+
 @contextmanager
 def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
     """Start Ray or connect to it; shut down what was started here.
@@ -68,7 +74,8 @@ def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
         raise MissingDependencyError(
             "tuner=ray needs Ray Tune: pip install 'explr-train[ray]'"
         ) from None
-    with _environment({**VARIABLES, "TUNE_MAX_PENDING_TRIALS_PG": str(n_jobs)}):
+    variables = {**VARIABLES, **_short_paths(), "TUNE_MAX_PENDING_TRIALS_PG": str(n_jobs)}
+    with _environment(variables):
         if ray.is_initialized():
             log.info("Ray: the instance that this process is already connected to")
             yield ray
@@ -131,6 +138,13 @@ def warn_of_local_store(nodes: Sequence[Mapping[str, Any]], uri: str | None) -> 
             without_user_info(uri),
             ", ".join(sorted(others)),
         )
+
+
+def _short_paths() -> dict[str, str]:
+    """The environment in which Ray's sockets have paths that are short enough."""
+    usual = tempfile.gettempdir()
+    base = short_folder(SOCKET_PATH - RAY_PATH)
+    return {} if base in (None, usual) else {"RAY_TMPDIR": str(base)}
 
 
 def _other_machines(nodes: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -55,6 +55,9 @@ UNDOCUMENTED = (
 STANDARD = {"_exit", "_getframe", "_replace"}
 """Names of the standard library, which documents them."""
 
+ENDS = {"_clear", "_run_exitfuncs", "_exit_function"}
+"""Of `atexit` and `multiprocessing.util`: a fork has no public way to end as an interpreter."""
+
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
 NAME = re.compile(r"(hydra|hydra_plugins|omegaconf|optuna|ray)(\.\w+)*\._\w+(\.\w+)*")
@@ -120,7 +123,7 @@ def private_attributes(tree: ast.Module) -> Iterator[str]:
         if not isinstance(node, ast.Attribute) or not re.fullmatch("_[a-z].*[^_]", node.attr):
             continue
         ours = EVERYWHERE if is_own(node.value) else here
-        if node.attr not in ours | STANDARD:
+        if node.attr not in ours | STANDARD | ENDS:
             yield node.attr
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
+from explr.core.errors import FileError
 from explr.core.folders import read_json, replace_file
 from explr.utils.processes import ProcessIdentity, identity_of, is_alive
 
@@ -117,5 +118,5 @@ def _is_left(folder: Path) -> bool:
         if owner is None or owner.pop("machine") != _machine():
             return False
         return not is_alive(ProcessIdentity(**owner))
-    except (OSError, ValueError, KeyError, TypeError):  # it is no folder of ours
+    except (OSError, FileError, KeyError, TypeError):  # it is no folder of ours
         return False

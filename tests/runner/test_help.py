@@ -77,7 +77,7 @@ def test_short_flag_and_overrides(explr) -> None:
     assert done.returncode == 0
     assert re.search(r"^  \* digits ", done.stdout, re.MULTILINE)
     assert re.search(r"^    lr=3 +learning rate of Adam$", done.stdout, re.MULTILINE)
-    assert "tuner.n_trials=20" in done.stdout
+    assert "tuner.n_trials=null" in done.stdout
     assert re.search(r"^  \* tpe ", done.stdout, re.MULTILINE)
 
 

@@ -1,20 +1,14 @@
-"""A storage that cannot be used says why, in one sentence; and what a grid cannot do."""
+"""A storage that cannot be used says why, in one sentence."""
 
 from __future__ import annotations
 
 import socket
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
-from explr.core.errors import ConfigError, MissingDependencyError, UsageError
-from explr.sweep.session import SweepSettings
-from explr.sweep.space import SweepSpace
-from explr.sweep.sweep import GRID, check_grid
-from explr.tuning.search_space import parse
+from explr.core.errors import MissingDependencyError, UsageError
 from explr.tuning.storage import open_study
 
 
@@ -68,30 +62,3 @@ def test_what_is_no_url(tmp_path: Path, url: str) -> None:
 def test_what_optuna_has_no_storage_for(tmp_path: Path) -> None:
     said = str(complaint(tmp_path, "redis://host:1/0"))
     assert said.startswith("tuner.storage=redis://host:1/0 cannot be used: RedisStorage")
-
-
-def grid_of(always: dict[str, str], sometimes: dict[str, str]) -> SweepSpace:
-    base, more = parse(always)[0], parse(sometimes)[0]
-    return cast("SweepSpace", SimpleNamespace(base=base, every=base | more))
-
-
-def test_a_grid_needs_whole_configurations() -> None:
-    space = grid_of({"lr": "0.1,0.2", "width": "16,32"}, {})
-    whole, part = {"lr": 0.1, "width": 16}, {"lr": 0.1}
-    check_grid(SweepSettings(sampler={"_target_": GRID}, enqueue=[whole]), space)
-    check_grid(
-        SweepSettings(sampler={"_target_": "optuna.samplers.TPESampler"}, enqueue=[part]), space
-    )
-    with pytest.raises(ConfigError) as caught:
-        check_grid(SweepSettings(sampler={"_target_": GRID}, enqueue=[whole, part]), space)
-    assert caught.value.faults == [
-        "tuner.enqueue: lr=0.1 lacks width: tuner/sampler=grid samples nothing, so give every "
-        "parameter"
-    ]
-
-
-def test_a_grid_has_no_ranges_of_some_options_only() -> None:
-    space = grid_of({"model": "small,large"}, {"depth": "1,2"})
-    check_grid(SweepSettings(sampler={}), space)
-    with pytest.raises(ConfigError, match=r"^depth is searched only with"):
-        check_grid(SweepSettings(sampler={"_target_": GRID}), space)

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ from hydra.core.override_parser.types import Override
 
 from explr.config.grammar import plain, word
 from explr.config.hydra_private import args_parser
-from explr.core.errors import UsageError
+from explr.core.errors import ConfigError, UsageError
 from explr.utils.console import Verbosity
 
 ACTIONS = ("run", "multirun", "cfg", "info", "shell_completion")
@@ -108,14 +109,20 @@ def values_of(override: Override, most: int = 1) -> list[str]:
     Args:
         override: an override of the sweep, with a range or without.
         most: how many values of a range are wanted.
+
+    Raises:
+        ConfigError: the range has no values.
     """
     key = override.get_key_element()
     if not override.is_sweep_override():
         assert override.input_line is not None
         return [override.input_line]
     if override.is_discrete_sweep():
-        values = zip(override.sweep_iterator(), range(most), strict=False)
-        return [f"{key}={word(plain(value))}" for value, _ in values]
+        try:
+            values = list(islice(override.sweep_iterator(), most))
+        except ValueError as error:  # as of a range whose step is 0
+            raise ConfigError([f"{override.input_line}: {error}"]) from None
+        return [f"{key}={word(plain(value))}" for value in values]
     ends = override.value()
     return [f"{key}={end}" for end in (ends.start, ends.end)][:most]  # type: ignore[union-attr]
 

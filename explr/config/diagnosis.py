@@ -222,8 +222,10 @@ def _sentence(
         return f"{override}: a setting is written KEY=VALUE"
     if parsed is None:
         return grammar_fault(override) or f"{override}: {short_message(fault)}"
-    if isinstance(cause, GrammarParseError) and "${" in override:
-        return f"{override} cannot be read at ${{: it begins ${{NAME}}; write \\${{ for the text"
+    if isinstance(cause, GrammarParseError):
+        where = "" if "${" in override else f" in {cause.full_key}"
+        hint = "it begins ${NAME}; write \\${ for the text"
+        return f"{override} cannot be read at ${{{where}: {hint}"
     if "Could not append to config" in str(fault):
         key = parsed.key_or_group
         return f"{override}: {key} is there already: leave out the + before {key}"

@@ -21,8 +21,7 @@ from explr.core.validation import study_name_fault
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
-from explr.sweep.space import texts_of
-from explr.tuning.search_space import parse
+from explr.sweep.space import ranges_of, texts_of
 
 
 def check_sweep(args: Namespace) -> bool:
@@ -65,9 +64,10 @@ def check_first_job(
         line = parser.parse_overrides(list(overrides))
         named = {override.key_or_group for override in line}
         params = _params(whole)
-        parse(params := {k: v for k, v in params.items() if k not in named})
+        ranges_of(params := {k: v for k, v in params.items() if k not in named})
         line += parser.parse_overrides([f"{k}={v}" for k, v in params.items()])
-        if tuned and not any(override.is_sweep_override() for override in line):
+        last = {(override.key_or_group, override.package): override for override in line}
+        if tuned and not any(override.is_sweep_override() for override in last.values()):
             raise UsageError(
                 f"tuner={whole.tuner.name} has nothing to search: give a range, such as "
                 "'lr=interval(1e-4,1e-1)', or a search space with ranges"

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from explr.config.grammar import literal, word
@@ -42,21 +43,25 @@ class SweepSpace:
         self._loader = loader
         self._composed: dict[tuple[tuple[str, str], ...], SearchSpace] = {}
         self._prefix: dict[str, str] = {}
-        self.fixed: list[str] = []
         given: dict[str, str] = {}
+        fixed: list[tuple[str, str]] = []
         self._named: set[str] = set()
         parser = OverridesParser.create(config_loader=loader)
         for override in parser.parse_overrides(list(arguments)):
             line = str(override.input_line)
             raw, _, text = line.partition("=")
-            name = raw.lstrip("+")
+            name = raw.lstrip("+~")
             self._named.add(name)
-            if override.is_sweep_override():
+            self._prefix.setdefault(name, raw[: len(raw) - len(name)])
+            if override.is_sweep_override():  # of a name that is given twice, the last one counts
                 given[name] = _options_text(override, text)
-                self._prefix[name] = raw[: len(raw) - len(name)]
+                fixed = [each for each in fixed if each[0] != name]
             else:
-                self.fixed.append(line)
-        self._given = _ranges(given)
+                given.pop(name, None)
+                fixed.append((name, line))
+        self.fixed = [line for _, line in fixed]
+        """The overrides that are no ranges."""
+        self._given = ranges_of(given)
         self._groups = {
             name: name.partition("@")[0]
             for name in self._given.distributions
@@ -64,6 +69,7 @@ class SweepSpace:
         }
         self.base = self._ranges_of(params) | self._given
         if self._groups:
+            self._check_names()
             self.base = self._always() | self._given
             self._check_options()
 
@@ -139,18 +145,39 @@ class SweepSpace:
 
     def _ranges_of(self, params: Mapping[str, Any]) -> SearchSpace:
         """The ranges of a config, without the parameters that the command line sets."""
-        return _ranges({k: v for k, v in texts_of(params).items() if k not in self._named})
+        return ranges_of({k: v for k, v in texts_of(params).items() if k not in self._named})
 
     def _composed_space(self, chosen: tuple[tuple[str, str], ...]) -> SearchSpace:
         """The ranges of the config with some options chosen."""
         if chosen not in self._composed:
             overrides = [f"{self._prefix[name]}{name}={text}" for name, text in chosen]
-            config = self._loader.load_sweep_config(self._config, [*self.fixed, *overrides])
+            try:
+                config = self._loader.load_sweep_config(self._config, [*self.fixed, *overrides])
+            except MissingConfigException:
+                raise ConfigError([self._unknown(name, text) for name, text in chosen]) from None
             node = config.get("search_space") or OmegaConf.create({})
             ranges = OmegaConf.to_container(node, resolve=True)
             assert isinstance(ranges, dict)
             self._composed[chosen] = self._ranges_of({str(k): v for k, v in ranges.items()})
         return self._composed[chosen]
+
+    def _unknown(self, name: str, text: str) -> str:
+        """What is wrong with an option of a swept group that does not exist."""
+        there = ", ".join(self._loader.get_group_options(self._groups[name]))
+        return (
+            f"{self._prefix[name]}{name}={text}: there is no such option, {name} is one of {there}"
+        )
+
+    def _check_names(self) -> None:
+        """Check that the options of swept groups are names, or lists of names."""
+        faults = [
+            self._unknown(name, literal(option))
+            for name in self._groups
+            for option in (self._given.value(name, code) for code in self._options(name))
+            if not isinstance(option, str | list)
+        ]
+        if faults:
+            raise ConfigError(faults)
 
     def _always(self) -> SearchSpace:
         """The ranges of all options of the swept groups."""
@@ -211,7 +238,7 @@ def _options_text(override: Override, text: str) -> str:
     return f"choice({','.join(map(word, options))})"
 
 
-def _ranges(texts: Mapping[str, Any]) -> SearchSpace:
+def ranges_of(texts: Mapping[str, Any]) -> SearchSpace:
     """Parse texts that must all be ranges.
 
     Raises:
@@ -219,7 +246,13 @@ def _ranges(texts: Mapping[str, Any]) -> SearchSpace:
     """
     space, fixed = parse(texts)
     if fixed:
+        faults = [f"{n} is no range that can be searched: {v!r}" for n, v in fixed.items()]
         raise ConfigError(
-            [f"{n} is no range that can be searched: {v!r}" for n, v in fixed.items()]
+            [
+                f"{fault}; write choice({', '.join(map(word, value))})"
+                if isinstance(value, list) and value
+                else fault
+                for fault, value in zip(faults, fixed.values(), strict=True)
+            ]
         )
     return space

@@ -173,13 +173,16 @@ def _add(space: SearchSpace, name: str, override: Override) -> None:
         space.distributions[name] = distribution_of(override)
         return
     choices = [plain(choice) for choice in sweep.list]
+    try:
+        codes = {_encoded(choice): choice for choice in choices}
+    except TypeError:
+        raise ValueError("a choice cannot have a range within it") from None
     if "???" in choices:
         raise ValueError("??? stands for a missing value and cannot be chosen")
     scalars = all(isinstance(choice, Scalar) for choice in choices)
     if scalars and len(set(choices)) == len(choices):  # True and 1 are one to Optuna
         space.distributions[name] = CategoricalDistribution(choices)
         return
-    codes = {_encoded(choice): choice for choice in choices}
     space.distributions[name] = CategoricalDistribution(list(codes))
     space.decode[name] = codes
 

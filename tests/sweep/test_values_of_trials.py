@@ -346,3 +346,83 @@ def arriving(line: list[str]) -> list[Any]:
                 OmegaConf.to_container(arrived) if OmegaConf.is_config(arrived) else arrived
             )
         return found
+
+
+REFUSED = {
+    ("+x=choice(1,2)", "lrr=choice(1,2)"): (
+        "lrr=choice(1,2): there is no setting or hyperparameter lrr; did you mean lr?"
+    ),
+    ("+lr=choice(1,2)", "+x=choice(1,2)"): (
+        "+lr=choice(1,2): lr is there already: leave out the + before lr"
+    ),
+    ("+x=choice('${',b)",): (
+        '+x="${" cannot be read at ${: it begins ${NAME}; write \\${ for the text'
+    ),
+    ("lr=choice(1,<)",): 'lr=choice(1,<) cannot be read at <: quote the text, as in "<"',
+    ("lr=range(0,3,0)",): "lr=range(0,3,0): range() arg 3 must not be zero",
+    (
+        "lr=choice(1,choice(2,3))",
+    ): "lr=choice(1,choice(2,3)): a choice cannot have a range within it",
+    ("+optimizer=choice(sgd,adm)",): (
+        "+optimizer=adm: there is no such option, optimizer is one of adam, sgd"
+    ),
+    ("+optimizer=choice(sgd,null)",): (
+        "+optimizer=null: there is no such option, optimizer is one of adam, sgd"
+    ),
+    ("+optimizer=glob(z*)",): (
+        "+optimizer=glob(z*): there is no such option, optimizer is one of adam, sgd"
+    ),
+    ("lr=glob(*)",): "lr=glob(*): there is no such option, lr is no config group",
+    (
+        "search_space=mine",
+    ): "lr is no range that can be searched: [1, 'a b']; write choice(1, \"a b\")",
+}
+
+
+@pytest.mark.usefixtures("options")
+@pytest.mark.parametrize("line", REFUSED, ids=" ".join)
+def test_a_range_that_cannot_be_searched_is_named(line: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "conf" / "search_space").mkdir()
+    file = tmp_path / "conf" / "search_space" / "mine.yaml"
+    file.write_text("# @package _global_\nlr: 0\nsearch_space: {lr: [1, a b]}\n")
+    with pytest.raises(ConfigError) as caught:
+        explr.tune([*BASIC, *line], plain)
+    assert caught.value.faults == [REFUSED[line]]
+
+
+@pytest.mark.usefixtures("options")
+def test_a_range_that_another_key_holds_is_resolved(tmp_path: Path) -> None:
+    for option in ("sgd", "adam"):
+        file = tmp_path / "conf" / "optimizer" / f"{option}.yaml"
+        file.write_text(
+            f"# @package _global_\nlr: 0\nbase: {{range: 'range(0,{len(option)})'}}\n"
+            "search_space: {lr: '${base.range}'}\n"
+        )
+    chosen = spaces(["+optimizer=glob(*)"])
+    assert chosen.base.distributions["optimizer"].choices == ("adam", "sgd")  # type: ignore[attr-defined]
+    for option in ("sgd", "adam"):
+        space = chosen.active({"optimizer": option})
+        assert space.distributions["lr"].high == len(option) - 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("line", "fixed", "swept"),
+    [
+        (["lr=choice(1,2)", "lr=5", "+x=1,2"], ["lr=5"], ["x"]),
+        (["lr=5", "+x=1", "lr=choice(1,2)"], ["+x=1"], ["lr"]),
+        (["lr=1,2", "lr=3,4"], [], ["lr"]),
+    ],
+)
+def test_of_a_name_that_is_given_twice_the_last_one_counts(
+    line: list[str], fixed: list[str], swept: list[str]
+) -> None:
+    space = spaces(line)
+    assert space.fixed[2:] == fixed
+    assert list(space.base.distributions) == swept
+
+
+def spaces(line: list[str]) -> SweepSpace:
+    line = ["tracking=off", "tuner=optuna", *line]
+    with hydra_app() as app:
+        config = compose_with(app, line, None, multirun=True)
+        return SweepSpace(config, app.config_loader, {}, line)

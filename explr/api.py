@@ -15,7 +15,7 @@ from explr.config.compose import CONFIG_NAME, TRUSTED, compose_with, hydra_app
 from explr.config.diagnosis import diagnosing
 from explr.config.target import check_train_function
 from explr.core.config import ExplrConfig
-from explr.core.folders import best_of_grid, grid_trials
+from explr.core.folders import best_of_grid, common_folder, grid_trials
 from explr.core.protocols import TrainFunction
 from explr.launching.pool import travel_by_value
 from explr.results.tune_result import TuneResult
@@ -120,5 +120,5 @@ def _grid_result(folders: Sequence[Path]) -> TuneResult:
     trials = grid_trials(folders)
     rows = [{key: trial[key] for key in GRID_ROW} for trial in trials]
     best = best_of_grid(trials)
-    folder = folders[0].parent if folders else Path()
+    folder = common_folder(folders) if folders else Path()
     return TuneResult(folder, rows, None if best is None else rows[trials.index(best)])

@@ -61,8 +61,12 @@ def _print_traceback(error: Exception, own: TracebackType | None) -> None:
 
 def usage_text(error: Exception) -> str | None:
     """What a foreign exception says of wrong usage; None if it is something else."""
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
+    if isinstance(error, HydraException):
         return short_message(error)
+    if isinstance(error, OmegaConfBaseException):
+        said = next(iter(short_message(error).splitlines()), type(error).__name__)
+        key = str(error.full_key or "")
+        return said if key in said else f"{key}: {said}"
     if isinstance(error, yaml.YAMLError):
         return yaml_message(error)
     modules = _modules(error)
@@ -93,13 +97,17 @@ def _modules(error: Exception) -> list[str]:
     return [str(frame.f_globals.get("__name__")) for frame, _ in frames]
 
 
+INSIDES = ("full_key:", "object_type=", "reference_type=", "Config search path:", "provider=")
+"""How lines start that speak of the insides of Hydra and OmegaConf."""
+
+
 def short_message(error: BaseException) -> str:
     """Hydra's message without the lines that speak of its insides."""
     lines = [line for e in (error, error.__cause__) if e is not None for line in str(e).split("\n")]
     shown: list[str] = []
     for line in lines:
         text = line.strip()
-        if text.startswith(("full_key:", "object_type=", "Config search path:", "provider=")):
+        if text.startswith(INSIDES):
             continue
         if text and text not in shown:
             shown.append(text)

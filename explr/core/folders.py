@@ -223,6 +223,11 @@ def grid_trials(folders: Iterable[Path]) -> list[dict[str, Any]]:
     return [{**content, "dir": str(folder)} for folder, content in found if content is not None]
 
 
+def common_folder(folders: Sequence[Path]) -> Path:
+    """The folder that holds the folders of all trials, each of which may lie deeper."""
+    return Path(os.path.commonpath([folder.parent for folder in folders]))
+
+
 def best_of_grid(trials: Sequence[Trial]) -> Trial | None:
     """The best of the trials that `grid_trials` found; None if none is complete."""
     minimize = next((trial["result"]["minimize"] for trial in trials if trial["result"]), True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from explr.tuning.trial import Job
 from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")
+
+
+OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
+"""Parts of the name of a sweep's folder that are the same for all trials."""
 
 
 class SweepJobs:
@@ -36,6 +41,10 @@ class SweepJobs:
         self._own_folders = sweep["subdir"] != "${hydra.job.num}"
         if self._own_folders:
             log.warning("hydra.sweep.subdir is left out: a trial's folder is its number")
+        self._folder: str | None = None
+        if "${" in OF_SWEEP.sub("", sweep["dir"]):
+            self._folder = str(config.hydra.sweep.dir)
+            log.info("hydra.sweep.dir is the same for all trials: %s", self._folder)
 
     def __call__(self, job: Job, lease: Lease | None = None) -> HydraJob:
         """The Hydra job of a trial's job.
@@ -45,6 +54,8 @@ class SweepJobs:
             lease: the part of a GPU that its worker may use; None if unknown.
         """
         own: dict[str, Any] = {}
+        if self._folder is not None:
+            own["hydra.sweep.dir"] = self._folder
         if job.replicates > 1:
             own["hydra.sweep.subdir"] = f"{job.trial}/{job.replicate}"
             if isinstance(self._seed, int):

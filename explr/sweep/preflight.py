@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def check_first_job(
         first = compose_with(app, [*values, *FIRST_JOB], config_name, multirun=False)
         with hydra_config(whole):
             if tuned:
-                _check_name(whole)
+                _check_sweep_folder(whole)
             check_folder(Path(whole.hydra.sweep.dir))
         with hydra_config(first):
             check_trial(first, check, train_model)
@@ -107,19 +108,25 @@ def check_trial(
         ExplrConfig.from_composed(cfg)
 
 
-def _check_name(cfg: DictConfig) -> None:
-    """Check the name of a study where it is the name of the sweep's folder.
+def _check_sweep_folder(cfg: DictConfig) -> None:
+    """Check that a sweep has one folder, and the name of a study where it names this folder.
 
     The default name is a day and a time. To resume such a sweep, its name may be given again.
 
     Raises:
-        UsageError: it is not the name of one folder.
+        UsageError: only a trial could name the folder, or the name is not that of one folder.
     """
     name = OmegaConf.select(cfg, "tuner.study_name")
     folder = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
     given = OmegaConf.to_container(cfg.tuner, resolve=False)
     assert isinstance(folder, dict)
     assert isinstance(given, dict)
+    for key in re.findall(r"\$\{hydra:([^{}]+)\}", folder["dir"]):
+        if OmegaConf.select(cfg.hydra, key) is None:
+            raise UsageError(
+                f"hydra.sweep.dir={folder['dir']}: only a trial has hydra.{key}, and a sweep has "
+                "one folder for all of them"
+            )
     if "tuner.study_name" not in folder["dir"] or given.get("study_name") == DEFAULT_NAME:
         return
     if (fault := study_name_fault(name)) is None:

@@ -16,6 +16,7 @@ from explr.core.folders import (
     RESULT,
     RESULTS,
     best_trial,
+    common_folder,
     read_json,
     read_result,
     replace_file,
@@ -182,3 +183,11 @@ def test_a_folder_that_a_training_called_0_is_no_replicate(tmp_path: Path, name:
     assert run_folder(tmp_path) == tmp_path / "0"
     (tmp_path / name).touch()
     assert run_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("folders", "common"),
+    [(["out/0"], "out"), (["out/0", "out/1"], "out"), (["out/a/0", "out/b/1"], "out")],
+)
+def test_the_folder_of_a_grid_holds_all_its_trials(folders: list[str], common: str) -> None:
+    assert common_folder([Path(folder) for folder in folders]) == Path(common)

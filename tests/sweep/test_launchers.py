@@ -165,11 +165,15 @@ def test_a_number_of_objectives_that_is_wrong_fails_the_trial(shop: Workshop) ->
 
 def test_the_users_own_folders_give_way_to_numbers(shop: Workshop) -> None:
     done = shop.run(
-        shop.app("lr=interval(0,1)", "hydra.sweep.subdir=same", "steps=0",
-                 "hydra.sweeper.n_trials=2")
+        shop.app("lr=interval(0,1)", "hydra.sweep.subdir=same", "hydra.sweep.dir='out/rate-${lr}'",
+                 "steps=0", "hydra.sweeper.n_trials=2")
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "hydra.sweep.subdir is left out" in done.stdout
-    for trial in shop.results()["trials"]:
+    (folder,) = (shop.folder / "out").iterdir()
+    assert f"hydra.sweep.dir is the same for all trials: out/{folder.name}" in done.stdout
+    results = json.loads((folder / "results.json").read_text())
+    assert [trial["dir"] for trial in results["trials"]] == [f"{folder}/0", f"{folder}/1"]
+    for trial in results["trials"]:
         assert (Path(trial["dir"]) / ".hydra" / "config.yaml").exists()
-    assert not (shop.folder / "out" / "same").exists()
+    assert not (folder / "same").exists()

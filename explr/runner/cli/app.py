@@ -28,6 +28,7 @@ from explr.config.compose import CONFIG_NAME, TRUSTED
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.config.nodes import CONFIG_TREE
 from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
+from explr.core.folders import common_folder
 from explr.core.gc import postpone_collection, resume_collection
 from explr.core.secrets import guard_logs, remember_arguments
 from explr.core.signals import terminable
@@ -163,7 +164,7 @@ def _tell(trials: Trials) -> None:
     from explr.runner.task import relative
 
     print(f"Trials: {trials}")
-    print(f"Folder: {relative(trials.folders[0].parent)}")
+    print(f"Folder: {relative(common_folder(trials.folders))}")
 
 
 def make_importable(folder: Path) -> None:

@@ -83,7 +83,9 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
         framework = attempt(lambda: get_framework(NO_FRAMEWORK if unknown else name, function))
     if framework is not None and intact("gpu.device") and intact("gpu"):
         resolve = framework.resolve_device
-        device = attempt(lambda: resolve(_select(cfg, "gpu.device")))
+        wanted = config.gpu.device if config is not None else _select(cfg, "gpu.device")
+        if isinstance(wanted, str):  # an option of the project's own may lack it
+            device = attempt(lambda: resolve(wanted))
     if faults:
         lines = list(dict.fromkeys(line for each in faults for line in str(each).splitlines()))
         raise faults[0] if len(faults) == 1 or len(lines) == 1 else ConfigError(lines)

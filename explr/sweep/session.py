@@ -34,6 +34,7 @@ from explr.sweep.record import (
 from explr.sweep.space import SweepSpace
 from explr.tuning.account import Limits, after_first
 from explr.tuning.lock import sole_controller
+from explr.tuning.storage import storage_in_use
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
 
@@ -79,6 +80,7 @@ def open_sweep(
     Raises:
         UsageError: another controller runs this sweep.
         ConfigError: it was started with other ranges or directions.
+        ExplrError: its storage has failed.
     """
     refuse_shared_store(settings.storage, config)
     path = Path(config.hydra.sweep.dir).absolute()
@@ -87,6 +89,7 @@ def open_sweep(
         stack.enter_context(steady_logging(path))
         stack.enter_context(terminable(ctrl_c=True))
         stack.enter_context(sole_controller(path))
+        stack.enter_context(storage_in_use(settings.storage))
         study = Study(path, study_name(settings, path), settings.directions, settings.storage)
         if settings.storage is not None:  # a sweep in another folder may use the same study
             stack.enter_context(sole_study(settings.storage, study.name))

@@ -205,10 +205,39 @@ def _complaints(url: str | None) -> Iterator[None]:
     except (ArgumentError, NoSuchModuleError) as error:
         raise UsageError(f"{named} is no URL of a database: write it as {URLS}") from error
     except (OptunaError, SQLAlchemyError, RuntimeError, ValueError) as error:
-        said = str(getattr(error, "orig", None) or error) or type(error).__name__
-        raise UsageError(
-            f"{named} cannot be used: {redacted_text(said.splitlines()[0].strip())}"
+        raise UsageError(f"{named} cannot be used: {_first_line(error)}") from error
+
+
+@contextmanager
+def storage_in_use(url: str | None) -> Iterator[None]:
+    """Say in one sentence that the database of a study has failed while the sweep ran.
+
+    Args:
+        url: Optuna storage URL; None is the journal in the sweep's folder.
+
+    Raises:
+        ExplrError: it has.
+    """
+    if url is None:
+        yield
+        return
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise ExplrError(
+            f"tuner.storage={redacted_text(url)} has failed: {_first_line(error)}; "
+            "`explr resume` continues the sweep"
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    """What a database says, without the statement and without secrets."""
+    drivers = (getattr(each, "orig", None) for each in (error, error.__cause__))
+    said = str(next(filter(None, drivers), error)).strip() or type(error).__name__
+    return redacted_text(said.splitlines()[0].strip())
 
 
 def _check_folder_of(url: str) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+import explr as explr_package
 from explr.config.compose import compose_with, hydra_app
 from explr.config.diagnosis import diagnose
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
 from explr.core.folders import COMMAND
+from explr.runner.prepare import prepare
 from explr.sweep.preflight import check_first_job, check_trial
 
 OFF = "tracking=off"
@@ -188,6 +190,21 @@ def test_a_broken_file_in_the_project_s_conf(explr, project: Path) -> None:
     assert explr(OFF, TRAIN).returncode == 0
 
 
+def test_an_option_of_the_project_s_own_with_an_unknown_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "gpu").mkdir(parents=True)
+    (tmp_path / "conf" / "gpu" / "typo.yaml").write_text("memry: 1\n")
+    (tmp_path / "conf" / "gpu" / "small.yaml").write_text("memory_limit_gb: 1\n")
+    line = ["framework=none", "train_model=explr.examples.numpy_example:train_model"]
+    assert prepare(explr_package.compose([*line, "gpu=small"])).device == "cpu"
+    with pytest.raises(
+        ConfigError, match=r"^there is no setting gpu\.memry; there are gpu\.device"
+    ):
+        prepare(explr_package.compose([*line, "gpu=typo"]))
+
+
 def test_a_broken_primary_config(explr, project: Path) -> None:
     (project / "own").mkdir()
     (project / "own" / "mine.yaml").write_text("defaults: [config\n")
@@ -237,7 +254,6 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "a.yaml").write_text("width: 3\n")
     (folder / "b.yaml").write_text("width: 4\n")
     (folder / "broken.yaml").write_text("defaults: [{/part: nowhere}]\n")
-    (folder / "typo.yaml").write_text("# @package _global_\ngpu: {memry: 1}\n")
 
 
 def faults_of(*line: str) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from explr.core.errors import MissingDependencyError, UsageError
-from explr.tuning.storage import open_study
+from explr.core.errors import ExplrError, MissingDependencyError, UsageError
+from explr.tuning.storage import open_study, storage_in_use
 
 
 def complaint(folder: Path, url: str) -> UsageError:
@@ -62,3 +64,16 @@ def test_what_is_no_url(tmp_path: Path, url: str) -> None:
 def test_what_optuna_has_no_storage_for(tmp_path: Path) -> None:
     said = str(complaint(tmp_path, "redis://host:1/0"))
     assert said.startswith("tuner.storage=redis://host:1/0 cannot be used: RedisStorage")
+
+
+def test_a_storage_that_fails_while_the_sweep_runs(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = open_study(tmp_path, "mine", ["minimize"], url)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute("DROP TABLE trials")
+    with pytest.raises(ExplrError) as caught, storage_in_use(url):
+        study.ask()
+    assert caught.value.exit_code == 1
+    assert str(caught.value) == (
+        f"tuner.storage={url} has failed: no such table: trials; `explr resume` continues the sweep"
+    )

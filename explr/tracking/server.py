@@ -16,6 +16,7 @@ from pathlib import Path
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, is_local_store, local_store_uri, prepare_home
 from explr.tracking.mlflow.server_process import ServerRecord, ServerState, answers
+from explr.utils.priority import LOW, LOWEST
 from explr.utils.processes import end
 
 DEFAULT_PORT = 5000
@@ -80,8 +81,11 @@ class MLflowServer:
         self._lock_path = self._home / f"server{other}.lock"
         self.log_path = self._home / f"server{other}.log"
 
-    def start(self) -> ServerState:
+    def start(self, awaited: bool = False) -> ServerState:
         """Make sure that a server runs, without waiting for its answer.
+
+        Args:
+            awaited: somebody waits for it, so it starts also while trainings take every core.
 
         Returns:
             The server that runs already, on any port, or the one that was started.
@@ -90,7 +94,7 @@ class MLflowServer:
             TrackingError: no server can be started.
         """
         with self._locked():
-            return self.state() or self._launch()
+            return self.state() or self._launch(LOW if awaited else LOWEST)
 
     def state(self) -> ServerState | None:
         """The server that explr started for this store; None if it does not run (any more)."""
@@ -144,10 +148,10 @@ class MLflowServer:
             self._record_path.unlink(missing_ok=True)
             return was_running
 
-    def _launch(self) -> ServerState:
+    def _launch(self, niceness: int) -> ServerState:
         from explr.tracking.mlflow.server_process import launch
 
-        record = launch(self._store_uri, self._port, self._home, self.log_path)
+        record = launch(self._store_uri, self._port, self._home, self.log_path, niceness)
         try:
             record.write(self._record_path)
         except OSError:

@@ -143,7 +143,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         taken_port = stranger.getsockname()[1]
         server = MLflowServer(port=taken_port, home=home)
         try:
-            state = server.start()
+            state = server.start(awaited=True)
             assert server.wait_until_ready(PATIENCE_S)  # with the proxies set
             yield Started(server, state, home, taken_port, experiment, run)
         finally:
@@ -256,12 +256,12 @@ def test_eight_starters_leave_one_server(home: Path):
 @pytest.mark.slow
 def test_all_of_it_ends_also_without_its_first_process(home: Path):
     server = MLflowServer(port=0)
-    state = server.start()
+    state = server.start(awaited=True)
     eventually(lambda: any(is_uvicorn(pid) for pid in session(state)))
     os.kill(state.pid, signal.SIGKILL)
     eventually(lambda: state.pid not in session(state))
     assert session(state) != []
-    assert server.start() == state  # what is left still serves
+    assert server.start(awaited=True) == state  # what is left still serves
     assert server.wait_until_ready(PATIENCE_S)
     assert server.stop()
     assert session(state) == []
@@ -275,7 +275,7 @@ def test_a_server_that_ends_is_not_waited_for(home: Path):
     store = home / "mlflow.db"
     store.write_text("this is no database, whatever its name says" * 100)
     server = MLflowServer(port=0)
-    server.start()
+    server.start(awaited=True)
     with pytest.raises(TrackingError, match="not running") as caught:
         server.wait_until_ready(PATIENCE_S)
     assert str(home / "server.log") in str(caught.value)

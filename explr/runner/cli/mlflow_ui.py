@@ -31,7 +31,7 @@ def start_server(port: int) -> None:
     if server.state() is None:
         click.echo("Starting the MLflow server; this takes a moment …", err=True)
         connect(uri)
-    state = server.start()
+    state = server.start(awaited=True)
     if not server.wait_until_ready(START_TIMEOUT_S):
         log_file = explr_home() / "server.log"
         raise TrackingError(f"the MLflow server does not answer at {state.url}: see {log_file}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from explr.core.errors import FileError, TrackingError
 from explr.core.folders import read_json, replace_file
 from explr.tracking.home import artifact_root, rotated_log
-from explr.utils.priority import LOWEST, lower_priority
+from explr.utils.priority import lower_priority
 from explr.utils.processes import ProcessIdentity, identity_of, session_of
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ _FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
 security middleware, another program's options."""
 
 
-def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecord:
+def launch(store_uri: str, port: int, home: Path, log_path: Path, niceness: int) -> ServerRecord:
     """Start a server in a session of its own and return at once.
 
     Args:
@@ -181,6 +181,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
         port: the wanted port; another one is taken if it is not free.
         home: working directory of the server, and the folder of its artifacts.
         log_path: file that its output is appended to.
+        niceness: its priority, `LOW` or `LOWEST`.
 
     Raises:
         OSError: the process cannot be started.
@@ -204,7 +205,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path) -> ServerRecor
             )
     finally:
         os.close(log)
-    lower_priority(process.pid, LOWEST)
+    lower_priority(process.pid, niceness)
     started = identity_of(process.pid).started
     process.returncode = 0  # else Popen warns that it still runs
     state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)

@@ -386,7 +386,7 @@ def test_a_range_that_cannot_be_searched_is_named(line: tuple[str, ...], tmp_pat
     file = tmp_path / "conf" / "search_space" / "mine.yaml"
     file.write_text("# @package _global_\nlr: 0\nsearch_space: {lr: [1, a b]}\n")
     with pytest.raises(ConfigError) as caught:
-        explr.tune([*BASIC, *line], plain)
+        explr.tune(["tracking=off", *line], plain)
     assert caught.value.faults == [REFUSED[line]]
 
 

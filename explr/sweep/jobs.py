@@ -31,9 +31,10 @@ class SweepJobs:
     Args:
         config: composed config of the sweep.
         space: its ranges.
+        elsewhere: jobs may run in another working directory than this process.
     """
 
-    def __init__(self, config: DictConfig, space: SweepSpace) -> None:
+    def __init__(self, config: DictConfig, space: SweepSpace, *, elsewhere: bool = False) -> None:
         self._space = space
         self._seed = OmegaConf.select(config, "seed")
         sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
@@ -41,10 +42,10 @@ class SweepJobs:
         self._own_folders = sweep["subdir"] != "${hydra.job.num}"
         if self._own_folders:
             log.warning("hydra.sweep.subdir is left out: a trial's folder is its number")
-        self._folder: str | None = None
+        self._folder = str(Path(config.hydra.sweep.dir).absolute()) if elsewhere else None
         if "${" in OF_SWEEP.sub("", sweep["dir"]):
-            self._folder = str(config.hydra.sweep.dir)
-            log.info("hydra.sweep.dir is the same for all trials: %s", self._folder)
+            self._folder = self._folder or str(config.hydra.sweep.dir)
+            log.info("hydra.sweep.dir is the same for all trials: %s", config.hydra.sweep.dir)
 
     def __call__(self, job: Job, lease: Lease | None = None) -> HydraJob:
         """The Hydra job of a trial's job.

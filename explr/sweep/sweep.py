@@ -21,7 +21,7 @@ from explr.core.errors import ConfigError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.executors.choose import kind_of
-from explr.sweep.executors.kind import Launching
+from explr.sweep.executors.kind import Launching, Place
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
 from explr.sweep.space import SweepSpace
@@ -217,7 +217,9 @@ class OptunaBackend:
 
     def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:
         """See `Backend.run`."""
-        kind, jobs = kind_of(launching.launcher), SweepJobs(sweep.config, sweep.space)
+        kind = kind_of(launching.launcher)
+        elsewhere = kind.place(launching.launcher) is Place.ANYWHERE
+        jobs = SweepJobs(sweep.config, sweep.space, elsewhere=elsewhere)
         if limits.trial_timeout_s is not None and kind.timeout_caveat:
             log.warning(kind.timeout_caveat)
         watch = SweepWatch(sweep, limits)

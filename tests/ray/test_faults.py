@@ -14,6 +14,8 @@ import pytest
 from sweeping import Workshop, workers_of
 from waiting import PATIENCE_S, runs, wait_until
 
+from explr.core.errors import ExplrError
+
 pytestmark = pytest.mark.slow
 
 NAMES = [
@@ -314,5 +316,5 @@ def test_27_an_error_in_a_callback_is_told(
         return 1.0
 
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"study\.journal"):
+    with pytest.raises(ExplrError, match=r"study\.journal cannot be written: No such file"):
         explr.tune([f"tuner={tuner}", "tracking=off", "lr=interval(0,1)"], train, n_trials=2)

@@ -86,8 +86,7 @@ def launched_there(shop: Workshop, cluster: Any, *arguments: str) -> list[str]:
     """A sweep of Optuna's under Hydra's launcher for Ray."""
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     address = f"+hydra.launcher.ray.init.address='{cluster.address}'"
-    here = f"hydra.sweep.dir={shop.folder / 'out'}"  # its workers have a folder of their own
-    return [*shop.app("lr=interval(0,1)", *arguments), "hydra/launcher=ray", address, here]
+    return [*shop.app("lr=interval(0,1)", *arguments), "hydra/launcher=ray", address]
 
 
 def test_the_launcher_of_optunas_sweeps_on_the_cluster(shop: Workshop, cluster: Any) -> None:

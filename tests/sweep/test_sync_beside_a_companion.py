@@ -18,7 +18,7 @@ import sys
 import explr.tracking.shipping.companion
 from explr.runner.cli.main import main
 
-explr.tracking.shipping.companion.PATIENCE_S = 0.0
+explr.tracking.shipping.companion.HANDOVER_S = 0.0
 sys.argv[1:] = ["sync"]
 main()
 """

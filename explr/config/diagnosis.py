@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -82,19 +82,23 @@ def diagnose(
         except Exception:  # noqa: BLE001 - the config tree itself is at fault, not the overrides
             return error
         raised: list[Exception] = []
-        items = [
-            item
+        named = [
+            (override, item)
             for override in args.overrides
             for item in _items(override, app, sweeps, compose, raised)
         ]
-        (sound, *others), faulty = _sorted_out(items, compose)
+        (sound, *others), faulty = _sorted_out([item for _, item in named], compose)
         if not any(_is_same(error, fault) for fault in [*raised, *faulty.values()]):
             return error  # it came from elsewhere
         whole = compose(sound)
-        faults = [
-            _sentence(text, fault, whole, app, lambda added: compose([*sound, added]))
-            for text, fault in faulty.items()
-        ]
+        faults: list[str] = []
+        for place, (override, item) in enumerate(named):
+            said = {
+                text: _sentence(text, fault, whole, app, lambda added: compose([*sound, added]))
+                for (of, text), fault in faulty.items()
+                if of == place
+            }
+            faults += _joined(override, item, said)
         for job in [sound, *others]:
             try:
                 with hydra_config(config := compose(job)):
@@ -106,6 +110,14 @@ def diagnose(
             except Exception:  # raised again once these faults are mended
                 log.debug("%s cannot be checked", job, exc_info=True)
     return ConfigError(list(dict.fromkeys(faults))) if faults else error
+
+
+def _joined(override: str, item: Sequence[str], said: Mapping[str, str]) -> list[str]:
+    """What is wrong with an override: one sentence if all its values have the same fault."""
+    ends = {sentence.removeprefix(text) for text, sentence in said.items()}
+    if len(item) > 1 and len(said) == len(item) and len(ends) == 1:
+        return [override + ends.pop()]
+    return list(said.values())
 
 
 @contextmanager
@@ -125,6 +137,8 @@ def _is_same(error: Exception, fault: Exception) -> bool:
 
     The lines after the first name the search path, which differs from one app to another.
     """
+    if isinstance(error.__cause__, GrammarParseError):  # of an interpolation
+        return isinstance(fault.__cause__, GrammarParseError)
     if isinstance(error, OverrideParseException) and isinstance(fault, OverrideParseException):
         return bool(error.override == fault.override)
     first, again = (str(one).partition("\n")[0] for one in (error, fault))
@@ -133,7 +147,7 @@ def _is_same(error: Exception, fault: Exception) -> bool:
 
 def _sorted_out(
     items: Sequence[Sequence[str]], compose: Callable[[Iterable[str]], DictConfig]
-) -> tuple[list[list[str]], dict[str, Exception]]:
+) -> tuple[list[list[str]], dict[tuple[int, str], Exception]]:
     """Sort out the overrides that can be applied together.
 
     One may need another that comes later, as `tuner.n_trials` needs `tuner=optuna`.
@@ -144,7 +158,7 @@ def _sorted_out(
 
     Returns:
         The sound overrides of several jobs, so that each sound override is in one of them; and
-        each other override with what it raised.
+        what each other one raised, by the place of its item and its text.
     """
     first: dict[int, str] = {}
     others: list[tuple[int, str]] = []
@@ -161,9 +175,7 @@ def _sorted_out(
                     others.append((place, text))
         if not faulty or len(faulty) == len(waiting):
             jobs = [first, *(first | {place: text} for place, text in others)]
-            return [_in_order(job) for job in jobs], {
-                text: fault for (_, text), fault in faulty.items()
-            }
+            return [_in_order(job) for job in jobs], faulty
         waiting = list(faulty)
 
 

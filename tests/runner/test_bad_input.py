@@ -140,7 +140,7 @@ def test_each_unknown_key_names_the_nearest(explr, project: Path) -> None:
         ),
         (
             ("-m", "lrr=1,2", "seed=1,x", "gpu.memry=3"),
-            ["lrr=1: ", "lrr=2: ", "gpu.memry=3: ", "seed must be"],
+            ["lrr=1,2: there is no", "gpu.memry=3: ", "seed must be"],
         ),
         (("=1", "foo", "lr=[1,"), ["=1: ", "foo: ", "lr=[1, cannot"]),
         (  # what is only there because another setting brings it is no fault

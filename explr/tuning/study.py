@@ -210,13 +210,15 @@ class Study:
             ConfigError: naming each value that the ranges do not allow.
         """
         with self._lock:
+            # Optuna's own `skip_if_exists` takes 100000 and 100001 for the same.
+            known = [enqueued_params(trial) or trial.params for trial in self.frozen()]
             for codes in encoded_configurations(configurations, space_of):
-                # Optuna's own `skip_if_exists` takes 100000 and 100001 for the same.
-                if codes in [enqueued_params(trial) or trial.params for trial in self.frozen()]:
+                if codes in known:
                     continue
                 whole = codes if self._grid is None else self._grid.complete(codes)
                 if whole is not None:
                     self._study.enqueue_trial(whole)
+                    known.append(whole)
             self._waiting = self._count("WAITING")
 
     @property

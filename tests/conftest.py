@@ -26,7 +26,10 @@ os.environ.update(
     COLUMNS="100",
     OMP_NUM_THREADS="1",  # several tests at once would wait for each other's threads
 )
-for name in ("HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "EXPLR_GPU_MEMORY_GB"):
+for name in (
+    "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "EXPLR_GPU_MEMORY_GB",
+    "PYTHONDONTWRITEBYTECODE",  # hundreds of processes would compile the same files
+):  # fmt: skip
     os.environ.pop(name, None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ import psutil
 import pytest
 from companions import companions_of, processes_of
 from ports import held_port
-from waiting import runs
+from waiting import runs, wait_until
 from zygote import zygote
 
 from explr.tracking.destination import Destination
@@ -34,11 +33,7 @@ PATIENCE_S = 240.0
 
 def eventually(condition: Callable[[], Any], what: str = "it") -> Any:
     """What `condition` gives as soon as it gives anything."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"{what} never came true"
-        time.sleep(0.05)
-    return answer
+    return wait_until(condition, PATIENCE_S, what)
 
 
 def _client(uri: str) -> MlflowClient:

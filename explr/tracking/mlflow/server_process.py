@@ -190,15 +190,15 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool)
         TrackingError: there is no free port.
     """
     mark = secrets.token_hex(16)
-    command = _command(store_uri, port, home)
-    if not awaited:
-        command = [sys.executable, "-P", "-m", "explr.tracking.mlflow.standby", *command]
     log = os.open(rotated_log(log_path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # MLflow would open its port seconds later, when another process may have it. So it gets a
         # socket that listens already, as its standard input.
         with listen(port) as listener:
             port = int(listener.getsockname()[1])
+            command = _command(store_uri, port, home)
+            if not awaited:
+                command = [sys.executable, "-P", "-m", "explr.tracking.mlflow.standby", *command]
             process = subprocess.Popen(
                 command,
                 stdin=listener.fileno(),

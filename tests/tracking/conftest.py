@@ -97,6 +97,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("EXPLR_HOME", str(home))
     monkeypatch.setenv("EXPLR_AUTOSTART", "0")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Tests upload in this process too, where later ones may need all of MLflow.
+    monkeypatch.setattr("explr.tracking.mlflow.store.FOR_MODELS", ())
     # On a busy machine, a slow server must not count as one that does not answer.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "90")
     monkeypatch.chdir(tmp_path)

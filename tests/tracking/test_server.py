@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from waiting import wait_until
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import artifact_root, local_store_uri
-from explr.tracking.mlflow.server_process import ServerRecord, ServerState, listen
+from explr.tracking.mlflow.server_process import HOST, ServerRecord, ServerState, listen
 from explr.tracking.server import MLflowServer, autostart_allowed
 from explr.utils.processes import identity_of
 
@@ -239,6 +240,9 @@ def test_eight_starters_leave_one_server(home: Path):
     state = server.state()
     assert state is not None
     assert answers == {f"{state.pid} {state.port}\n"}
+    assert leaders_below(home) == [state.pid]
+    with closing(socket.create_connection((HOST, state.port))):  # busy cores or not
+        eventually(lambda: psutil.Process(state.pid).cmdline()[1:4] == ["-m", "mlflow", "server"])
     assert leaders_below(home) == [state.pid]
     assert server.stop()  # long before it has come up
     assert leaders_below(home) == []

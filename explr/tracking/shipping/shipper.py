@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 LONGEST_POLL_S = 1.0
 """Pause between two looks at the journals, and its length if there are thousands of them."""
-SHARE = 0.01
+SHARE = 0.005
 LONGEST_PAUSE_S = 5.0
 """Part of a core that uploading may take from trainings that take all cores, and the longest pause
 for that."""

@@ -26,6 +26,12 @@ COMMAND = "sweep.json"
 RESULTS = "results.json"
 """File of a sweep's folder: every trial and the best one."""
 
+RESULTS_LOCK = "results.lock"
+"""File of a sweep's folder: the lock of `results.json`."""
+
+LOCK_TIMEOUT_S = 60.0
+"""Seconds to wait for that lock, which is held for one at most."""
+
 BEST_PARAMS = "optimization_results.yaml"
 """File of a sweep's folder: the best parameters in the format of Hydra's own sweepers."""
 
@@ -148,6 +154,22 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@contextmanager
+def results_locked(sweep: Path) -> Iterator[None]:
+    """Hold the lock of a sweep's `results.json`, to which the sweep and uploads both write.
+
+    Args:
+        sweep: folder of the sweep.
+
+    Raises:
+        OSError: the folder cannot be written, or another process holds the lock too long.
+    """
+    from filelock import FileLock
+
+    with FileLock(sweep / RESULTS_LOCK, timeout=LOCK_TIMEOUT_S):
+        yield
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file; None if there is no such file.
 
@@ -257,6 +279,7 @@ class BestTrial:
         metric: name of the objective.
         value: value of the objective.
         model: where the training saved its best model; None if it saved none.
+        run_id: id of its run in MLflow; "" if unknown.
     """
 
     number: int
@@ -266,6 +289,7 @@ class BestTrial:
     metric: str
     value: float
     model: Path | None
+    run_id: str = ""
 
 
 def best_trial(folder: Path) -> BestTrial | None:
@@ -293,4 +317,5 @@ def best_trial(folder: Path) -> BestTrial | None:
         str(result.get("primary_metric_name", "objective")),
         float(best["value"]),
         Path(model) if model else None,
+        str(best.get("run_id") or ""),
     )

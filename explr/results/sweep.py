@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import FileError, UsageError
-from explr.core.folders import COMMAND, RESULTS, read_json, read_result, run_folder
+from explr.core.folders import COMMAND, RESULTS, read_json, read_result
 from explr.core.secrets import redacted
 from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.journal import first_event, journals_in
-from explr.tracking.journal.position import read_position
+from explr.tracking.shipping.run_ids import position_of_run
 from explr.tracking.shipping.sink import Sink
 from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.optuna_private import best_trials
@@ -216,8 +216,7 @@ def read_trial(
         # A training that was pruned knows best why; of a failure the controller knows more.
         told = str(written["reason"])
         reason = told or reason if state == "PRUNED" else reason or told
-    positions = map(read_position, journals_in(run_folder(folder)))
-    position = next((one for one in positions if one.run_id), None)
+    position = position_of_run(folder)
     return TrialView(
         frozen,
         folder,

@@ -12,7 +12,15 @@ from typing import Any
 
 from explr.config.command_line import program
 from explr.config.omegaconf_private import to_yaml
-from explr.core.folders import BEST_PARAMS, COMMAND, REPORT, RESULTS, replace_file, write_json
+from explr.core.folders import (
+    BEST_PARAMS,
+    COMMAND,
+    REPORT,
+    RESULTS,
+    replace_file,
+    results_locked,
+    write_json,
+)
 from explr.core.secrets import redacted, redacted_arguments
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
 from explr.results.sweep import read_trial
@@ -123,8 +131,8 @@ class SweepFolder:
             The content of `results.json`.
         """
         self._study.flush()
-        results = self._results()
-        with _written(file := self.path / RESULTS):
+        with _written(file := self.path / RESULTS), results_locked(self.path):
+            results = self._results()
             write_json(file, results, durable=True)
         if len(self._study.directions) > 1:
             solutions = [

@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from explr.core.secrets import redacted, redacted_arguments
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
 from explr.results.sweep import read_trial
 from explr.results.text import params_text
-from explr.sweep.logs import STARTS
+from explr.sweep.logs import LOG_FILE, STARTS
 from explr.sweep.replicates import ReplicateFile
+from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
@@ -199,6 +200,27 @@ class SweepFolder:
         if report:
             lines.append(f"report: {self.shown / REPORT}")
         show(table_of(best_ones, metrics, self.shown), lines)
+
+
+@contextmanager
+def removed_if_refused(path: Path, made: Sequence[Path]) -> Iterator[None]:
+    """Leave nothing of a new sweep if the block, which opens it, raises; the caller has its lock.
+
+    Args:
+        path: folder of the sweep.
+        made: folders that were made for it, the innermost first.
+    """
+    is_new = {file.name for file in path.iterdir()} <= {LOCK_FILE, HOLDER_FILE, LOG_FILE}
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # the first error is the one to raise
+                for file in path.iterdir():
+                    file.unlink()
+                for folder in made:
+                    folder.rmdir()
+        raise
 
 
 @contextmanager

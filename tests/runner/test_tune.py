@@ -14,7 +14,7 @@ import explr
 from explr import TrainingContext, TrialPruned
 from explr.core.errors import ConfigError, SweepError, UsageError
 from explr.runner.cli.app import run_command_line
-from explr.sweep.folder import SweepFolder
+from explr.sweep.folder import SweepFolder, removed_if_refused
 from explr.tuning.channel import CHANNEL_VARIABLE
 from explr.tuning.storage import read_study
 
@@ -161,3 +161,28 @@ def test_faults_are_found_before_anything_is_launched(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"callable as train_model\(ctx\)"):
         explr.tune(SEARCH, lambda: 1.0)  # type: ignore[misc,arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    for refused, said in {
+        "tuner.storage=sqlite:///nowhere/study.db": "there is no folder .*/nowhere: create it",
+        "tuner.enqueue=[{lr: 7}]": "lr=7 is not in",  # the study is there then
+    }.items():
+        with pytest.raises(UsageError, match=said):
+            explr.tune([*SEARCH, refused], train)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [None, "sweep.lock", "study.journal"])
+def test_only_a_new_sweep_is_removed_if_it_is_refused(tmp_path: Path, there: str | None) -> None:
+    folder = tmp_path / "multirun" / "s"
+    folder.mkdir(parents=True)
+    if there is not None:
+        (folder / there).touch()
+    made = removed_if_refused(folder, [folder])
+    made.__enter__()
+    (folder / "study.journal").touch()
+    error = UsageError()
+    assert not made.__exit__(UsageError, error, None)
+    assert folder.exists() == (there == "study.journal")
+    assert folder.parent.exists()

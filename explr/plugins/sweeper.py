@@ -12,15 +12,13 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.nodes import SWEEPER_NODE as NODE
 from explr.core.validation import settings_of
 
 if TYPE_CHECKING:
     from explr.launching.hydra_job import HydraJob
     from explr.sweep.sweep import Backend
     from explr.tuning.trial import SweepResult
-
-NODE = "hydra.sweeper"
-"""Where the settings stand."""
 
 
 class SearchSweeper(Sweeper):

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 
 import explr
 from explr import TrainingContext, TrialPruned
-from explr.core.errors import ConfigError, SweepError, UsageError
+from explr.core.errors import ConfigError, MissingDependencyError, SweepError, UsageError
 from explr.runner.cli.app import run_command_line
 from explr.sweep.folder import SweepFolder, removed_if_refused
 from explr.tuning.channel import CHANNEL_VARIABLE
@@ -186,3 +186,10 @@ def test_only_a_new_sweep_is_removed_if_it_is_refused(tmp_path: Path, there: str
     assert not made.__exit__(UsageError, error, None)
     assert folder.exists() == (there == "study.journal")
     assert folder.parent.exists()
+
+
+def test_without_ray_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"^tuner=ray needs Ray Tune: pip install "):
+        explr.tune(["tracking=off", "tuner=ray", "lr=interval(1,2)"], train)
+    assert list(tmp_path.iterdir()) == []

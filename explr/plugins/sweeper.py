@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.nodes import SWEEPER_NODE as NODE
+from explr.config.nodes import SWEEPER_NODE
 from explr.core.validation import settings_of
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class SearchSweeper(Sweeper):
 
         self._task = task_function
         # Named as the folder is: Hydra made this object from a copy with a `now` of its own.
-        name = OmegaConf.select(config, f"{NODE}.study_name")
+        name = OmegaConf.select(config, f"{SWEEPER_NODE}.study_name")
         given = self._given | {"study_name": name}
         with self._complaints():
             backend = self._backend(given)
-            settings = settings_of(SweepSettings, given, NODE)
+            settings = settings_of(SweepSettings, given, SWEEPER_NODE)
             self._sweep = Sweep(settings, backend, config, hydra_context, task_function)
 
     @abstractmethod

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from types import NoneType, SimpleNamespace, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import HydraException
 from hydra.utils import instantiate
@@ -187,7 +187,7 @@ def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, study: Study) -> 
         sampler = sampler(space.branches, study.frozen())
     if not isinstance(sampler, BaseSampler):
         raise ConfigError([f"{node['_target_']} is no sampler"])
-    return cast("BaseSampler", sampler)
+    return sampler
 
 
 def _optuna(node: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -78,7 +78,7 @@ def _is_chosen(pruner: Mapping[str, Any], config: DictConfig) -> bool:
 class Backend(Protocol):
     """Runs and prunes the trials of a sweep: explr's loop with Optuna, or Ray Tune."""
 
-    algorithms: Sequence[str]
+    algorithms: tuple[str, ...]
     """How the names of the samplers and pruners begin that it can use."""
 
     def faults(self, launching: Launching, node: str) -> Iterator[str]:
@@ -215,7 +215,7 @@ class Sweep:
 class OptunaBackend:
     """Runs trials with the executor that `hydra.launcher` chooses; Optuna samples and prunes."""
 
-    algorithms = OPTUNA
+    algorithms: tuple[str, ...] = OPTUNA
 
     def faults(self, launching: Launching, node: str) -> Iterator[str]:
         """See `Backend.faults`."""

@@ -68,7 +68,7 @@ class RayBackend:
         ray: the cluster, and the resources of each trial.
     """
 
-    algorithms = (*OPTUNA, RAY)
+    algorithms: tuple[str, ...] = (*OPTUNA, RAY)
 
     def __init__(self, ray: RayClusterConfig) -> None:
         self._ray = ray

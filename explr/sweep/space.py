@@ -11,13 +11,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, ValueType
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from explr.config.grammar import literal, word
+from explr.config.grammar import literal, plain, word
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraJob
-from explr.tuning.search_space import SearchSpace, parse
+from explr.tuning.search_space import SearchSpace, parse, steady_order
 
 
 class SweepSpace:
@@ -211,6 +211,36 @@ class SweepSpace:
             for name in self._groups
             for option in self._options(name)
         ]
+
+
+def with_drawn_orders(
+    arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
+) -> list[str]:
+    """Overrides with the list in place of `shuffle([…])`, which draws an order when it is read.
+
+    The order depends only on the text, so that all trials have the same one, and a resumed sweep.
+
+    Args:
+        arguments: the overrides of a sweep.
+        config: composed config of the sweep, in which the lists are put.
+        loader: Hydra's config loader.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    return [_with_drawn_order(line, config, parser) for line in arguments]
+
+
+def _with_drawn_order(line: str, config: DictConfig, parser: OverridesParser) -> str:
+    if "shuffle(" not in line:
+        return line
+    with steady_order(line):
+        override = parser.parse_override(line)
+    name = override.key_or_group
+    if override.is_sweep_override() or parser.config_loader.get_group_options(name):
+        return line
+    value = plain(override.value())
+    with read_write(config), open_dict(config):
+        OmegaConf.update(config, name, value, merge=False)
+    return f"{line.partition('=')[0]}={literal(value)}"
 
 
 FUNCTIONS = (ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP, ValueType.INTERVAL_SWEEP)

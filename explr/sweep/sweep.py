@@ -23,7 +23,7 @@ from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
-from explr.sweep.space import SweepSpace
+from explr.sweep.space import SweepSpace, with_drawn_orders
 from explr.sweep.watch import SweepWatch
 from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
@@ -160,7 +160,8 @@ class Sweep:
             ConfigError: a range cannot be read.
         """
         loader = self._context.config_loader
-        return SweepSpace(self._config, loader, self._settings.params, arguments)
+        line = with_drawn_orders(arguments, self._config, loader)
+        return SweepSpace(self._config, loader, self._settings.params, line)
 
     def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
         """Sample the jobs of the first trials without storing them.

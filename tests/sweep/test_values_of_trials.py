@@ -22,7 +22,7 @@ from explr.config.grammar import literal
 from explr.config.hydra_private import silent_context
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
-from explr.sweep.space import SweepSpace
+from explr.sweep.space import SweepSpace, with_drawn_orders
 from explr.tuning.search_space import SearchSpaceBuilder
 from explr.tuning.trial import SweepResult
 
@@ -444,6 +444,25 @@ def test_what_a_name_in_a_setting_stands_for(
             x = task.config_of(job, own_process=own_process).x
             found.append(OmegaConf.to_container(x, resolve=True) if OmegaConf.is_config(x) else x)
     assert found == arrived
+
+
+@pytest.mark.usefixtures("options")
+def test_a_shuffled_list_has_one_order_in_all_trials_and_again() -> None:
+    text = "+x=[shuffle([1,2,3,4,5,6,7,8]),0]"
+    line = ["tracking=off", "tuner=optuna", text, "lr=choice(1,2)", "+optimizer=choice(sgd,adam)"]
+    found = []
+    for _ in range(2):
+        with hydra_app() as app:
+            config = compose_with(app, line, None, multirun=True)
+            drawn = with_drawn_orders(line, config, app.config_loader)
+            assert [one for one, two in zip(drawn, line, strict=True) if one != two] == [drawn[2]]
+            space = SweepSpace(config, app.config_loader, {}, drawn)
+            task = HydraTask(config, silent_context(app), lambda config: None)
+            for params in ({"lr": 1}, {"lr": 2, "optimizer": "sgd"}):  # which is composed again
+                job = space.job(0, params, {})
+                found.append(OmegaConf.to_container(task.config_of(job, own_process=False).x))
+    assert sorted(found[0][0]) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert found == [found[0]] * 4
 
 
 @pytest.mark.parametrize(

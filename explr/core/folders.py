@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 from explr.core.errors import FileError
 from explr.core.secrets import redacted
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of explr's files; one without a version is of the first."""
@@ -235,8 +238,15 @@ def best_first(trials: Iterable[Trial], minimize: bool) -> list[Trial]:
 
 def trials_that_ran(folder: Path, first: int = 0) -> list[int]:
     """Numbers of the trials, from `first` on, that have run in the folder of a sweep."""
-    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-    return [n for n in numbers if n >= first and _holds_run(run_folder(folder / str(n)))]
+    numbers = sorted(number for number in trial_numbers(folder) if number >= first)
+    return [number for number in numbers if _holds_run(run_folder(folder / str(number)))]
+
+
+def trial_numbers(folder: Path) -> list[int]:
+    """Numbers of the trials that have a folder in that of a sweep; none if there is no such."""
+    if not folder.is_dir():
+        return []
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
 def grid_trials(folders: Iterable[Path]) -> list[dict[str, Any]]:
@@ -301,6 +311,13 @@ def best_trial(folder: Path) -> BestTrial | None:
     results = read_json(folder / RESULTS)
     if results is not None:
         trials, best = results["trials"], results["best"]
+        if lost := trials_that_ran(folder, len(trials)):
+            log.warning(
+                "%s does not know trial %d, which has run: it is written when the sweep ends; "
+                "`explr resume` resumes one that was killed",
+                folder / RESULTS,
+                lost[0],
+            )
     else:
         trials = grid_trials(file.parent for file in sorted(folder.glob(f"*/{RESULT}")))
         best = best_of_grid(trials)

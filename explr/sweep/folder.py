@@ -23,7 +23,7 @@ from explr.core.folders import (
 )
 from explr.core.secrets import redacted, redacted_arguments
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
-from explr.results.sweep import read_trial
+from explr.results.sweep import read_trial, sweep_command
 from explr.results.text import params_text
 from explr.sweep.logs import LOG_FILE, STARTS
 from explr.sweep.replicates import ReplicateFile
@@ -54,6 +54,7 @@ class SweepFolder:
         self._study = study
         self._replicates = replicates
         self._value = value
+        self._has_command = False
 
     @property
     def shown(self) -> Path:
@@ -61,6 +62,13 @@ class SweepFolder:
         return (
             self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
         )
+
+    @property
+    def resumption(self) -> str:
+        """What resumes the sweep."""
+        if self._has_command:
+            return f"explr resume {self.shown}"
+        return f"run the Python code again with tuner.study_name={self._study.name}"
 
     def _command(self, retrain: list[str]) -> str:
         """The command, or the Python code, that trains the best trial again."""
@@ -81,6 +89,8 @@ class SweepFolder:
                 command["argv"] = sys.orig_argv[1:]
             with _written(file):
                 write_json(file, command, durable=True)
+        kept = sweep_command(self.path)
+        self._has_command = kept is not None and kept.argv is not None
 
     @property
     def fruitless(self) -> bool:

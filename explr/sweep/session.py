@@ -147,7 +147,7 @@ class SweepSession:
         finally:
             with uninterrupted():
                 if interrupted:  # said when a second Ctrl-C can no longer lose anything
-                    log.warning("interrupted; to resume: explr resume %s", self.folder.shown)
+                    log.warning("interrupted; to resume: %s", self.folder.resumption)
                 self._results = self.folder.write_results()
             note_results(record, self._results)
             self._report()

@@ -150,6 +150,16 @@ def test_ctrl_c_while_results_are_written_is_not_their_end(
     assert (tmp_path / "out" / "results.json").is_file()
 
 
+def test_an_interrupted_sweep_says_how_python_resumes_it(tmp_path: Path) -> None:
+    def interrupted(ctx: TrainingContext) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explr.tune([*SEARCH, "tuner.study_name=mine"], interrupted, n_trials=1)
+    said = (tmp_path / "multirun" / "mine" / "sweep.log").read_text()
+    assert "to resume: run the Python code again with tuner.study_name=mine\n" in said
+
+
 @pytest.mark.slow
 def test_faults_are_found_before_anything_is_launched(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from explr.core.errors import FileError
 from explr.core.secrets import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home
@@ -17,6 +18,7 @@ from explr.tracking.journal.journal import first_event, read_events, uid_of
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.companion import follow
+from explr.tracking.shipping.run_ids import fill_in
 from explr.tracking.shipping.start import LOG_FILE, Order
 
 BUSY = "another process is uploading and has not reached this run yet: try again"
@@ -34,6 +36,18 @@ def sync_journals(folder: Path | None) -> int:
     Raises:
         TrackingError: EXPLR_HOME cannot be used.
     """
+    code = _upload(folder)
+    if folder is not None:
+        try:
+            fill_in(folder)
+        except (FileError, OSError) as error:
+            click.echo(f"the ids of runs are not in the results of the sweep: {error}", err=True)
+            return 1
+    return code
+
+
+def _upload(folder: Path | None) -> int:
+    """See `sync_journals`."""
     damaged = _enter_strays(folder) if folder is not None else []
     for journal in damaged:
         click.echo(f"{journal}: its beginning is damaged: it cannot be uploaded", err=True)

@@ -18,7 +18,7 @@ from explr.core.secrets import redacted
 from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.journal import first_event, journals_in
-from explr.tracking.journal.position import read_position
+from explr.tracking.journal.position import Position, read_position
 from explr.tracking.shipping.sink import Sink
 from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.optuna_private import best_trials
@@ -216,8 +216,7 @@ def read_trial(
         # A training that was pruned knows best why; of a failure the controller knows more.
         told = str(written["reason"])
         reason = told or reason if state == "PRUNED" else reason or told
-    positions = map(read_position, journals_in(run_folder(folder)))
-    position = next((one for one in positions if one.run_id), None)
+    position = upload_of(folder)
     return TrialView(
         frozen,
         folder,
@@ -228,6 +227,16 @@ def read_trial(
         sink.address(position.experiment_id, position.run_id) if sink and position else None,
         position.run_id if position else str(known.get("run_id") or ""),
     )
+
+
+def upload_of(trial: Path) -> Position | None:
+    """How far the run of a trial was uploaded; None if MLflow does not have the run.
+
+    Args:
+        trial: folder of the trial.
+    """
+    positions = map(read_position, journals_in(run_folder(trial)))
+    return next((one for one in positions if one.run_id), None)
 
 
 def _result(folder: Path) -> dict[str, Any] | None:

@@ -263,7 +263,8 @@ def test_rays_scheduler_knows_the_trials_before_it(bench: Bench, pruner: str) ->
     past = [
         Past("5", {0: 0.3, 1: 0.2}, 0.25),
         Past("6", {0: 0.4, 1: 0.3}),
-        Past("7", {}),
+        Past("7", {0: 0.9, 1: 0.9, 2: 0.9, 3: 0.9}),
+        Past("8", {}),
     ]
     search = bench.search(n_trials=2)
     for trials, prunes in (((), []), (past, [1])):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from companions import processes_of
+from companions import companions_of, processes_of
 from sweeping import Workshop
 from waiting import runs, wait_until
 
@@ -29,10 +30,22 @@ def check_sweep(shop: Workshop, n_trials: int, may_change: bool = False) -> list
     Returns:
         Its trials.
     """
+    for companion in companions_of(Path(shop.environment["EXPLR_HOME"])):
+        with suppress(psutil.NoSuchProcess):
+            companion.kill()  # it takes its time; `explr sync` uploads in its place
     shop.sync()
     folder = shop.folder / "multirun" / "s"
     done = shop.run(shop.explr("sync", str(folder)))
     assert done.returncode == 0, done
+    trials = check_trials(shop, n_trials, may_change)
+    _check_store(shop, folder, shop.results("multirun/s"))
+    assert [*Path(shop.environment["EXPLR_HOME"], "pending").iterdir()] == []
+    return trials
+
+
+def check_trials(shop: Workshop, n_trials: int, may_change: bool = False) -> list[dict[str, Any]]:
+    """Check the sweep in `multirun/s` as `check_sweep` does, without MLflow."""
+    folder = shop.folder / "multirun" / "s"
     results = shop.results("multirun/s")
     trials: list[dict[str, Any]] = results["trials"]
     assert [trial["number"] for trial in trials] == [*range(n_trials)]
@@ -41,8 +54,6 @@ def check_sweep(shop: Workshop, n_trials: int, may_change: bool = False) -> list
         _check_trial(trial, may_change)
     complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
     assert results["best"] == min(complete, key=lambda trial: trial["value"])
-    _check_store(shop, folder, results)
-    assert [*Path(shop.environment["EXPLR_HOME"], "pending").iterdir()] == []
     assert [*folder.rglob(".writing-*")] == []
     wait_until(lambda: not family(shop))
     return trials
@@ -95,12 +106,16 @@ def _check_store(shop: Workshop, folder: Path, results: dict[str, Any]) -> None:
     assert tags[parent]["explr.best_trial"] == str(results["best"]["number"])
 
     written: Counter[tuple[str, str, int, float]] = Counter()
-    for journal in [*folder.glob("*/journal-*.jsonl"), *folder.glob("journal-*.jsonl")]:
-        for event, _ in read_events(journal):
+    for file in [*folder.glob("*/*.jsonl"), *folder.glob("*.jsonl")]:  # also of observers
+        for event, _ in read_events(file):
             if event["k"] == "metrics":
                 for key, value in event["m"].items():
-                    written[journal.parent.name, key, event["s"] or 0, value] += 1
+                    written[file.parent.name, key, event["s"] or 0, value] += 1
     assert Counter((names.get(run, "s"), *row) for run, *row in stored) == written
+    looks = Counter(
+        row[:3] for row in written.elements() if row[1] == "system/disk_usage_percentage"
+    )
+    assert {*looks.values()} <= {1}
     for trial in trials:
         rows = [row[1:] for row in written.elements() if row[0] == str(trial["number"])]
         steps = sorted(step for key, step, _ in rows if key == "val_loss")

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from checking import check_sweep, family
-from sweeping import DRAIN, Workshop
+from sweeping import Workshop
 from waiting import PATIENCE_S, wait_until
 
 FULL = "EXPLR_KILL_SEEDS" in os.environ
@@ -96,7 +96,7 @@ class Drill:
         command = self._shop.explr(
             "train_model=trainings:lasts", f"tuner={self._tuner}", "-m", "lr=interval(0,1)",
             f"tuner.n_trials={N_TRIALS}", "tuner.n_jobs=3", "tuner.study_name=s",
-            "tuner.retries=20", DRAIN,
+            "tuner.retries=20", "tracking.drain_timeout_s=1",
         )  # fmt: skip
         return self._shop.start(self._shop.explr("resume", "multirun/s") if begun else command)
 

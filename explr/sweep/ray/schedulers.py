@@ -158,7 +158,8 @@ class SweepScheduler(TrialScheduler):
         result: dict[str, Any] = {}
         for step, value in sorted(past.reports.items()):
             result = to_result(Reported(step, value))
-            self._inner.on_trial_result(controller, trial, result)
+            if self._inner.on_trial_result(controller, trial, result) == TrialScheduler.STOP:
+                break
         if past.value is not None:
             result = {METRIC: past.value, STEP: max(past.reports, default=-1) + 1}
         if result:

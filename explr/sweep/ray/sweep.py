@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from explr.core.config import RayClusterConfig
-from explr.core.errors import ConfigError, UsageError
+from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.validation import slots_faults
 from explr.launching.hydra_job import HydraTask
 from explr.runner.prepare import given_to
 from explr.sweep.executors.kind import Launching
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.ray.cluster import (
+    RayDied,
+    RayProcesses,
     gpus_per_trial,
     ray_cluster,
     tracking_variables,
@@ -163,12 +165,18 @@ class RayBackend:
                     mode=MODES[study.directions[0]],
                     search_alg=search,
                     scheduler=None if rule is None else SweepScheduler(rule, prune, past),
-                    callbacks=[Watch(search)],
+                    callbacks=[Watch(search, RayProcesses(ray).check)],
                     reuse_actors=True,
                     raise_on_failed_trial=False,
                     verbose=0,
                     resume_config=ray.tune.ResumeConfig() if has_snapshot(folder) else None,
                 )
+            except RayDied as died:
+                ray.shutdown()  # else Ray ends this process in some seconds
+                raise ExplrError(
+                    f"Ray has died: its process {died} is gone; "
+                    f"to resume: explr resume {sweep.folder.shown}"
+                ) from None
             except Exception:
                 if search.verdict is None:
                     raise

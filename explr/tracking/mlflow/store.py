@@ -6,9 +6,11 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import ExitStack, chdir, closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
+from explr.core.folders import WRITING, flush, replacing
 from explr.core.secrets import redacted_text
 from explr.tracking.home import artifact_root, explr_home, is_local_store
 from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
@@ -50,14 +52,38 @@ def connect(uri: str) -> MlflowClient:
             stack.enter_context(FileLock(explr_home() / "store.lock"))
             # MLflow's default experiment keeps its artifacts below the working directory.
             stack.enter_context(chdir(explr_home()))
+            _create(uri)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
 
 
+def _create(uri: str) -> None:
+    """Create a local store in one step, unless it is there.
+
+    MLflow creates its tables and changes them some fifty times. A process that is killed meanwhile
+    would leave a file that MLflow can neither use nor repair.
+    """
+    path = _file_of(uri)
+    if path.exists() and path.stat().st_size:
+        return
+    from mlflow import MlflowClient
+
+    for leftover in path.parent.glob(f"{WRITING}{path.name}.*"):  # of a process that was killed
+        leftover.unlink()
+    with replacing(path) as aside:
+        MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+        flush(aside)
+
+
+def _file_of(uri: str) -> Path:
+    """The file of a local store."""
+    return Path(uri.partition(":///")[2].partition("?")[0])
+
+
 def _check_file(uri: str) -> None:
     """Fail at once for a file that is no database; MLflow would retry for more than a minute."""
-    path = uri.partition(":///")[2].partition("?")[0]
+    path = _file_of(uri)
     try:
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
             database.execute("PRAGMA schema_version")

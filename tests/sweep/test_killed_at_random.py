@@ -69,7 +69,13 @@ def test_nothing_is_lost_or_doubled(shop: Workshop, temporary: Path, tuner: str,
     check_sweep(shop, N_TRIALS)
     if FULL:
         assert set(drill.killed) == {*ENDURED[tuner], *FATAL[tuner]}
-        assert {path.name for path in temporary.iterdir()} <= {"ray"}  # the logs of Ray
+        left = [path for path in temporary.iterdir() if not is_of_python(path)]
+        assert {path.name for path in left} <= {"ray"}  # its logs
+
+
+def is_of_python(path: Path) -> bool:
+    """Whether `tempfile` wrote a file to see whether it can, and was killed there."""
+    return path.is_file() and path.read_bytes() in (b"", b"blat")
 
 
 class Drill:

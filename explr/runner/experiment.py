@@ -152,6 +152,7 @@ def run_training(
             took_s = time.monotonic() - begin
             values = tuple(objective_values(result, config.objective).values()) if result else ()
             write_result(folder, state, context, training.params, took_s, result, reason)
+            tracker.set_tag("explr.state", state)  # an earlier attempt may have ended otherwise
             return FinishedTraining(result, folder, tracked, took_s, values, reason)
 
         resume_collection()
@@ -166,7 +167,6 @@ def run_training(
                 {**fresh, **_objective_metrics(result, config.objective)}, result.epochs_completed
             )
         except TrialPruned as pruned:
-            tracker.set_tag("explr.state", "PRUNED")
             return finish("PRUNED", None, _who_pruned(str(pruned), reporter.should_prune()))
         except Exception as error:
             finish("FAIL", None, f"{type(error).__name__}: {error}")

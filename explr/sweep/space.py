@@ -225,17 +225,16 @@ def with_drawn_orders(
         config: composed config of the sweep, in which the lists are put.
         loader: Hydra's config loader.
     """
-    parser = OverridesParser.create(config_loader=loader)
-    return [_with_drawn_order(line, config, parser) for line in arguments]
+    return [_with_drawn_order(line, config, loader) for line in arguments]
 
 
-def _with_drawn_order(line: str, config: DictConfig, parser: OverridesParser) -> str:
+def _with_drawn_order(line: str, config: DictConfig, loader: ConfigLoader) -> str:
     if "shuffle(" not in line:
         return line
     with steady_order(line):
-        override = parser.parse_override(line)
+        override = OverridesParser.create(config_loader=loader).parse_override(line)
     name = override.key_or_group
-    if override.is_sweep_override() or parser.config_loader.get_group_options(name):
+    if override.is_sweep_override() or loader.get_group_options(name):
         return line
     value = plain(override.value())
     with read_write(config), open_dict(config):

@@ -135,17 +135,18 @@ class MLflowCallback(Callback):
         set_current_sweep(None)
         if self._job is None:
             return
-        returned = value_of(job_return)
-        if type(returned).__name__ == "TrialPruned":  # explr's, or Optuna's own
-            self._job.tracker.set_tag("explr.state", "PRUNED")
-            self._job.close("FINISHED")
-            return
-        if job_return.status is not JobStatus.COMPLETED:
-            self._job.close(_status(returned))
-            return
-        if isinstance(returned, Real) and not isinstance(returned, bool):
-            self._job.tracker.log_metric("objective", float(returned))
-        self._job.close("FINISHED")
+        returned, tracker = value_of(job_return), self._job.tracker
+        if job_return.status is JobStatus.COMPLETED:
+            state, status = "COMPLETE", _status(None)
+            if isinstance(returned, Real) and not isinstance(returned, bool):
+                tracker.log_metric("objective", float(returned))
+        elif type(returned).__name__ == "TrialPruned":  # explr's, or Optuna's own
+            state, status = "PRUNED", _status(None)
+        else:
+            state, status = "FAIL", _status(returned)
+        if status != "KILLED":
+            tracker.set_tag("explr.state", state)  # an earlier attempt may have ended otherwise
+        self._job.close(status)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Wait for the upload, and print where the run is."""

@@ -318,7 +318,14 @@ class Study:
             return before
 
     def unfinished(self, space_of: SpaceOf) -> list[tuple[int, dict[str, Any]]]:
-        """Take over the trials that an earlier controller started and did not finish."""
+        """Take over the trials that an earlier controller started and did not finish.
+
+        Args:
+            space_of: the ranges that are active given the values sampled so far.
+
+        Returns:
+            The number of each, and the parameters that it had last.
+        """
         import optuna
 
         with self._optimizing():
@@ -331,7 +338,14 @@ class Study:
                 self._attempts[frozen.number] = frozen.user_attrs.get(ATTEMPTS, 1)
                 self._paused_at[frozen.number] = self._last_sign(frozen)
             # A controller may have been killed between two parameters of the same trial.
-            return [(t.number, _sampled(self._trials[t.number], space_of)) for t in running]
+            return [
+                (
+                    frozen.number,
+                    _sampled(self._trials[frozen.number], space_of)
+                    | frozen.user_attrs.get(PARAMS, {}),
+                )
+                for frozen in running
+            ]
 
     def count(self) -> int:
         """Number of trials that were started."""

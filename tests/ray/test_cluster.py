@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from omegaconf import OmegaConf
 from sweeping import Workshop
 from waiting import PATIENCE_S, wait_until
+
+from explr.sweep.ray.cluster import CORE, RayDied, RayProcesses
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +31,38 @@ def says_where(ctx):
         ctx.save_checkpoint({"epoch": epoch}, step=epoch)
     return float(ctx.hyperparameters["lr"])
 """
+
+
+class FakeRay:
+    """As much of Ray as says which node it is."""
+
+    def get_runtime_context(self) -> FakeRay:
+        return self
+
+    def get_node_id(self) -> str:
+        return "a-node"
+
+
+def test_the_death_of_rays_own_processes_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RayProcesses, "LOOK_EVERY_S", 0.0)
+    started = []
+    for name, mark in (("raylet", "--node_id"), ("gcs_server", "--node-id"), ("raylet", "--other")):
+        (file := tmp_path / f"{mark}" / name).parent.mkdir()
+        file.symlink_to("/bin/sh")
+        line = [file, "-c", "read line", "", f"{mark}=a-node"]
+        started.append(subprocess.Popen(line, stdin=subprocess.PIPE))
+    raylet, server, other = started
+    wait_until(lambda: all(psutil.Process(one.pid).name() in CORE for one in started))
+    processes = RayProcesses(FakeRay())
+    for one, word in ((other, None), (server, "gcs_server"), (raylet, "raylet")):
+        processes.check()
+        one.communicate(b"end")
+        if word is not None:
+            with pytest.raises(RayDied, match=word):
+                processes.check()
+            processes = RayProcesses(FakeRay())
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from explr.sweep.ray.messages import (
     from_result,
     to_result,
 )
-from explr.sweep.ray.schedulers import StudyScheduler, SweepScheduler
+from explr.sweep.ray.schedulers import Past, StudyScheduler, SweepScheduler, rays_own
 from explr.sweep.ray.search import StudySearch, Watch
 from explr.tuning.account import Limits, SweepAccount, SweepListener
 from explr.tuning.search_space import parse
@@ -253,6 +253,44 @@ def test_rays_scheduler_reads_no_value_where_there_is_none(
     assert inner.heard == [("error", None)]
     scheduler.on_trial_complete(None, trial, done(0.25))
     assert inner.heard[1:] == [("complete", 0.25)]
+
+
+@pytest.mark.parametrize("pruner", ["SuccessiveHalvingPruner", "MedianPruner"])
+def test_rays_scheduler_knows_the_trials_before_it(bench: Bench, pruner: str) -> None:
+    node = {"_target_": f"optuna.pruners.{pruner}"}
+    if pruner == "MedianPruner":
+        node |= {"n_startup_trials": 2}
+    past = [
+        Past("5", {0: 0.3, 1: 0.2}, 0.25),
+        Past("6", {0: 0.4, 1: 0.3}),
+        Past("7", {0: 0.9, 1: 0.9, 2: 0.9, 3: 0.9}),
+        Past("8", {}),
+    ]
+    search = bench.search(n_trials=2)
+    for trials, prunes in (((), []), (past, [1])):
+        pruned: list[int] = []
+        scheduler = SweepScheduler(rays_own(node, bench.space), pruned.append, trials)
+        assert scheduler.set_search_properties("objective", "min")
+        trial = begun(search)
+        scheduler.on_trial_add(None, trial)
+        scheduler.on_trial_result(None, trial, to_result(Reported(1, 0.9)))
+        assert pruned == prunes
+
+
+def test_a_resumed_trial_has_the_parameters_that_it_had_last(bench: Bench) -> None:
+    search = bench.search(live=3, n_trials=2)
+    trials = [begun(search), begun(search)]
+    for trial in trials:
+        trial.config["params"] = {"lr": 0.125}
+        search.started(trial)
+    resumed = bench.search(live=3, n_trials=2)
+    older = trials[0]  # as Ray's snapshot has it
+    older.config["params"] = dict(bench.study.frozen()[0].params)
+    Watch(resumed).on_step_begin(0, [older])
+    resumed.started(older)
+    assert bench.study.frozen()[0].user_attrs[PARAMS] == older.config["params"]
+    assert begun(resumed).config["params"] == {"lr": 0.125}
+    assert bench.listener.heard == [("started", 0, 1), ("started", 1, 1)]
 
 
 def test_a_trial_may_continue_with_other_parameters(bench: Bench) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from explr.core.errors import ConfigError, ResultError, TargetError, UsageError
 from explr.runner.experiment import run_training
 from explr.runner.prepare import prepare
 from explr.runner.reporting import listening, reporting_to
+from explr.tracking.journal.journal import Journal, journals_in, read_events
+from explr.tracking.sweeps import Sweep, set_current_sweep
 
 OFF = ["tracking=off", "lr=3"]
 
@@ -168,6 +172,33 @@ def test_a_pruned_training(tmp_path: Path) -> None:
     assert (content["state"], content["reason"], content["value"]) == (
         "PRUNED", "by the training itself: hopeless", None,
     )  # fmt: skip
+
+
+def test_the_last_attempt_at_a_trial_says_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller may be killed before it hears of an end; then the trial has one more."""
+    monkeypatch.setenv("EXPLR_HOME", str(tmp_path))
+    sweep = Journal.create(tmp_path)
+    set_current_sweep(Sweep(sweep.path, socket.gethostname(), keeps_folders=True))
+    ends = iter([TrialPruned(), ZeroDivisionError(), None])
+
+    def training(ctx: TrainingContext) -> float:
+        if (end := next(ends)) is not None:
+            raise end
+        return 1.0
+
+    try:
+        for failure in (nullcontext(), pytest.raises(ZeroDivisionError), nullcontext()):
+            with failure:  # type: ignore[attr-defined]
+                run_training(explr.compose(["lr=3"]), tmp_path / "0", train_model=training)
+    finally:
+        set_current_sweep(None)
+        sweep.close()
+    journals = journals_in(tmp_path / "0")
+    events = [event for journal in journals for event, _ in read_events(journal)]
+    tags = [event["g"] for event in events if event["k"] == "tags"]
+    assert tags == [{"explr.state": state} for state in ("PRUNED", "FAIL", "COMPLETE")]
 
 
 def test_a_failing_training_raises_its_own_error(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class MemorySink:
     def uri(self) -> str:
         return self._uri
 
-    def connect(self, port: int | None = None) -> None:
+    def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
         self._memory.called("connect")
         self._memory.ports.append(port)
 

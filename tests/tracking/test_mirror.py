@@ -11,6 +11,7 @@ import pytest
 from explr.tracking.journal.journal import read_events
 from explr.tracking.journal.pending import entries
 from explr.tracking.journal.position import read_position
+from explr.tracking.mlflow import store as store_module
 from explr.tracking.mlflow.rows import REFUSED_TAG
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.mlflow.store import connect, hidden, unneeded
@@ -235,12 +236,6 @@ def test_a_store_is_made_where_there_is_none(kit: Any, home: Path, tmp_path: Pat
     assert not (tmp_path / "mlruns").exists()  # MLflow's own experiment keeps its files in the home
 
 
-@pytest.mark.slow
-def test_a_client_does_not_move_the_process(home: Path, tmp_path: Path) -> None:
-    connect(f"sqlite:///{home}/other.db")
-    assert Path.cwd() == tmp_path
-
-
 def test_what_is_hidden_is_found_again_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,3 +267,27 @@ def test_mlflow_lacks_nothing_that_its_registry_or_a_plugin_may_need(
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert unneeded(local) == ()
+
+
+@pytest.mark.slow
+def test_a_new_store_is_there_as_a_whole_or_not_at_all(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may be killed while MLflow makes the tables, which it could not do again."""
+    path, seen = home / "other.db", []
+
+    def made(aside: Path) -> None:
+        seen.append(path.stat().st_size if path.exists() else 0)
+        with closing(sqlite3.connect(aside)) as database:
+            assert database.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
+
+    for left in ("", "-journal"):  # by such a process
+        (home / f".writing-other.db.1{left}").write_text("half a store")
+    monkeypatch.setattr(store_module, "flush", made)
+    connect(f"sqlite:///{path}")
+    assert seen == [0]
+    assert path.stat().st_size > 0
+    assert [*home.glob(".writing-*")] == []
+    connect(f"sqlite:///{path}")
+    assert len(seen) == 1
+    assert Path.cwd() == tmp_path  # which MLflow's files are relative to

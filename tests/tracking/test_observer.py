@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from explr.tracking.shipping.observer import (
     LONGEST_AWAITED_MS,
     is_awaited,
     observed_file,
+    steps_so_far,
 )
 from explr.utils.readings import gpu_tags
 
@@ -86,6 +88,28 @@ def test_the_end_of_a_run_waits_for_its_origin_and_not_for_ever(tmp_path: Path) 
     assert not is_awaited(journal.path, old)
     Journal(observed_file(journal.path)).append("tags", g={"explr.git.dirty": "true"})
     assert not is_awaited(journal.path, young)
+
+
+def test_attempts_at_a_run_measure_the_machine_in_one_series(tmp_path: Path) -> None:
+    assert steps_so_far(begun(tmp_path, "other", looks=9)) == 9
+    begun(tmp_path, "mine", looks=2)
+    begun(tmp_path, "mine", looks=0)
+    journal = begun(tmp_path, "mine", looks=3)
+    assert steps_so_far(journal) == 5
+    observed_file(journal).unlink()
+    assert steps_so_far(journal) == 2
+
+
+def begun(folder: Path, run: str, looks: int) -> Path:
+    """The journal of an attempt at a run in which the machine was measured."""
+    with closing(Journal.create(folder)) as journal:
+        journal.append("start", run=run)
+    if looks:
+        with closing(Journal(observed_file(journal.path))) as notes:
+            notes.append("tags", g={})
+            for look in range(looks):
+                notes.append("metrics", s=look, m={"system/load": 1.0})
+    return journal.path
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ import math
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from explr.core.secrets import without_user_info
 from explr.sweep.ray.guard import guarded
 from explr.tracking.destination import TRACKING_URI
 from explr.tracking.home import is_local_store
+from explr.utils.processes import ProcessIdentity, identity_of, is_alive
 from explr.utils.scratch import SOCKET_PATH, short_folder
 
 log = logging.getLogger("explr.sweep")
@@ -28,6 +30,9 @@ OBJECT_STORE_BYTES = 200 * 2**20
 
 LEFT_BEHIND = ["multirun", "outputs", ".git", ".venv", "mlruns", "__pycache__"]
 """Parts of the working directory that are not sent to a cluster."""
+
+CORE = ("raylet", "gcs_server")
+"""Names of the processes that Ray consists of."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Host names that only this machine can reach."""
@@ -96,6 +101,51 @@ def ray_module() -> Any:
             "tuner=ray needs Ray Tune: pip install 'explr-train[ray]'"
         ) from None
     return ray
+
+
+class RayDied(BaseException):
+    """Ray's own processes are gone.
+
+    Not an `Exception`: at one of those Ray's loop waits for its trials, which are gone too.
+    """
+
+
+class RayProcesses:
+    """The processes of Ray on this machine that no sweep can do without.
+
+    When one of them is gone, Ray ends the process of the sweep some seconds later, at once and
+    without an exception.
+
+    Args:
+        ray: the module `ray`, connected.
+    """
+
+    LOOK_EVERY_S = 0.2
+
+    def __init__(self, ray: Any) -> None:
+        import psutil
+
+        node = ray.get_runtime_context().get_node_id()
+        marks = {f"--node_id={node}", f"--node-id={node}"}
+        self._processes: dict[str, ProcessIdentity] = {}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                if process.name() in CORE and not marks.isdisjoint(process.cmdline()):
+                    self._processes[process.name()] = identity_of(process.pid)
+        self._looked_at = time.monotonic()
+
+    def check(self) -> None:
+        """Do nothing, unless one of the processes is gone.
+
+        Raises:
+            RayDied: it names the process.
+        """
+        if time.monotonic() - self._looked_at < self.LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        for name, identity in self._processes.items():
+            if not is_alive(identity):
+                raise RayDied(name)
 
 
 def tracking_variables(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:

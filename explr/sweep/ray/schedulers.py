@@ -7,19 +7,28 @@ each report, as without Ray.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
 
 from explr.core.errors import ConfigError
-from explr.sweep.ray.messages import METRIC, STEP
+from explr.sweep.ray.messages import METRIC, STEP, Reported, to_result
 from explr.sweep.ray.search import StudySearch
 from explr.sweep.ray.searchers import ray_domains, within
 from explr.tuning.search_space import SearchSpace
 
 NATIVE = "ray.tune.schedulers."
 """Prefix of the `_target_` of a Ray scheduler."""
+
+COMPARING = (AsyncHyperBandScheduler, MedianStoppingRule)
+"""Schedulers that compare a trial with what earlier ones reported, and run none for another one."""
 
 MAX_STEPS = 3**15
 """Maximum steps in Ray's halving; no trial reaches it."""
@@ -42,6 +51,21 @@ class StudyScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
 
 
+@dataclass(frozen=True)
+class Past:
+    """A trial that ended before the sweep was resumed, in place of Ray's own.
+
+    Args:
+        trial_id: Ray's name of it.
+        reports: what it reported, by step.
+        value: its value; None if it did not complete.
+    """
+
+    trial_id: str
+    reports: Mapping[int, float] = field(hash=False)
+    value: float | None = None
+
+
 class SweepScheduler(TrialScheduler):
     """Puts the decisions of a scheduler into effect as the training expects it.
 
@@ -54,12 +78,17 @@ class SweepScheduler(TrialScheduler):
     Args:
         inner: the scheduler that decides.
         prune: tells the actor of a trial to prune it.
+        past: trials that have ended, which it then compares others with. Ray itself resumes with a
+            scheduler that has seen no trial.
     """
 
-    def __init__(self, inner: TrialScheduler, prune: Callable[[int], None]) -> None:
+    def __init__(
+        self, inner: TrialScheduler, prune: Callable[[int], None], past: Sequence[Past] = ()
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._inner = inner
         self._prune = prune
+        self._past = past if isinstance(inner, COMPARING) else ()
         self._decided: set[str] = set()
 
     @property
@@ -74,7 +103,10 @@ class SweepScheduler(TrialScheduler):
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """See `TrialScheduler.set_search_properties`."""
-        return self._inner.set_search_properties(metric, mode, **spec)
+        answer = self._inner.set_search_properties(metric, mode, **spec)
+        for trial in self._past:
+            self._remember(trial)
+        return answer
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """See `TrialScheduler.on_trial_add`."""
@@ -117,6 +149,21 @@ class SweepScheduler(TrialScheduler):
     def debug_string(self) -> str:
         """See `TrialScheduler.debug_string`."""
         return self._inner.debug_string()
+
+    def _remember(self, past: Past) -> None:
+        """Have the scheduler see a trial as it was; what it decides now changes nothing."""
+        trial: Any = past
+        controller: Any = None  # none is asked: no trial is to run for another one
+        self._inner.on_trial_add(controller, trial)
+        result: dict[str, Any] = {}
+        for step, value in sorted(past.reports.items()):
+            result = to_result(Reported(step, value))
+            if self._inner.on_trial_result(controller, trial, result) == TrialScheduler.STOP:
+                break
+        if past.value is not None:
+            result = {METRIC: past.value, STEP: max(past.reports, default=-1) + 1}
+        if result:
+            self._inner.on_trial_complete(controller, trial, result)
 
 
 def is_rays(node: Mapping[str, Any]) -> bool:

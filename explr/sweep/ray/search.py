@@ -198,14 +198,17 @@ class Watch(Callback):
 
     Args:
         search: the search.
+        check: called often; raises if Ray cannot go on.
     """
 
-    def __init__(self, search: StudySearch) -> None:
+    def __init__(self, search: StudySearch, check: Callable[[], None] = lambda: None) -> None:
         self._search = search
+        self._check = check
         self._prepared = False
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """See `Callback.on_step_begin`."""
+        self._check()
         if not self._prepared:
             self._prepared = True
             self._search.guarded(lambda: self._search.take_over(trials))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from explr.core.config import RayClusterConfig
-from explr.core.errors import ConfigError, UsageError
+from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.validation import slots_faults
 from explr.launching.hydra_job import HydraTask
 from explr.runner.prepare import given_to
@@ -28,6 +28,8 @@ from explr.sweep.algorithms import (
 from explr.sweep.executors.kind import Launching
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.ray.cluster import (
+    RayDied,
+    RayProcesses,
     gpus_per_trial,
     ray_cluster,
     ray_module,
@@ -116,7 +118,7 @@ class RayBackend:
     ) -> Outcome | None:
         """Run the remaining trials with Ray Tune; returns how the first one failed."""
         from explr.sweep.ray.private import note_pruned
-        from explr.sweep.ray.schedulers import StudyScheduler, SweepScheduler, is_population
+        from explr.sweep.ray.schedulers import Past, StudyScheduler, SweepScheduler, is_population
         from explr.sweep.ray.search import StudySearch, Watch
         from explr.sweep.ray.trainable import TrialTrainable, has_snapshot
 
@@ -129,6 +131,7 @@ class RayBackend:
         gpus = gpus_per_trial(self._ray, n_jobs, ray.cluster_resources().get("GPU", 0.0))
         rule = StudyScheduler(search) if self._study_prunes else self._scheduler
         variables = tracking_variables(ray.nodes())
+        ended = [trial for trial in study.frozen() if trial.state.is_finished()]
         work = _work(sweep, launching, limits, gpus, variables, prunes=rule is not None)
         trainable = ray.tune.with_resources(
             ray.tune.with_parameters(
@@ -136,11 +139,19 @@ class RayBackend:
                 cwd=os.getcwd(),
                 path=sys.path,
                 work=_pickled(work),
-                ended=frozenset(t.number for t in study.frozen() if t.state.is_finished()),
+                ended=frozenset(trial.number for trial in ended),
             ),
             {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
         )
         prune = partial(note_pruned, work.token)
+        past = [
+            Past(
+                str(trial.number),
+                trial.intermediate_values,
+                trial.value if trial.state.name == "COMPLETE" else None,
+            )
+            for trial in ended
+        ]
         folder = sweep.folder.path / FOLDER
         experiment = ray.tune.Experiment(
             folder.name,
@@ -162,13 +173,19 @@ class RayBackend:
                     metric=METRIC,
                     mode=MODES[study.directions[0]],
                     search_alg=search,
-                    scheduler=None if rule is None else SweepScheduler(rule, prune),
-                    callbacks=[Watch(search)],
+                    scheduler=None if rule is None else SweepScheduler(rule, prune, past),
+                    callbacks=[Watch(search, RayProcesses(ray).check)],
                     reuse_actors=True,
                     raise_on_failed_trial=False,
                     verbose=0,
                     resume_config=ray.tune.ResumeConfig() if has_snapshot(folder) else None,
                 )
+            except RayDied as died:
+                ray.shutdown()  # else Ray ends this process in some seconds
+                raise ExplrError(
+                    f"Ray has died: its process {died} is gone; "
+                    f"to resume: explr resume {sweep.folder.shown}"
+                ) from None
             except Exception:
                 if search.verdict is None:
                     raise

@@ -46,10 +46,12 @@ class MLflowSink:
         """The tracking URI."""
         return self._uri
 
-    def connect(self, port: int | None = None) -> None:
+    def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
         """Open the store, and start the server of a local one."""
         if self._client is None:
             with self._failures():
+                if only_uploads:
+                    store.import_in_part(self._uri)
                 self._client = store.connect(self._uri)
         if port is not None and is_local_store(self._uri):
             try:

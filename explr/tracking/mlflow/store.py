@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, chdir, closing, contextmanager
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
+from explr.core.folders import WRITING, flush, replacing
 from explr.core.secrets import redacted_text
 from explr.tracking.home import artifact_root, explr_home, is_local_store
 from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
@@ -48,8 +50,7 @@ def connect(uri: str) -> MlflowClient:
     # MLflow would repeat a request whose reply was lost, and so create a second run. The upload
     # repeats it itself, and looks for the run by its tag first.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    with hidden(unneeded(uri)):
-        from mlflow import MlflowClient
+    from mlflow import MlflowClient
 
     with ExitStack() as stack:
         if is_local_store(uri):
@@ -59,9 +60,21 @@ def connect(uri: str) -> MlflowClient:
             stack.enter_context(FileLock(explr_home() / "store.lock"))
             # MLflow's default experiment keeps its artifacts below the working directory.
             stack.enter_context(chdir(explr_home()))
+            _create(uri)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def import_in_part(uri: str) -> None:
+    """Import MLflow without what no upload needs.
+
+    Args:
+        uri: address of the store.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with hidden(unneeded(uri)):
+        import mlflow  # noqa: F401
 
 
 @contextmanager
@@ -106,9 +119,32 @@ def _has_plugins() -> bool:
     )
 
 
+def _create(uri: str) -> None:
+    """Create a local store in one step, unless it is there.
+
+    MLflow creates its tables and changes them some fifty times. A process that is killed meanwhile
+    would leave a file that MLflow can neither use nor repair.
+    """
+    path = _file_of(uri)
+    if path.exists() and path.stat().st_size:
+        return
+    from mlflow import MlflowClient
+
+    for leftover in path.parent.glob(f"{WRITING}{path.name}.*"):  # of a process that was killed
+        leftover.unlink()
+    with replacing(path) as aside:
+        MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+        flush(aside)
+
+
+def _file_of(uri: str) -> Path:
+    """The file of a local store."""
+    return Path(uri.partition(":///")[2].partition("?")[0])
+
+
 def _check_file(uri: str) -> None:
     """Fail at once for a file that is no database; MLflow would retry for more than a minute."""
-    path = uri.partition(":///")[2].partition("?")[0]
+    path = _file_of(uri)
     try:
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
             database.execute("PRAGMA schema_version")

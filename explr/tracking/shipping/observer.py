@@ -20,6 +20,7 @@ from explr.tracking.journal.journal import (
     first_event,
     has_ended,
     is_being_written,
+    journals_in,
     now_ms,
     read_events,
     uid_of,
@@ -66,6 +67,19 @@ def is_awaited(journal: Path, start: dict[str, Any]) -> bool:
         return all(event["k"] != "tags" for event, _ in read_events(notes))
     except FileNotFoundError:
         return True
+
+
+def steps_so_far(journal: Path) -> int:
+    """How often the machine was measured for a run, also for its earlier attempts.
+
+    Args:
+        journal: journal of the latest attempt at the run.
+    """
+    begun = {one: first_event(one) or {} for one in journals_in(journal.parent)}
+    run = begun[journal].get("run")
+    attempts = [one for one, start in begun.items() if start.get("run") == run]
+    notes = [file for file in map(observed_file, attempts) if file.exists()]
+    return sum(event["k"] == "metrics" for file in notes for event, _ in read_events(file))
 
 
 @dataclass
@@ -138,9 +152,7 @@ class Observer:
         if interval_s is None:
             return
         before = observed_file(journal).exists()  # by a companion that was killed
-        steps = 0
-        if before:
-            steps = sum(event["k"] == "metrics" for event, _ in read_events(observed_file(journal)))
+        steps = steps_so_far(journal)
         notes = Journal(observed_file(journal))
         if not before or is_awaited(journal, start):
             try:

@@ -236,7 +236,7 @@ class Shipper:
             return not self._sink_delay.failed or self._answers(waiting)
         postpone_collection()  # importing MLflow takes a fifth less processor time
         try:
-            self._sink.connect(self._server_port)
+            self._sink.connect(self._server_port, only_uploads=True)
         except Exception as error:  # noqa: BLE001 - any sink's failure; kept as the reason
             self._sink_delay.lengthen()
             self._note(waiting, error)

@@ -72,12 +72,14 @@ class Sink(Protocol):
         """Address of the sink, as `tracking.uri` has it."""
         ...
 
-    def connect(self, port: int | None = None) -> None:
+    def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
         """Open the sink; make it if it is a local one and does not exist.
 
         Args:
             port: start the server of a local sink too, on this port if it is free; None starts
                 none. A server that does not start is logged and stops nothing else.
+            only_uploads: this process does nothing else with the sink's libraries, so that they
+                may be imported in part.
         """
         ...
 

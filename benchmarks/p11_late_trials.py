@@ -1,8 +1,10 @@
-"""P11: what a trial costs at number 5,000 against number 100: random sampler, ten reports.
+"""P11: what a trial costs late in a long sweep against trial 100, with the random sampler.
 
-All goes through explr's study, its journal and its loop; the trial itself is ten reports in this
+All goes through explr's study, its journal and its loop; the trial itself is some reports in this
 process, and comes to its end whatever the pruner says. One sweep without a pruner and one with the
-default; `p11_late_trials.py NAME …` takes other options of `tuner/pruner`.
+default. `_journals.py` makes the trials before those that are measured. Beside it: how long the
+journal of the long sweep takes to open, and the report of it to be written. `p11_late_trials.py
+20000x100 …` takes other numbers of trials and reports.
 """
 
 from __future__ import annotations
@@ -10,67 +12,102 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from pathlib import Path
 from statistics import median
 
+from _journals import STUDY, Size, sizes_of, write_journal
 from _pruners import pruner_option
 from _timing import place, pretty, verdict
 from optuna.samplers import RandomSampler
 
+from explr.core.folders import REPORT
+from explr.results.report.write import write_report
+from explr.results.sweep import read_sweep
 from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
 from explr.tuning.search_space import parse
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
 
-EARLY, LATE, AROUND = 100, 5000, 30
-POINTS, AT_MOST = 10, 2.0
+EARLY, AROUND, AT_MOST = 100, 30, 2.0
+OPENS_S = 10.0
 PRUNERS = ("none", "median")
-RANGES = {"lr": "tag(log, interval(1e-5, 1e-1))", "width": "choice(16, 32, 64)"}
+SEARCHED = ("lr=tag(log, interval(1e-5, 1e-1))", "width=choice(16, 32, 64)")
 
 
-def main(names: list[str]) -> None:
+def main(sizes: list[Size]) -> None:
     warnings.simplefilter("ignore")
-    for name in names:
-        trials = sweep(name)
-        early, late = (median(trials.took[end - AROUND : end + AROUND]) for end in (EARLY, LATE))
+    for size in sizes:
+        for name in PRUNERS:
+            with place() as (folder, _):
+                early, _ = sweep(folder / "early", Size(EARLY, size.reports), name)
+                late, opened_s = sweep(folder / "late", size, name)
+                reported_s = reported(folder / "late")
+                print(
+                    f"P11 a trial's overhead, {size}, pruner {name}: "
+                    f"trial {size.trials} {pretty(late)}, trial {EARLY} {pretty(early)}, "
+                    f"ratio {late / early:.2f}, target ≤ {AT_MOST:g}: "
+                    f"{verdict(late / early <= AT_MOST)}",
+                    flush=True,
+                )
         print(
-            f"P11 a trial's overhead, pruner {name}: trial {LATE} {pretty(late)}, "
-            f"trial {EARLY} {pretty(early)}, ratio {late / early:.2f}, "
-            f"target ≤ {AT_MOST:g}: {verdict(late / early <= AT_MOST)}",
+            f"P11 {size}: opened in {pretty(opened_s)}, target ≤ {pretty(OPENS_S)}: "
+            f"{verdict(opened_s <= OPENS_S)}; reported in {pretty(reported_s)}",
             flush=True,
         )
 
 
-def sweep(name: str) -> TenReports:
-    """Run a sweep with an option of `tuner/pruner`."""
-    with place() as (folder, _):
-        study = Study(folder, "bench", ["minimize"])
-        study.use(RandomSampler(seed=0), pruner_option(name))
-        space, _ = parse(RANGES)
-        loop = SweepLoop(study, lambda values: space, Limits(LATE + AROUND))
-        trials = TenReports(loop)
-        loop.run(trials)
-    return trials
+def sweep(folder: Path, size: Size, pruner: str) -> tuple[float, float]:
+    """Run the last trials of a sweep, and some more, with an option of `tuner/pruner`.
+
+    Returns:
+        Seconds of the median trial, and seconds to open the journal.
+    """
+    folder.mkdir()
+    write_journal(folder, SEARCHED, Size(size.trials - AROUND, size.reports))
+    begin = time.perf_counter()
+    study = Study(folder, STUDY, ["minimize"])
+    opened_s = time.perf_counter() - begin
+    study.use(RandomSampler(seed=0), pruner_option(pruner))
+    space, _ = parse(dict(text.split("=", 1) for text in SEARCHED))
+    loop = SweepLoop(study, lambda values: space, Limits(size.trials + AROUND))
+    trials = Reporting(loop, size.reports)
+    loop.run(trials)
+    return median(trials.took), opened_s
 
 
-class TenReports:
-    """Runs trials that report ten times, and times each.
+def reported(folder: Path) -> float:
+    """Seconds to write the report of a sweep, which must know all of its trials."""
+    begin = time.perf_counter()
+    write_report(folder)
+    took_s = time.perf_counter() - begin
+    trials = read_sweep(folder).trials
+    page = (folder / REPORT).read_text()
+    assert f"<p>{len(trials)} trials" in page
+    assert page.count('<td class="state"') == len(trials)
+    return took_s
+
+
+class Reporting:
+    """Runs trials that report, and times each.
 
     Args:
         loop: takes the reports.
+        reports: reports of each trial.
     """
 
     slots = 1
 
-    def __init__(self, loop: SweepLoop) -> None:
+    def __init__(self, loop: SweepLoop, reports: int) -> None:
         self.took: list[float] = []
         self._loop = loop
+        self._reports = reports
         self._ended: list[tuple[Job, Outcome]] = []
         self._ended_at = time.perf_counter()
 
     def start(self, job: Job) -> None:
         """See `Executor.start`."""
-        for step in range(POINTS):
+        for step in range(self._reports):
             self._loop.report(job.key, step, job.params["lr"] + 1 / (step + 1))
         self._ended.append((job, Outcome("COMPLETE", (job.params["lr"],))))
 
@@ -90,4 +127,4 @@ class TenReports:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(PRUNERS))
+    main(sizes_of(sys.argv[1:], (Size(5000, 10), Size(20000, 100))))

@@ -1,75 +1,81 @@
-"""P12: `explr resume` of a sweep with 5,000 finished trials, until the next trial starts.
+"""P12: `explr resume` of a sweep with many finished trials, until the next trial starts.
 
-The study is built by explr's own: ten reports a trial, three parameters, every third trial pruned.
-From the start of the command to the first line of the next trial's training, with the default
-sampler and pruner, a fresh process for the trial, and tracking.
+From the start of the command to the first line of the next trial's training, with three parameters,
+the default sampler and pruner, a fresh process for the trial, and tracking. `_journals.py` makes
+the study. Beside it: how long the whole command takes. `p12_resume.py 20000x100 …` takes other
+numbers of trials and reports.
 """
 
 from __future__ import annotations
 
-import json
-import random
 import shutil
+import sys
 import time
 from pathlib import Path
 from statistics import median
 
+from _journals import STUDY, Size, sizes_of, write_journal
 from _sweeps import LR
 from _timing import EXPLR, HERE, checked, place, pretty, verdict, wait_until_gone
-from optuna.samplers import RandomSampler
 
-from explr.sweep.folder import COMMAND_FILE
-from explr.tuning.search_space import parse
-from explr.tuning.study import Study
+from explr.core.folders import COMMAND, write_json
 
 SEARCHED = (LR, "batch_size=choice(32, 64, 128)", "width=choice(16, 32, 64)")
-FINISHED, POINTS, ROUNDS, AT_MOST_S = 5000, 10, 3, 5.0
+SHORT, LONG, ROUNDS = Size(5000, 10), Size(20000, 100), 3
+AT_MOST_S = (5.0, 15.0)
+"""For a sweep like the short one, and for a longer one."""
 
 
-def main() -> None:
+def main(sizes: list[Size]) -> None:
+    for size in sizes:
+        reached_s, whole_s = resume(size)
+        at_most_s = AT_MOST_S[size.trials > SHORT.trials]
+        print(
+            f"P12 resuming {size}, until the next starts: {pretty(reached_s)}, "
+            f"target ≤ {pretty(at_most_s)}: {verdict(reached_s <= at_most_s)}; "
+            f"to the end of the command {pretty(whole_s)}",
+            flush=True,
+        )
+
+
+def resume(size: Size) -> tuple[float, float]:
+    """Resume a sweep that lacks one trial.
+
+    Returns:
+        Seconds until the trial starts, and until the command has ended; medians.
+    """
     with place(EXPLR_AUTOSTART="0") as (folder, environment):
         built = folder / "built"
-        build(built, folder)
+        build(built, folder, size)
         took = []
         for number in range(ROUNDS):
             sweep = folder / f"sweep-{number}"
             shutil.copytree(built, sweep)
             begin = time.monotonic_ns()
             checked((EXPLR, "resume", str(sweep)), folder, environment)
-            reached = int((sweep / str(FINISHED) / "reached").read_text())
-            took.append((reached - begin) / 1e9)
+            end = time.monotonic_ns()
+            reached = int((sweep / str(size.trials) / "reached").read_text())
+            took.append(((reached - begin) / 1e9, (end - begin) / 1e9))
             wait_until_gone(folder / "home")
-    middle = median(took)
-    print(
-        f"P12 resuming {FINISHED} trials, until the next starts: {pretty(middle)}, "
-        f"target ≤ {pretty(AT_MOST_S)}: {verdict(middle <= AT_MOST_S)}",
-        flush=True,
-    )
+            shutil.rmtree(sweep)
+    reached_s, whole_s = zip(*took, strict=True)
+    return median(reached_s), median(whole_s)
 
 
-def build(sweep: Path, cwd: Path) -> None:
+def build(sweep: Path, cwd: Path, size: Size) -> None:
     """Make the folder of a sweep that lacks one trial.
 
     Args:
         sweep: the folder.
         cwd: where its command was started.
+        size: how long the sweep was.
     """
     sweep.mkdir()
-    space, _ = parse(dict(text.split("=", 1) for text in SEARCHED))
-    study = Study(sweep, "bench", ["minimize"])
-    study.use(RandomSampler(seed=0), None)
-    draw = random.Random(0)
-    for _ in range(FINISHED):
-        number, params = study.ask(lambda values: space)
-        study.begin_attempt(number)
-        pruned = number % 3 == 0
-        for step in range(POINTS // 2 if pruned else POINTS):
-            study.report(number, step, params["lr"] + draw.random() / (step + 1))
-        study.tell(number, "PRUNED" if pruned else "COMPLETE", () if pruned else (params["lr"],))
+    write_journal(sweep, SEARCHED, size)
     training = f"train_model={HERE / 'sweep_trainings.py'}:tell_start"
-    argv = [EXPLR, "tuner=optuna", f"tuner.n_trials={FINISHED + 1}", training, "-m", *SEARCHED]
-    (sweep / COMMAND_FILE).write_text(json.dumps({"argv": argv, "cwd": str(cwd)}))
+    argv = [EXPLR, "tuner=optuna", f"tuner.n_trials={size.trials + 1}", training, "-m", *SEARCHED]
+    write_json(sweep / COMMAND, {"study": STUDY, "argv": argv, "cwd": str(cwd)})
 
 
 if __name__ == "__main__":
-    main()
+    main(sizes_of(sys.argv[1:], (SHORT, LONG)))

@@ -3,7 +3,7 @@
 The same training with the server's autostart and without it, in turn; no server runs when a run
 begins. First a training that mostly sleeps, as one on a GPU leaves the cores alone, in a new
 EXPLR_HOME. Then one that keeps every core busy, and so has to share them, where a store exists
-already: the server starts sooner then, and more of its start falls into the training.
+already: the server waits for its end then.
 
 What is added counts as nothing when 0 lies in, or above, the 95 % interval of the median of the
 differences between the two runs of a pair. Beside it, how long the server takes to answer where it

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -84,19 +85,22 @@ def imported(path: Path) -> Iterator[str]:
             yield from names or ({node.module} & NAMES.keys())
 
 
-IMPORTS = {name: set(imported(path)) for name, path in NAMES.items()}
+@cache
+def imports() -> dict[str, set[str]]:
+    """What each of our modules imports of ours."""
+    return {name: set(imported(path)) for name, path in NAMES.items()}
 
 
 @pytest.mark.parametrize("module", [name for name in NAMES if room_of(name)])
 def test_imports_go_one_way(module: str) -> None:
-    for name in IMPORTS[module]:
+    for name in imports()[module]:
         if room_of(name) == room_of(module) or name == "explr":
             continue  # the package itself imports nothing: it is what users import
         assert floor_of(name) < floor_of(module), f"{module} imports {name}"
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    left = {name: set(names) for name, names in IMPORTS.items()}
+    left = {name: set(names) for name, names in imports().items()}
     while free := [name for name, names in left.items() if not names & left.keys()]:
         for name in free:
             del left[name]

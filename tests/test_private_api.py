@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -59,8 +60,12 @@ ENDS = {"_clear", "_run_exitfuncs", "_exit_function"}
 """Of `atexit` and `multiprocessing.util`: a fork has no public way to end as an interpreter."""
 
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
 NAME = re.compile(r"(hydra|hydra_plugins|omegaconf|optuna|ray)(\.\w+)*\._\w+(\.\w+)*")
+
+
+@cache
+def parsed(file: str) -> ast.Module:
+    return ast.parse(FILES[file].read_text())
 
 
 def is_private(module: str, name: str) -> bool:
@@ -122,30 +127,32 @@ def private_attributes(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute) or not re.fullmatch("_[a-z].*[^_]", node.attr):
             continue
-        ours = EVERYWHERE if is_own(node.value) else here
+        ours = defined_anywhere() if is_own(node.value) else here
         if node.attr not in ours | STANDARD | ENDS:
             yield node.attr
 
 
-EVERYWHERE = set().union(*map(defined, TREES.values()))
+@cache
+def defined_anywhere() -> set[str]:
+    return set().union(*map(defined, map(parsed, FILES)))
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_private_imports_stand_in_one_file_a_library(file: str) -> None:
-    for name in (*private_imports(TREES[file]), *private_names(TREES[file])):
+    for name in (*private_imports(parsed(file)), *private_names(parsed(file))):
         assert HOMES[name.split(".")[0]] == file, f"{file} uses {name}"
 
 
 @pytest.mark.parametrize("file", sorted(FILES.keys() - set(HOMES.values())))
 def test_private_attributes_of_others_are_left_alone(file: str) -> None:
-    assert not set(private_attributes(TREES[file]))
+    assert not set(private_attributes(parsed(file)))
 
 
 @pytest.mark.parametrize("file", sorted(set(HOMES.values())))
 def test_each_private_use_says_why_and_in_which_version(file: str) -> None:
     module = import_module("explr." + file.removesuffix(".py").replace("/", "."))
     assert re.search(r"Read in \w+.* \d+\.\d+\.\d+", module.__doc__ or "")
-    for node in TREES[file].body:
+    for node in parsed(file).body:
         if isinstance(node, ast.FunctionDef):
             text = " ".join((ast.get_docstring(node) or "").split())
             assert re.search(r"Read in (Python )?\d+\.\d+", text), node.name

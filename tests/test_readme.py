@@ -1,4 +1,8 @@
-"""Every fenced block of the README and of `docs/` runs as it stands, in a fresh folder a page."""
+"""Every fenced block of the README and of `docs/` runs as it stands.
+
+Each page of `docs/` and each section of the README has a fresh folder. What a section of the README
+needs of those above it are their files alone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +70,24 @@ def blocks_of(page: Path) -> list[Block]:
         Block(found[1], found[2], text[: found.start(2)].count("\n") + 1)
         for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     ]
+
+
+def parts_of(page: Path) -> list[list[Block]]:
+    """The blocks of a page, or of each section of the README, that run in a folder of their own.
+
+    A section begins with the files of those before it.
+    """
+    blocks = blocks_of(page)
+    if page.name != "README.md":
+        return [blocks]
+    lines = page.read_text(encoding="utf-8").splitlines()
+    starts = [number for number, line in enumerate(lines, 1) if line.startswith("## ")]
+    parts = []
+    for start, end in pairwise([*starts, len(lines) + 1]):
+        files = [block for block in blocks if block.line < start and block.file]
+        parts.append([*files, *(block for block in blocks if start < block.line < end)])
+    assert sum(block.line < starts[0] for block in blocks) == 0
+    return [part for part in parts if any(block.language == "bash" for block in part)]
 
 
 def commands_of(block: Block) -> Iterator[tuple[int, str]]:
@@ -127,10 +150,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_runs(page: Path, tmp_path: Path, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "blocks"),
+    [
+        pytest.param(page, blocks, id=f"{page.name}-{place}")
+        for page in PAGES
+        for place, blocks in enumerate(parts_of(page))
+    ],
+)
+def test_every_block_runs(page: Path, blocks: list[Block], tmp_path: Path, home: Path) -> None:
     shell = Shell(tmp_path, home)
-    for block in blocks_of(page):
+    for block in blocks:
         place = f"{page.name}:{block.line}"
         if block.language in ("python", "yaml"):
             assert block.file, f"{place}: the first line must name the file"

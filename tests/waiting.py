@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
@@ -11,12 +12,22 @@ PATIENCE_S = 90.0
 """How long something that must happen may take on a busy machine."""
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for something that must happen."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
+SHARE = 0.1
+"""Of the time that it waits, what the asking may take: the machine is for what is waited for."""
+
+
+def wait_until(
+    condition: Callable[[], Any], patience_s: float = PATIENCE_S, what: str = "it"
+) -> Any:
+    """Wait for something that must happen; what `condition` gives as soon as it gives anything."""
+    asked = time.monotonic()
+    deadline = asked + patience_s
+    while not (answer := condition()):
+        answered = time.monotonic()
+        assert answered < deadline, f"{what} never came true"
+        time.sleep(min(max(0.01, (answered - asked) / SHARE), 1))
+        asked = time.monotonic()
+    return answer
 
 
 def runs(process: psutil.Process | int) -> bool:

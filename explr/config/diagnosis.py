@@ -49,6 +49,7 @@ def diagnose(
     error: Exception,
     arguments: Sequence[str],
     check: Callable[[DictConfig], Any],
+    to_sweep: str = "add -m",
 ) -> Exception:
     """Turn a complaint about a command line into one that names every fault.
 
@@ -56,6 +57,7 @@ def diagnose(
         error: what was raised.
         arguments: the command line.
         check: checks what the sound overrides compose to.
+        to_sweep: what to do about a range where there is no sweep.
 
     Returns:
         A `ConfigError` if composing the overrides one by one raises `error` again, else `error`.
@@ -94,7 +96,9 @@ def diagnose(
         faults: list[str] = []
         for place, (override, item) in enumerate(named):
             said = {
-                text: _sentence(text, fault, whole, app, lambda added: compose([*sound, added]))
+                text: _sentence(
+                    text, fault, whole, app, lambda added: compose([*sound, added]), to_sweep
+                )
                 for (of, text), fault in faulty.items()
                 if of == place
             }
@@ -122,11 +126,11 @@ def _joined(override: str, item: Sequence[str], said: Mapping[str, str]) -> list
 
 @contextmanager
 def diagnosing(arguments: Sequence[str], check: Callable[[DictConfig], Any]) -> Iterator[None]:
-    """Diagnose what the block raises; see `diagnose`."""
+    """Diagnose what the block raises in a program that called explr; see `diagnose`."""
     try:
         yield
     except Exception as error:
-        named = diagnose(error, arguments, check)
+        named = diagnose(error, arguments, check, to_sweep="give it to explr.tune")
         if named is error:
             raise
         raise named from None
@@ -224,6 +228,7 @@ def _sentence(
     whole: DictConfig,
     app: Hydra,
     compose_also: Callable[[str], DictConfig],
+    to_sweep: str,
 ) -> str:
     """What is wrong with an override: what Hydra says, in fewer words where the case is certain."""
     name, equals, _ = override.partition("=")
@@ -244,7 +249,8 @@ def _sentence(
     if isinstance(fault, yaml.YAMLError):
         return f"{override}: {yaml_message(fault)}"
     if parsed.is_sweep_override():
-        return f"{override} is a sweep: add -m; a list is written {parsed.get_key_element()}=[…]"
+        a_list = f"{parsed.get_key_element()}=[…]"
+        return f"{override} is a sweep: {to_sweep}; a list is written {a_list}"
     if isinstance(fault, MissingConfigException):
         group, value = parsed.key_or_group, parsed.value()
         named = [f"{group}/{one}" for one in (value if isinstance(value, list) else [value])]

@@ -10,6 +10,9 @@ from explr.core.config import MirrorConfig, RayClusterConfig, SearchConfig, Swee
 CONFIG_TREE = "pkg://explr.conf"
 """Where Hydra finds the packaged config tree."""
 
+SWEEPER_NODE = "hydra.sweeper"
+"""Where the settings of a sweeper stand."""
+
 URI = "${oc.env:MLFLOW_TRACKING_URI,null}"
 """Tracking URI, unless a config names one."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 from explr.core.errors import FileError
 from explr.core.secrets import redacted
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of explr's files; one without a version is of the first."""
@@ -25,6 +28,12 @@ COMMAND = "sweep.json"
 
 RESULTS = "results.json"
 """File of a sweep's folder: every trial and the best one."""
+
+RESULTS_LOCK = "results.lock"
+"""File of a sweep's folder: the lock of `results.json`."""
+
+LOCK_TIMEOUT_S = 60.0
+"""Seconds to wait for that lock, which is held for one at most."""
 
 BEST_PARAMS = "optimization_results.yaml"
 """File of a sweep's folder: the best parameters in the format of Hydra's own sweepers."""
@@ -148,6 +157,22 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@contextmanager
+def results_locked(sweep: Path) -> Iterator[None]:
+    """Hold the lock of a sweep's `results.json`, to which the sweep and uploads both write.
+
+    Args:
+        sweep: folder of the sweep.
+
+    Raises:
+        OSError: the folder cannot be written, or another process holds the lock too long.
+    """
+    from filelock import FileLock
+
+    with FileLock(sweep / RESULTS_LOCK, timeout=LOCK_TIMEOUT_S):
+        yield
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file; None if there is no such file.
 
@@ -213,8 +238,15 @@ def best_first(trials: Iterable[Trial], minimize: bool) -> list[Trial]:
 
 def trials_that_ran(folder: Path, first: int = 0) -> list[int]:
     """Numbers of the trials, from `first` on, that have run in the folder of a sweep."""
-    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-    return [n for n in numbers if n >= first and _holds_run(run_folder(folder / str(n)))]
+    numbers = sorted(number for number in trial_numbers(folder) if number >= first)
+    return [number for number in numbers if _holds_run(run_folder(folder / str(number)))]
+
+
+def trial_numbers(folder: Path) -> list[int]:
+    """Numbers of the trials that have a folder in that of a sweep; none if there is no such."""
+    if not folder.is_dir():
+        return []
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
 def grid_trials(folders: Iterable[Path]) -> list[dict[str, Any]]:
@@ -257,6 +289,7 @@ class BestTrial:
         metric: name of the objective.
         value: value of the objective.
         model: where the training saved its best model; None if it saved none.
+        run_id: id of its run in MLflow; "" if unknown.
     """
 
     number: int
@@ -266,6 +299,7 @@ class BestTrial:
     metric: str
     value: float
     model: Path | None
+    run_id: str = ""
 
 
 def best_trial(folder: Path) -> BestTrial | None:
@@ -277,6 +311,13 @@ def best_trial(folder: Path) -> BestTrial | None:
     results = read_json(folder / RESULTS)
     if results is not None:
         trials, best = results["trials"], results["best"]
+        if lost := trials_that_ran(folder, len(trials)):
+            log.warning(
+                "%s does not know trial %d, which has run: it is written when the sweep ends; "
+                "`explr resume` resumes one that was killed",
+                folder / RESULTS,
+                lost[0],
+            )
     else:
         trials = grid_trials(file.parent for file in sorted(folder.glob(f"*/{RESULT}")))
         best = best_of_grid(trials)
@@ -293,4 +334,5 @@ def best_trial(folder: Path) -> BestTrial | None:
         str(result.get("primary_metric_name", "objective")),
         float(best["value"]),
         Path(model) if model else None,
+        str(best.get("run_id") or ""),
     )

@@ -12,15 +12,13 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.nodes import SWEEPER_NODE
 from explr.core.validation import settings_of
 
 if TYPE_CHECKING:
     from explr.launching.hydra_job import HydraJob
     from explr.sweep.sweep import Backend
     from explr.tuning.trial import SweepResult
-
-NODE = "hydra.sweeper"
-"""Where the settings stand."""
 
 
 class SearchSweeper(Sweeper):
@@ -47,11 +45,11 @@ class SearchSweeper(Sweeper):
 
         self._task = task_function
         # Named as the folder is: Hydra made this object from a copy with a `now` of its own.
-        name = OmegaConf.select(config, f"{NODE}.study_name")
+        name = OmegaConf.select(config, f"{SWEEPER_NODE}.study_name")
         given = self._given | {"study_name": name}
         with self._complaints():
             backend = self._backend(given)
-            settings = settings_of(SweepSettings, given, NODE)
+            settings = settings_of(SweepSettings, given, SWEEPER_NODE)
             self._sweep = Sweep(settings, backend, config, hydra_context, task_function)
 
     @abstractmethod

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import FileError, UsageError
-from explr.core.folders import COMMAND, RESULTS, read_json, read_result, run_folder
+from explr.core.folders import COMMAND, RESULTS, read_json, read_result, trial_numbers
 from explr.core.secrets import redacted
 from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.journal import first_event, journals_in
-from explr.tracking.journal.position import Position, read_position
+from explr.tracking.shipping.run_ids import position_of_run
 from explr.tracking.shipping.sink import Sink
 from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.optuna_private import best_trials
-from explr.tuning.storage import STUDY_FILE, read_study
+from explr.tuning.storage import STUDY_FILE, incomplete, lost_trials, read_study
 from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
 
 if TYPE_CHECKING:
@@ -176,8 +176,12 @@ def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
     """
     results = read_json(folder / RESULTS) or {}
     config = _config(folder)
+    # Looked for first: a trial is in the study before it has a folder.
+    last = max(trial_numbers(folder), default=-1)
     if study is None:
         study = stored_study(folder)
+    if lost := [number for number in lost_trials(folder, study) if number <= last]:
+        log.warning("%s: only the trials that are left are shown", incomplete(folder, study, lost))
     rows = {row["number"]: row for row in results.get("trials", ())}
     uri = tracking_uri_of(config)
     sink = sink_for(uri) if uri is not None else None
@@ -216,7 +220,7 @@ def read_trial(
         # A training that was pruned knows best why; of a failure the controller knows more.
         told = str(written["reason"])
         reason = told or reason if state == "PRUNED" else reason or told
-    position = upload_of(folder)
+    position = position_of_run(folder)
     return TrialView(
         frozen,
         folder,
@@ -227,16 +231,6 @@ def read_trial(
         sink.address(position.experiment_id, position.run_id) if sink and position else None,
         position.run_id if position else str(known.get("run_id") or ""),
     )
-
-
-def upload_of(trial: Path) -> Position | None:
-    """How far the run of a trial was uploaded; None if MLflow does not have the run.
-
-    Args:
-        trial: folder of the trial.
-    """
-    positions = map(read_position, journals_in(run_folder(trial)))
-    return next((one for one in positions if one.run_id), None)
 
 
 def _result(folder: Path) -> dict[str, Any] | None:

@@ -6,19 +6,28 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from explr.config.command_line import program
 from explr.config.omegaconf_private import to_yaml
-from explr.core.folders import BEST_PARAMS, COMMAND, REPORT, RESULTS, replace_file, write_json
+from explr.core.folders import (
+    BEST_PARAMS,
+    COMMAND,
+    REPORT,
+    RESULTS,
+    replace_file,
+    results_locked,
+    write_json,
+)
 from explr.core.secrets import redacted, redacted_arguments
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
-from explr.results.sweep import read_trial
+from explr.results.sweep import read_trial, sweep_command
 from explr.results.text import params_text
-from explr.sweep.logs import STARTS
+from explr.sweep.logs import LOG_FILE, STARTS
 from explr.sweep.replicates import ReplicateFile
+from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
@@ -45,6 +54,7 @@ class SweepFolder:
         self._study = study
         self._replicates = replicates
         self._value = value
+        self._has_command = False
 
     @property
     def shown(self) -> Path:
@@ -52,6 +62,13 @@ class SweepFolder:
         return (
             self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
         )
+
+    @property
+    def resumption(self) -> str:
+        """What resumes the sweep."""
+        if self._has_command:
+            return f"explr resume {self.shown}"
+        return f"run the Python code again with tuner.study_name={self._study.name}"
 
     def _command(self, retrain: list[str]) -> str:
         """The command, or the Python code, that trains the best trial again."""
@@ -72,6 +89,8 @@ class SweepFolder:
                 command["argv"] = sys.orig_argv[1:]
             with _written(file):
                 write_json(file, command, durable=True)
+        kept = sweep_command(self.path)
+        self._has_command = kept is not None and kept.argv is not None
 
     @property
     def fruitless(self) -> bool:
@@ -123,8 +142,8 @@ class SweepFolder:
             The content of `results.json`.
         """
         self._study.flush()
-        results = self._results()
-        with _written(file := self.path / RESULTS):
+        with _written(file := self.path / RESULTS), results_locked(self.path):
+            results = self._results()
             write_json(file, results, durable=True)
         if len(self._study.directions) > 1:
             solutions = [
@@ -191,6 +210,27 @@ class SweepFolder:
         if report:
             lines.append(f"report: {self.shown / REPORT}")
         show(table_of(best_ones, metrics, self.shown), lines)
+
+
+@contextmanager
+def removed_if_refused(path: Path, made: Sequence[Path]) -> Iterator[None]:
+    """Leave nothing of a new sweep if the block, which opens it, raises; the caller has its lock.
+
+    Args:
+        path: folder of the sweep.
+        made: folders that were made for it, the innermost first.
+    """
+    is_new = {file.name for file in path.iterdir()} <= {LOCK_FILE, HOLDER_FILE, LOG_FILE}
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # the first error is the one to raise
+                for file in path.iterdir():
+                    file.unlink()
+                for folder in made:
+                    folder.rmdir()
+        raise
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from explr.core.validation import study_name_fault
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
-from explr.sweep.space import ranges_of, texts_of
+from explr.sweep.space import ranges_of, texts_of, with_named_ranges
 
 
 def check_sweep(args: Namespace) -> bool:
@@ -63,6 +63,8 @@ def check_first_job(
         tuned = bool(whole.tuner.name != "none")
         parser = OverridesParser.create(config_loader=app.config_loader)
         line = parser.parse_overrides(list(overrides))
+        if tuned:
+            line = with_named_ranges(line, whole)
         named = {override.key_or_group for override in line}
         params = _params(whole)
         ranges_of(params := {k: v for k, v in params.items() if k not in named})

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from explr.config.hydra_private import callbacks_of
-from explr.core.errors import ConfigError, UsageError
-from explr.core.folders import RESULTS, read_json, write_json
-from explr.results.sweep import upload_of
+from explr.core.errors import ConfigError
 from explr.tracking.callback import MLflowCallback, tracking_uri_of
 from explr.tracking.destination import absolute_uri, environment_uri
 from explr.tracking.home import explr_home, local_store_uri
@@ -115,38 +113,6 @@ def await_run_ids(record: TrackedRun | None, folders: Iterable[Path]) -> None:
         time.sleep(POLL_S)
     left = max(0.0, deadline - time.monotonic())
     record.destination = replace(record.destination, drain_timeout_s=left)
-
-
-def note_run_ids(folder: Path) -> None:
-    """Complete `results.json` with the runs that MLflow got after the sweep had ended.
-
-    Args:
-        folder: folder of the sweep.
-
-    Raises:
-        FileError: the file is damaged.
-        OSError: it cannot be written.
-    """
-    if not _unnamed(read_json(folder / RESULTS)):
-        return
-    with suppress(UsageError), sole_controller(folder):  # else the sweep runs, and will write it
-        results = read_json(folder / RESULTS)
-        noted = False
-        for row in _unnamed(results):
-            upload = upload_of(folder / str(row["number"]))
-            row["run_id"] = upload and upload.run_id
-            noted = noted or upload is not None
-        if results is not None and noted:
-            write_json(folder / RESULTS, results, durable=True)
-
-
-def _unnamed(results: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The rows of `results.json` whose run in MLflow was not known."""
-    if results is None:
-        return []
-    best = [results["best"]] if results["best"] else []
-    rows = [*results["trials"], *best, *results.get("front", ())]
-    return [row for row in rows if row.get("run_id") is None]
 
 
 def _lacking(journals: list[Path]) -> list[Position]:

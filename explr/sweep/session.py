@@ -20,7 +20,7 @@ from explr.core.signals import terminable, uninterrupted
 from explr.results.report.write import write_report
 from explr.results.sweep import objective_names, sweep_command
 from explr.results.tune_result import TuneResult
-from explr.sweep.folder import SweepFolder
+from explr.sweep.folder import SweepFolder, removed_if_refused
 from explr.sweep.jobs import retrain_overrides
 from explr.sweep.logs import steady_logging
 from explr.sweep.record import (
@@ -84,20 +84,22 @@ def open_sweep(
     """
     refuse_shared_store(settings.storage, config)
     path = Path(config.hydra.sweep.dir).absolute()
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(steady_logging(path))
         stack.enter_context(terminable(ctrl_c=True))
         stack.enter_context(sole_controller(path))
         stack.enter_context(storage_in_use(settings.storage))
-        study = Study(path, study_name(settings, path), settings.directions, settings.storage)
-        if settings.storage is not None:  # a sweep in another folder may use the same study
-            stack.enter_context(sole_study(settings.storage, study.name))
-        study.check_space(space.every)
-        equip(study)
-        study.enqueue(settings.enqueue, space.allowing)
-        folder = SweepFolder(path, study, settings.limits.replicates, space.value)
-        folder.remember_command(arguments)
+        with removed_if_refused(path, made):
+            study = Study(path, study_name(settings, path), settings.directions, settings.storage)
+            if settings.storage is not None:  # a sweep in another folder may use the same study
+                stack.enter_context(sole_study(settings.storage, study.name))
+            study.check_space(space.every)
+            equip(study)
+            study.enqueue(settings.enqueue, space.allowing)
+            folder = SweepFolder(path, study, settings.limits.replicates, space.value)
+            folder.remember_command(arguments)
         yield SweepSession(config, context, space, study, folder)
 
 
@@ -145,7 +147,7 @@ class SweepSession:
         finally:
             with uninterrupted():
                 if interrupted:  # said when a second Ctrl-C can no longer lose anything
-                    log.warning("interrupted; to resume: explr resume %s", self.folder.shown)
+                    log.warning("interrupted; to resume: %s", self.folder.resumption)
                 self._results = self.folder.write_results()
             note_results(record, self._results)
             self._report()

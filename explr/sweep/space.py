@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
-from hydra.errors import MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Glob, Override, ValueType
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from explr.config.grammar import literal, word
+from explr.config.grammar import literal, plain, word
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraJob
-from explr.tuning.search_space import SearchSpace, parse
+from explr.tuning.search_space import SearchSpace, parse, steady_order
 
 
 class SweepSpace:
@@ -47,7 +48,7 @@ class SweepSpace:
         fixed: list[tuple[str, str]] = []
         self._named: set[str] = set()
         parser = OverridesParser.create(config_loader=loader)
-        for override in parser.parse_overrides(list(arguments)):
+        for override in with_named_ranges(parser.parse_overrides(list(arguments)), config):
             line = str(override.input_line)
             raw, _, text = line.partition("=")
             name = raw.lstrip("+~")
@@ -210,6 +211,72 @@ class SweepSpace:
             for name in self._groups
             for option in self._options(name)
         ]
+
+
+def with_drawn_orders(
+    arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
+) -> list[str]:
+    """Overrides with the list in place of `shuffle([…])`, which draws an order when it is read.
+
+    The order depends only on the text, so that all trials have the same one, and a resumed sweep.
+
+    Args:
+        arguments: the overrides of a sweep.
+        config: composed config of the sweep, in which the lists are put.
+        loader: Hydra's config loader.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    return [_with_drawn_order(line, config, parser) for line in arguments]
+
+
+def _with_drawn_order(line: str, config: DictConfig, parser: OverridesParser) -> str:
+    if "shuffle(" not in line:
+        return line
+    with steady_order(line):
+        override = parser.parse_override(line)
+    name = override.key_or_group
+    if override.is_sweep_override() or parser.config_loader.get_group_options(name):
+        return line
+    value = plain(override.value())
+    with read_write(config), open_dict(config):
+        OmegaConf.update(config, name, value, merge=False)
+    return f"{line.partition('=')[0]}={literal(value)}"
+
+
+FUNCTIONS = (ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP, ValueType.INTERVAL_SWEEP)
+"""Ranges that are written with a function; `a,b` may be a text too."""
+
+HOLD_RANGES = ("search_space.", "hydra.")
+"""How the names of settings begin that may hold a range as a text."""
+
+
+def with_named_ranges(overrides: Iterable[Override], config: DictConfig) -> list[Override]:
+    """Overrides in which `lr=${base}` is the range that `base` holds.
+
+    If `base` is searched itself or holds anything else, the override stays as it is: each trial
+    resolves it. So it does where ranges are expected as texts.
+
+    Args:
+        overrides: the overrides of a sweep.
+        config: composed config of the sweep.
+    """
+    return [_named_range(override, config) or override for override in overrides]
+
+
+def _named_range(override: Override, config: DictConfig) -> Override | None:
+    line = str(override.input_line)
+    if override.is_sweep_override() or "${" not in line:
+        return None
+    raw = line.partition("=")[0]
+    name = raw.lstrip("+~")
+    if name.startswith(HOLD_RANGES):
+        return None
+    try:
+        text = OmegaConf.select(config, name.partition("@")[0])
+        named = OverridesParser.create(override.config_loader).parse_override(f"{raw}={text}")
+    except (OmegaConfBaseException, HydraException, ValueError):
+        return None  # the config of each trial says what is wrong, if anything is
+    return named if isinstance(text, str) and named.value_type in FUNCTIONS else None
 
 
 def texts_of(params: Mapping[Any, Any]) -> dict[str, Any]:

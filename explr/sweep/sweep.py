@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol
 
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from explr.config.nodes import SWEEPER
+from explr.config.nodes import SWEEPER, SWEEPER_NODE
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraJob
+from explr.sweep.algorithms import OPTUNA, algorithm_faults, optuna_pruner, optuna_sampler
 from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
-from explr.sweep.space import SweepSpace
+from explr.sweep.space import SweepSpace, with_drawn_orders
 from explr.sweep.watch import SweepWatch
 from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome, SweepResult
 from explr.utils.scratch import scratch_folder
-
-if TYPE_CHECKING:
-    from optuna.pruners import BasePruner
-    from optuna.samplers import BaseSampler
 
 log = logging.getLogger("explr.sweep")
 
@@ -83,11 +78,18 @@ def _is_chosen(pruner: Mapping[str, Any], config: DictConfig) -> bool:
 class Backend(Protocol):
     """Runs and prunes the trials of a sweep: explr's loop with Optuna, or Ray Tune."""
 
-    def check_slots(self, launching: Launching) -> None:
-        """Check that the number of trials at the same time is given or can be measured.
+    algorithms: tuple[str, ...]
+    """How the names of the samplers and pruners begin that it can use."""
+
+    def faults(self, launching: Launching, node: str) -> Iterator[str]:
+        """What is wrong with the number of trials at the same time, and with where they run.
+
+        Args:
+            launching: what they are launched with.
+            node: the node of the config that the settings stand in.
 
         Raises:
-            ConfigError: it is neither.
+            MissingDependencyError: the library that runs the trials is not installed.
         """
 
     def equip(self, study: Study, settings: SweepSettings, space: SweepSpace) -> None:
@@ -145,7 +147,7 @@ class Sweep:
             KeyboardInterrupt: the sweep was interrupted; `explr resume` resumes it.
         """
         settings, space = self._settings, self.space(arguments)
-        self._backend.check_slots(self._launching)
+        self._check()
         equip = partial(self._equip, space=space)
         with open_sweep(settings, self._config, self._context, space, arguments, equip) as sweep:
             limits = replace(settings.limits, n_trials=self._n_trials(sweep.study))
@@ -158,7 +160,8 @@ class Sweep:
             ConfigError: a range cannot be read.
         """
         loader = self._context.config_loader
-        return SweepSpace(self._config, loader, self._settings.params, arguments)
+        line = with_drawn_orders(arguments, self._config, loader)
+        return SweepSpace(self._config, loader, self._settings.params, line)
 
     def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
         """Sample the jobs of the first trials without storing them.
@@ -174,7 +177,7 @@ class Sweep:
             ConfigError: a range cannot be read.
         """
         settings, space = self._settings, self.space(arguments)
-        self._backend.check_slots(self._launching)
+        self._check()
         with scratch_folder() as folder:
             path = Path(folder)
             study = Study(path, study_name(settings, path), settings.directions)
@@ -183,6 +186,20 @@ class Sweep:
             total = int(self._n_trials(study))
             trials = [study.ask(space.active) for _ in range(min(samples, total))]
         return total, [space.job(number, params, {}) for number, params in trials]
+
+    def _check(self) -> None:
+        """Check what can be checked before there is a study.
+
+        Raises:
+            ConfigError: naming each fault.
+        """
+        node = "tuner" if "tuner" in self._config else SWEEPER_NODE
+        faults = [*self._backend.faults(self._launching, node)]
+        given = {"sampler": self._settings.sampler, "pruner": self._settings.pruner}
+        for name, chosen in given.items():
+            faults += algorithm_faults(chosen, f"{node}.{name}", self._backend.algorithms)
+        if faults:
+            raise ConfigError(faults)
 
     def _n_trials(self, study: Study) -> float:
         """Total number of trials: never more than a grid has combinations."""
@@ -199,16 +216,16 @@ class Sweep:
 class OptunaBackend:
     """Runs trials with the executor that `hydra.launcher` chooses; Optuna samples and prunes."""
 
-    def check_slots(self, launching: Launching) -> None:
-        """See `Backend.check_slots`."""
-        faults = slots_faults(launching.n_jobs, launching.memory_gb, "hydra.sweeper")
+    algorithms: tuple[str, ...] = OPTUNA
+
+    def faults(self, launching: Launching, node: str) -> Iterator[str]:
+        """See `Backend.faults`."""
+        yield from slots_faults(launching.n_jobs, launching.memory_gb, node)
         if launching.n_jobs == AUTO and not kind_of(launching.launcher).measures_memory:
-            faults.append(
+            yield (
                 "n_jobs=auto needs hydra/launcher=explr_local, which measures trials: set a "
                 "number with any other launcher"
             )
-        if faults:
-            raise ConfigError(faults)
 
     def equip(self, study: Study, settings: SweepSettings, space: SweepSpace) -> None:
         """See `Backend.equip`."""
@@ -234,50 +251,3 @@ class OptunaBackend:
             watch.progress.slots = lambda: executor.slots
             loop.run(executor)
         return loop.first_failure
-
-
-def optuna_pruner(node: Mapping[str, Any]) -> BasePruner | None:
-    """Create a pruner of Optuna's; None never prunes.
-
-    Args:
-        node: the pruner's `_target_` and arguments.
-
-    Raises:
-        ConfigError: it is Ray Tune's own.
-    """
-    return _optuna(node) if node else None
-
-
-def optuna_sampler(node: Mapping[str, Any], space: SweepSpace, study: Study) -> BaseSampler | None:
-    """Create a sampler of Optuna's; None uses Optuna's default.
-
-    Args:
-        node: the sampler's `_target_` and arguments.
-        space: the search space.
-        study: the study. The number of its trials changes the seed, so that a resumed sweep does
-            not sample the same values again.
-
-    Raises:
-        ConfigError: it is Ray Tune's own, or cannot sample the ranges.
-    """
-    given = dict(node)
-    if not given:
-        return None
-    if isinstance(given.get("seed"), int):
-        given["seed"] += study.count()
-    sampler = _optuna(given)
-    if isinstance(sampler, partial):  # explr's grid
-        sampler = sampler(space.branches, study.frozen())
-    return cast("BaseSampler", sampler)
-
-
-def _optuna(node: Mapping[str, Any]) -> Any:
-    """Create the sampler or pruner of a `_target_`."""
-    from optuna.exceptions import ExperimentalWarning
-
-    target = str(node.get("_target_"))
-    if target.startswith("ray."):
-        raise ConfigError([f"{target} is Ray Tune's own: it needs tuner=ray"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # our configs choose these on purpose
-        return instantiate(dict(node), _execution_whitelist_=("optuna.*", "explr.tuning.*"))

@@ -148,15 +148,20 @@ def changes_since_commit(folder: Path) -> str:
 
 def installed_packages() -> str:
     """All installed packages with their versions, as `pip freeze` prints them."""
-    lines = {_requirement(package) for package in distributions() if package.metadata["Name"]}
+    # `metadata` parses a file each time it is asked for.
+    found = ((package, package.metadata) for package in distributions())
+    lines = {
+        _requirement(package, metadata["Name"], metadata["Version"])
+        for package, metadata in found
+        if metadata["Name"]
+    }
     return "".join(f"{line}\n" for line in sorted(lines, key=str.lower))
 
 
-def _requirement(package: Distribution) -> str:
-    name = package.metadata["Name"]
+def _requirement(package: Distribution, name: str, version: str) -> str:
     direct = package.read_text("direct_url.json")
     if direct is None:
-        return f"{name}=={package.version}"
+        return f"{name}=={version}"
     source = json.loads(direct)
     if source.get("dir_info", {}).get("editable"):
         return f"-e {unquote(urlsplit(source['url']).path)}"

@@ -2,6 +2,7 @@
 
 It runs detached, and no training waits for it: it takes 5 to 35 seconds to start, and only a
 browser needs it. Its port is open from the first moment, so a page that is opened early loads late.
+While trainings take every core, it starts when somebody opens its page.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, is_local_store, local_store_uri, prepare_home
 from explr.tracking.mlflow.server_process import ServerRecord, ServerState, answers
-from explr.utils.priority import LOW, LOWEST
 from explr.utils.processes import end
 
 DEFAULT_PORT = 5000
@@ -85,7 +85,8 @@ class MLflowServer:
         """Make sure that a server runs, without waiting for its answer.
 
         Args:
-            awaited: somebody waits for it, so it starts also while trainings take every core.
+            awaited: somebody waits for it. If not, it starts only when a core is idle, or when
+                somebody connects: it must not take seconds from trainings that take every core.
 
         Returns:
             The server that runs already, on any port, or the one that was started.
@@ -94,7 +95,7 @@ class MLflowServer:
             TrackingError: no server can be started.
         """
         with self._locked():
-            return self.state() or self._launch(LOW if awaited else LOWEST)
+            return self.state() or self._launch(awaited)
 
     def state(self) -> ServerState | None:
         """The server that explr started for this store; None if it does not run (any more)."""
@@ -148,10 +149,10 @@ class MLflowServer:
             self._record_path.unlink(missing_ok=True)
             return was_running
 
-    def _launch(self, niceness: int) -> ServerState:
+    def _launch(self, awaited: bool) -> ServerState:
         from explr.tracking.mlflow.server_process import launch
 
-        record = launch(self._store_uri, self._port, self._home, self.log_path, niceness)
+        record = launch(self._store_uri, self._port, self._home, self.log_path, awaited)
         try:
             record.write(self._record_path)
         except OSError:

@@ -42,7 +42,7 @@ class Grid(BaseSampler):
     def __init__(
         self,
         branches: Sequence[SearchSpace],
-        trials: Sequence[FrozenTrial] = (),
+        trials: Sequence[FrozenTrial],
         seed: int | None = None,
     ) -> None:
         _check_steps(branches)

@@ -14,6 +14,12 @@ from filelock import FileLock, Timeout
 from explr.core.errors import UsageError
 from explr.core.folders import replace_file
 
+LOCK_FILE = "sweep.lock"
+"""File of a sweep's folder: its lock."""
+
+HOLDER_FILE = "controller.json"
+"""File of a sweep's folder, while its lock is held: by whom."""
+
 
 @contextmanager
 def sole_controller(folder: Path, what: str | None = None) -> Iterator[None]:
@@ -26,8 +32,8 @@ def sole_controller(folder: Path, what: str | None = None) -> Iterator[None]:
     Raises:
         UsageError: another controller holds it; names its process and machine.
     """
-    lock = FileLock(folder / "sweep.lock")
-    holder = folder / "controller.json"
+    lock = FileLock(folder / LOCK_FILE)
+    holder = folder / HOLDER_FILE
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -137,7 +137,7 @@ def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
             continue
         line = f"{name}={text}"
         try:
-            with _steady_order(text):
+            with steady_order(text):
                 override = OverridesParser.create().parse_override(line)
             if override.is_sweep_override():
                 _add(space, name, override)
@@ -151,7 +151,7 @@ def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
 
 
 @contextmanager
-def _steady_order(text: str) -> Iterator[None]:
+def steady_order(text: str) -> Iterator[None]:
     """Have `shuffle([…])` draw the same order whenever it is read, so that a study can resume."""
     before = random.getstate()
     random.seed(text)

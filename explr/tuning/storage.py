@@ -170,13 +170,25 @@ def _check_trials(folder: Path, study: Study) -> None:
     Raises:
         FileError: it does not.
     """
-    known = len(study.get_trials(deepcopy=False))
-    if lost := trials_that_ran(folder, known):
+    if lost := lost_trials(folder, study):
         raise FileError(
-            f"the study of {folder} is damaged: it has {known} trials, and does not know trial "
-            f"{lost[0]}, which has run: restore the study from a copy, move the folders from "
-            f"{lost[0]} on away, or name another study with tuner.study_name"
+            f"{incomplete(folder, study, lost)}: restore the study from a copy, move the folders "
+            f"from {lost[0]} on away, or name another study with tuner.study_name"
         )
+
+
+def lost_trials(folder: Path, study: Study) -> list[int]:
+    """Numbers of the trials that have run in the sweep's folder, and that the study lacks."""
+    return trials_that_ran(folder, len(study.get_trials(deepcopy=False)))
+
+
+def incomplete(folder: Path, study: Study, lost: Sequence[int]) -> str:
+    """What is wrong with a study that lacks trials, as the beginning of a sentence."""
+    known = len(study.get_trials(deepcopy=False))
+    return (
+        f"the study of {folder} is damaged: it has {known} trials, and does not know trial "
+        f"{lost[0]}, which has run"
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -83,36 +84,42 @@ def in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
+GONE = (errno.EPIPE, errno.EIO)
+"""What a write into a pipe without a reader says, and one to a terminal that was closed."""
+
+
 class _Lasting(io.TextIOWrapper):
-    """A stream into a pipe that discards its text once the reader has exited."""
+    """A stream into a pipe or a terminal that discards its text once that is gone."""
 
     def write(self, text: str) -> int:
         try:
             return super().write(text)
-        except BrokenPipeError:
-            self._discard()
+        except OSError as error:
+            self._discard(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
-        except BrokenPipeError:
-            self._discard()
+        except OSError as error:
+            self._discard(error)
 
-    def _discard(self) -> None:
+    def _discard(self, error: OSError) -> None:
+        if error.errno not in GONE:
+            raise error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
 
 
 def outlive_readers() -> None:
-    """Keep this process running if the reader of its standard output or error exits."""
+    """Keep this process running if the reader of its output exits, or the terminal is closed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if type(stream) is not io.TextIOWrapper:
             continue
         mode = os.fstat(stream.fileno()).st_mode
-        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()):
             continue
         kept = (stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through)
         lasting = _Lasting(stream.detach(), *kept)

@@ -73,6 +73,14 @@ def find(identity: ProcessIdentity) -> psutil.Process | None:
     return process if same and _runs(process) else None
 
 
+def python_path() -> str:
+    """`PYTHONPATH` of a process that must find this explr whatever its working directory is."""
+    import explr
+
+    paths = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    return os.pathsep.join([*paths, str(Path(explr.__file__).resolve().parent.parent)])
+
+
 def session_of(leader: ProcessIdentity, mark: tuple[str, str]) -> list[psutil.Process]:
     """The running processes of a session, even if its leader has exited.
 

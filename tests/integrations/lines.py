@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -38,6 +38,19 @@ class Line(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class Witness(Callback):
+    """Sees which of Lightning's hooks for an end are called."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.seen.append(type(exception).__name__)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.seen.append("teardown")
 
 
 def data(rows: int = 8) -> DataLoader[Any]:

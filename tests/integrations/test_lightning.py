@@ -2,20 +2,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import lightning
-import lines
 import pytest
-import torch
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lines import Line, data, fit
 
 import explr
 from explr.core.errors import UsageError
-from explr.integrations.lightning import ExplrCallback
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,27 +19,21 @@ pytestmark = [
 ]
 
 
-class Witness(Callback):
-    """Sees which of Lightning's hooks for an end are called."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self.seen.append(type(exception).__name__)
-
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        self.seen.append("teardown")
+@pytest.fixture(scope="module")
+def lines() -> Any:
+    """The module of that name, imported by the one process of the tests that needs Lightning."""
+    return import_module("lines")
 
 
-def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
-    callback = ExplrCallback(ctx)
-    keep = ModelCheckpoint(ctx.output_dir / "models", monitor="val_loss")
-    fit(ctx.output_dir, [callback, keep])
-    return callback.result()
+def test_what_the_module_logs_is_reported_by_epoch(
+    run_once: Callable[..., Any], lines: Any
+) -> None:
+    def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
+        callback = lines.ExplrCallback(ctx)
+        keep = lines.ModelCheckpoint(ctx.output_dir / "models", monitor="val_loss")
+        lines.fit(ctx.output_dir, [callback, keep])
+        return callback.result()
 
-
-def test_what_the_module_logs_is_reported_by_epoch(run_once: Callable[..., Any]) -> None:
     result, rows = run_once(train)
     losses = rows.of("val_loss")
     assert sorted(losses) == [0, 1, 2]
@@ -54,13 +42,15 @@ def test_what_the_module_logs_is_reported_by_epoch(run_once: Callable[..., Any])
     assert result.primary_metric == min(losses.values())
     assert result.epochs_completed == 3
     assert result.best_model_path is not None
-    assert torch.load(result.best_model_path, weights_only=True)["state_dict"]
+    assert lines.torch.load(result.best_model_path, weights_only=True)["state_dict"]
 
 
-def test_an_epoch_without_a_validation_reports_none(run_once: Callable[..., Any]) -> None:
+def test_an_epoch_without_a_validation_reports_none(
+    run_once: Callable[..., Any], lines: Any
+) -> None:
     def seldom(ctx: explr.TrainingContext) -> explr.TrainingResult:
-        callback = ExplrCallback(ctx)
-        fit(ctx.output_dir, [callback], check_val_every_n_epoch=2, max_epochs=4)
+        callback = lines.ExplrCallback(ctx)
+        lines.fit(ctx.output_dir, [callback], check_val_every_n_epoch=2, max_epochs=4)
         return callback.result()
 
     _, rows = run_once(seldom)
@@ -69,23 +59,23 @@ def test_an_epoch_without_a_validation_reports_none(run_once: Callable[..., Any]
 
 
 def test_several_validations_in_an_epoch_are_reported_by_global_step(
-    run_once: Callable[..., Any],
+    run_once: Callable[..., Any], lines: Any
 ) -> None:
     def often(ctx: explr.TrainingContext) -> explr.TrainingResult:
-        callback = ExplrCallback(ctx)
-        fit(ctx.output_dir, [callback], val_check_interval=2, max_epochs=2)
+        callback = lines.ExplrCallback(ctx)
+        lines.fit(ctx.output_dir, [callback], val_check_interval=2, max_epochs=2)
         return callback.result()
 
     _, rows = run_once(often)
     assert sorted(rows.of("val_loss")) == [2, 4, 6, 8]
 
 
-def test_the_best_before_an_interruption_counts(run_once: Callable[..., Any]) -> None:
+def test_the_best_before_an_interruption_counts(run_once: Callable[..., Any], lines: Any) -> None:
     def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
-        keep = ModelCheckpoint(ctx.output_dir, save_last=True)
-        fit(ctx.output_dir, [ExplrCallback(ctx), keep], max_epochs=1)
-        callback = ExplrCallback(ctx)
-        trainer = Trainer(
+        keep = lines.ModelCheckpoint(ctx.output_dir, save_last=True)
+        lines.fit(ctx.output_dir, [lines.ExplrCallback(ctx), keep], max_epochs=1)
+        callback = lines.ExplrCallback(ctx)
+        trainer = lines.Trainer(
             max_epochs=2,
             accelerator="cpu",
             logger=False,
@@ -93,8 +83,10 @@ def test_the_best_before_an_interruption_counts(run_once: Callable[..., Any]) ->
             enable_checkpointing=False,
             callbacks=[callback],
         )
-        worse = Line(quality=0)
-        trainer.fit(worse, data(), data(4), ckpt_path=keep.last_model_path, weights_only=True)
+        worse = lines.Line(quality=0)
+        trainer.fit(
+            worse, lines.data(), lines.data(4), ckpt_path=keep.last_model_path, weights_only=True
+        )
         return callback.result()
 
     result, rows = run_once(train)
@@ -103,12 +95,12 @@ def test_the_best_before_an_interruption_counts(run_once: Callable[..., Any]) ->
     assert (result.primary_metric, result.epochs_completed) == (losses[0], 2)
 
 
-def test_a_pruned_trial_ends_and_lightning_cleans_up(sweep: Callable[..., Any]) -> None:
-    witness = Witness()
+def test_a_pruned_trial_ends_and_lightning_cleans_up(sweep: Callable[..., Any], lines: Any) -> None:
+    witness = lines.Witness()
 
     def train(ctx: explr.TrainingContext) -> explr.TrainingResult:
-        callback = ExplrCallback(ctx)
-        fit(ctx.output_dir, [callback, witness], ctx.hyperparameters["quality"])
+        callback = lines.ExplrCallback(ctx)
+        lines.fit(ctx.output_dir, [callback, witness], ctx.hyperparameters["quality"])
         return callback.result()
 
     good, bad = sweep(train)
@@ -118,7 +110,9 @@ def test_a_pruned_trial_ends_and_lightning_cleans_up(sweep: Callable[..., Any]) 
     assert witness.seen == [ends[number] for number in sorted(ends)]
 
 
-def test_several_processes_stop_together(explr: Callable[..., Any], tmp_path: Path) -> None:
+def test_several_processes_stop_together(
+    explr: Callable[..., Any], tmp_path: Path, lines: Any
+) -> None:
     sweep = explr(
         *("tuner=optuna", "-m", "+quality=choice(0,1)", "tuner.n_trials=2"),
         *("tuner/sampler=grid", "tuner/pruner=threshold", "tuner.pruner.upper=100"),
@@ -133,16 +127,16 @@ def test_several_processes_stop_together(explr: Callable[..., Any], tmp_path: Pa
     assert (bad["state"], bad["steps"]) == ("PRUNED", 1)
 
 
-def test_in_an_application_of_ones_own_the_objective_is_named(tmp_path: Path) -> None:
-    trainer = fit(tmp_path, [ExplrCallback(monitor="val_loss")], max_epochs=1)
+def test_in_an_application_of_ones_own_the_objective_is_named(tmp_path: Path, lines: Any) -> None:
+    trainer = lines.fit(tmp_path, [lines.ExplrCallback(monitor="val_loss")], max_epochs=1)
     assert float(trainer.callback_metrics["val_loss"]) > 0
 
 
 @pytest.mark.parametrize("given", [{}, {"ctx": object(), "monitor": "val_loss"}])
-def test_the_objective_is_known_from_one_place(given: dict[str, Any]) -> None:
+def test_the_objective_is_known_from_one_place(given: dict[str, Any], lines: Any) -> None:
     with pytest.raises(UsageError, match="takes the training's context"):
-        ExplrCallback(**given)
+        lines.ExplrCallback(**given)
 
 
-def test_the_installed_lightning_is_the_one_that_is_served() -> None:
-    assert issubclass(ExplrCallback, lightning.pytorch.Callback)
+def test_the_installed_lightning_is_the_one_that_is_served(lines: Any) -> None:
+    assert issubclass(lines.ExplrCallback, lines.Callback)

@@ -16,8 +16,11 @@ sys.path.append(str(Path(__file__).parents[1] / "sweep"))
 if find_spec("ray") is None:
     pytest.skip("there is no Ray", allow_module_level=True)
 
-# Otherwise Ray kills workers when the machine is short of memory, whatever uses it.
-os.environ.update(RAY_memory_monitor_refresh_ms="0")
+os.environ.update(
+    # Otherwise Ray kills workers when the machine is short of memory, whatever uses it.
+    RAY_memory_monitor_refresh_ms="0",
+    RAY_prestart_worker_first_driver="0",  # as sweeps have it: nobody needs idle workers
+)
 
 from sweeping import Workshop
 

@@ -152,7 +152,23 @@ def test_population_based_training_needs_checkpoints() -> None:
              "objective.direction=[minimize,minimize]"],
             "searches for one objective",
         ),
-        (["tuner.sampler={_target_: ray.tune.search.bohb.TuneBOHB}"], r"tuner\.sampler: ray"),
+        (["tuner.sampler={_target_: ray.tune.search.bohb.TuneBOHB}"], r"tuner\.sampler"),
+        (
+            ["tuner/sampler=hyperopt", "+tuner.sampler.gamma=abc"],
+            r"^tuner\.sampler\.gamma must be a number, got 'abc'$",
+        ),
+        (
+            ["tuner/pruner=pbt", "+tuner.pruner.nonsense=1"],
+            r"^there is no setting tuner\.pruner\.nonsense; PopulationBasedTraining takes time_",
+        ),
+        (
+            ["tuner/pruner=asha", "tuner.pruner.reduction_factor=abc"],
+            r"^tuner\.pruner\.reduction_factor must be an integer, got 'abc'$",
+        ),
+        (
+            ["+tuner.ray.init.num_cpus=abc"],
+            r"^tuner\.ray\.init\.num_cpus must be an integer or null, got 'abc'$",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_chosen_is_refused(overrides: list[str], sentence: str) -> None:

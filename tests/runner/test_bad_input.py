@@ -84,6 +84,12 @@ WORDS = {
     ("-m", "tuner=optuna", "lr=interval(1,2)", "hydra.sweep.dir=out/${hydra:job.num}"): [
         "hydra.sweep.dir=out/${hydra:job.num}: only a trial has hydra.job.num, and a sweep has one"
     ],
+    ("-m", "tuner=optuna", "lr=interval(1,2)", "tuner.sampler.n_startup_trials=abc"): [
+        "tuner.sampler.n_startup_trials must be an integer, got 'abc'"
+    ],
+    ("-m", "tuner=optuna", "lr=interval(1,2)", "+tuner.pruner.nonsense=1"): [
+        "there is no setting tuner.pruner.nonsense; MedianPruner takes n_startup_trials, n_warm"
+    ],
     ("hydra.run.dir=out/${nowhere}",): ["hydra.run.dir: Interpolation key 'nowhere' not found"],
     ("-m", "tuner=optuna"): ["tuner=optuna has nothing to search: give a range, such as"],
 }

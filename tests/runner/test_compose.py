@@ -110,6 +110,13 @@ def test_every_fault_is_named() -> None:
     assert caught.value.__suppress_context__
 
 
+def test_a_range_is_for_a_sweep_in_python_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        explr.compose(["lr=interval(0,1)"])
+    said = "lr=interval(0,1) is a sweep: give it to explr.tune; a list is written lr=[…]"
+    assert caught.value.faults == [said]
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "gp"])
 def test_every_sampler(sampler: str) -> None:
     cfg = explr.compose(["tuner=optuna", f"tuner/sampler={sampler}", "seed=3"])

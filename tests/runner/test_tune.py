@@ -12,9 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 
 import explr
 from explr import TrainingContext, TrialPruned
-from explr.core.errors import ConfigError, SweepError, UsageError
+from explr.core.errors import ConfigError, MissingDependencyError, SweepError, UsageError
 from explr.runner.cli.app import run_command_line
-from explr.sweep.folder import SweepFolder
+from explr.sweep.folder import SweepFolder, removed_if_refused
 from explr.tuning.channel import CHANNEL_VARIABLE
 from explr.tuning.storage import read_study
 
@@ -150,6 +150,16 @@ def test_ctrl_c_while_results_are_written_is_not_their_end(
     assert (tmp_path / "out" / "results.json").is_file()
 
 
+def test_an_interrupted_sweep_says_how_python_resumes_it(tmp_path: Path) -> None:
+    def interrupted(ctx: TrainingContext) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explr.tune([*SEARCH, "tuner.study_name=mine"], interrupted, n_trials=1)
+    said = (tmp_path / "multirun" / "mine" / "sweep.log").read_text()
+    assert "to resume: run the Python code again with tuner.study_name=mine\n" in said
+
+
 @pytest.mark.slow
 def test_faults_are_found_before_anything_is_launched(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -160,4 +170,36 @@ def test_faults_are_found_before_anything_is_launched(tmp_path: Path) -> None:
         explr.tune(["tracking=off"], train)  # takes optuna by itself
     with pytest.raises(UsageError, match=r"callable as train_model\(ctx\)"):
         explr.tune(SEARCH, lambda: 1.0)  # type: ignore[misc,arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    for refused, said in {
+        "tuner.storage=sqlite:///nowhere/study.db": "there is no folder .*/nowhere: create it",
+        "tuner.enqueue=[{lr: 7}]": "lr=7 is not in",  # the study is there then
+    }.items():
+        with pytest.raises(UsageError, match=said):
+            explr.tune([*SEARCH, refused], train)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [None, "sweep.lock", "study.journal"])
+def test_only_a_new_sweep_is_removed_if_it_is_refused(tmp_path: Path, there: str | None) -> None:
+    folder = tmp_path / "multirun" / "s"
+    folder.mkdir(parents=True)
+    if there is not None:
+        (folder / there).touch()
+    made = removed_if_refused(folder, [folder])
+    made.__enter__()
+    (folder / "study.journal").touch()
+    error = UsageError()
+    assert not made.__exit__(UsageError, error, None)
+    assert folder.exists() == (there == "study.journal")
+    assert folder.parent.exists()
+
+
+def test_without_ray_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"^tuner=ray needs Ray Tune: pip install "):
+        explr.tune(["tracking=off", "tuner=ray", "lr=interval(1,2)"], train)
     assert list(tmp_path.iterdir()) == []

@@ -99,6 +99,19 @@ def waits(ctx):
     return float(ctx.hyperparameters["lr"])
 
 
+def speaks(ctx):
+    heard = ctx.output_dir / "heard"
+    heard.write_text("interrupted")
+    (ctx.output_dir / f"started-{os.getpid()}").touch()
+    while os.isatty(1):  # until the terminal is closed
+        time.sleep(0.01)
+    for _ in range(100):
+        print("a line", flush=True)
+        time.sleep(0.001)
+    heard.write_text("the end")
+    return 0.5
+
+
 CHILD = '''
 import pathlib, sys, time
 try:

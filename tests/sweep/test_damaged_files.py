@@ -150,3 +150,30 @@ def test_a_damaged_result_of_a_trial_is_told_and_its_study_knows_better(
     (sweep / str(number) / RESULT).write_bytes(b"")
     assert read_sweep(sweep).trials[number].reason == "as it was"
     assert f"{RESULT} is not valid JSON" in caplog.text
+
+
+def test_trials_that_a_cut_study_lacks_are_told_once(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_report(sweep)
+    assert caplog.messages == []
+    file = sweep / STUDY_FILE
+    content = file.read_bytes()
+    file.write_bytes(content[: content.rindex(b'{"op_code":4,')])
+    write_report(sweep)
+    assert caplog.messages == [
+        f"the study of {sweep} is damaged: it has 2 trials, and does not know trial 2, which has "
+        "run: only the trials that are left are shown"
+    ]
+    assert len(read_sweep(sweep).trials) == 2
+
+
+def test_trials_that_are_newer_than_the_results_are_told_once(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert best_trial(sweep)
+    assert caplog.messages == []
+    shutil.copytree(sweep / "2", sweep / "3")
+    assert best_trial(sweep)
+    (said,) = caplog.messages
+    assert said.startswith(f"{sweep / RESULTS} does not know trial 3, which has run: ")

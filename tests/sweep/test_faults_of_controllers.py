@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from sweeping import APP, BASIC, PATIENT, Workshop, any_runs, workers_of
+from terminals import spawn
 from waiting import PATIENCE_S, wait_until
 
 
@@ -91,11 +94,7 @@ def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
         assert json.loads(file.read_text())["study"] == str(file.parent.relative_to(sweeps))
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
-    ids=["17_ctrl_c", "18_sigterm", "53_the_terminal_closes"],
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["17_ctrl_c", "18_sigterm"])
 def test_an_interrupted_sweep_stops_and_says_how_to_resume(shop: Workshop, number: int) -> None:
     controller = hold(shop)
     family = workers_of(controller.pid)
@@ -110,6 +109,55 @@ def test_an_interrupted_sweep_stops_and_says_how_to_resume(shop: Workshop, numbe
     (shop.folder / "go").touch()
     assert shop.run(shop.explr("resume", "multirun/s")).returncode == 0
     assert shop.states("multirun/s") == ["COMPLETE"] * 4
+
+
+def in_a_terminal_that_closes(shop: Workshop, command: list[str], trainings: int) -> int:
+    """Run a command, whose terminal closes while trainings run; returns its exit code.
+
+    What it draws meanwhile fits into the terminal's buffer, so nobody needs to read it.
+    """
+    variables = {**os.environ, **shop.environment, "TERM": "xterm-256color"}
+    process, terminal = spawn(command, shop.folder, variables)
+    try:
+        wait_until(lambda: len(started(shop)) == trainings)
+        family = workers_of(process.pid)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        os.close(terminal)
+    code = process.wait(PATIENCE_S)
+    assert not any_runs(family)
+    return code
+
+
+def test_53_a_sweep_whose_terminal_closes_is_resumed(shop: Workshop) -> None:
+    command = shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=4", "tuner.n_jobs=2")
+    assert in_a_terminal_that_closes(shop, command, trainings=2) == 130
+    sweep = shop.folder / "multirun" / "s"
+    log = (sweep / "sweep.log").read_text()
+    assert log.endswith("interrupted; to resume: explr resume multirun/s\n")
+    assert "Traceback" not in log
+    results = shop.results("multirun/s")
+    assert [trial["state"] for trial in results["trials"]] == ["RUNNING"] * 2
+    assert results["best"] is None
+    assert (sweep / "report.html").exists()
+    (shop.folder / "go").touch()
+    assert shop.run(shop.explr("resume", "multirun/s")).returncode == 0
+    assert shop.states("multirun/s") == ["COMPLETE"] * 4
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["heeded", "ignored_as_after_nohup"])
+def test_53_a_training_whose_terminal_closes(shop: Workshop, ignored: bool) -> None:
+    line = shop.explr("train_model=trainings:speaks", "tracking=off", "hydra.run.dir=out")
+    if ignored:
+        line = ["bash", "-c", f"trap '' HUP; exec {shlex.join(line)}"]
+    code = in_a_terminal_that_closes(shop, line, trainings=1)
+    assert code == (0 if ignored else 130)
+    out = shop.folder / "out"
+    assert (out / "result.json").exists() == ignored
+    assert "Traceback" not in (out / "explr.log").read_text()
+    assert (out / "heard").read_text() == ("the end" if ignored else "interrupted")
 
 
 def test_50_what_catches_ctrl_c_is_unfinished(shop: Workshop) -> None:

@@ -15,12 +15,7 @@ from sweeping import BASIC, DRAIN, Workshop
 
 import explr
 from explr import TrainingContext
-from explr.core.folders import write_json
 from explr.runner.cli.resume import resume
-from explr.sweep.record import note_run_ids
-from explr.tracking.journal.journal import Journal
-from explr.tracking.journal.position import Position, write_position
-from explr.tuning.lock import sole_controller
 
 TOP = ["format", "study", "direction", "command", "n_trials", "best", "trials"]
 TRIAL = [
@@ -83,33 +78,6 @@ def test_results_of_a_tracked_sweep(shop: Workshop) -> None:
     assert retrained.returncode == 0, retrained.stderr
     result = json.loads((shop.folder / "again" / "result.json").read_text())
     assert result["value"] == best["value"]
-
-
-def test_runs_that_mlflow_got_after_the_end_are_noted(tmp_path: Path) -> None:
-    journals = []
-    for number in range(3):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        journals.append(Journal.create(folder))
-        journals[-1].append("start")
-        journals[-1].close()
-    rows = [{"number": number, "run_id": None} for number in range(3)]
-    rows[0]["run_id"] = "zero"
-    results = {"command": "explr", "best": rows[1], "trials": rows}
-    write_json(tmp_path / "results.json", results)
-    before = (tmp_path / "results.json").stat().st_ino
-    note_run_ids(tmp_path)
-    assert (tmp_path / "results.json").stat().st_ino == before
-
-    write_position(journals[1].path, Position(run_id="one"))
-    with sole_controller(tmp_path):  # which writes the file itself
-        note_run_ids(tmp_path)
-    assert (tmp_path / "results.json").stat().st_ino == before
-    note_run_ids(tmp_path)
-    noted = json.loads((tmp_path / "results.json").read_text())
-    assert [row["run_id"] for row in noted["trials"]] == ["zero", "one", None]
-    assert noted["best"] == noted["trials"][1]
-    note_run_ids(tmp_path / "0")  # no sweep
 
 
 def test_the_command_to_train_the_best_again_holds_lists_too(

@@ -22,7 +22,7 @@ from explr.config.grammar import literal
 from explr.config.hydra_private import silent_context
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
-from explr.sweep.space import SweepSpace
+from explr.sweep.space import SweepSpace, with_drawn_orders
 from explr.tuning.search_space import SearchSpaceBuilder
 from explr.tuning.trial import SweepResult
 
@@ -403,6 +403,66 @@ def test_a_range_that_another_key_holds_is_resolved(tmp_path: Path) -> None:
     for option in ("sgd", "adam"):
         space = chosen.active({"optimizer": option})
         assert space.distributions["lr"].high == len(option) - 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("line", "swept", "arrived"),
+    [
+        # a name that is searched has the value of the trial, whatever the order
+        (["+base=choice(1,2)", "+x=${base}"], ["base"], [1, 2]),
+        (["+x=[${base},0]", "+base=choice(1,2)"], ["base"], [[1, 0], [2, 0]]),
+        (["search_space=mine", "+x=${base}"], ["base"], [3, 4]),
+        # the range that a name holds is searched
+        (["search_space=mine", "++base=0", "+x=${held}"], ["x"], [5, 6]),
+        (["search_space=mine", "++base=0", "+x=${search_space.base}"], ["x"], [3, 4]),
+        (["search_space=mine", "++base=0", "+x=0", "+search_space.y=${held}"], ["y"], [0, 0]),
+        # what may be a text is one
+        (["search_space=mine", "+x=${text}"], ["base"], ["a,b", "a,b"]),
+    ],
+)
+@pytest.mark.parametrize("own_process", [False, True])
+def test_what_a_name_in_a_setting_stands_for(
+    tmp_path: Path, line: list[str], swept: list[str], arrived: list[Any], own_process: bool
+) -> None:
+    (tmp_path / "conf" / "search_space").mkdir(parents=True)
+    file = tmp_path / "conf" / "search_space" / "mine.yaml"
+    file.write_text(
+        "# @package _global_\nbase: 0\nheld: choice(5,6)\ntext: a,b\ny: 0\n"
+        "search_space: {base: 'choice(3,4)'}\n"
+    )
+    line = ["tracking=off", "tuner=optuna", *line]
+    with hydra_app() as app:
+        config = compose_with(app, line, None, multirun=True)
+        params = OmegaConf.to_container(config.hydra.sweeper.params, resolve=True)
+        space = SweepSpace(config, app.config_loader, params, line)  # type: ignore[arg-type]
+        assert list(space.base.distributions) == swept
+        (name,) = swept
+        task = HydraTask(config, silent_context(app), lambda config: None)
+        found = []
+        for value in space.base.distributions[name].choices:  # type: ignore[attr-defined]
+            job = space.job(0, {name: value}, {})
+            x = task.config_of(job, own_process=own_process).x
+            found.append(OmegaConf.to_container(x, resolve=True) if OmegaConf.is_config(x) else x)
+    assert found == arrived
+
+
+@pytest.mark.usefixtures("options")
+def test_a_shuffled_list_has_one_order_in_all_trials_and_again() -> None:
+    text = "+x=[shuffle([1,2,3,4,5,6,7,8]),0]"
+    line = ["tracking=off", "tuner=optuna", text, "lr=choice(1,2)", "+optimizer=choice(sgd,adam)"]
+    found = []
+    for _ in range(2):
+        with hydra_app() as app:
+            config = compose_with(app, line, None, multirun=True)
+            drawn = with_drawn_orders(line, config, app.config_loader)
+            assert [one for one, two in zip(drawn, line, strict=True) if one != two] == [drawn[2]]
+            space = SweepSpace(config, app.config_loader, {}, drawn)
+            task = HydraTask(config, silent_context(app), lambda config: None)
+            for params in ({"lr": 1}, {"lr": 2, "optimizer": "sgd"}):  # which is composed again
+                job = space.job(0, params, {})
+                found.append(OmegaConf.to_container(task.config_of(job, own_process=False).x))
+    assert sorted(found[0][0]) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert found == [found[0]] * 4
 
 
 @pytest.mark.parametrize(

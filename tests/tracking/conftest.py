@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ import psutil
 import pytest
 from companions import companions_of, processes_of
 from ports import held_port
-from waiting import runs
+from waiting import runs, wait_until
 from zygote import zygote
 
 from explr.tracking.destination import Destination
@@ -34,11 +33,7 @@ PATIENCE_S = 240.0
 
 def eventually(condition: Callable[[], Any], what: str = "it") -> Any:
     """What `condition` gives as soon as it gives anything."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"{what} never came true"
-        time.sleep(0.05)
-    return answer
+    return wait_until(condition, PATIENCE_S, what)
 
 
 def _client(uri: str) -> MlflowClient:
@@ -102,6 +97,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("EXPLR_HOME", str(home))
     monkeypatch.setenv("EXPLR_AUTOSTART", "0")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Tests upload in this process too, where later ones may need all of MLflow.
+    monkeypatch.setattr("explr.tracking.mlflow.store.FOR_MODELS", ())
     # On a busy machine, a slow server must not count as one that does not answer.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "90")
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,7 @@ from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
 from explr.tracking.journal.journal import read_events
 from explr.tracking.journal.pending import Liveness, entries
+from explr.tracking.mlflow.store import FOR_MODELS
 from explr.tracking.run import open_run
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.start import Order, ensure_companion, has_companion
@@ -144,6 +145,9 @@ def test_one_companion_ships_and_the_others_stand_by(
     )
     assert len(kit.companions_of(home)) == 2
     assert len(ships) == 1
+    mapped = {part for each in ships[0].memory_maps() for part in Path(each.path).parts}
+    assert "sqlalchemy" in mapped
+    assert not mapped & set(FOR_MODELS)  # nothing of MLflow's that an upload does not need
     ships[0].kill()  # the other one takes over, wherever this one stood
     for trainer in trainers:
         trainer.kill()

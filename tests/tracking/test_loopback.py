@@ -1,12 +1,15 @@
+import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from explr.tracking.mlflow import standby
 from explr.tracking.mlflow.server_process import HOST, answers, listen, past_proxies
+from explr.utils.priority import LOWEST
 
 
 class Pretender(BaseHTTPRequestHandler):
@@ -77,3 +80,41 @@ def test_loopback_is_added_to_what_goes_past_the_proxy(before: str | None, after
     assert result["no_proxy"] == after
     assert result["NO_PROXY"] == "127.0.0.1,localhost"
     assert result["HTTP_PROXY"] == "http://proxy:1"
+
+
+@pytest.fixture
+def lowered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The priorities that a server on standby gives itself; it looks around all the time."""
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(standby, "lower_priority", lambda *given: found.append(given))
+    monkeypatch.setattr(standby, "POLL_S", 0.0)
+    return found
+
+
+def test_a_server_beside_busy_trainings_starts_when_somebody_connects(
+    lowered: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+):
+    with ExitStack() as opened, listen(0) as listener:
+        looks = iter(range(6))
+
+        def busy() -> bool:
+            if next(looks) == 5:
+                opened.enter_context(socket.create_connection(listener.getsockname()))
+            return True
+
+        monkeypatch.setattr(standby, "all_cores_are_busy", busy)
+        standby.wait(listener.fileno())
+    assert not list(looks)
+    assert not lowered  # somebody waits for it
+
+
+def test_a_server_starts_by_itself_when_a_core_is_idle(
+    lowered: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+):
+    # The first look tells of the time before it.
+    looks = iter([False, True, True, False])
+    monkeypatch.setattr(standby, "all_cores_are_busy", lambda: next(looks))
+    with listen(0) as listener:
+        standby.wait(listener.fileno())
+    assert not list(looks)
+    assert lowered == [(os.getpid(), LOWEST)]

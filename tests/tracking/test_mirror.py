@@ -2,6 +2,7 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from explr.tracking.journal.position import read_position
 from explr.tracking.mlflow import store as store_module
 from explr.tracking.mlflow.rows import REFUSED_TAG
 from explr.tracking.mlflow.sink import MLflowSink
-from explr.tracking.mlflow.store import connect
+from explr.tracking.mlflow.store import connect, hidden, unneeded
 from explr.tracking.shipping.run_upload import RunUpload
 
 
@@ -257,3 +258,36 @@ def test_a_new_store_is_there_as_a_whole_or_not_at_all(
     connect(f"sqlite:///{path}")
     assert len(seen) == 1
     assert Path.cwd() == tmp_path  # which MLflow's files are relative to
+
+
+def test_what_is_hidden_is_found_again_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "heavy_one.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with hidden(("heavy_one", "json")):
+        with pytest.raises(ModuleNotFoundError):
+            import_module("heavy_one")
+        assert import_module("json").loads("1") == 1  # imported before
+    assert import_module("heavy_one").__name__ == "heavy_one"
+
+
+def test_mlflow_lacks_nothing_that_its_registry_or_a_plugin_may_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setattr("explr.tracking.mlflow.store.FOR_MODELS", ("pandas",))
+    assert unneeded(local) == ("pandas",)
+    assert unneeded("https://mlflow.example.org") == ("pandas",)
+    assert unneeded("databricks") == ()
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
+        assert unneeded(local) == ()
+    plugin = tmp_path / "our_store-1.0.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: our-store\nVersion: 1.0\n")
+    (plugin / "entry_points.txt").write_text(
+        "[mlflow.artifact_repository]\nours = our_store:Repository\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert unneeded(local) == ()

@@ -1,23 +1,24 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import artifact_root, local_store_uri
-from explr.tracking.mlflow.server_process import ServerRecord, ServerState, listen
+from explr.tracking.mlflow.server_process import HOST, ServerRecord, ServerState, listen
 from explr.tracking.server import MLflowServer, autostart_allowed
 from explr.utils.processes import identity_of
 
@@ -40,13 +41,6 @@ from explr.tracking.server import MLflowServer
 state = MLflowServer(port=0).start()
 print(state.pid, state.port)
 """
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def fetch(url: str, body: bytes | None = None, host: str | None = None) -> tuple[int, str]:
@@ -247,6 +241,9 @@ def test_eight_starters_leave_one_server(home: Path):
     assert state is not None
     assert answers == {f"{state.pid} {state.port}\n"}
     assert leaders_below(home) == [state.pid]
+    with closing(socket.create_connection((HOST, state.port))):  # busy cores or not
+        eventually(lambda: psutil.Process(state.pid).cmdline()[1:4] == ["-m", "mlflow", "server"])
+    assert leaders_below(home) == [state.pid]
     assert server.stop()  # long before it has come up
     assert leaders_below(home) == []
     assert not server.stop()
@@ -257,9 +254,9 @@ def test_eight_starters_leave_one_server(home: Path):
 def test_all_of_it_ends_also_without_its_first_process(home: Path):
     server = MLflowServer(port=0)
     state = server.start(awaited=True)
-    eventually(lambda: any(is_uvicorn(pid) for pid in session(state)))
+    wait_until(lambda: any(is_uvicorn(pid) for pid in session(state)), PATIENCE_S)
     os.kill(state.pid, signal.SIGKILL)
-    eventually(lambda: state.pid not in session(state))
+    wait_until(lambda: state.pid not in session(state), PATIENCE_S)
     assert session(state) != []
     assert server.start(awaited=True) == state  # what is left still serves
     assert server.wait_until_ready(PATIENCE_S)

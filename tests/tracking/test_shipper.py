@@ -20,12 +20,15 @@ from damage import DAMAGE, Damage
 from memory_sink import SCHEME, URI, FakeClock, Memory, MemorySink
 
 from explr.core.errors import TrackingError
-from explr.tracking.journal.journal import Journal, now_ms
+from explr.core.folders import COMMAND, RESULTS, read_json, run_folder, write_json
+from explr.sweep.folder import SweepFolder
+from explr.tracking.journal.journal import Journal, journals_in, now_ms
 from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import read_position
 from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.observer import observed_file
+from explr.tracking.shipping.run_ids import fill_in
 from explr.tracking.shipping.run_upload import SHARE_BYTES, RunUpload
 from explr.tracking.shipping.shipper import (
     LONGEST_PAUSE_S,
@@ -37,6 +40,8 @@ from explr.tracking.shipping.shipper import (
 from explr.tracking.shipping.sink import SinkUnavailable
 from explr.tracking.shipping.sinks import SINKS
 from explr.tracking.shipping.start import Order
+from explr.tuning.search_space import SearchSpace
+from explr.tuning.study import Study
 from explr.utils.processes import identity_of
 
 NO_PID = 2**22 + 1
@@ -220,6 +225,106 @@ def test_the_model_of_a_trial_waits_for_the_trial(
     assert memory.models == {("digits", memory.run("trial").run_id): "the best"}
     assert memory.run("trial").files == {"model/weights.pt": b"123"}
     assert entries() == []
+
+
+def swept(begin: Any, sweep: Path, replicates: int = 1) -> dict[int, TrackedRun]:
+    """Runs of a sweep's trials 0 and 2, which have ended; its results were written before."""
+    parent = begin(sweep.name)
+    write_json(sweep / COMMAND, {"study": "s", "cwd": "/"})
+    places = [(n, n if replicates == 1 else f"{n}/{r}") for n in (0, 2) for r in range(replicates)]
+    runs = {n: begin(f"{sweep.name}/{place}", parent=parent.journal.path) for n, place in places}
+    rows = [{"number": number, "run_id": None, "state": "COMPLETE"} for number in range(3)]
+    results = {"command": "", "best": rows[2], "front": rows[1:], "trials": rows}
+    write_json(sweep / RESULTS, results)
+    for run in (*runs.values(), parent):
+        run.close("FINISHED")
+    return runs
+
+
+def ids_in(sweep: Path) -> list[str | None]:
+    """The ids of runs in the results of a sweep, that of the best trial at the end."""
+    results = read_json(sweep / RESULTS)
+    assert results is not None
+    assert [row["run_id"] for row in results["front"]] == [
+        row["run_id"] for row in results["trials"][1:]
+    ]
+    return [row["run_id"] for row in (*results["trials"], results["best"])]
+
+
+@pytest.mark.parametrize("replicates", [1, 2])
+def test_results_that_a_sweep_wrote_before_get_the_ids_of_its_runs(
+    memory: Memory, begin: Any, ship: Any, tmp_path: Path, replicates: int
+) -> None:
+    sweep = tmp_path / "sweep"
+    swept(begin, sweep, replicates)
+    memory.refuse("open_run 2" if replicates == 1 else "open_run 0", "not yet")
+    ship()
+    assert ids_in(sweep)[1:] == [None, None, None]
+    memory.come_back()
+    ship()
+    first, none, last, best = ids_in(sweep)
+    numbers = {0: first, 2: last}
+    assert (none, best) == (None, last)
+    for number, run_id in numbers.items():
+        assert run_id is not None
+        uid = memory.runs[run_id].start.uid
+        (journal,) = (run_folder(sweep / str(number))).glob(f"journal-{uid}.jsonl")
+        assert read_position(journal).run_id == run_id
+    written = (sweep / RESULTS).stat().st_ino
+    fill_in(tmp_path)
+    assert (sweep / RESULTS).stat().st_ino == written
+
+
+def test_the_ids_of_runs_are_filled_in_for_an_upload_that_was_killed(
+    memory: Memory, begin: Any, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep"
+    runs = swept(begin, sweep)
+    for journal in (*journals_in(sweep), *(run.journal.path for run in runs.values())):
+        RunUpload(MemorySink(memory), journal).advance()  # and then a kill
+    fill_in(tmp_path)
+    assert ids_in(sweep) == ["run-1", None, "run-2", "run-2"]
+
+
+def test_results_that_are_damaged_hold_up_no_upload(
+    memory: Memory, begin: Any, ship: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = tmp_path / "sweep"
+    swept(begin, sweep)
+    (sweep / RESULTS).write_text("{")
+    ship()
+    assert entries() == []
+    assert (sweep / RESULTS).read_text() == "{"
+    assert f"{sweep / RESULTS} is not valid JSON" in caplog.text
+
+
+def test_no_id_of_a_run_and_no_trial_is_lost_between_two_writers(
+    memory: Memory, begin: Any, tmp_path: Path
+) -> None:
+    count = 15
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    study = Study(sweep, "s", ["minimize"])
+    folder = SweepFolder(sweep, study, 1, lambda name, value: value)
+    folder.remember_command([])
+    parent = begin("sweep")
+
+    def run_trials() -> None:
+        for number in range(count):
+            begin(f"sweep/{number}", parent=parent.journal.path)
+            study.tell(study.ask(lambda values: SearchSpace())[0], "COMPLETE", [1.0])
+            folder.write_results()
+
+    controller = Thread(target=run_trials)
+    controller.start()
+    shipper = Shipper(MemorySink(memory), are_cores_busy=lambda: False)
+    while controller.is_alive():
+        shipper.run()
+    controller.join()
+    shipper.run()
+    rows = (read_json(sweep / RESULTS) or {})["trials"]
+    assert [row["number"] for row in rows] == list(range(count))
+    assert {row["run_id"] for row in rows} == set(memory.runs) - {memory.run("sweep").run_id}
 
 
 # From where it goes on
@@ -648,7 +753,7 @@ def test_trainings_that_take_all_cores_lose_next_to_nothing(
     assert memory.run("run").values("loss") == [(step, step) for step in range(1, 120)]
     sends = [t for call, t in zip(memory.calls, memory.times, strict=True) if call == "send run"]
     assert max(later - earlier for earlier, later in pairwise(sends)) <= LONGEST_PAUSE_S + POLL_S
-    assert clock.busy_s <= SHARE * 120.0 + 3 * memory.cost_s
+    assert clock.busy_s <= SHARE * 120.0 + 4 * memory.cost_s
 
 
 def test_an_ended_run_whose_process_waits_for_it_is_uploaded_at_once(

@@ -246,7 +246,7 @@ def test_a_grid_that_no_memory_holds_is_sampled(sweep: Callable[..., Sweep]) -> 
 def test_each_range_without_a_step_is_named() -> None:
     ranges = {"lr": "interval(0,1)", "width": "16,32", "beta": "tag(log,interval(1e-5,1))"}
     with pytest.raises(ConfigError) as caught:
-        Grid([parse(ranges)[0]] * 2)
+        Grid([parse(ranges)[0]] * 2, ())
     assert len(caught.value.faults) == 2
     for fault, name in zip(caught.value.faults, ("lr", "beta"), strict=True):
         assert fault.startswith("tuner/sampler=grid needs choices or ranges with a step")

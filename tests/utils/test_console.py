@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import pty
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -63,3 +66,20 @@ def test_a_training_that_is_installed_as_a_library_is_heard() -> None:
     assert heard("noisy.core", LIBRARY) == ["ERROR"]
     count_as_own(Installed())
     assert heard("noisy.core", LIBRARY) == ["INFO", "WARNING", "ERROR"]
+
+
+def test_what_is_written_to_a_terminal_that_was_closed_is_discarded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other, side = pty.openpty()
+    stream = open(side, "w", buffering=1)  # noqa: SIM115 - it is taken apart
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "__stdout__", stream)
+    console.outlive_readers()
+    print("hello")
+    assert os.read(other, 99) == b"hello\r\n"
+    os.close(other)
+    for _ in range(3):
+        print("more")
+        sys.stdout.flush()
+    sys.stdout.close()

@@ -18,8 +18,8 @@ from explr.core.secrets import masked_keys, without_user_info
 from explr.results.sweep import sweep_command
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
-from explr.tracking.journal.position import read_position
 from explr.tracking.mlflow.registry import ALIAS, describe
+from explr.tracking.shipping.run_ids import position_of_run
 from explr.tracking.shipping.sink import SinkUnavailable
 from explr.tracking.shipping.sinks import sink_for
 
@@ -51,6 +51,9 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
     click.echo(f"folder: {best.folder}")
     if best.model is not None:
         click.echo(f"model: {best.model}")
+    position = position_of_run(best.folder)
+    if run_id := position.run_id if position else best.run_id:
+        click.echo(f"MLflow run: {run_id}")
     click.echo(f"to train it again: {_again(folder, best)}")
     if out is not None:
         _write_experiment(best, out)
@@ -104,15 +107,15 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
         raise UsageError(
             f"trial {best.number} was not tracked, so there is no run to register its model from"
         )
-    run_id = read_position(runs[-1]).run_id
-    if not run_id:
+    position = position_of_run(best.folder)
+    if position is None:
         raise TrackingError(
             f"the run of {best.model} is not in MLflow yet: `explr sync` uploads it"
         )
     sink = sink_for(_store(folder, best))
     try:
         sink.connect()
-        version = sink.register(run_id, best.model, name, describe(best))
+        version = sink.register(position.run_id, best.model, name, describe(best))
     except SinkUnavailable as error:
         raise TrackingError(f"{name} is not registered: {error}") from error
     click.echo(f"registered: {name} version {version}, alias {ALIAS}")

@@ -11,15 +11,14 @@ from pathlib import Path
 import click
 
 from explr.core.errors import FileError
-from explr.core.folders import RESULTS
 from explr.core.secrets import without_user_info
-from explr.sweep.record import note_run_ids
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal.journal import first_event, read_events, uid_of
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.companion import follow
+from explr.tracking.shipping.run_ids import fill_in
 from explr.tracking.shipping.start import LOG_FILE, Order
 
 BUSY = "another process is uploading and has not reached this run yet: try again"
@@ -37,34 +36,26 @@ def sync_journals(folder: Path | None) -> int:
     Raises:
         TrackingError: EXPLR_HOME cannot be used.
     """
-    code = 0
+    code = _upload(folder)
+    if folder is not None:
+        try:
+            fill_in(folder)
+        except (FileError, OSError) as error:
+            click.echo(f"the ids of runs are not in the results of the sweep: {error}", err=True)
+            return 1
+    return code
+
+
+def _upload(folder: Path | None) -> int:
+    """See `sync_journals`."""
     damaged = _enter_strays(folder) if folder is not None else []
     for journal in damaged:
         click.echo(f"{journal}: its beginning is damaged: it cannot be uploaded", err=True)
     before = _waiting(folder)
-    if before:
-        code = _upload(before, folder)
-    elif not damaged:
-        click.echo("Everything is in MLflow already.")
-    sweeps = _sweeps_of(before) if folder is None else _sweeps_in(folder)
-    for sweep in sweeps:
-        try:
-            note_run_ids(sweep)
-        except (FileError, OSError) as error:
-            click.echo(str(error), err=True)
-    return 1 if damaged else code
-
-
-def _upload(before: Sequence[Entry], folder: Path | None) -> int:
-    """Upload pending runs, and print those that are still pending.
-
-    Args:
-        before: the runs.
-        folder: folder that they were looked for in; None is everywhere.
-
-    Returns:
-        The exit code: 1 if a run that has ended could not be uploaded.
-    """
+    if not before:
+        if not damaged:
+            click.echo("Everything is in MLflow already.")
+        return 1 if damaged else 0
     click.echo(f"Uploading {_runs(len(before))} …")
     _log_to_file()
     with _progress(before) as told:
@@ -72,7 +63,8 @@ def _upload(before: Sequence[Entry], folder: Path | None) -> int:
         busy = {uri for uri in uris if not follow(Order(with_user_info(uri)), told)}
     liveness = Liveness()
     left = {entry.uid for entry in _waiting(folder)}
-    code = uploaded = 0
+    code = 1 if damaged else 0
+    uploaded = 0
     for entry in before:
         journal = Path(entry.journal)
         if entry.uid in left:
@@ -89,17 +81,6 @@ def _upload(before: Sequence[Entry], folder: Path | None) -> int:
             code = 1
     click.echo(f"{_runs(uploaded)} uploaded, {len(left)} left.")
     return code
-
-
-def _sweeps_of(waiting: Sequence[Entry]) -> set[Path]:
-    """The folders of the sweeps that runs belong to."""
-    parents = [(first_event(Path(entry.journal)) or {}).get("parent") for entry in waiting]
-    return {Path(parent).parent for parent in parents if parent}
-
-
-def _sweeps_in(folder: Path) -> set[Path]:
-    """The folders of the sweeps that have ended in a folder."""
-    return {file.parent for file in folder.resolve().rglob(RESULTS)}
 
 
 @contextmanager

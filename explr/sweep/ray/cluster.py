@@ -72,13 +72,7 @@ def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
         MissingDependencyError: Ray is not installed.
         UsageError: the cluster cannot be reached.
     """
-    try:
-        import ray
-        import ray.tune
-    except ImportError:
-        raise MissingDependencyError(
-            "tuner=ray needs Ray Tune: pip install 'explr-train[ray]'"
-        ) from None
+    ray = ray_module()
     variables = {**VARIABLES, **_short_paths(), "TUNE_MAX_PENDING_TRIALS_PG": str(n_jobs)}
     with _environment(variables):
         if ray.is_initialized():
@@ -136,6 +130,22 @@ class RayProcesses:
         for name, identity in self._processes.items():
             if not is_alive(identity):
                 raise RayDied(name)
+
+
+def ray_module() -> Any:
+    """The module `ray`, with Ray Tune.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import ray
+        import ray.tune
+    except ImportError:
+        raise MissingDependencyError(
+            "tuner=ray needs Ray Tune: pip install 'explr-train[ray]'"
+        ) from None
+    return ray
 
 
 def tracking_variables(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -231,7 +241,7 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
         quiet["runtime_env"] = runtime_env
     try:
         context = ray.init(**{**quiet, **settings.init})
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, TypeError) as error:
         where = f"the cluster at {address}" if address else "Ray"
         raise UsageError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None
     logs = Path(context.address_info["session_dir"], "logs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from secrets import token_hex
@@ -18,6 +18,13 @@ from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.validation import slots_faults
 from explr.launching.hydra_job import HydraTask
 from explr.runner.prepare import given_to
+from explr.sweep.algorithms import (
+    OPTUNA,
+    RAY,
+    argument_faults,
+    optuna_pruner,
+    optuna_sampler,
+)
 from explr.sweep.executors.kind import Launching
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.ray.cluster import (
@@ -25,6 +32,7 @@ from explr.sweep.ray.cluster import (
     RayProcesses,
     gpus_per_trial,
     ray_cluster,
+    ray_module,
     tracking_variables,
     warn_of_local_store,
 )
@@ -32,7 +40,7 @@ from explr.sweep.ray.messages import METRIC
 from explr.sweep.ray.slot import Work
 from explr.sweep.session import SweepSession, SweepSettings
 from explr.sweep.space import SweepSpace
-from explr.sweep.sweep import Backend, optuna_pruner, optuna_sampler
+from explr.sweep.sweep import Backend
 from explr.sweep.watch import SweepWatch
 from explr.tracking.callback import OWN_TASK, tracking_uri_of
 from explr.tuning.account import Limits, SweepAccount
@@ -62,17 +70,18 @@ class RayBackend:
         ray: the cluster, and the resources of each trial.
     """
 
+    algorithms: tuple[str, ...] = (*OPTUNA, RAY)
+
     def __init__(self, ray: RayClusterConfig) -> None:
         self._ray = ray
         self._scheduler: Any = None
         self._suggest: NativeSearch | None = None
         self._study_prunes = False
 
-    def check_slots(self, launching: Launching) -> None:
-        """See `Backend.check_slots`; Ray does not measure trials."""
-        faults = slots_faults(launching.n_jobs, launching.memory_gb, "hydra.sweeper", by_ray=True)
-        if faults:
-            raise ConfigError(faults)
+    def faults(self, launching: Launching, node: str) -> Iterator[str]:
+        """See `Backend.faults`; Ray does not measure trials."""
+        yield from slots_faults(launching.n_jobs, launching.memory_gb, node, by_ray=True)
+        yield from argument_faults(ray_module().init, self._ray.init, f"{node}.ray.init")
 
     def equip(self, study: Study, settings: SweepSettings, space: SweepSpace) -> None:
         """See `Backend.equip`."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from explr.core.errors import FileError, TrackingError
 from explr.core.folders import read_json, replace_file
 from explr.tracking.home import artifact_root, rotated_log
-from explr.utils.priority import lower_priority
-from explr.utils.processes import ProcessIdentity, identity_of, session_of
+from explr.utils.priority import LOW, lower_priority
+from explr.utils.processes import ProcessIdentity, identity_of, python_path, session_of
 
 if TYPE_CHECKING:
     import socket
@@ -173,15 +173,17 @@ _FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
 security middleware, another program's options."""
 
 
-def launch(store_uri: str, port: int, home: Path, log_path: Path, niceness: int) -> ServerRecord:
+def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool) -> ServerRecord:
     """Start a server in a session of its own and return at once.
+
+    Its port is open when this returns.
 
     Args:
         store_uri: SQLite store with an absolute path.
         port: the wanted port; another one is taken if it is not free.
         home: working directory of the server, and the folder of its artifacts.
         log_path: file that its output is appended to.
-        niceness: its priority, `LOW` or `LOWEST`.
+        awaited: it starts at once; if not, only when a core is idle or somebody connects.
 
     Raises:
         OSError: the process cannot be started.
@@ -194,8 +196,11 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, niceness: int)
         # socket that listens already, as its standard input.
         with listen(port) as listener:
             port = int(listener.getsockname()[1])
+            command = _command(store_uri, port, home)
+            if not awaited:
+                command = [sys.executable, "-P", "-m", "explr.tracking.mlflow.standby", *command]
             process = subprocess.Popen(
-                _command(store_uri, port, home),
+                command,
                 stdin=listener.fileno(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -205,7 +210,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, niceness: int)
             )
     finally:
         os.close(log)
-    lower_priority(process.pid, niceness)
+    lower_priority(process.pid, LOW)
     started = identity_of(process.pid).started
     process.returncode = 0  # else Popen warns that it still runs
     state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)
@@ -231,5 +236,6 @@ def _environment(environment: Mapping[str, str], mark: str) -> dict[str, str]:
     return past_proxies(kept) | {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONPATH": python_path(),
         MARK: mark,
     }

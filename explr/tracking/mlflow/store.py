@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import ExitStack, chdir, closing
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, chdir, closing, contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError
@@ -27,6 +30,11 @@ RUN_TAG = "explr.run"
 LOCK_TIMEOUT_S = 20.0
 """How long to wait for a locked SQLite file, as MLflow does."""
 
+FOR_MODELS = ("numpy", "pandas", "pyarrow", "scipy")
+"""Packages that MLflow imports for its models and data sets. They take a third of its import and
+of its memory, and it works without them: `mlflow-skinny` is the same code without these packages.
+"""
+
 
 def connect(uri: str) -> MlflowClient:
     """MLflow's client for a store, with short time-outs and no telemetry.
@@ -42,7 +50,8 @@ def connect(uri: str) -> MlflowClient:
     # MLflow would repeat a request whose reply was lost, and so create a second run. The upload
     # repeats it itself, and looks for the run by its tag first.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    from mlflow import MlflowClient
+    with hidden(unneeded(uri)):
+        from mlflow import MlflowClient
 
     with ExitStack() as stack:
         if is_local_store(uri):
@@ -79,6 +88,48 @@ def _create(uri: str) -> None:
 def _file_of(uri: str) -> Path:
     """The file of a local store."""
     return Path(uri.partition(":///")[2].partition("?")[0])
+
+
+@contextmanager
+def hidden(packages: Sequence[str]) -> Iterator[None]:
+    """Let imports within the block find none of these packages, unless they are imported already.
+
+    After the block they can be imported again.
+
+    Args:
+        packages: names of packages that are optional for what is imported.
+    """
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    names = [name for name in packages if name not in modules]
+    modules.update(dict.fromkeys(names))  # at None, an import looks no further
+    try:
+        yield
+    finally:
+        for name in names:
+            del modules[name]
+
+
+def unneeded(uri: str) -> tuple[str, ...]:
+    """Packages that MLflow imports and that no upload to a store needs.
+
+    Unity Catalog's registry reads models. Plugins are imported with MLflow, and may need anything.
+
+    Args:
+        uri: address of the store.
+    """
+    places = (uri, os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    plain = all(is_local_store(each) or each.startswith(("http://", "https://")) for each in places)
+    return FOR_MODELS if plain and not _has_plugins() else ()
+
+
+def _has_plugins() -> bool:
+    found = entry_points()
+    return any(
+        not plugin.value.startswith("mlflow.")
+        for group in found.groups
+        if group.startswith("mlflow.")
+        for plugin in found.select(group=group)
+    )
 
 
 def _check_file(uri: str) -> None:

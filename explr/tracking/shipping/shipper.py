@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from explr.core.errors import TrackingError
+from explr.core.errors import FileError, TrackingError
+from explr.core.folders import RESULTS
 from explr.core.gc import postpone_collection, resume_collection
 from explr.tracking.journal.journal import first_event, has_ended, now_ms
 from explr.tracking.journal.pending import Entry, Liveness, entries, is_of_this_host, strike_off
 from explr.tracking.journal.position import read_position, write_position
 from explr.tracking.shipping.delay import Clock, Delay
+from explr.tracking.shipping.run_ids import add_run_ids, trial_of
 from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.sink import Sink, one_line
 from explr.utils.priority import all_cores_are_busy
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 LONGEST_POLL_S = 1.0
 """Pause between two looks at the journals, and its length if there are thousands of them."""
-SHARE = 0.01
+SHARE = 0.005
 LONGEST_PAUSE_S = 5.0
 """Part of a core that uploading may take from trainings that take all cores, and the longest pause
 for that."""
@@ -66,6 +68,7 @@ class Shipper:
         self._sink_delay = Delay(clock)
         self._delays: dict[str, Delay] = {}
         self._uploads: dict[str, RunUpload] = {}
+        self._begun: dict[tuple[Path, Path], dict[int, str]] = {}
         self._last_reason = ""
         self._awaits = False
 
@@ -78,6 +81,13 @@ class Shipper:
         Returns:
             Whether it came to that; if not, another process asked to upload.
         """
+        try:
+            return self._upload(on_progress)
+        finally:
+            self._tell_sweeps()
+
+    def _upload(self, on_progress: Callable[[], None]) -> bool:
+        """See `run`."""
         clock = self._clock
         moved_at = clock.monotonic()
         while not self._is_wanted():
@@ -125,6 +135,12 @@ class Shipper:
         if not waiting or not self._sink_delay.over or not self._is_open(waiting):
             return False
         self._liveness.look_again()
+        try:
+            return self._advance_all(waiting)
+        finally:
+            self._tell_sweeps(has_ended)
+
+    def _advance_all(self, waiting: Iterable[Entry]) -> bool:
         moved = False
         for entry in waiting:
             delay = self._delays.setdefault(entry.uid, Delay(self._clock))
@@ -148,9 +164,14 @@ class Shipper:
         if not journal.exists():
             return self._close_lost(entry)
         upload = self._uploads.get(entry.uid)
+        known = "" if upload is None else upload.run_id
         if upload is None:
             upload = self._uploads[entry.uid] = RunUpload(self._sink, journal, self._clock)
-        moved = upload.advance()
+        try:
+            moved = upload.advance()
+        finally:
+            if upload.run_id != known:
+                self._note_begun(journal, upload.run_id)
         self._awaits |= upload.awaits
         if left and not moved and not upload.awaits:
             if not upload.run_id and first_event(journal) is None:
@@ -160,6 +181,26 @@ class Shipper:
             self._strike_off(entry)
             return True
         return moved
+
+    def _note_begun(self, journal: Path, run_id: str) -> None:
+        trial = trial_of(journal)
+        if trial is not None:
+            parent = Path((first_event(journal) or {}).get("parent") or "")
+            self._begun.setdefault((parent, trial.sweep), {})[trial.number] = run_id
+
+    def _tell_sweeps(self, when: Callable[[Path], bool] = lambda journal: True) -> None:
+        """Add the ids of begun runs to the results of their sweeps.
+
+        Args:
+            when: whether it is time for this, given the journal of the sweep; a sweep that has not
+                ended will write results that have the ids.
+        """
+        for parent, sweep in [key for key in self._begun if when(key[0])]:
+            ids = self._begun.pop((parent, sweep))
+            try:
+                add_run_ids(sweep, ids)
+            except (FileError, OSError) as error:
+                log.warning("%s lacks the ids of runs: %s", sweep / RESULTS, error)
 
     def _close_lost(self, entry: Entry) -> bool:
         """Finish the run of a journal that was deleted, unless it lies on another machine."""

@@ -9,11 +9,10 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, rotated_log
-from explr.utils.processes import ProcessIdentity, identity_of
+from explr.utils.processes import ProcessIdentity, identity_of, python_path
 
 LOG_FILE = "mirror.log"
 """Name of the companions' log file in EXPLR_HOME."""
@@ -68,6 +67,8 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
         return
     me = identity_of()
     order = Order(uri, me.pid, me.started, serve, port)
+    environment = {**os.environ, "PYTHONPATH": python_path()}
+    environment.pop("PYTHONWARNINGS", None)  # meant for the training, not for MLflow's modules
     try:
         with rotated_log(explr_home() / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
@@ -78,7 +79,7 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
                 stderr=output,
                 start_new_session=True,
                 cwd=explr_home(),
-                env=_environment(),
+                env=environment,
             )
     except OSError as error:
         raise TrackingError(f"the upload process did not start: {error}") from error
@@ -93,15 +94,3 @@ def has_companion(uri: str) -> bool:
     """Whether the companion that this process started for a store still runs."""
     child = _children.get(uri)
     return child is not None and child.poll() is None
-
-
-def _environment() -> dict[str, str]:
-    """The environment of a companion, in which it finds the explr of this process."""
-    import explr
-
-    environment = dict(os.environ)
-    environment.pop("PYTHONWARNINGS", None)  # meant for the training, not for MLflow's modules
-    paths = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    root = str(Path(explr.__file__).resolve().parent.parent)
-    environment["PYTHONPATH"] = os.pathsep.join([*paths, root])
-    return environment

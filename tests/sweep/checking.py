@@ -30,10 +30,11 @@ def check_sweep(shop: Workshop, n_trials: int, may_change: bool = False) -> list
     Returns:
         Its trials.
     """
-    for companion in companions_of(Path(shop.environment["EXPLR_HOME"])):
+    companions = companions_of(Path(shop.environment["EXPLR_HOME"]))
+    for companion in companions:
         with suppress(psutil.NoSuchProcess):
             companion.kill()  # it takes its time; `explr sync` uploads in its place
-    shop.sync()
+    wait_until(lambda: not any(map(runs, companions)))
     folder = shop.folder / "multirun" / "s"
     done = shop.run(shop.explr("sync", str(folder)))
     assert done.returncode == 0, done

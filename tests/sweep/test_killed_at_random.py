@@ -25,7 +25,7 @@ from waiting import PATIENCE_S, wait_until
 FULL = "EXPLR_KILL_SEEDS" in os.environ
 SEEDS = [int(seed) for seed in os.environ.get("EXPLR_KILL_SEEDS", "1").split(",")]
 TUNERS = os.environ.get("EXPLR_KILL_TUNERS", "optuna").split(",")
-N_TRIALS, ROUNDS = (60, 10) if FULL else (24, 4)
+N_TRIALS, ROUNDS = (60, 10) if FULL else (20, 3)
 
 ENDURED = {
     "optuna": ["fork server", "worker", "companion"],

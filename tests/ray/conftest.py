@@ -30,10 +30,13 @@ def own_ray() -> Iterator[None]:
     """A Ray that this process has joined, which its sweeps then use."""
     import ray
 
-    ray.init(
-        address="local", num_cpus=6, include_dashboard=False, log_to_driver=False,
-        logging_level=logging.ERROR, object_store_memory=200 * 2**20,
-    )  # fmt: skip
+    from explr.sweep.ray.private import without_aside
+
+    with without_aside():
+        ray.init(
+            address="local", num_cpus=6, include_dashboard=False, log_to_driver=False,
+            logging_level=logging.ERROR, object_store_memory=200 * 2**20,
+        )  # fmt: skip
     os.environ.pop("PYTHONBREAKPOINT", None)  # Ray has every debugger be its own
     yield
     ray.shutdown()

@@ -239,8 +239,13 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
         runtime_env.setdefault("excludes", LEFT_BEHIND)
     if runtime_env:
         quiet["runtime_env"] = runtime_env
+    arguments = {**quiet, **settings.init}
+    from explr.sweep.ray.private import without_aside
+
+    with_dashboard = address is not None or arguments["include_dashboard"] is not False
     try:
-        context = ray.init(**{**quiet, **settings.init})
+        with nullcontext() if with_dashboard else without_aside():
+            context = ray.init(**arguments)
     except (ConnectionError, RuntimeError, ValueError, TypeError) as error:
         where = f"the cluster at {address}" if address else "Ray"
         raise UsageError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None

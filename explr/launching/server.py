@@ -24,6 +24,9 @@ from explr.launching.messages import SetUp, same_user
 EXIT_TIMEOUT_S = 30.0
 """Seconds that the process, and all that it ends, get to end by themselves."""
 
+STARTS = 3
+"""How often a server is started that is killed before it is ready."""
+
 _AGAIN_S = 0.01
 
 
@@ -69,15 +72,30 @@ def link_server(set_up: SetUp, shared: str | None = None) -> ServerLink:
     Raises:
         ExplrError: it does not start, or its `prepare` raised it.
     """
-    if shared is None or sys.platform != "linux":
-        link, cuda = _start(set_up)
-    else:
-        link, cuda = _meet(set_up, f"\0explr-{shared}-{'warm' if set_up.preload else 'bare'}")
+    link, cuda = _link(set_up, shared)
     if cuda and set_up.preload:
         # An import used the GPU, so no forked process could use it.
         link.close()
         return link_server(replace(set_up, preload=[]), shared)
     return link
+
+
+class _Killed(ExplrError):
+    """The server was killed before it was ready."""
+
+
+def _link(set_up: SetUp, shared: str | None) -> tuple[ServerLink, bool]:
+    """See `link_server`; a server that is killed while it starts is started again."""
+    for _ in range(STARTS - 1):
+        with suppress(_Killed):  # if it is so each time, a library may crash: that is told
+            return _link_once(set_up, shared)
+    return _link_once(set_up, shared)
+
+
+def _link_once(set_up: SetUp, shared: str | None) -> tuple[ServerLink, bool]:
+    if shared is None or sys.platform != "linux":
+        return _start(set_up)
+    return _meet(set_up, f"\0explr-{shared}-{'warm' if set_up.preload else 'bare'}")
 
 
 def _meet(set_up: SetUp, address: str) -> tuple[ServerLink, bool]:
@@ -127,14 +145,17 @@ def _start(set_up: SetUp, door: socket.socket | None = None) -> tuple[ServerLink
     if door is not None:
         process.wait()  # the server is a fork of it, which has detached
     connection = Connection(ours.detach())
-    connection.send((sys.path, sys.argv))
-    connection.send_bytes(cloudpickle.dumps(set_up))
+    order = cloudpickle.dumps(set_up)
     try:
+        connection.send((sys.path, sys.argv))
+        connection.send_bytes(order)
         answer = connection.recv()
     except (EOFError, OSError):
         connection.close()
-        how = f"ended with code {process.wait()}" if door is None else "ended before it was ready"
-        raise ExplrError(f"the process that jobs start from {how}") from None
+        code = process.wait() if door is None else None  # of a detached process nobody knows it
+        how = "ended before it was ready" if code is None else f"ended with code {code}"
+        kind = _Killed if code is None or code < 0 else ExplrError
+        raise kind(f"the process that jobs start from {how}") from None
     if isinstance(answer, ExplrError):
         connection.close()
         process.wait()

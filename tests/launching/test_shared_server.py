@@ -61,6 +61,28 @@ def server_of(pool: LocalPool) -> psutil.Process:
     return psutil.Process(ask(pool, 0)[0])
 
 
+def dies_at_first(file: Path, starts: int) -> None:
+    """The preparation of a server that is killed meanwhile, as often as that."""
+    with file.open("a") as made:
+        made.write(".")
+    if file.stat().st_size <= starts:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_server_that_is_killed_while_it_starts_is_started_again(
+    tmp_path: Path, name: str, shared: bool
+) -> None:
+    where = name if shared else None
+    with LocalPool(work, [], partial(dies_at_first, tmp_path / "one", 1), shared=where) as pool:
+        assert ask(pool, 5)[1] == 5
+    always = partial(dies_at_first, tmp_path / "all", 9)
+    words = "ended before it was ready" if shared else "ended with code -9"
+    with pytest.raises(ExplrError, match=f"the process that jobs start from {words}"):
+        LocalPool(work, [], always, shared=where)
+    assert (tmp_path / "all").read_text() == "..."
+
+
 def test_pools_of_one_name_share_a_process(pools: list[LocalPool]) -> None:
     assert [ask(pool, n) for n, pool in enumerate(pools)] == [
         (server_of(pools[0]).pid, n) for n in range(3)

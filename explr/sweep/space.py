@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, ValueType
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -242,9 +242,6 @@ def _with_drawn_order(line: str, config: DictConfig, loader: ConfigLoader) -> st
     return f"{line.partition('=')[0]}={literal(value)}"
 
 
-FUNCTIONS = (ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP, ValueType.INTERVAL_SWEEP)
-"""Ranges that are written with a function; `a,b` may be a text too."""
-
 HOLD_RANGES = ("search_space.", "hydra.")
 """How the names of settings begin that may hold a range as a text."""
 
@@ -275,7 +272,11 @@ def _named_range(override: Override, config: DictConfig) -> Override | None:
         named = OverridesParser.create(override.config_loader).parse_override(f"{raw}={text}")
     except (OmegaConfBaseException, HydraException, ValueError):
         return None  # the config of each trial says what is wrong, if anything is
-    return named if isinstance(text, str) and named.value_type in FUNCTIONS else None
+    found = named.value()
+    # A list such as a,b may be a text too.
+    is_list = isinstance(found, ChoiceSweep) and found.simple_form
+    is_range = named.is_sweep_override() and not is_list and not isinstance(found, Glob)
+    return named if isinstance(text, str) and is_range else None
 
 
 def texts_of(params: Mapping[Any, Any]) -> dict[str, Any]:

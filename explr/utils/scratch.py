@@ -43,7 +43,7 @@ def scratch_folder(socket_name: str | None = None) -> tempfile.TemporaryDirector
     Raises:
         OSError: no folder can be made, or none with a path that is short enough.
     """
-    _remove_left()
+    _remove_left_once()
     if socket_name is None:
         return _made(tempfile.gettempdir())
     base = short_folder(SOCKET_PATH - NAME - len(os.fsencode(socket_name)))
@@ -100,8 +100,12 @@ def _machine() -> str:
 
 
 @cache
-def _remove_left() -> None:
-    """Remove the folders of processes that were killed."""
+def _remove_left_once() -> None:
+    remove_left()
+
+
+def remove_left() -> None:
+    """Remove the folders of processes that were killed; who makes a folder does so by itself."""
     for base in dict.fromkeys(_bases()):
         for folder in Path(base).glob(f"{PREFIX}*"):
             if _is_left(folder):

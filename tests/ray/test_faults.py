@@ -110,12 +110,15 @@ class Sweep:
 
     def __init__(self, shop: Workshop) -> None:
         self.shop = shop
+        self.temporary = shop.folder / "temporary"
+        self.temporary.mkdir()
         self.done = shop.run(
             ray_sweep(
                 shop, "faulty", f"tuner.n_trials={len(NAMES)}", "tuner.n_jobs=2", "gpu=cpu",
                 "tuner.retries=2", tracking="mlflow",
             ),
             RAY_ADDRESS="192.0.2.1:6379",
+            TMPDIR=str(self.temporary),
         )  # fmt: skip
         assert (shop.folder / "multirun" / "s" / "results.json").exists(), self.done
         self.trials = shop.results("multirun/s")["trials"]
@@ -154,6 +157,10 @@ def test_24_a_stray_address_is_no_cluster_to_join(sweep: Sweep) -> None:
 
 def test_no_process_of_rays_is_left(sweep: Sweep) -> None:
     wait_until(lambda: of_ray(sweep.shop) == [])
+
+
+def test_no_folder_of_a_killed_actor_is_left(sweep: Sweep) -> None:
+    assert [*sweep.temporary.glob("explr-*")] == []
 
 
 def test_the_terminal_is_explrs(sweep: Sweep) -> None:

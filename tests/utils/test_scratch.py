@@ -39,9 +39,9 @@ print(Listener().address)
 def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder for temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    scratch._remove_left.cache_clear()
+    scratch._remove_left_once.cache_clear()
     yield tmp_path
-    scratch._remove_left.cache_clear()
+    scratch._remove_left_once.cache_clear()
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(usual: Path) -> 
     replace_file(kept[3] / OWNER, owner)
     with scratch_folder() as alive:
         kept[2].joinpath(OWNER).write_bytes(Path(alive, OWNER).read_bytes())
-        scratch._remove_left.cache_clear()
+        scratch._remove_left_once.cache_clear()
         with scratch_folder():
             assert not left.exists()
             assert all(folder.exists() for folder in [*kept, Path(alive)])

@@ -21,7 +21,7 @@ from explr.sweep.ray.guard import guarded
 from explr.tracking.destination import TRACKING_URI
 from explr.tracking.home import is_local_store
 from explr.utils.processes import ProcessIdentity, identity_of, is_alive
-from explr.utils.scratch import SOCKET_PATH, short_folder
+from explr.utils.scratch import SOCKET_PATH, remove_left, short_folder
 
 log = logging.getLogger("explr.sweep")
 
@@ -85,6 +85,7 @@ def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
                 yield ray
         finally:
             ray.shutdown()
+            remove_left()  # an actor that was killed has left its folders
 
 
 def ray_module() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -272,9 +272,11 @@ def _named_range(override: Override, config: DictConfig) -> Override | None:
         named = OverridesParser.create(override.config_loader).parse_override(f"{raw}={text}")
     except (OmegaConfBaseException, HydraException, ValueError):
         return None  # the config of each trial says what is wrong, if anything is
-    # Written with a function: `a,b` may be a text too.
-    holds_range = named.is_choice_sweep() or named.is_range_sweep() or named.is_interval_sweep()
-    return named if isinstance(text, str) and holds_range else None
+    found = named.value()
+    # A list such as a,b may be a text too.
+    is_list = isinstance(found, ChoiceSweep) and found.simple_form
+    is_range = named.is_sweep_override() and not is_list and not isinstance(found, Glob)
+    return named if isinstance(text, str) and is_range else None
 
 
 def texts_of(params: Mapping[Any, Any]) -> dict[str, Any]:

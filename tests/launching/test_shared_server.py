@@ -71,15 +71,16 @@ def dies_at_first(file: Path, starts: int) -> None:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_server_that_is_killed_while_it_starts_is_started_again(
-    tmp_path: Path, name: str, shared: bool
+    tmp_path: Path, shared: bool
 ) -> None:
-    where = name if shared else None
+    # Each of its own name: the one before it may not have ended yet.
+    where, elsewhere = [token_hex(8) if shared else None for _ in range(2)]
     with LocalPool(work, [], partial(dies_at_first, tmp_path / "one", 1), shared=where) as pool:
         assert ask(pool, 5)[1] == 5
     always = partial(dies_at_first, tmp_path / "all", 9)
     words = "ended before it was ready" if shared else "ended with code -9"
     with pytest.raises(ExplrError, match=f"the process that jobs start from {words}"):
-        LocalPool(work, [], always, shared=where)
+        LocalPool(work, [], always, shared=elsewhere)
     assert (tmp_path / "all").read_text() == "..."
 
 

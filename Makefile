@@ -35,7 +35,7 @@ run: $(VENV)/.run  ## train the PyTorch example, tracked in MLflow
 	@$(BIN)/explr framework=pytorch $(ARGS)
 
 test: $(VENV)/.test  ## run the tests, both frameworks included
-	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 check: lint test  ## run what CI runs: format, lint, types, tests
 

@@ -293,6 +293,7 @@ def test_an_error_from_elsewhere_keeps_its_own_message(line: tuple[str, ...]) ->
     assert diagnose(error, line, ExplrConfig.from_composed) is error
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("models")
 @pytest.mark.parametrize(
     ("line", "faults"),

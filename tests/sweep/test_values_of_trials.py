@@ -379,6 +379,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("options")
 @pytest.mark.parametrize("line", REFUSED, ids=" ".join)
 def test_a_range_that_cannot_be_searched_is_named(line: tuple[str, ...], tmp_path: Path) -> None:

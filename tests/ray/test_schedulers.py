@@ -152,7 +152,10 @@ def test_population_based_training_needs_checkpoints() -> None:
              "objective.direction=[minimize,minimize]"],
             "searches for one objective",
         ),
-        (["tuner.sampler={_target_: ray.tune.search.bohb.TuneBOHB}"], r"tuner\.sampler"),
+        (
+            ["tuner/sampler=random", "tuner.sampler={_target_: ray.tune.search.bohb.TuneBOHB}"],
+            r"tuner\.sampler: ray",
+        ),
         (
             ["tuner/sampler=hyperopt", "+tuner.sampler.gamma=abc"],
             r"^tuner\.sampler\.gamma must be a number, got 'abc'$",

@@ -217,6 +217,8 @@ def _is_of_one_machine(uri: str) -> bool:
 
 
 def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
+    from explr.sweep.ray.private import without_aside
+
     address = settings.address
     if address is not None and address.startswith("ray://"):
         raise UsageError(
@@ -241,8 +243,6 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
     if runtime_env:
         quiet["runtime_env"] = runtime_env
     arguments = {**quiet, **settings.init}
-    from explr.sweep.ray.private import without_aside
-
     with_dashboard = address is not None or arguments["include_dashboard"] is not False
     try:
         with nullcontext() if with_dashboard else without_aside():

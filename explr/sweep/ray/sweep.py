@@ -184,7 +184,7 @@ class RayBackend:
                 ray.shutdown()  # else Ray ends this process in some seconds
                 raise ExplrError(
                     f"Ray has died: its process {died} is gone; "
-                    f"to resume: explr resume {sweep.folder.shown}"
+                    f"to resume: {sweep.folder.resumption}"
                 ) from None
             except Exception:
                 if search.verdict is None:

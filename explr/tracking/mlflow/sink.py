@@ -50,9 +50,7 @@ class MLflowSink:
         """Open the store, and start the server of a local one."""
         if self._client is None:
             with self._failures():
-                if only_uploads:
-                    store.import_in_part(self._uri)
-                self._client = store.connect(self._uri)
+                self._client = store.connect(self._uri, only_uploads)
         if port is not None and is_local_store(self._uri):
             try:
                 state = MLflowServer(self._uri, port=port).start()

@@ -36,8 +36,12 @@ of its memory, and it works without them: `mlflow-skinny` is the same code witho
 """
 
 
-def connect(uri: str) -> MlflowClient:
+def connect(uri: str, only_uploads: bool = False) -> MlflowClient:
     """MLflow's client for a store, with short time-outs and no telemetry.
+
+    Args:
+        uri: address of the store.
+        only_uploads: this process does nothing else with MLflow, which is then imported in part.
 
     Raises:
         MlflowException: the store cannot be opened.
@@ -50,7 +54,8 @@ def connect(uri: str) -> MlflowClient:
     # MLflow would repeat a request whose reply was lost, and so create a second run. The upload
     # repeats it itself, and looks for the run by its tag first.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    from mlflow import MlflowClient
+    with hidden(unneeded(uri) if only_uploads else ()):
+        from mlflow import MlflowClient
 
     with ExitStack() as stack:
         if is_local_store(uri):
@@ -64,17 +69,6 @@ def connect(uri: str) -> MlflowClient:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
-
-
-def import_in_part(uri: str) -> None:
-    """Import MLflow without what no upload needs.
-
-    Args:
-        uri: address of the store.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    with hidden(unneeded(uri)):
-        import mlflow  # noqa: F401
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from terminals import Terminal
 from zygote import zygote
 
@@ -39,6 +40,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     # As nohup has it; a command under nohup does not end with its terminal, and tests end some so.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+MAKE_STORE = """\
+import sys
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore(f"sqlite:///{sys.argv[1]}", "./mlruns").search_experiments()
+"""
 
 ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
 
@@ -148,6 +155,23 @@ def home() -> Iterator[Path]:
     yield Path(HOME)
     zygote.close()
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow store, which is copied for each test: making one takes a second or two."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # one store for all workers
+    store = folder / "mlflow.db"
+    with FileLock(folder / "mlflow.lock"):
+        if not store.exists():
+            making = store.with_suffix(".making")
+            command = [sys.executable, "-c", MAKE_STORE, str(making)]
+            done = zygote.run(command, folder, dict(os.environ), 240)
+            assert done.returncode == 0, done.stderr
+            making.rename(store)
+    return store
 
 
 class Command:

@@ -49,10 +49,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
+def shop(tmp_path: Path, template: Path) -> Iterator[Workshop]:
     """Runs sweeps in `tmp_path`."""
     folder = tmp_path / "work"
     folder.mkdir()
-    shop = Workshop(folder, {"EXPLR_HOME": str(tmp_path / "home")})
+    shop = Workshop(folder, tmp_path / "home", template)
     yield shop
     shop.close()

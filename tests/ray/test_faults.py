@@ -72,16 +72,16 @@ def ray_sweep(shop: Workshop, training: str, *arguments: str, tracking: str = "o
     )  # fmt: skip
 
 
-def workshop(folder: Path) -> Workshop:
-    shop = Workshop(folder, {"EXPLR_HOME": str(folder / "home")})
+def workshop(folder: Path, template: Path) -> Workshop:
+    shop = Workshop(folder, folder / "home", template)
     with (folder / "trainings.py").open("a") as file:
         file.write(MORE)
     return shop
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
-    shop = workshop(tmp_path)
+def shop(tmp_path: Path, template: Path) -> Iterator[Workshop]:
+    shop = workshop(tmp_path, template)
     yield shop
     shop.close()
 
@@ -142,8 +142,8 @@ class Sweep:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
-    shop = workshop(tmp_path_factory.mktemp("faults"))
+def sweep(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Sweep]:
+    shop = workshop(tmp_path_factory.mktemp("faults"), template)
     yield Sweep(shop)
     shop.close()
 

@@ -18,10 +18,10 @@ TUNERS = ["optuna", "ray"]
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def shop(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Workshop:
     """Where the same command was run twice, but for the tuner's name."""
     folder = tmp_path_factory.mktemp("swap")
-    shop = Workshop(folder, {"EXPLR_HOME": str(folder / "home")})
+    shop = Workshop(folder, folder / "home", template)
     for tuner in TUNERS:
         done = shop.run(
             shop.explr(

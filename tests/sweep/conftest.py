@@ -10,10 +10,10 @@ from sweeping import Workshop
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
+def shop(tmp_path: Path, template: Path) -> Iterator[Workshop]:
     """Runs sweeps in `tmp_path`."""
     folder = tmp_path / "work"
     folder.mkdir()
-    shop = Workshop(folder, {"EXPLR_HOME": str(tmp_path / "home")})
+    shop = Workshop(folder, tmp_path / "home", template)
     yield shop
     shop.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -302,12 +303,15 @@ class Workshop:
 
     Args:
         folder: the folder.
-        environment: variables for whatever is started.
+        home: EXPLR_HOME.
+        store: a new MLflow store to copy to the home; companions need not make one each.
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, home: Path, store: Path) -> None:
         self.folder = folder
-        self.environment = environment
+        self.environment = {"EXPLR_HOME": str(home)}
+        home.mkdir(mode=0o700)
+        shutil.copyfile(store, home / "mlflow.db")
         (folder / "trainings.py").write_text(TRAININGS)
         (folder / "app.py").write_text(APP)
         (folder / "conf").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def test_a_sweep_from_python_shows_its_lines(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_training_that_is_not_there_leaves_nothing(shop: Workshop) -> None:
+    shutil.rmtree(shop.environment["EXPLR_HOME"])
     for target in ("trainings:missing", "nowhere:f", "nowhere.py:f"):
         done = shop.run(
             shop.explr(f"train_model={target}", "tuner=optuna", "-m", "lr=interval(0,1)")

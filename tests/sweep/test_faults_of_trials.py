@@ -60,9 +60,9 @@ class Sweep:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
+def sweep(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Sweep]:
     folder = tmp_path_factory.mktemp("faults")
-    shop = Workshop(folder, {"EXPLR_HOME": str(folder / "home")})
+    shop = Workshop(folder, folder / "home", template)
     yield Sweep(shop)
     shop.close()
 

@@ -79,14 +79,6 @@ class Store:
         return str(self.run(name).info.status)
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new MLflow store, which is copied for each test: making one takes a second or two."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    _client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of explr's with a store in it; what still runs for it in the end is ended."""

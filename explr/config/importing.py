@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from types import ModuleType
 
-from explr.core.errors import ExplrError, MissingDependencyError, TargetError
+from explr.core.errors import ExplrError, MissingDependencyError, TargetError, described
 from explr.core.framework import frameworks
 
 
@@ -118,7 +118,7 @@ def _import_error(error: Exception, target: str) -> ExplrError:
         return missing_dependency(package)
     if isinstance(error, ExplrError):
         return error
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = described(error)
     if isinstance(error, ImportError):
         text = str(error)
     if not isinstance(error, SyntaxError):  # which tells its place itself

@@ -22,6 +22,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def described(error: BaseException) -> str:
+    """The class and the text of an exception, also of one that cannot show its text."""
+    try:
+        text = str(error)
+    except Exception as fault:  # noqa: BLE001 - whatever its method raises
+        text = f"its text cannot be shown ({type(fault).__name__})"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class ExplrError(Exception):
     """Base class of explr's errors; the message is written for people."""
 

@@ -52,6 +52,17 @@ def check_stopped() -> None:
         raise Terminated
 
 
+def is_stop(error: BaseException) -> bool:
+    """Whether an exception of the user's code comes from a request to stop this process.
+
+    Where a signal raises `Terminated`, a plain KeyboardInterrupt is the code's own.
+    """
+    if _stopped:
+        return True
+    handler = signal.getsignal(signal.SIGINT)
+    return isinstance(error, KeyboardInterrupt) and handler not in (interrupt, interrupt_once)
+
+
 def forget_stop() -> None:
     """Have `check_stopped` do nothing again: the training was complete when it was told."""
     global _stopped

@@ -1,9 +1,19 @@
-"""Calls the user's training function, and finds its part of a traceback."""
+"""Calls the user's code, contains what it leaves behind, and finds its part of a traceback."""
 
 from __future__ import annotations
 
+import ctypes
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from explr.core.errors import ExplrError, described
+from explr.core.signals import is_stop
 
 if TYPE_CHECKING:
     from explr.core.protocols import TrainFunction, TrainingContext
@@ -13,11 +23,16 @@ _context: TrainingContext | None = None
 
 
 def call_train_function(train_model: TrainFunction, context: TrainingContext) -> Any:
-    """Call the training function; `running_context` returns its context in the meantime."""
+    """Call the training function; `running_context` returns its context in the meantime.
+
+    Raises:
+        BaseException: see `contained`.
+    """
     global _context
     before, _context = _context, context
     try:
-        return train_model(context)
+        with contained():
+            return train_model(context)
     finally:
         _context = before
 
@@ -25,6 +40,37 @@ def call_train_function(train_model: TrainFunction, context: TrainingContext) ->
 def running_context() -> TrainingContext | None:
     """The context of the training that runs in this process; None if none does."""
     return _context
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Contain what the user's code within the block leaves behind.
+
+    A process that it forked and that reaches the end of the block ends there: its value is not the
+    training's. Standard streams that cannot be written to any more are replaced.
+
+    Raises:
+        Exception: the code raised it.
+        ExplrError: the code raised something else, such as `SystemExit`.
+        KeyboardInterrupt: this process was told to stop.
+    """
+    process, streams = os.getpid(), (sys.stdout, sys.stderr)
+    try:
+        yield
+    except BaseException as error:
+        if os.getpid() != process:
+            _end_fork(error)
+        if isinstance(error, Exception) or is_stop(error):
+            raise
+        how = f"raised {described(error)}"
+        if isinstance(error, SystemExit):
+            how = f"called exit({error.code})"
+        raise ExplrError(f"the training {how}") from error
+    else:
+        if os.getpid() != process:
+            _end_fork(None)
+    finally:
+        _mend_streams(*streams)
 
 
 def user_traceback(error: BaseException) -> TracebackType | None:
@@ -35,3 +81,49 @@ def user_traceback(error: BaseException) -> TracebackType | None:
             return frame.tb_next
         frame = frame.tb_next
     return None
+
+
+def flush_streams() -> None:
+    """Write what Python and the C library have buffered, as far as it can be written."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # there is nowhere left to tell it
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """End this process as an interpreter ends a forked one, but without its exit handlers."""
+    code: Any = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code or 0
+    elif error is not None:
+        traceback.print_exception(error)
+    flush_streams()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+def _mend_streams(out: TextIO, err: TextIO) -> None:
+    """Replace standard streams that cannot be written to by those of before, or by new ones."""
+    for name, descriptor, before in (("stdout", 1, out), ("stderr", 2, err)):
+        if not _is_writable(getattr(sys, name)):
+            setattr(sys, name, before if _is_writable(before) else _reopened(descriptor))
+
+
+def _is_writable(stream: TextIO | None) -> bool:
+    if stream is None:  # what is printed goes nowhere
+        return True
+    try:
+        stream.write("")
+        stream.flush()
+        os.fstat(stream.fileno())
+    except (AttributeError, io.UnsupportedOperation):  # a stream of the user's without a file
+        return hasattr(stream, "flush")
+    except Exception:  # noqa: BLE001 - whatever its methods raise
+        return False
+    return True
+
+
+def _reopened(descriptor: int) -> TextIO:
+    with suppress(OSError):
+        return open(descriptor, "w", errors="backslashreplace", closefd=False)
+    return open(os.devnull, "w")

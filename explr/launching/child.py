@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,15 +20,18 @@ from typing import Any
 
 import cloudpickle
 
-from explr.core.errors import ExplrError
+from explr.core.errors import ExplrError, described
 from explr.core.folders import replace_file
 from explr.core.signals import end_with, interrupt_once
-from explr.launching.exit import begin_anew, flush_streams, leave
+from explr.launching.exit import begin_anew, end, leave
 from explr.launching.messages import SetUp, Start
 from explr.utils.seed import seed_apart
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 """Signals that a job takes as Ctrl-C."""
+
+IGNORED = (*STOPPING, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+"""Signals that the server ignores."""
 
 
 class Child:
@@ -75,11 +79,13 @@ class Child:
             os.killpg(self.pid, number)
         except ProcessLookupError:  # it was just forked and has no session yet
             os.kill(self.pid, number)
+        except PermissionError:  # it has become another user
+            traceback.print_exc()
 
 
 def signal_session(pid: int, number: int) -> None:
-    """Send a signal to every process of a job, if any is left."""
-    with suppress(ProcessLookupError):
+    """Send a signal to every process of a job, if any is left that may be signalled."""
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 
 
@@ -89,19 +95,17 @@ def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
     try:
         os.setsid()
         end_with(server)
-        for number in STOPPING:  # the server ignores them, and so would what the job starts
-            signal.signal(number, interrupt_once)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (*IGNORED, signal.SIGCHLD):  # what the job starts would ignore them too
+            signal.signal(number, interrupt_once if number in STOPPING else signal.SIG_DFL)
         begin_anew()
         with suppress(Exception):  # the job raises it again, where it is reported
             set_up.warm_up()
+        seed_apart()
         job: Start = pipe.recv()
         pipe.close()
         os.environ.update(job.environment)
         if job.output is not None:
             _redirect(job.output)
-        seed_apart()
         code = _answer(set_up.run, pickle.loads(job.argument), Path(job.answer))
         leave(code)
     except EOFError:  # the server closed the pipe: there is no job
@@ -109,13 +113,13 @@ def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         traceback.print_exc()
     finally:
-        flush_streams()
-        os._exit(code)
+        end(code)
 
 
 def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
     """Run the job and write down what came of it; the exit code tells which of both."""
     value, failure = None, None
+    modules = dict(sys.modules)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         value = run(argument)
@@ -123,14 +127,16 @@ def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
         failure = error
         if not isinstance(error, Exception):
             traceback.print_exc()
+    # A class of a module that the job has removed would be another one for who reads the answer.
+    sys.modules.update({name: modules[name] for name in modules.keys() - sys.modules.keys()})
     try:
         content = cloudpickle.dumps((value, failure))
         pickle.loads(content)  # some exceptions pickle but do not unpickle
     except Exception as error:  # noqa: BLE001 - it is reported
         if failure is not None:
-            text = f"{type(failure).__name__}: {failure}"
+            text = described(failure)
         else:
-            text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
+            text = f"what the job returned cannot be sent: {described(error)}"
         failure = ExplrError(text)
         content = pickle.dumps((None, failure))
     replace_file(file, content)

@@ -7,9 +7,8 @@ its end, such as to remove a temporary folder.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import logging
-import os
+import signal
 import sys
 import sysconfig
 import threading
@@ -18,8 +17,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import util
+from os import _exit  # a job may have replaced `os._exit`
 from pathlib import Path
 from typing import Any, NoReturn
+
+from explr.core.user_code import flush_streams
 
 EXIT_S = 10.0
 """Seconds that a job's threads and exit handlers may take after its result is written."""
@@ -70,10 +72,12 @@ def leave(code: int) -> NoReturn:
     Args:
         code: the exit code.
     """
-    late = threading.Timer(EXIT_S, os._exit, [code])
-    late.daemon = True
-    late.start()
     try:
+        # By default SIGALRM ends a process, also one that holds Python's lock or can start no
+        # thread. The result of the job is written.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        signal.setitimer(signal.ITIMER_REAL, EXIT_S)
         for thread in threading.enumerate():
             if not thread.daemon and thread is not threading.current_thread():
                 thread.join()
@@ -81,15 +85,15 @@ def leave(code: int) -> NoReturn:
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         traceback.print_exc()
     finally:
+        end(code)
+
+
+def end(code: int) -> NoReturn:
+    """End this process at once, whatever its streams have become."""
+    try:
         flush_streams()
-        os._exit(code)
-
-
-def flush_streams() -> None:
-    """Write what Python and the C library have buffered."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    ctypes.CDLL(None).fflush(None)
+    finally:
+        _exit(code)
 
 
 def _is_users(function: Callable[..., Any]) -> bool:

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from explr.core.errors import ExplrError
 from explr.core.framework import frameworks
 from explr.core.gc import postpone_collection, resume_collection
-from explr.launching.child import Child, signal_session
+from explr.launching.child import IGNORED, Child, signal_session
 from explr.launching.exit import recording_handlers
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started, same_user
 
@@ -43,23 +43,23 @@ class ForkServer:
         self._jobs: dict[tuple[Connection, int], Child] = {}
         self._spare: Child | None = None
         self._used_gpu = False
+        self._wake, self._notify = os.pipe()
 
     def serve(self) -> None:
         """Work until all controllers are gone."""
-        wake, notify = os.pipe()
-        os.set_blocking(notify, False)
-        os.set_blocking(wake, False)
+        os.set_blocking(self._notify, False)
+        os.set_blocking(self._wake, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(notify, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._notify, warn_on_full_buffer=False)
         try:
             if not self._prepare():
                 return
             self._fork_ahead()
             door = [self._door] if self._door else []
             while self._controllers:
-                ready = wait([*self._controllers, wake, *door])
-                if wake in ready:
-                    os.read(wake, 4096)
+                ready = wait([*self._controllers, self._wake, *door])
+                if self._wake in ready:
+                    os.read(self._wake, 4096)
                 self._reap()
                 if self._door in ready:
                     self._admit()
@@ -147,6 +147,9 @@ class ForkServer:
             controller.close()
         if self._door is not None:
             self._door.close()
+        signal.set_wakeup_fd(-1)
+        os.close(self._wake)
+        os.close(self._notify)
 
     def _reap(self) -> None:
         while self._jobs or self._spare:
@@ -180,9 +183,10 @@ def main() -> None:
     if sys.argv[2:] and os.fork():
         os._exit(0)
     postpone_collection()  # until all is imported
-    # Ctrl-C reaches the whole terminal; the controller decides which jobs stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Ctrl-C reaches the whole terminal, and a job may signal its parent; the controller decides
+    # which jobs stop.
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     controller = Connection(int(sys.argv[1]))
     door = socket.socket(fileno=int(sys.argv[2])) if sys.argv[2:] else None
     try:

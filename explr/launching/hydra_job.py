@@ -35,6 +35,7 @@ from explr.config.hydra_private import (
     job_environment,
     job_name,
 )
+from explr.core.user_code import contained
 from explr.launching.job_files import JobFiles
 
 _LOG = {
@@ -210,7 +211,8 @@ def _call(
     """Call the task between its callbacks."""
     context.callbacks.on_job_start(config=config, task_function=task)
     try:
-        result.return_value = task(task_config)
+        with contained():
+            result.return_value = task(task_config)
         result.status = JobStatus.COMPLETED
     except BaseException as error:
         result.return_value = error
@@ -219,7 +221,8 @@ def _call(
             raise
         logging.getLogger(__name__).debug("the task raised", exc_info=True)
     finally:
-        flush_logs()
+        with suppress(OSError, ValueError):  # a full disk or a closed stream costs no result
+            flush_logs()
         context.callbacks.on_job_end(config=config, job_return=result)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import cloudpickle
 
-from explr.core.errors import ExplrError
+from explr.core.errors import ExplrError, described
 from explr.launching.child import signal_session
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started
 from explr.launching.server import link_server
@@ -235,6 +235,9 @@ class LocalPool:
             value, error = pickle.loads(file.read_bytes())
         except FileNotFoundError:
             return Answer(ended.key, error=WorkerDied(ended.code))
+        except Exception as fault:  # noqa: BLE001 - one job's trouble stays that job's
+            text = f"what the job returned cannot be read: {described(fault)}"
+            value, error = None, ExplrError(text)
         os.unlink(file)
         return Answer(ended.key, value, error)  # also if it was killed after writing the answer
 

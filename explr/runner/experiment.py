@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ObjectiveConfig
-from explr.core.errors import BY_TUNER, TrialPruned
+from explr.core.errors import BY_TUNER, TrialPruned, described
 from explr.core.gc import resume_collection
 from explr.core.protocols import (
     TrainFunction,
@@ -169,7 +169,7 @@ def run_training(
         except TrialPruned as pruned:
             return finish("PRUNED", None, _who_pruned(str(pruned), reporter.should_prune()))
         except Exception as error:
-            finish("FAIL", None, f"{type(error).__name__}: {error}")
+            finish("FAIL", None, described(error))
             raise
         if tracked is not None and current() is None:  # a sweep registers only its best
             register_best(tracked, result)

@@ -79,4 +79,5 @@ def write_result(
         "reason": reason,
         "run": context.trial_id,
     }
+    folder.mkdir(parents=True, exist_ok=True)  # a training may have removed it
     write_json(folder / RESULT, content)

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -99,7 +100,8 @@ def _tell_trial(line: str) -> None:
     """Print the end of a trial, unless another process shows it in this terminal."""
     drawn = CHANNEL_VARIABLE in os.environ and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
-        print(line)
+        with suppress(Exception):  # a line costs no result, whatever became of `print`
+            print(line)
 
 
 def _folder() -> Path:

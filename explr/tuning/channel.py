@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from explr.core.errors import BY_TUNER, ExplrError, JobStopped, TrialPruned
+from explr.core.errors import BY_TUNER, ExplrError, JobStopped, TrialPruned, described
 from explr.core.signals import stop
 from explr.utils.scratch import scratch_folder
 
@@ -126,7 +126,7 @@ class ChannelServer:
                 except JobStopped:
                     answer = {"stop": True}
                 except Exception as error:  # noqa: BLE001 - the trial is told, and fails with it
-                    answer = {"error": f"{type(error).__name__}: {error}"}
+                    answer = {"error": described(error)}
                 connection.send_bytes(json.dumps(answer).encode())
 
 

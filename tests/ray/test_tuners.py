@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mischief
 import pytest
 from waiting import PATIENCE_S
 
@@ -248,3 +249,24 @@ def test_as_many_trials_at_the_same_time_as_are_asked_for_and_a_seed_repeats_the
 
 def test_the_public_names() -> None:
     assert explr.tuning.RayTuneTuner is RayTuneTuner  # type: ignore[attr-defined]
+
+
+def test_what_a_training_does_to_its_process_harms_no_other(tune: Tune) -> None:
+    kinds = [mischief.INNOCENT, *mischief.KINDS]
+    ranges = SearchSpaceBuilder().choice("kind", kinds).build()
+    swept = tune(
+        mischief.train_model, ranges, len(kinds), n_jobs=3,
+        settings={
+            "enqueue": [{"kind": kind} for kind in kinds], "retries": 0, "max_failure_rate": 1,
+        },
+    )  # fmt: skip
+    reasons = {mischief.INNOCENT: None, **{kind: why for kind, (_, why) in mischief.KINDS.items()}}
+    good = {kind: "COMPLETE 1.0" if why is None else f"FAIL {why}" for kind, why in reasons.items()}
+    seen = {}
+    for trial in swept.trials:
+        kind, state, told = trial["params"]["kind"], trial["state"], trial["value"]
+        if state == "FAIL":  # only the part that matters of the reason
+            why = reasons[kind] or ""
+            told = why if why and why in trial["reason"] else trial["reason"]
+        seen[kind] = f"{state} {told}"
+    assert seen == good

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf, open_dict
 
 from explr.config.grammar import quoted
 from explr.config.hydra_private import start_on_ray
+from explr.core.errors import described
 from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
 from explr.sweep.executors.outcome import judge
 from explr.tuning.channel import ChannelServer, Report
@@ -108,7 +109,7 @@ class LauncherExecutor:
             ]
             returned = self._launched(job, [*hydra_job.overrides, *variables], hydra_job.number)
         except BaseException as error:  # noqa: BLE001 - one job's trouble stays that job's
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = described(error).splitlines()[0]
             return Outcome("FAIL", reason=reason, died=True, detail=traceback.format_exc())
         return judge(returned, self._objectives)
 

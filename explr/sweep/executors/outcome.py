@@ -10,7 +10,7 @@ import traceback
 from hydra.core.utils import JobReturn, JobStatus
 
 from explr.config.hydra_private import value_of
-from explr.core.errors import ExplrError, TrialPruned
+from explr.core.errors import ExplrError, TrialPruned, described
 from explr.core.framework import frameworks
 from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
@@ -36,8 +36,6 @@ def unjudged(error: BaseException) -> Outcome:
     """The outcome of a job that ended with an exception that Hydra does not catch."""
     if isinstance(error, KeyboardInterrupt):
         return Outcome("RUNNING", reason="ended by a signal")
-    if isinstance(error, SystemExit):
-        return Outcome("FAIL", reason=f"the training called exit({error.code})")
     return failed_outcome(error)
 
 
@@ -86,7 +84,7 @@ def failed_outcome(error: BaseException) -> Outcome:
     """The outcome of a job that raised an exception."""
     if isinstance(error, ExplrError):
         return Outcome("FAIL", reason=redacted_text(str(error)))
-    reason = f"{type(error).__name__}: {error}"
+    reason = described(error)
     if out_of_memory := is_out_of_memory(error):
         reason = f"{OUT_OF_MEMORY}: {error}".removesuffix(": ")
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:

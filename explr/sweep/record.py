@@ -22,6 +22,7 @@ from explr.tracking.home import explr_home, local_store_uri
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.run import TrackedRun
+from explr.tracking.shipping.awaiting import awaiting
 from explr.tuning.lock import sole_controller
 
 POLL_S = 0.02
@@ -107,10 +108,11 @@ def await_run_ids(record: TrackedRun | None, folders: Iterable[Path]) -> None:
     begun = [journals[0] for folder in folders if (journals := journals_in(folder))]
     if _lacking(begun):
         record.keep_shipping()
-    while (lacking := _lacking(begun)) and time.monotonic() < deadline:
-        if all(position.stuck for position in lacking):
-            break  # MLflow is not reachable, or refuses them
-        time.sleep(POLL_S)
+    with awaiting(record.destination.resolved_uri):
+        while (lacking := _lacking(begun)) and time.monotonic() < deadline:
+            if all(position.stuck for position in lacking):
+                break  # MLflow is not reachable, or refuses them
+            time.sleep(POLL_S)
     left = max(0.0, deadline - time.monotonic())
     record.destination = replace(record.destination, drain_timeout_s=left)
 

@@ -23,6 +23,7 @@ from explr.tracking.journal.position import Position, read_position
 from explr.tracking.mlflow.fluent import active_run
 from explr.tracking.mlflow.registry import name_fault
 from explr.tracking.server import autostart_allowed
+from explr.tracking.shipping.awaiting import awaiting
 from explr.tracking.shipping.sink import Status
 from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import LOG_FILE, ensure_companion, has_companion
@@ -128,10 +129,11 @@ class TrackedRun:
         deadline = time.monotonic() + self.destination.drain_timeout_s
         if self.waiting():
             self.keep_shipping()
-        while (waiting := self.waiting()) and time.monotonic() < deadline:
-            if all(read_position(Path(entry.journal)).stuck for entry in waiting):
-                break
-            time.sleep(POLL_S)
+        with awaiting(self.destination.resolved_uri):
+            while (waiting := self.waiting()) and time.monotonic() < deadline:
+                if all(read_position(Path(entry.journal)).stuck for entry in waiting):
+                    break
+                time.sleep(POLL_S)
         return len(waiting)
 
     @property

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -26,6 +27,7 @@ from explr.tracking.journal.journal import Journal, journals_in, now_ms
 from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import read_position
 from explr.tracking.run import TrackedRun, closing_line
+from explr.tracking.shipping.awaiting import awaiting, is_awaited
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.observer import observed_file
 from explr.tracking.shipping.run_ids import fill_in
@@ -756,8 +758,9 @@ def test_trainings_that_take_all_cores_lose_next_to_nothing(
     assert clock.busy_s <= SHARE * 120.0 + 4 * memory.cost_s
 
 
-def test_an_ended_run_whose_process_waits_for_it_is_uploaded_at_once(
-    memory: Memory, begin: Any, clock: FakeClock
+@pytest.mark.parametrize("waits_from_s", [0.0, 20.0])
+def test_what_a_process_waits_for_is_uploaded_at_once(
+    waits_from_s: float, memory: Memory, begin: Any, clock: FakeClock
 ) -> None:
     large = begin("large")
     for _ in range(12):
@@ -765,10 +768,28 @@ def test_an_ended_run_whose_process_waits_for_it_is_uploaded_at_once(
     large.close("FINISHED")
     memory.cost_s = 0.02
     alive = until(clock, 60.0)
-    shipper = Shipper(MemorySink(memory), alive, None, clock, are_cores_busy=lambda: True)
+    shipper = Shipper(
+        MemorySink(memory), alive, None, clock,
+        are_cores_busy=lambda: True, is_awaited=lambda: clock.now_s >= waits_from_s,
+    )  # fmt: skip
     ended_s: list[float] = []
     shipper.run(lambda: ended_s.append(clock.now_s) if not entries() else None)
-    assert ended_s[0] == 0.0
+    assert ended_s[0] - waits_from_s <= POLL_S
+
+
+def test_a_process_that_waits_is_seen_until_it_ends(home: Path) -> None:
+    assert not is_awaited(URI)
+    with awaiting(URI), awaiting(URI):
+        assert is_awaited(URI)
+        assert not is_awaited("sqlite:///another.db")
+    assert not is_awaited(URI)
+    waiting = (
+        "import os\nfrom explr.tracking.shipping.awaiting import awaiting\n"
+        f"with awaiting({URI!r}):\n    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", waiting], check=False).returncode == -9
+    assert not is_awaited(URI)
+    assert [file.stat().st_mode & 0o777 for file in home.glob("*.awaited")] == [0o600]
 
 
 def test_a_companion_leaves_the_upload_to_who_asks_for_it(

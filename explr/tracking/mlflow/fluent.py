@@ -10,6 +10,7 @@ from typing import Any
 
 from explr.core.errors import TrackingError
 from explr.tracking.journal.position import read_position
+from explr.tracking.shipping.awaiting import awaiting
 
 RUN_WAIT_S = 120.0
 """How long to wait for the run; on a slow machine, creating the store takes 30 s."""
@@ -27,7 +28,8 @@ def active_run(journal: Path, uri: str) -> Iterator[Any]:
     Raises:
         TrackingError: MLflow did not create the run in `RUN_WAIT_S`.
     """
-    run_id = _wait_for_run(journal)
+    with awaiting(uri):
+        run_id = _wait_for_run(journal)
     import mlflow
 
     before = mlflow.get_tracking_uri()

@@ -14,15 +14,15 @@ import os
 import signal
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explr.core.secrets import guard_logs, without_user_info
+from explr.core.secrets import guard_logs
 from explr.tracking.home import explr_home
 from explr.tracking.journal.pending import Liveness, entries
 from explr.tracking.journal.position import read_position
+from explr.tracking.shipping.awaiting import mirror_name
 from explr.tracking.shipping.observer import Observer
 from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipper
 from explr.tracking.shipping.sinks import sink_for
@@ -53,7 +53,7 @@ def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool
     """
     from filelock import FileLock, Timeout
 
-    name = f"mirror-{zlib.crc32(without_user_info(order.uri).encode()):08x}"
+    name = mirror_name(order.uri)
     lock = FileLock(explr_home() / f"{name}.lock", timeout=0)
     # Held by who does not follow a process: a companion then leaves the upload to it.
     request = FileLock(explr_home() / f"{name}.request", timeout=0)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from explr.core.errors import FileError, TrackingError
@@ -14,6 +15,7 @@ from explr.core.gc import postpone_collection, resume_collection
 from explr.tracking.journal.journal import first_event, has_ended, now_ms
 from explr.tracking.journal.pending import Entry, Liveness, entries, is_of_this_host, strike_off
 from explr.tracking.journal.position import read_position, write_position
+from explr.tracking.shipping.awaiting import is_awaited as somebody_waits
 from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.run_ids import add_run_ids, trial_of
 from explr.tracking.shipping.run_upload import RunUpload
@@ -46,6 +48,7 @@ class Shipper:
         clock: measures pauses.
         is_wanted: whether another process asks to upload in place of this one.
         are_cores_busy: whether trainings take all cores.
+        is_awaited: whether a process waits for the upload; None looks for one.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Shipper:
         clock: Clock = time,
         is_wanted: Callable[[], bool] = lambda: False,
         are_cores_busy: Callable[[], bool] = all_cores_are_busy,
+        is_awaited: Callable[[], bool] | None = None,
     ) -> None:
         self._sink = sink
         self._is_followed_alive = is_followed_alive
@@ -63,6 +67,7 @@ class Shipper:
         self._clock = clock
         self._is_wanted = is_wanted
         self._are_cores_busy = are_cores_busy
+        self._is_awaited = is_awaited or partial(somebody_waits, sink.uri)
         self._liveness = Liveness()
         self._is_connected = False
         self._sink_delay = Delay(clock)
@@ -103,7 +108,7 @@ class Shipper:
                     if self._are_cores_busy():
                         busy_s = clock.process_time() - busy_s
                         pause_s = min(busy_s / SHARE, LONGEST_PAUSE_S)
-                    clock.sleep(pause_s)
+                    self._pause(pause_s)
                 continue
             if self._is_followed_alive is None:
                 if not self._awaits:
@@ -119,12 +124,13 @@ class Shipper:
             clock.sleep(min(max(POLL_S, 5 * busy_s), LONGEST_POLL_S))
         return False
 
-    def _is_awaited(self) -> bool:
-        """Whether a run has ended in a process that still runs, and may wait for the upload."""
-        return any(
-            not self._liveness.is_left(entry) and has_ended(Path(entry.journal))
-            for entry in entries(self._sink.uri)
-        )
+    def _pause(self, pause_s: float) -> None:
+        """Leave the machine to the trainings, until somebody waits for the upload."""
+        until = self._clock.monotonic() + pause_s
+        while (left_s := until - self._clock.monotonic()) > 0:
+            self._clock.sleep(min(left_s, POLL_S))
+            if self._is_awaited() or self._is_wanted():
+                return
 
     def _round(self) -> bool:
         """Upload a share of every journal; whether anything moved."""

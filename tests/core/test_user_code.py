@@ -66,9 +66,10 @@ def test_a_stream_that_cannot_be_written_to_is_replaced(
     with contained():
         if kind == "tee":
             sys.stdout = Tee()  # type: ignore[assignment]
+        elif kind == "closed file":
+            with open(tmp_path / "log", "w") as sys.stdout:
+                pass
         else:
-            closed = open(tmp_path / "log", "w")  # noqa: SIM115
-            sys.stdout = closed if kind == "closed file" else before
             sys.stdout.close()
     print("seen")
     assert before.closed or before.getvalue() == "seen\n"

@@ -36,7 +36,7 @@ class SweepJobs:
 
     def __init__(self, config: DictConfig, space: SweepSpace, *, elsewhere: bool = False) -> None:
         self._space = space
-        self._seed = OmegaConf.select(config, "seed")
+        self._config = config
         sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
         assert isinstance(sweep, dict)
         self._own_folders = sweep["subdir"] != "${hydra.job.num}"
@@ -59,13 +59,23 @@ class SweepJobs:
             own["hydra.sweep.dir"] = self._folder
         if job.replicates > 1:
             own["hydra.sweep.subdir"] = f"{job.trial}/{job.replicate}"
-            if isinstance(self._seed, int):
-                own["seed"] = self._seed + job.replicate
+            if job.replicate and isinstance(seed := self._seed(job), int):
+                own["seed"] = seed + job.replicate
         elif self._own_folders:
             own["hydra.sweep.subdir"] = str(job.trial)
         if lease is not None and lease.memory_gb:
             own["gpu.memory_limit_gb"] = lease.memory_gb
         return self._space.job(job.key, job.params, own)
+
+    def _seed(self, job: Job) -> Any:
+        """The seed of a trial: sampled, or what its config has."""
+        if "seed" in job.params:
+            return job.params["seed"]
+        config = self._config
+        follows = "seed" in config and OmegaConf.is_interpolation(config, "seed")
+        if follows or self._space.chooses(job.params):  # which may decide the seed
+            config = self._space.compose(self._space.job(job.key, job.params, {}))
+        return OmegaConf.select(config, "seed")
 
 
 def retrain_overrides(space: SweepSpace, best: Mapping[str, Any]) -> list[str]:

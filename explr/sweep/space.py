@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from explr.config.grammar import literal, plain, word
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraJob
-from explr.tuning.search_space import SearchSpace, parse, steady_order
+from explr.tuning.search_space import Scalar, SearchSpace, as_range, parse, steady_order
 
 
 class SweepSpace:
@@ -132,9 +132,17 @@ class SweepSpace:
         ]
         overrides += self.fixed
         overrides += [f"++{key}={literal(value)}" for key, value in settings.items()]
-        if any(name in params for name in self._groups):
+        if self.chooses(params):
             return HydraJob(number, overrides)
         return HydraJob(number, overrides, {**params, **settings})
+
+    def chooses(self, params: Mapping[str, Any]) -> bool:
+        """Whether a trial with these values chooses options of config groups."""
+        return any(name in params for name in self._groups)
+
+    def compose(self, job: HydraJob) -> DictConfig:
+        """The config of a job, composed anew."""
+        return self._loader.load_sweep_config(self._config, job.overrides)
 
     def _text(self, name: str, value: Any) -> str:
         return value if name in self._groups and isinstance(value, str) else literal(value)
@@ -280,11 +288,19 @@ def _named_range(override: Override, config: DictConfig) -> Override | None:
 
 
 def texts_of(params: Mapping[Any, Any]) -> dict[str, Any]:
-    """The ranges of a resolved config; what is left of `${` in them was escaped, and is again."""
-    return {
-        str(name): re.sub(r"(\\*)\$\{", r"\1\1\${", text) if isinstance(text, str) else text
-        for name, text in params.items()
-    }
+    """The ranges of a resolved config, by dotted key.
+
+    What is left of `${` in them was escaped, and is again.
+    """
+    texts: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping) and value and not as_range(value):
+            texts |= {f"{name}.{key}": text for key, text in texts_of(value).items()}
+        elif isinstance(value, str):
+            texts[str(name)] = re.sub(r"(\\*)\$\{", r"\1\1\${", value)
+        else:
+            texts[str(name)] = value
+    return texts
 
 
 def _options_text(override: Override, text: str) -> str:
@@ -313,13 +329,47 @@ def ranges_of(texts: Mapping[str, Any]) -> SearchSpace:
     """
     space, fixed = parse(texts)
     if fixed:
-        faults = [f"{n} is no range that can be searched: {v!r}" for n, v in fixed.items()]
-        raise ConfigError(
-            [
-                f"{fault}; write choice({', '.join(map(word, value))})"
-                if isinstance(value, list) and value
-                else fault
-                for fault, value in zip(faults, fixed.values(), strict=True)
-            ]
-        )
+        raise ConfigError([_no_range(name, value) for name, value in fixed.items()])
     return space
+
+
+def _no_range(name: str, value: Any) -> str:
+    write = as_range(value)
+    if write is None:
+        write = f"a fixed value outside of the search space, as in {name}={word(value)}"
+    return f"{name} is no range that can be searched: {value!r}; write {write}"
+
+
+def with_fixed_params(
+    params: Mapping[str, Any], line: Sequence[str], config: DictConfig, loader: ConfigLoader
+) -> tuple[dict[str, Any], list[str]]:
+    """Take fixed values out of the params of a sweep, as Hydra's own sweepers take them.
+
+    An option of a config group becomes a choice of one, because each trial has to compose it.
+
+    Args:
+        params: ranges and values, in Hydra's grammar by parameter.
+        line: the overrides of the sweep, which override them.
+        config: composed config of the sweep, in which the values are put.
+        loader: Hydra's config loader.
+
+    Returns:
+        The ranges, and the overrides with those of the fixed values before them.
+
+    Raises:
+        ConfigError: naming every text that cannot be read.
+    """
+    named = {text.lstrip("+~").partition("=")[0] for text in line}
+    ranges = {name: text for name, text in texts_of(params).items() if name not in named}
+    fixed = []
+    for name, value in parse(ranges)[1].items():
+        if not isinstance(value, Scalar):
+            continue  # a list or a mapping may be meant as a range
+        del ranges[name]
+        if loader.get_group_options(name.partition("@")[0]):
+            fixed.append(f"{name}=choice({word(value)})")
+            continue
+        fixed.append(f"{name}={literal(value)}")
+        with read_write(config), open_dict(config):
+            OmegaConf.update(config, name, value, merge=False)
+    return ranges, [*fixed, *line]

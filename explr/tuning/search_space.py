@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
-from explr.config.grammar import grammar_fault, literal, plain
+from explr.config.grammar import grammar_fault, literal, plain, word
 from explr.config.hydra_private import distribution_of
 from explr.core.errors import ConfigError
 
@@ -148,6 +148,27 @@ def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
     if faults:
         raise ConfigError(faults)
     return space, fixed
+
+
+BOUNDS = (("low", "high"), ("lower", "upper"), ("min", "max"))
+"""Names of the ends of a range in other libraries."""
+
+
+def as_range(value: Any) -> str | None:
+    """How a range is written that is given as other libraries have it; None if it is none.
+
+    Args:
+        value: a list of choices, or a mapping such as `{type: float, low: 0, high: 1}`.
+    """
+    if isinstance(value, Mapping):
+        kind = str(value.get("type", value.get("distribution")))
+        for low, high in BOUNDS:
+            if all(type(value.get(end)) in (int, float) for end in (low, high)):
+                text = f"interval({value[low]}, {value[high]})"
+                text = f"int({text})" if "int" in kind else text
+                return f"tag(log, {text})" if "log" in kind or value.get("log") else text
+        value = value.get("choices", value.get("values"))
+    return f"choice({', '.join(map(word, value))})" if isinstance(value, list) and value else None
 
 
 @contextmanager

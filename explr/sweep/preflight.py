@@ -97,7 +97,7 @@ def check_first_job(
 
 def with_params(
     line: Sequence[Override],
-    params: Mapping[str, Any],
+    params: Mapping[Any, Any],
     loader: ConfigLoader,
     check: Callable[[Mapping[str, Any]], Any] = parse,
 ) -> list[Override]:

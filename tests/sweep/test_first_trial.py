@@ -15,8 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from explr.config.compose import compose_with, hydra_app
 from explr.config.hydra_private import silent_context
 from explr.core.config import ExplrConfig
-from explr.core.errors import ConfigError
+from explr.core.errors import ConfigError, UsageError
 from explr.launching.hydra_job import HydraTask
+from explr.runner.prepare import prepare
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.preflight import check_first_job
 from explr.sweep.session import SweepSettings
@@ -175,24 +176,42 @@ def test_a_setting_of_the_sweep_is_no_hyperparameter(text: str) -> None:
     assert NOT_SEARCHED[text] in fault
 
 
+NO_SWEEP = {
+    ("tuner=optuna",): "tuner=optuna has nothing to search: give a range, such as",
+    ("tuner=optuna", "lr=1,2", "seed=-1"): "seed must be an integer",
+    ("lr=1,2", "train_model=nowhere:f"): "train_model=nowhere:f: there is no module nowhere",
+    ("tuner=optuna", "lr=1,2", "tuner.study_name=.."): "'..' is no name of a study: it stands for",
+    ("tuner=optuna", "lr=1,2", "hydra.sweep.dir=out/${hydra:job.num}"): (
+        "hydra.sweep.dir=out/${hydra:job.num}: only a trial has hydra.job.num, and a sweep has one"
+    ),
+}
+
+
+@pytest.mark.parametrize("line", NO_SWEEP, ids=" ".join)
+def test_a_sweep_that_could_not_start_is_refused(line: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_first_job(line, prepare)
+    assert NO_SWEEP[line] in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["seed=1,100", "framework=none,pytorch"])
 def test_what_a_trial_may_have_for_itself_is_searched(text: str) -> None:
     check("tuner=optuna", "hydra/launcher=joblib", text)
 
 
 @pytest.mark.parametrize(
-    ("line", "params", "seeds"),
+    ("line", "params", "seed"),
     [
-        (["lr=interval(0,1)"], {"lr": 0.5}, [42, 43]),
-        (["lr=interval(0,1)", "seed=7"], {"lr": 0.5}, [7, 8]),
-        (["seed=1,100"], {"seed": 100}, [100, 101]),
-        (["+model=a,b"], {"model": "b"}, [98, 99]),
-        (["+own=1,5", "seed=${own}"], {"own": 5}, [5, 6]),
-        (["lr=interval(0,1)", "seed=null"], {"lr": 0.5}, [None, None]),
+        (["lr=interval(0,1)"], {"lr": 0.5}, ["++seed=43"]),
+        (["lr=interval(0,1)", "seed=7"], {"lr": 0.5}, ["++seed=8"]),
+        (["seed=1,100"], {"seed": 100}, ["++seed=101"]),
+        (["+model=a,b"], {"model": "b"}, ["++seed=99"]),
+        (["+own=1,5", "seed=${own}"], {"own": 5}, ["++seed=6"]),
+        (["lr=interval(0,1)", "seed=null"], {"lr": 0.5}, []),
     ],
 )
 def test_replicates_count_from_the_seed_of_their_trial(
-    line: list[str], params: dict[str, Any], seeds: list[int | None]
+    line: list[str], params: dict[str, Any], seed: list[str]
 ) -> None:
     own = Path("conf", "model")
     own.mkdir(parents=True)
@@ -203,6 +222,6 @@ def test_replicates_count_from_the_seed_of_their_trial(
         config = compose_with(app, line, None, multirun=True)
         space = SweepSpace(config, app.config_loader, {}, line)
         jobs = SweepJobs(config, space)
-        made = [jobs(Job(0, replicate, 2, 0, params)) for replicate in (0, 1)]
-        found = [space.compose(job).seed for job in made]
-    assert found == seeds
+        first, second = (jobs(Job(0, replicate, 2, 0, params)) for replicate in (0, 1))
+    assert not any(text.startswith("++seed=") for text in first.overrides)
+    assert [text for text in second.overrides if text.startswith("++seed=")] == seed

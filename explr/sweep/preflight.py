@@ -32,7 +32,7 @@ from explr.sweep.executors.kind import Place
 from explr.sweep.space import ranges_of, texts_of, with_named_ranges
 from explr.tuning.search_space import parse
 
-OF_SWEEP = frozenset({"experiment_name", "gpu", "objective", "tracking", "tuner"})
+SWEEP_KEYS = frozenset({"experiment_name", "gpu", "objective", "tracking", "tuner"})
 """Keys of the root that hold for a whole sweep, and that a trial cannot have for itself."""
 
 
@@ -176,7 +176,7 @@ def _own_fault(override: Override) -> str | None:
     if root == "search_space" and key != root:
         name = key.partition(".")[2]
         return f"{line} searches no hyperparameter: write {name}={line.partition('=')[2]}"
-    if root not in OF_SWEEP:
+    if root not in SWEEP_KEYS:
         return None
     grid = "" if root == "tuner" else ", or with tuner=none train once with each"
     return f"{line}: {key} holds for a whole sweep: start a sweep with each of the values{grid}"

@@ -340,6 +340,18 @@ def _no_range(name: str, value: Any) -> str:
     return f"{name} is no range that can be searched: {value!r}; write {write}"
 
 
+def fixed_of(texts: Mapping[str, Any]) -> dict[str, Any]:
+    """The fixed values among ranges.
+
+    Raises:
+        ConfigError: naming every text that cannot be read, and what may be meant as a range.
+    """
+    fixed = parse(texts)[1]
+    if faults := [_no_range(k, v) for k, v in fixed.items() if not isinstance(v, Scalar)]:
+        raise ConfigError(faults)
+    return fixed
+
+
 def with_fixed_params(
     params: Mapping[str, Any], line: Sequence[str], config: DictConfig, loader: ConfigLoader
 ) -> tuple[dict[str, Any], list[str]]:
@@ -357,14 +369,12 @@ def with_fixed_params(
         The ranges, and the overrides with those of the fixed values before them.
 
     Raises:
-        ConfigError: naming every text that cannot be read.
+        ConfigError: naming every text that cannot be read, and what may be meant as a range.
     """
     named = {text.lstrip("+~").partition("=")[0] for text in line}
     ranges = {name: text for name, text in texts_of(params).items() if name not in named}
     fixed = []
-    for name, value in parse(ranges)[1].items():
-        if not isinstance(value, Scalar):
-            continue  # a list or a mapping may be meant as a range
+    for name, value in fixed_of(ranges).items():
         del ranges[name]
         if loader.get_group_options(name.partition("@")[0]):
             fixed.append(f"{name}=choice({word(value)})")

@@ -27,6 +27,7 @@ from explr.sweep.preflight import first_config, with_params
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
 from explr.sweep.space import (
     SweepSpace,
+    fixed_of,
     with_drawn_orders,
     with_fixed_params,
     with_named_ranges,
@@ -174,7 +175,7 @@ class Sweep:
             return SweepSpace(config, loader, params, line)
         parser = OverridesParser.create(config_loader=loader)
         given = with_named_ranges(parser.parse_overrides(line), config)
-        first_config(with_params(given, params, loader), config, loader)
+        first_config(with_params(given, params, loader, fixed_of), config, loader)
         return SweepSpace(config, loader, *with_fixed_params(params, line, config, loader))
 
     def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:

@@ -111,6 +111,9 @@ def test_a_value_among_the_ranges_is_set_in_every_trial() -> None:
     assert space_of("steps=4", steps=3, **PARAMS).fixed == ["steps=4"]
     with pytest.raises(ConfigError, match=r"^stepss=3: .*; did you mean steps\?$"):
         space_of(stepss=3, **PARAMS)
+    for value in ([1, 2], {"choices": [1, 2]}):  # either may be meant as a range
+        with pytest.raises(ConfigError, match=r"^steps is no range .*; write choice\(1, 2\)$"):
+            space_of(steps=value, **PARAMS)
 
 
 def test_an_option_among_the_ranges_is_chosen_in_every_trial() -> None:

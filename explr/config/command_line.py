@@ -127,6 +127,17 @@ def values_of(override: Override, most: int = 1) -> list[str]:
     return [f"{key}={end}" for end in (ends.start, ends.end)][:most]  # type: ignore[union-attr]
 
 
+def config_flags(arguments: Sequence[str]) -> list[str]:
+    """The flags of a command line that say which config it is about.
+
+    Args:
+        arguments: the command line without the program.
+    """
+    args, _ = args_parser().parse_known_intermixed_args(take_verbosity(arguments)[0])
+    given = {name: getattr(args, name) for name in ("config_path", "config_name", "config_dir")}
+    return [f"{_flag(name)}={value}" for name, value in given.items() if value is not None]
+
+
 def program() -> str:
     """How the command that runs is called."""
     script = Path(sys.argv[0])

@@ -29,6 +29,7 @@ from omegaconf.errors import (
 from explr.config.command_line import parse_arguments, sweeps_trials, values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.grammar import grammar_fault
+from explr.config.groups import options_of
 from explr.config.hydra_private import Hydra
 from explr.config.messages import short_message, yaml_message
 from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
@@ -256,7 +257,7 @@ def _sentence(
         named = [f"{group}/{one}" for one in (value if isinstance(value, list) else [value])]
         # Otherwise an option that is there names another one that is not.
         if fault.missing_cfg_file in named:
-            options = ", ".join(app.config_loader.get_group_options(group))
+            options = ", ".join(options_of(group, whole, app.config_loader))
             return f"{override}: there is no such option, {group} is one of {options}"
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = parsed.key_or_group

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from explr.config.command_line import program
+from explr.config.command_line import config_flags, program
 from explr.config.omegaconf_private import to_yaml
 from explr.core.folders import (
     BEST_PARAMS,
@@ -74,7 +74,8 @@ class SweepFolder:
         """The command, or the Python code, that trains the best trial again."""
         if in_notebook():
             return f"explr.run(explr.compose({retrain}), train_model)"
-        return f"{program()} {shlex.join(retrain)}"
+        flags = config_flags(sys.argv[1:]) if self._has_command else []
+        return f"{program()} {shlex.join([*flags, *retrain])}"
 
     def remember_command(self, arguments: Sequence[str]) -> None:
         """Save the command that resumes the sweep; an earlier one is kept.

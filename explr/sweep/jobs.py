@@ -25,6 +25,10 @@ OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
 """Parts of the name of a sweep's folder that are the same for all trials."""
 
 
+OF_SWEEPS = re.compile(r"[+~]*hydra[./](sweep|sweeper|launcher|mode|run|job\.(num|id))\b")
+"""Overrides of Hydra that matter to sweeps only, or to the folder of a run."""
+
+
 class SweepJobs:
     """Turns the jobs of trials into Hydra jobs.
 
@@ -59,8 +63,9 @@ class SweepJobs:
             own["hydra.sweep.dir"] = self._folder
         if job.replicates > 1:
             own["hydra.sweep.subdir"] = f"{job.trial}/{job.replicate}"
-            if isinstance(self._seed, int):
-                own["seed"] = self._seed + job.replicate
+            seed = job.params.get("seed", self._seed)
+            if isinstance(seed, int):
+                own["seed"] = seed + job.replicate
         elif self._own_folders:
             own["hydra.sweep.subdir"] = str(job.trial)
         if lease is not None and lease.memory_gb:
@@ -68,18 +73,26 @@ class SweepJobs:
         return self._space.job(job.key, job.params, own)
 
 
-def retrain_overrides(space: SweepSpace, best: Mapping[str, Any]) -> list[str]:
+def retrain_overrides(config: DictConfig, space: SweepSpace, best: Mapping[str, Any]) -> list[str]:
     """Overrides that train a trial again.
 
     Args:
-        space: the ranges of its sweep.
+        config: composed config of its sweep.
+        space: the ranges of the sweep.
         best: the trial, as `results.json` has it.
     """
     job = space.job(best["number"], best["params"], {})
     if FILE_OVERLAY in job.overrides:  # the trial's folder contains the settings of the file
         again = quoted(str(Path(best["dir"], "again")))
         return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
-    own: tuple[str, ...] = ("tuner", "hydra", "+hydra", "++hydra")
-    if program() != "explr":  # what a script says of itself
-        own += ("train_model=", SCRIPT_SPACE)
-    return [text for text in job.overrides if not text.startswith(own)]
+    left_out: set[str] = set()
+    if "explr/schema@tuner" in config.hydra.runtime.choices:  # explr's own config tree
+        left_out = {"tuner"}
+        if program() != "explr":  # what a script says of itself
+            left_out |= {"train_model", SCRIPT_SPACE}
+    hydras = [text for text in config.hydra.overrides.hydra if not OF_SWEEPS.match(text)]
+    return [
+        text
+        for text in [*job.overrides, *hydras]
+        if left_out.isdisjoint({text, re.split(r"[=./@]", text.lstrip("+~"))[0]})
+    ]

@@ -168,7 +168,7 @@ class SweepSession:
         """
         results = self._results
         best = results["best"]
-        again = retrain_overrides(self.space, best) if best else []
+        again = retrain_overrides(self.config, self.space, best) if best else []
         self.folder.tell(results, self.metrics, again, self._reported)
         if first_failure is not None and self.folder.fruitless:
             raise after_first(first_failure, "every trial failed")

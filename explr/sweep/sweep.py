@@ -22,8 +22,9 @@ from explr.sweep.algorithms import OPTUNA, algorithm_faults, optuna_pruner, optu
 from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
 from explr.sweep.jobs import SweepJobs
+from explr.sweep.line import with_drawn_orders
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
-from explr.sweep.space import SweepSpace, with_drawn_orders
+from explr.sweep.space import SweepSpace
 from explr.sweep.watch import SweepWatch
 from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
@@ -151,7 +152,8 @@ class Sweep:
         equip = partial(self._equip, space=space)
         with open_sweep(settings, self._config, self._context, space, arguments, equip) as sweep:
             limits = replace(settings.limits, n_trials=self._n_trials(sweep.study))
-            return sweep.conclude(self._backend.run(sweep, self._launching, limits))
+            launching = replace(self._launching, example=space.example)
+            return sweep.conclude(self._backend.run(sweep, launching, limits))
 
     def space(self, arguments: list[str]) -> SweepSpace:
         """The search space, given the overrides of the command line.

@@ -138,11 +138,18 @@ def config_flags(arguments: Sequence[str]) -> list[str]:
     return [f"{_flag(name)}={value}" for name, value in given.items() if value is not None]
 
 
-def program() -> str:
-    """How the command that runs is called."""
-    script = Path(sys.argv[0])
-    own = script.name in {"explr", "__main__.py"} or script.suffix != ".py"
-    return "explr" if own else f"python {sys.argv[0]}"
+def program(own_tree: bool = True) -> str:
+    """How the command that runs is called.
+
+    Args:
+        own_tree: whether it composes explr's own config tree.
+    """
+    script, main = Path(sys.argv[0]), getattr(sys.modules["__main__"], "__spec__", None)
+    if own_tree and (script.name == "__main__.py" or script.suffix != ".py"):
+        return "explr"
+    if main is not None:
+        return f"python -m {main.name.removesuffix('.__main__')}"
+    return f"python {sys.argv[0]}" if script.suffix == ".py" else script.name
 
 
 def version_line() -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.command_line import program
+from explr.config.command_line import config_flags, program
 from explr.config.grammar import quoted
+from explr.config.nodes import is_own_tree
 from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.space import SweepSpace
 from explr.tuning.trial import Job
+from explr.utils.console import in_notebook
 from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")
@@ -73,6 +77,24 @@ class SweepJobs:
         return self._space.job(job.key, job.params, own)
 
 
+def retrain_command(
+    config: DictConfig, space: SweepSpace, best: Mapping[str, Any], typed: bool
+) -> str:
+    """The command, or the Python code, that trains a trial again.
+
+    Args:
+        config: composed config of its sweep.
+        space: the ranges of the sweep.
+        best: the trial, as `results.json` has it.
+        typed: a command started the sweep, and not Python code.
+    """
+    overrides = retrain_overrides(config, space, best)
+    if in_notebook():
+        return f"explr.run(explr.compose({overrides}), train_model)"
+    flags = config_flags(sys.argv[1:]) if typed else []
+    return f"{program(is_own_tree(config))} {shlex.join([*flags, *overrides])}"
+
+
 def retrain_overrides(config: DictConfig, space: SweepSpace, best: Mapping[str, Any]) -> list[str]:
     """Overrides that train a trial again.
 
@@ -86,7 +108,7 @@ def retrain_overrides(config: DictConfig, space: SweepSpace, best: Mapping[str, 
         again = quoted(str(Path(best["dir"], "again")))
         return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
     left_out: set[str] = set()
-    if "explr/schema@tuner" in config.hydra.runtime.choices:  # explr's own config tree
+    if is_own_tree(config):
         left_out = {"tuner"}
         if program() != "explr":  # what a script says of itself
             left_out |= {"train_model", SCRIPT_SPACE}

@@ -143,7 +143,8 @@ class SweepLine:
         key = override.get_key_element()
         name = key.lstrip("+~")
         self.named.add(name)
-        if override.is_delete() and not override.is_sweep_override():
+        swept = override.is_sweep_override()
+        if override.is_delete() and not swept and self._keys.get(name) != key:  # as ~x after x=1,2
             self._overrides[key] = override
             return
         if name in self.ranges and self._keys[name] != key:  # as x=3 after +x=1,2
@@ -152,7 +153,7 @@ class SweepLine:
             override = OverridesParser.create(self._loader).parse_override(text)
         self._keys[name] = key
         self.ranges.pop(name, None)
-        if override.is_sweep_override():
+        if swept:
             self.ranges[name] = self._range(override)
         override.config_loader = None  # it travels to the processes of the jobs
         self._overrides[key] = override

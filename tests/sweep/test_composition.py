@@ -12,6 +12,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -33,7 +34,7 @@ from explr.config.grammar import literal, plain
 from explr.config.hydra_private import Hydra, create_app, search_path_of, silent_context
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
-from explr.sweep.jobs import retrain_overrides
+from explr.sweep.jobs import retrain_command, retrain_overrides
 from explr.sweep.space import SweepSpace
 
 CASES = int(os.environ.get("EXPLR_COMPOSED_CASES", "2"))
@@ -444,6 +445,42 @@ def test_settings_of_a_trial_come_last_and_are_hydras_where_they_name_it(tmp_pat
     assert (trial.hydra.job.num, trial.hydra.job.id) == (4, "4")
     assert trial.hydra.overrides.task == ["lr=2", "opt.lr=3", "++lr=7"]
     assert trial.hydra.overrides.hydra == ['++hydra.sweep.subdir="4/1"']
+
+
+COMMANDS = [
+    (["app.py", "-m", "lr=1,2"], None, "python app.py lr=2"),
+    (
+        ["/src/pkg/train.py", "--config-name", "other", "-m", "lr=1,2", "-cd", "more"],
+        "pkg.train",
+        "python -m pkg.train --config-name=other --config-dir=more lr=2",
+    ),
+    (["/src/pkg/__main__.py", "-mq", "lr=1,2"], "pkg.__main__", "python -m pkg lr=2"),
+    (
+        ["/bin/train", "-m", "lr=1,2", "hydra.job.chdir=true"],
+        None,
+        "train lr=2 hydra.job.chdir=true",
+    ),
+]
+
+
+@pytest.mark.parametrize(("argv", "module", "expected"), COMMANDS)
+def test_the_command_to_train_again_runs_the_same_program(
+    argv: list[str],
+    module: str | None,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main = SimpleNamespace(__spec__=module and SimpleNamespace(name=module))
+    monkeypatch.setitem(sys.modules, "__main__", main)  # type: ignore[misc]
+    monkeypatch.setattr(sys, "argv", argv)
+    write(tmp_path, TREE)
+    hydras = [word for word in argv if word.startswith("hydra.")]
+    with app_of(tmp_path) as app:
+        config = composed(app, ["lr=1,2", "hydra.mode=MULTIRUN", *hydras])
+        space = SweepSpace(config, app.config_loader, {}, ["lr=1,2"])
+        best = {"number": 1, "params": {"lr": 2}, "dir": ""}
+        assert retrain_command(config, space, best, typed=True) == expected
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from omegaconf.errors import (
 from explr.config.command_line import parse_arguments, sweeps_trials, values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.grammar import grammar_fault
+from explr.config.groups import all_groups, options_of
 from explr.config.messages import short_message, yaml_message
 from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
 from explr.core.config import ExplrConfig
@@ -283,7 +284,7 @@ def _sentence(
         named = [f"{group}/{one}" for one in (value if isinstance(value, list) else [value])]
         # Otherwise an option that is there names another one that is not.
         if fault.missing_cfg_file in named:
-            options = ", ".join(loader.get_group_options(group))
+            options = ", ".join(options_of(group, whole, loader))
             return f"{override}: there is no such option, {group} is one of {options}"
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = parsed.key_or_group
@@ -304,7 +305,7 @@ def _hint(key: str, whole: DictConfig, loader: ConfigLoader) -> str:
         near = difflib.get_close_matches(name, list(map(str, group)), n=1, cutoff=0.4)
         there = ", ".join(f"{parent}.{each}" for each in map(str, group))
         return f"; did you mean {parent}.{near[0]}?" if near else f"; there are {there}"
-    near = difflib.get_close_matches(key, [*_groups(loader), *_keys(whole)], n=1)
+    near = difflib.get_close_matches(key, [*all_groups(whole, loader), *_keys(whole)], n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -318,15 +319,6 @@ def _addition(override: str, compose_also: Callable[[str], DictConfig]) -> str:
     except (HydraException, OmegaConfBaseException):
         return ""
     return f"; {added.partition('=')[0]}=… adds a new one"
-
-
-def _groups(loader: ConfigLoader, parent: str = "") -> Iterator[str]:
-    """Every config group, with those within it."""
-    for name in loader.list_groups(parent):
-        group = f"{parent}/{name}".lstrip("/")
-        if loader.get_group_options(group):
-            yield group
-        yield from _groups(loader, group)
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -29,7 +29,8 @@ from explr.core.validation import study_name_fault
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
-from explr.sweep.space import ranges_of, texts_of, with_named_ranges
+from explr.sweep.line import with_named_ranges
+from explr.sweep.space import ranges_of, texts_of
 from explr.tuning.search_space import parse
 
 SWEEP_KEYS = frozenset({"experiment_name", "gpu", "objective", "tracking", "tuner"})

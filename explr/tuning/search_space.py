@@ -33,15 +33,23 @@ class SearchSpace:
         distributions: Optuna's distribution of each parameter.
         decode: for each parameter with choices that Optuna cannot store, such as lists, the value
             of each encoded choice.
+        conditions: what the ranges of further parameters depend on, as part of a sentence.
     """
 
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
     decode: dict[str, dict[str, Any]] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
 
     def value(self, name: str, sampled: Any) -> Any:
         """What a sampled value stands for."""
         codes = self.decode.get(name)
         return codes[sampled] if codes else sampled
+
+    def example(self, name: str) -> Any:
+        """Some value of a parameter."""
+        distribution: Any = self.distributions[name]
+        first = distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+        return self.value(name, first)
 
     def encode(self, name: str, value: Any) -> Any:
         """A value of a parameter as Optuna stores it."""
@@ -52,6 +60,8 @@ class SearchSpace:
         from optuna.trial import create_trial
 
         distribution = self.distributions.get(name)
+        if name in self.conditions:
+            return self.conditions[name]
         if distribution is None:
             return f"is not searched: the ranges are {', '.join(self.distributions)}"
         try:

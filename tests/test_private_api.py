@@ -30,6 +30,7 @@ HYDRA_CORE = {
     "config_store": {"ConfigStore"},
     "global_hydra": {"GlobalHydra"},
     "hydra_config": {"HydraConfig"},
+    "object_type": {"ObjectType"},
     "override_parser.overrides_parser": {"OverridesParser"},
     "override_parser.types": {
         "ChoiceSweep",

@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import Any
 
 import yaml
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -29,7 +30,7 @@ from omegaconf.errors import (
 from explr.config.command_line import parse_arguments, sweeps_trials, values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.grammar import grammar_fault
-from explr.config.hydra_private import Hydra
+from explr.config.groups import all_groups, options_of
 from explr.config.messages import short_message, yaml_message
 from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
 from explr.core.config import ExplrConfig
@@ -79,40 +80,67 @@ def diagnose(
         def compose(overrides: Iterable[str]) -> DictConfig:
             return compose_with(app, [*overrides, *fixed], args.config_name, multirun=False)
 
-        try:
-            compose([])
-        except Exception:  # noqa: BLE001 - the config tree itself is at fault, not the overrides
-            return error
-        raised: list[Exception] = []
-        named = [
-            (override, item)
-            for override in args.overrides
-            for item in _items(override, app, sweeps, compose, raised)
-        ]
-        (sound, *others), faulty = _sorted_out([item for _, item in named], compose)
-        if not any(_is_same(error, fault) for fault in [*raised, *faulty.values()]):
-            return error  # it came from elsewhere
+        return each_named(
+            error, args.overrides, compose, app.config_loader, check, sweeps, to_sweep
+        )
+
+
+def each_named(
+    error: Exception,
+    overrides: Sequence[str],
+    compose: Callable[[Iterable[str]], DictConfig],
+    loader: ConfigLoader,
+    check: Callable[[DictConfig], Any],
+    sweeps: bool = True,
+    to_sweep: str = "",
+) -> Exception:
+    """Turn a complaint about overrides into one that names every fault.
+
+    Args:
+        error: what composing them has raised.
+        overrides: the overrides, with the ranges of a sweep.
+        compose: composes the config of a job.
+        loader: Hydra's config loader.
+        check: checks what the sound overrides compose to.
+        sweeps: whether ranges may be among them.
+        to_sweep: what to do about a range where there is no sweep.
+
+    Returns:
+        A `ConfigError` if composing the overrides one by one raises `error` again, else `error`.
+    """
+    raised: list[Exception] = []
+    named = [
+        (override, item)
+        for override in overrides
+        for item in _items(override, loader, sweeps, compose, raised)
+    ]
+    (sound, *others), faulty = _sorted_out([item for _, item in named], compose)
+    if not any(_is_same(error, fault) for fault in [*raised, *faulty.values()]):
+        return error  # it came from elsewhere
+    try:
         whole = compose(sound)
-        faults: list[str] = []
-        for place, (override, item) in enumerate(named):
-            said = {
-                text: _sentence(
-                    text, fault, whole, app, lambda added: compose([*sound, added]), to_sweep
-                )
-                for (of, text), fault in faulty.items()
-                if of == place
-            }
-            faults += _joined(override, item, said)
-        for job in [sound, *others]:
-            try:
-                with hydra_config(config := compose(job)):
-                    check(config)
-            except ConfigError as rest:
-                faults += rest.faults
-            except UsageError as rest:
-                faults.append(str(rest))
-            except Exception:  # raised again once these faults are mended
-                log.debug("%s cannot be checked", job, exc_info=True)
+    except Exception:  # noqa: BLE001 - the config tree itself is at fault, not the overrides
+        return error
+    faults: list[str] = []
+    for place, (override, item) in enumerate(named):
+        said = {
+            text: _sentence(
+                text, fault, whole, loader, lambda added: compose([*sound, added]), to_sweep
+            )
+            for (of, text), fault in faulty.items()
+            if of == place
+        }
+        faults += _joined(override, item, said)
+    for job in [sound, *others]:
+        try:
+            with hydra_config(config := compose(job)):
+                check(config)
+        except ConfigError as rest:
+            faults += rest.faults
+        except UsageError as rest:
+            faults.append(str(rest))
+        except Exception:  # raised again once these faults are mended
+            log.debug("%s cannot be checked", job, exc_info=True)
     return ConfigError(list(dict.fromkeys(faults))) if faults else error
 
 
@@ -190,7 +218,7 @@ def _in_order(job: dict[int, str]) -> list[str]:
 
 def _items(
     override: str,
-    app: Hydra,
+    loader: ConfigLoader,
     sweeps: bool,
     compose: Callable[[Iterable[str]], DictConfig],
     raised: list[Exception],
@@ -200,7 +228,7 @@ def _items(
     An item has one override, or one for each value of a range. What a faulty file raises as a whole
     is added to `raised`.
     """
-    parsed = _parsed(override, app)
+    parsed = _parsed(override, loader)
     if override == FILE_OVERLAY:
         try:
             compose([override])
@@ -208,15 +236,15 @@ def _items(
             raised.append(fault)
             leaves = list(as_overrides(file_overlay()))
             # A key that an override cannot spell is not one of explr.
-            return [[leaf] for leaf in leaves if _parsed(leaf, app) is not None]
+            return [[leaf] for leaf in leaves if _parsed(leaf, loader) is not None]
     if parsed is None or not sweeps or not parsed.is_sweep_override():
         return [[override]]
     return [values_of(parsed, MOST_VALUES)]
 
 
-def _parsed(override: str, app: Hydra) -> Override | None:
+def _parsed(override: str, loader: ConfigLoader) -> Override | None:
     try:
-        parser = OverridesParser.create(config_loader=app.config_loader)
+        parser = OverridesParser.create(config_loader=loader)
         return parser.parse_overrides([override])[0]
     except HydraException:
         return None
@@ -226,14 +254,14 @@ def _sentence(
     override: str,
     fault: Exception,
     whole: DictConfig,
-    app: Hydra,
+    loader: ConfigLoader,
     compose_also: Callable[[str], DictConfig],
     to_sweep: str,
 ) -> str:
     """What is wrong with an override: what Hydra says, in fewer words where the case is certain."""
     name, equals, _ = override.partition("=")
     cause = fault.__cause__
-    parsed = _parsed(override, app)
+    parsed = _parsed(override, loader)
     shown = override.removeprefix("++")
     if not name.lstrip("+~") or not (equals or name.startswith("~")):
         return f"{override}: a setting is written KEY=VALUE"
@@ -256,12 +284,12 @@ def _sentence(
         named = [f"{group}/{one}" for one in (value if isinstance(value, list) else [value])]
         # Otherwise an option that is there names another one that is not.
         if fault.missing_cfg_file in named:
-            options = ", ".join(app.config_loader.get_group_options(group))
+            options = ", ".join(options_of(group, whole, loader))
             return f"{override}: there is no such option, {group} is one of {options}"
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = parsed.key_or_group
         if f"{key}.".startswith(f"{cause.full_key}."):  # otherwise a chosen option brings the key
-            hint = _hint(key, whole, app) or _addition(override, compose_also)
+            hint = _hint(key, whole, loader) or _addition(override, compose_also)
             return f"{shown}: there is no setting or hyperparameter {key}{hint}"
     if isinstance(cause, ValidationError):
         where = "" if cause.full_key == parsed.key_or_group else f"{cause.full_key}: "
@@ -269,7 +297,7 @@ def _sentence(
     return f"{shown}: {' '.join(short_message(fault).splitlines())}"
 
 
-def _hint(key: str, whole: DictConfig, app: Hydra) -> str:
+def _hint(key: str, whole: DictConfig, loader: ConfigLoader) -> str:
     """What a key that is not there may have been meant to be; empty if nothing is near."""
     parent, _, name = key.rpartition(".")
     group = OmegaConf.select(whole, parent) if parent else None
@@ -277,7 +305,7 @@ def _hint(key: str, whole: DictConfig, app: Hydra) -> str:
         near = difflib.get_close_matches(name, list(map(str, group)), n=1, cutoff=0.4)
         there = ", ".join(f"{parent}.{each}" for each in map(str, group))
         return f"; did you mean {parent}.{near[0]}?" if near else f"; there are {there}"
-    near = difflib.get_close_matches(key, [*app.list_all_config_groups(), *_keys(whole)], n=1)
+    near = difflib.get_close_matches(key, [*all_groups(whole, loader), *_keys(whole)], n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,6 +22,15 @@ CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 def literal(value: Any) -> str:
     """A value in Hydra's override grammar, such that parsing it gives the value back."""
+    return _written(value, quoted)
+
+
+def word(value: Any) -> str:
+    """The same, with its texts as plain words without quotes where they can be."""
+    return _written(value, _word)
+
+
+def _written(value: Any, text: Callable[[str], str]) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -28,10 +38,11 @@ def literal(value: Any) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_key(str(k))}:{literal(v)}" for k, v in value.items()) + "}"
+        pairs = (f"{_key(str(k))}:{_written(v, text)}" for k, v in value.items())
+        return "{" + ",".join(pairs) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(literal(item) for item in value) + "]"
-    return quoted(str(value))
+        return "[" + ",".join(_written(item, text) for item in value) + "]"
+    return text(str(value))
 
 
 def _key(text: str) -> str:
@@ -46,13 +57,14 @@ def quoted(text: str) -> str:
     return QuotedString(text, Quote.double).with_quotes()
 
 
-def word(value: Any) -> str:
-    """A value in Hydra's override grammar, a plain word without quotes."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w/.@-]*", value, re.ASCII):
-        parsed = OverridesParser.create().parse_override(f"key={value}").value()
-        if parsed == value:
-            return value
-    return literal(value)
+@lru_cache
+def _word(text: str) -> str:
+    """A text without quotes, if it is a plain word to Hydra's grammar."""
+    if re.fullmatch(r"[A-Za-z_][\w/.@-]*", text, re.ASCII):
+        parsed = OverridesParser.create().parse_override(f"key={text}").value()
+        if parsed == text:
+            return text
+    return quoted(text)
 
 
 def plain(value: Any) -> Any:

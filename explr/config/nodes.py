@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
+from omegaconf import DictConfig
+
 from explr.core.config import MirrorConfig, RayClusterConfig, SearchConfig, SweeperConfig
 
 CONFIG_TREE = "pkg://explr.conf"
@@ -15,6 +17,11 @@ SWEEPER_NODE = "hydra.sweeper"
 
 URI = "${oc.env:MLFLOW_TRACKING_URI,null}"
 """Tracking URI, unless a config names one."""
+
+
+def is_own_tree(config: DictConfig) -> bool:
+    """Whether a config is composed of explr's own tree, and not of another app's."""
+    return "explr/schema@tuner" in config.hydra.runtime.choices
 
 
 def _scalars_first(values: dict[str, Any]) -> dict[str, Any]:

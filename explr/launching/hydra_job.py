@@ -1,7 +1,7 @@
 """Runs one job of a Hydra sweep in this process: folder, files, callbacks, task.
 
-It saves and calls everything that Hydra saves and calls. If no config group is swept, the config of
-the job is the sweep's config with the sampled values set, instead of a new composition.
+It saves and calls everything that Hydra saves and calls. What the overrides of the jobs have in
+common, options of config groups above all, is composed once; the rest is applied to a copy of it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import (
     JobReturn,
@@ -24,12 +25,14 @@ from hydra.core.utils import (
     configure_log,
     setup_globals,
 )
+from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.hydra_private import (
+    apply_overrides,
     configure_logging,
     flush_logs,
     job_environment,
@@ -62,12 +65,15 @@ class HydraJob:
         number: its number in the sweep.
         overrides: all overrides of the job, as Hydra's launchers take them; they are saved as
             `overrides.yaml`.
-        values: values by dotted key to set in the sweep's config; None composes a new config.
+        common: those of them that other jobs have too; None composes all of them for this job.
+        changes: the others, none of which is about an option of a config group. To apply them after
+            `common` is to apply all in their order.
     """
 
     number: int
     overrides: list[str]
-    values: Mapping[str, Any] | None = None
+    common: tuple[str, ...] | None = None
+    changes: Sequence[Override] = ()
 
 
 @dataclass
@@ -78,56 +84,91 @@ class HydraTask:
         config: composed config of the sweep.
         context: Hydra's context.
         task: the app's task function.
+        example: a job like those to come; what it has in common with them is composed here, so that
+            other machines need no config files.
         state: Hydra's singletons.
     """
 
     config: DictConfig
     context: HydraContext
     task: TaskFunction
+    example: HydraJob | None = None
     state: Any = field(default_factory=Singleton.get_state)
 
     def __post_init__(self) -> None:
-        self._frozen = pickle.dumps(self.config)  # four times as fast as a deep copy
         self._files = JobFiles()
+        self._common: tuple[str, ...] | None = None
+        self._base = self.config
+        self._frozen = b""
+        if self.example is not None and self.example.common is not None:
+            with suppress(HydraException, OmegaConfBaseException, ValueError):  # each job raises it
+                self._compose(self.example.common)
 
     def adopt(self) -> None:
         """Make Hydra in this process what it was in the controller's, and fill its caches."""
         setup_globals()
         Singleton.set_state(self.state)
-        # What needs the values of a job is resolved, and reported, in the job.
-        with suppress(OmegaConfBaseException):
+        # What is wrong with an override, or needs the values of a job, is reported by the job.
+        with suppress(HydraException, OmegaConfBaseException):
             self._rehearse()
 
     def warm_up(self) -> None:
         """Touch, ahead of the job in a process of its own, the memory that every job writes to."""
-        pickle.dumps(self.config)
+        pickle.dumps(self._base)
         if OmegaConf.select(self.config, "hydra.job_logging.root") is not None:
             configure_logging(deepcopy(_LOG), self.context.execution_whitelist)
 
     def _rehearse(self) -> None:
         """Do what every job does, on a config that is thrown away, and leave nothing behind."""
-        config = self.config_of(HydraJob(0, [], {}), own_process=False)
+        config = pickle.loads(pickle.dumps(self._base))
+        OmegaConf.set_readonly(config.hydra, None)
+        apply_overrides(config, self.example.changes if self.example else ())
         with _in_force(config), execution_whitelist(self.context.execution_whitelist, reset=True):
             _, task_config = _settle(config)
             OmegaConf.to_container(config.hydra.job_logging, resolve=True)
             self._files.texts(config, task_config)
 
     def config_of(self, job: HydraJob, own_process: bool) -> DictConfig:
-        """The config of a job; in a process of its own it may take the sweep's."""
-        if job.values is None:
-            config = self.context.config_loader.load_sweep_config(self.config, job.overrides)
+        """The config of a job, as Hydra composes it of the job's overrides.
+
+        Args:
+            job: the job.
+            own_process: no other job comes to this process.
+
+        Raises:
+            HydraException: an override cannot be applied.
+        """
+        if job.common is None:
+            config = self._composed(job.overrides)
         else:
-            config = self.config if own_process else pickle.loads(self._frozen)
-            OmegaConf.set_readonly(config.hydra, None)
-            with read_write(config), open_dict(config):
-                for key, value in job.values.items():
-                    OmegaConf.update(config, key, value, merge=False)
+            config = self._copy_of(job.common, own_process)
+            apply_overrides(config, job.changes)
+            task = [text for text in job.overrides if not _is_hydras(text)]
+            own = [each.input_line for each in job.changes if each.is_hydra_override()]
+            config.hydra.overrides.task = task
+            config.hydra.overrides.hydra.extend(own)
         with read_write(config), open_dict(config):
             config.hydra.job.id = str(job.number)
             config.hydra.job.num = job.number
-            if job.values is not None:
-                config.hydra.overrides.task = _task_overrides(job.overrides)
         return config
+
+    def _copy_of(self, common: tuple[str, ...], own_process: bool) -> DictConfig:
+        """What is composed of the overrides that jobs have in common."""
+        if common != self._common:
+            self._compose(common)
+        if own_process:
+            self._common = None  # the job changes it
+            return self._base
+        self._frozen = self._frozen or pickle.dumps(self._base)  # four times as fast as a deep copy
+        config: DictConfig = pickle.loads(self._frozen)
+        return config
+
+    def _compose(self, common: tuple[str, ...]) -> None:
+        self._base, self._frozen = self._composed(common), b""
+        self._common = common
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        return self.context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def run(self, job: HydraJob, own_process: bool = False) -> JobReturn:
         """Run a job as Hydra's own `run_job` does.
@@ -168,8 +209,8 @@ class HydraTask:
         return result
 
 
-def _task_overrides(overrides: Sequence[str]) -> list[str]:
-    return [text for text in overrides if not text.lstrip("+~").startswith("hydra.")]
+def _is_hydras(override: str) -> bool:
+    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
 @contextmanager

@@ -31,7 +31,6 @@ from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
-from explr.utils.console import in_notebook
 
 log = logging.getLogger("explr.sweep")
 starts = logging.getLogger(STARTS)
@@ -54,7 +53,8 @@ class SweepFolder:
         self._study = study
         self._replicates = replicates
         self._value = value
-        self._has_command = False
+        self.has_command = False
+        """Whether a command started the sweep, and not Python code."""
 
     @property
     def shown(self) -> Path:
@@ -66,15 +66,9 @@ class SweepFolder:
     @property
     def resumption(self) -> str:
         """What resumes the sweep."""
-        if self._has_command:
+        if self.has_command:
             return f"explr resume {self.shown}"
         return f"run the Python code again with tuner.study_name={self._study.name}"
-
-    def _command(self, retrain: list[str]) -> str:
-        """The command, or the Python code, that trains the best trial again."""
-        if in_notebook():
-            return f"explr.run(explr.compose({retrain}), train_model)"
-        return f"{program()} {shlex.join(retrain)}"
 
     def remember_command(self, arguments: Sequence[str]) -> None:
         """Save the command that resumes the sweep; an earlier one is kept.
@@ -90,7 +84,7 @@ class SweepFolder:
             with _written(file):
                 write_json(file, command, durable=True)
         kept = sweep_command(self.path)
-        self._has_command = kept is not None and kept.argv is not None
+        self.has_command = kept is not None and kept.argv is not None
 
     @property
     def fruitless(self) -> bool:
@@ -181,14 +175,14 @@ class SweepFolder:
         }
 
     def tell(
-        self, results: dict[str, Any], metrics: Sequence[str], retrain: list[str], report: bool
+        self, results: dict[str, Any], metrics: Sequence[str], retrain: str, report: bool
     ) -> None:
         """Print the result of the whole sweep.
 
         Args:
             results: what `write_results` returned.
             metrics: name of each objective.
-            retrain: overrides that train the best trial again.
+            retrain: the command, or the Python code, that trains the best trial again.
             report: whether there is a report.
         """
         trials, best, front = results["trials"], results["best"], results.get("front", [])
@@ -202,7 +196,7 @@ class SweepFolder:
         if best is not None:
             values = params_text(best["params"])
             lines.append(f"best: trial {best['number']} with {best['value']:.6g}: {values}")
-            lines.append(f"to train it again: {self._command(retrain)}")
+            lines.append(f"to train it again: {retrain}")
         if front:
             numbers = ", ".join(str(trial["number"]) for trial in front)
             lines.append(f"on the front: trials {numbers}")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.command_line import program
+from explr.config.command_line import config_flags, program
 from explr.config.grammar import quoted
+from explr.config.nodes import is_own_tree
 from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.space import SweepSpace
 from explr.tuning.trial import Job
+from explr.utils.console import in_notebook
 from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")
@@ -23,6 +27,10 @@ log = logging.getLogger("explr.sweep")
 
 OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
 """Parts of the name of a sweep's folder that are the same for all trials."""
+
+
+OF_SWEEPS = re.compile(r"[+~]*hydra[./](sweep|sweeper|launcher|mode|run|job\.(num|id))\b")
+"""Overrides of Hydra that matter to sweeps only, or to the folder of a run."""
 
 
 class SweepJobs:
@@ -36,7 +44,7 @@ class SweepJobs:
 
     def __init__(self, config: DictConfig, space: SweepSpace, *, elsewhere: bool = False) -> None:
         self._space = space
-        self._seed = OmegaConf.select(config, "seed")
+        self._config = config
         sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
         assert isinstance(sweep, dict)
         self._own_folders = sweep["subdir"] != "${hydra.job.num}"
@@ -59,27 +67,63 @@ class SweepJobs:
             own["hydra.sweep.dir"] = self._folder
         if job.replicates > 1:
             own["hydra.sweep.subdir"] = f"{job.trial}/{job.replicate}"
-            if isinstance(self._seed, int):
-                own["seed"] = self._seed + job.replicate
+            if job.replicate and isinstance(seed := self._seed(job), int):
+                own["seed"] = seed + job.replicate
         elif self._own_folders:
             own["hydra.sweep.subdir"] = str(job.trial)
         if lease is not None and lease.memory_gb:
             own["gpu.memory_limit_gb"] = lease.memory_gb
         return self._space.job(job.key, job.params, own)
 
+    def _seed(self, job: Job) -> Any:
+        """The seed of a trial: sampled, or what its config has."""
+        if "seed" in job.params:
+            return job.params["seed"]
+        config = self._config
+        follows = "seed" in config and OmegaConf.is_interpolation(config, "seed")
+        if follows or self._space.chooses(job.params):  # which may decide the seed
+            config = self._space.compose(self._space.job(job.key, job.params, {}))
+        return OmegaConf.select(config, "seed")
 
-def retrain_overrides(space: SweepSpace, best: Mapping[str, Any]) -> list[str]:
+
+def retrain_command(
+    config: DictConfig, space: SweepSpace, best: Mapping[str, Any], typed: bool
+) -> str:
+    """The command, or the Python code, that trains a trial again.
+
+    Args:
+        config: composed config of its sweep.
+        space: the ranges of the sweep.
+        best: the trial, as `results.json` has it.
+        typed: a command started the sweep, and not Python code.
+    """
+    overrides = retrain_overrides(config, space, best)
+    if in_notebook():
+        return f"explr.run(explr.compose({overrides}), train_model)"
+    flags = config_flags(sys.argv[1:]) if typed else []
+    return f"{program(is_own_tree(config))} {shlex.join([*flags, *overrides])}"
+
+
+def retrain_overrides(config: DictConfig, space: SweepSpace, best: Mapping[str, Any]) -> list[str]:
     """Overrides that train a trial again.
 
     Args:
-        space: the ranges of its sweep.
+        config: composed config of its sweep.
+        space: the ranges of the sweep.
         best: the trial, as `results.json` has it.
     """
     job = space.job(best["number"], best["params"], {})
     if FILE_OVERLAY in job.overrides:  # the trial's folder contains the settings of the file
         again = quoted(str(Path(best["dir"], "again")))
         return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
-    own: tuple[str, ...] = ("tuner", "hydra", "+hydra", "++hydra")
-    if program() != "explr":  # what a script says of itself
-        own += ("train_model=", SCRIPT_SPACE)
-    return [text for text in job.overrides if not text.startswith(own)]
+    left_out: set[str] = set()
+    if is_own_tree(config):
+        left_out = {"tuner"}
+        if program() != "explr":  # what a script says of itself
+            left_out |= {"train_model", SCRIPT_SPACE}
+    hydras = [text for text in config.hydra.overrides.hydra if not OF_SWEEPS.match(text)]
+    return [
+        text
+        for text in [*job.overrides, *hydras]
+        if left_out.isdisjoint({text, re.split(r"[=./@]", text.lstrip("+~"))[0]})
+    ]

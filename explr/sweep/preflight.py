@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.command_line import values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
+from explr.config.diagnosis import each_named
+from explr.config.grammar import literal
 from explr.config.nodes import DEFAULT_NAME
 from explr.config.target import check_source
 from explr.core.config import ExplrConfig
-from explr.core.errors import UsageError
+from explr.core.errors import ConfigError, UsageError
 from explr.core.protocols import TrainFunction
 from explr.core.validation import study_name_fault
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
-from explr.sweep.space import ranges_of, texts_of, with_named_ranges
+from explr.sweep.line import with_named_ranges
+from explr.sweep.space import ranges_of, texts_of
+from explr.tuning.search_space import parse
+
+SWEEP_KEYS = frozenset({"experiment_name", "gpu", "objective", "tracking", "tuner"})
+"""Keys of the root that hold for a whole sweep, and that a trial cannot have for itself."""
 
 
 def check_sweep(args: Namespace) -> bool:
@@ -59,31 +71,116 @@ def check_first_job(
         train_model: a function to use in place of the one that the config names.
     """
     with hydra_app(config_dir) as app:
+        loader = app.config_loader
         whole = compose_with(app, overrides, config_name, multirun=True)
         tuned = bool(whole.tuner.name != "none")
-        parser = OverridesParser.create(config_loader=app.config_loader)
-        line = parser.parse_overrides(list(overrides))
+        node = OmegaConf.select(whole, "hydra.sweeper.params")
+        params = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_dict(node) else {}
+        assert isinstance(params, dict)
+        task = OmegaConf.to_container(whole.hydra.overrides.task, resolve=False)
+        assert isinstance(task, list)
+        line = OverridesParser.create(config_loader=loader).parse_overrides(task)
         if tuned:
-            line = with_named_ranges(line, whole)
-        named = {override.key_or_group for override in line}
-        params = _params(whole)
-        ranges_of(params := {k: v for k, v in params.items() if k not in named})
-        line += parser.parse_overrides([f"{k}={v}" for k, v in params.items()])
-        last = {(override.key_or_group, override.package): override for override in line}
-        if tuned and not any(override.is_sweep_override() for override in last.values()):
-            raise UsageError(
-                f"tuner={whole.tuner.name} has nothing to search: give a range, such as "
-                "'lr=interval(1e-4,1e-1)', or a search space with ranges"
-            )
-        values = [values_of(override)[0] for override in line if values_of(override)]
-        first = compose_with(app, [*values, *FIRST_JOB], config_name, multirun=False)
+            line = with_params(with_named_ranges(line, whole), params, loader, ranges_of)
+            _check_searched(line, str(whole.tuner.name))
+        else:
+            line = with_params(line, params, loader)
+        trial = partial(check_trial, check=check, train_model=train_model)
+        first = first_config(line, whole, loader, trial)
         with hydra_config(whole):
             if tuned:
                 _check_sweep_folder(whole)
             check_folder(Path(whole.hydra.sweep.dir))
         with hydra_config(first):
-            check_trial(first, check, train_model)
+            trial(first)
     return tuned
+
+
+def with_params(
+    line: Sequence[Override],
+    params: Mapping[Any, Any],
+    loader: ConfigLoader,
+    check: Callable[[Mapping[str, Any]], Any] = parse,
+) -> list[Override]:
+    """The overrides of a sweep, and the params of its config that none of them replaces.
+
+    Args:
+        line: the overrides of the sweep.
+        params: ranges and values of the config, in Hydra's grammar by parameter.
+        loader: Hydra's config loader.
+        check: checks the params that are added.
+
+    Raises:
+        ConfigError: naming every param that cannot be read.
+    """
+    named = {override.key_or_group for override in line}
+    left = {k: v for k, v in texts_of(params).items() if k.lstrip("+~") not in named}
+    check(left)
+    texts = [f"{k}={v if isinstance(v, str) else literal(v)}" for k, v in left.items()]
+    return [*line, *OverridesParser.create(config_loader=loader).parse_overrides(texts)]
+
+
+def first_config(
+    line: Sequence[Override],
+    config: DictConfig,
+    loader: ConfigLoader,
+    check: Callable[[DictConfig], Any] = lambda config: None,
+) -> DictConfig:
+    """Compose the config of the first trial: Hydra refuses what it cannot apply.
+
+    Args:
+        line: the overrides of the sweep; of a range the first value counts.
+        config: composed config of the sweep.
+        loader: Hydra's config loader.
+        check: checks what the sound overrides compose to, if others are not.
+
+    Raises:
+        ConfigError: naming every override that cannot be applied.
+        HydraException: the config tree cannot be composed.
+    """
+
+    def compose(overrides: Iterable[str]) -> DictConfig:
+        return loader.load_sweep_config(config, [*overrides, *FIRST_JOB])
+
+    try:
+        return compose([text for override in line for text in values_of(override)])
+    except (HydraException, OmegaConfBaseException) as error:
+        texts = [str(override.input_line) for override in line]
+        named = each_named(error, texts, compose, loader, check)
+        if named is error:
+            raise
+        raise named from None
+
+
+def _check_searched(line: Sequence[Override], tuner: str) -> None:
+    """Check that there is something to search, and that a trial can have each value of it.
+
+    Raises:
+        UsageError: there is nothing to search.
+        ConfigError: naming each range of a setting that holds for the whole sweep.
+    """
+    last = {(override.key_or_group, override.package): override for override in line}
+    searched = [override for override in last.values() if override.is_sweep_override()]
+    if not searched:
+        raise UsageError(
+            f"tuner={tuner} has nothing to search: give a range, such as "
+            "'lr=interval(1e-4,1e-1)', or a search space with ranges"
+        )
+    if faults := [fault for override in searched if (fault := _own_fault(override))]:
+        raise ConfigError(faults)
+
+
+def _own_fault(override: Override) -> str | None:
+    """Why a tuner cannot search a range; None if it can."""
+    key, line = override.key_or_group, str(override.input_line)
+    root = re.split("[./]", key)[0]
+    if root == "search_space" and key != root:
+        name = key.partition(".")[2]
+        return f"{line} searches no hyperparameter: write {name}={line.partition('=')[2]}"
+    if root not in SWEEP_KEYS:
+        return None
+    grid = "" if root == "tuner" else ", or with tuner=none train once with each"
+    return f"{line}: {key} holds for a whole sweep: start a sweep with each of the values{grid}"
 
 
 def check_trial(
@@ -150,11 +247,3 @@ def _place(cfg: DictConfig) -> Place:
     from explr.sweep.executors.choose import kind_of  # with all that runs a sweep
 
     return kind_of(cfg.hydra.launcher).place(cfg.hydra.launcher)
-
-
-def _params(cfg: DictConfig) -> dict[str, Any]:
-    """The ranges in the sweeper's config."""
-    node = OmegaConf.select(cfg, "hydra.sweeper.params")
-    params = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_dict(node) else {}
-    assert isinstance(params, dict)
-    return texts_of(params)

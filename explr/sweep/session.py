@@ -21,7 +21,7 @@ from explr.results.report.write import write_report
 from explr.results.sweep import objective_names, sweep_command
 from explr.results.tune_result import TuneResult
 from explr.sweep.folder import SweepFolder, removed_if_refused
-from explr.sweep.jobs import retrain_overrides
+from explr.sweep.jobs import retrain_command
 from explr.sweep.logs import steady_logging
 from explr.sweep.record import (
     await_run_ids,
@@ -168,7 +168,8 @@ class SweepSession:
         """
         results = self._results
         best = results["best"]
-        again = retrain_overrides(self.space, best) if best else []
+        typed = self.folder.has_command
+        again = retrain_command(self.config, self.space, best, typed) if best else ""
         self.folder.tell(results, self.metrics, again, self._reported)
         if first_failure is not None and self.folder.fruitless:
             raise after_first(first_failure, "every trial failed")

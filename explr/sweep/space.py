@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 
-from explr.config.grammar import literal, plain, word
+from explr.config.grammar import word
+from explr.config.nodes import SWEEPER_NODE
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraJob
-from explr.tuning.search_space import SearchSpace, parse, steady_order
+from explr.sweep.line import SweepLine
+from explr.tuning.search_space import Scalar, SearchSpace, as_range, parse
 
 
 class SweepSpace:
@@ -42,39 +42,26 @@ class SweepSpace:
     ) -> None:
         self._config = config
         self._loader = loader
-        self._composed: dict[tuple[tuple[str, str], ...], SearchSpace] = {}
-        self._prefix: dict[str, str] = {}
-        given: dict[str, str] = {}
-        fixed: list[tuple[str, str]] = []
-        self._named: set[str] = set()
-        parser = OverridesParser.create(config_loader=loader)
-        for override in with_named_ranges(parser.parse_overrides(list(arguments)), config):
-            line = str(override.input_line)
-            raw, _, text = line.partition("=")
-            name = raw.lstrip("+~")
-            self._named.add(name)
-            self._prefix.setdefault(name, raw[: len(raw) - len(name)])
-            if override.is_sweep_override():  # of a name that is given twice, the last one counts
-                given[name] = _options_text(override, text)
-                fixed = [each for each in fixed if each[0] != name]
-            else:
-                given.pop(name, None)
-                fixed.append((name, line))
-        self.fixed = [line for _, line in fixed]
-        """The overrides that are no ranges."""
-        self._given = ranges_of(given)
-        self._groups = {
-            name: name.partition("@")[0]
-            for name in self._given.distributions
-            if loader.get_group_options(name.partition("@")[0])
-        }
-        self.base = self._ranges_of(params) | self._given
+        self._composed: dict[tuple[str, ...], SearchSpace] = {}
+        self._line = SweepLine(config, loader, params, arguments)
+        given = ranges_of(self._line.ranges)
+        ranges = self._ranges_of(params) | given
+        self._groups = [name for name in ranges.distributions if self._line.is_group(name)]
+        always = {*given.distributions, *self._groups}
+        self._given = ranges.without([name for name in ranges.distributions if name not in always])
+        self.base = ranges
+        """The ranges that are active whatever is chosen of swept groups."""
         if self._groups:
             self._check_names()
-            self.base = self._always() | self._given
+            self.base = _common(self._spaces()) | self._given
             self._check_options()
 
     @property
+    def fixed(self) -> list[str]:
+        """The overrides that are no ranges."""
+        return self._line.fixed
+
+    @cached_property
     def every(self) -> SearchSpace:
         """All ranges that may become active."""
         space = self.base
@@ -102,21 +89,34 @@ class SweepSpace:
     def active(self, values: Mapping[str, Any]) -> SearchSpace:
         """The ranges that are active once the given parameters are chosen.
 
-        A swept config group adds the `search_space` of the chosen option.
+        A swept config group adds the ranges that the chosen option brings. A group of which nothing
+        is chosen yet has its first option.
         """
-        chosen = tuple(
-            (name, self._text(name, values[name])) for name in self._groups if name in values
-        )
-        return self._composed_space(chosen) | self._given if chosen else self.base
+        if not any(name in values for name in self._groups):
+            return self.base
+        chosen = {name: self._values(name)[0] for name in self._groups}
+        chosen |= {name: values[name] for name in self._groups if name in values}
+        return self._composed_space(chosen) | self._given
 
     def allowing(self, values: Mapping[str, Any]) -> SearchSpace:
-        """The ranges of a known configuration: those of its options before those of others."""
+        """The ranges that a known configuration has, whatever it leaves to the sampler.
+
+        Args:
+            values: the configuration.
+        """
         chosen = {
             name: values[name]
             for name in self._groups
             if name in values and self._given.encode(name, values[name]) in self._options(name)
         }
-        return self.every | self.active(chosen)
+        space = _common(self._spaces(chosen) or [self.active(chosen)]) | self._given
+        space.conditions = {
+            name: f"belongs to {', '.join(self._conditions(name))}: name such an option beside it, "
+            f"or leave {name} out"
+            for name in self.every.distributions
+            if name not in space.distributions
+        }
+        return space
 
     def job(self, number: int, params: Mapping[str, Any], settings: Mapping[str, Any]) -> HydraJob:
         """The job of a trial.
@@ -126,66 +126,81 @@ class SweepSpace:
             params: sampled values by parameter.
             settings: values that explr sets for this job alone, by dotted key.
         """
-        overrides = [
-            f"{self._prefix.get(name, '')}{name}={self._text(name, value)}"
-            for name, value in params.items()
-        ]
-        overrides += self.fixed
-        overrides += [f"++{key}={literal(value)}" for key, value in settings.items()]
-        if any(name in params for name in self._groups):
-            return HydraJob(number, overrides)
-        return HydraJob(number, overrides, {**params, **settings})
+        return self._line.job(number, params, settings)
 
-    def _text(self, name: str, value: Any) -> str:
-        return value if name in self._groups and isinstance(value, str) else literal(value)
+    @property
+    def example(self) -> HydraJob:
+        """A job with some value of each range."""
+        options = {name: self._values(name)[0] for name in self._groups}
+        ranges = self.active(options)
+        return self.job(0, {n: ranges.example(n) for n in ranges.distributions} | options, {})
+
+    def chooses(self, params: Mapping[str, Any]) -> bool:
+        """Whether a trial with these values chooses options of config groups."""
+        return any(name in params for name in self._groups)
+
+    def compose(self, job: HydraJob) -> DictConfig:
+        """The config of a job, composed anew."""
+        return self._loader.load_sweep_config(self._config, job.overrides)
 
     def _options(self, group: str) -> Sequence[Any]:
         """What may be chosen of a swept group, as Optuna stores it."""
         options: Sequence[Any] = self._given.distributions[group].choices  # type: ignore[attr-defined]
         return options
 
+    def _values(self, group: str) -> list[Any]:
+        """What may be chosen of a swept group."""
+        return [self._given.value(group, code) for code in self._options(group)]
+
     def _ranges_of(self, params: Mapping[str, Any]) -> SearchSpace:
         """The ranges of a config, without the parameters that the command line sets."""
-        return ranges_of({k: v for k, v in texts_of(params).items() if k not in self._named})
+        texts = {self._line.name_of(key): text for key, text in texts_of(params).items()}
+        return ranges_of({k: v for k, v in texts.items() if k not in self._line.named})
 
-    def _composed_space(self, chosen: tuple[tuple[str, str], ...]) -> SearchSpace:
-        """The ranges of the config with some options chosen."""
-        if chosen not in self._composed:
-            overrides = [f"{self._prefix[name]}{name}={text}" for name, text in chosen]
+    def _composed_space(self, chosen: Mapping[str, Any]) -> SearchSpace:
+        """The ranges of the config with an option of each swept group chosen."""
+        overrides = tuple(
+            self._line.written(name, value)
+            for name, value in chosen.items()
+            if not isinstance(value, dict)  # which changes the values of an option
+        )
+        if overrides not in self._composed:
             try:
-                config = self._loader.load_sweep_config(self._config, [*self.fixed, *overrides])
-            except MissingConfigException:
-                raise ConfigError([self._unknown(name, text) for name, text in chosen]) from None
-            node = config.get("search_space") or OmegaConf.create({})
-            ranges = OmegaConf.to_container(node, resolve=True)
-            assert isinstance(ranges, dict)
-            self._composed[chosen] = self._ranges_of({str(k): v for k, v in ranges.items()})
-        return self._composed[chosen]
+                line = [*self._line.fixed, *overrides]
+                config = self._loader.load_sweep_config(self._config, line)
+            except MissingConfigException as error:
+                unknown = [n for n, v in chosen.items() if _is_missing(error, n, v)]
+                if not unknown:  # an option wants a config that is not there
+                    raise
+                raise ConfigError([self._unknown(name, chosen[name]) for name in unknown]) from None
+            node = OmegaConf.select(config, f"{SWEEPER_NODE}.params") or OmegaConf.create({})
+            ranges: Any = OmegaConf.to_container(node, resolve=True)
+            self._composed[overrides] = self._ranges_of(ranges)
+        return self._composed[overrides]
 
-    def _unknown(self, name: str, text: str) -> str:
+    def _unknown(self, name: str, value: Any) -> str:
         """What is wrong with an option of a swept group that does not exist."""
-        there = ", ".join(self._loader.get_group_options(self._groups[name]))
+        there = self._line.options(name)
         return (
-            f"{self._prefix[name]}{name}={text}: there is no such option, {name} is one of {there}"
+            f"{self._line.written(name, value)}: there is no such option, {name} is one of {there}"
         )
 
     def _check_names(self) -> None:
-        """Check that the options of swept groups are names, or lists of names."""
-        faults = [
-            self._unknown(name, literal(option))
-            for name in self._groups
-            for option in (self._given.value(name, code) for code in self._options(name))
-            if not isinstance(option, str | list)
-        ]
+        """Check that the options of swept groups are names, lists of names, or mappings of values.
+
+        Raises:
+            ConfigError: naming each that is none.
+        """
+        faults = []
+        for name in self._groups:
+            if not hasattr(self._given.distributions[name], "choices"):
+                there = self._line.options(name)
+                faults.append(f"{name} is a config group: list options of it, which are {there}")
+                continue
+            wrong = [each for each in self._values(name) if not isinstance(each, str | list | dict)]
+            faults += [self._unknown(name, option) for option in wrong]
         if faults:
             raise ConfigError(faults)
-
-    def _always(self) -> SearchSpace:
-        """The ranges of all options of the swept groups."""
-        spaces = self._spaces()
-        first = spaces[0]
-        common = [n for n in first.distributions if all(s.agrees_on(n, first) for s in spaces)]
-        return first.without([name for name in first.distributions if name not in common])
 
     def _check_options(self) -> None:
         """Check that Optuna can store the ranges of two options with the same name."""
@@ -204,105 +219,59 @@ class SweepSpace:
         if faults:
             raise ConfigError(list(faults.values()))
 
-    def _spaces(self) -> list[SearchSpace]:
-        """The ranges of each option of the swept groups."""
+    def _spaces(self, chosen: Mapping[str, Any] | None = None) -> list[SearchSpace]:
+        """The ranges of each option of the swept groups.
+
+        Args:
+            chosen: what is chosen already, by group.
+        """
+        known = dict(chosen or {})
         return [
-            self.active({name: self._given.value(name, option)})
+            self.active(known | {name: option})
             for name in self._groups
-            for option in self._options(name)
+            if name not in known
+            for option in self._values(name)
         ]
 
-
-def with_drawn_orders(
-    arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
-) -> list[str]:
-    """Overrides with the list in place of `shuffle([…])`, which draws an order when it is read.
-
-    The order depends only on the text, so that all trials have the same one, and a resumed sweep.
-
-    Args:
-        arguments: the overrides of a sweep.
-        config: composed config of the sweep, in which the lists are put.
-        loader: Hydra's config loader.
-    """
-    return [_with_drawn_order(line, config, loader) for line in arguments]
+    def _conditions(self, name: str) -> list[str]:
+        """The options that bring a range of a parameter, of groups whose options differ there."""
+        found: list[str] = []
+        for group in self._groups:
+            spaces = {option: self.active({group: option}) for option in self._values(group)}
+            if name not in _common(list(spaces.values())).distributions:
+                bringing = [option for option, one in spaces.items() if name in one.distributions]
+                found += [f"{group}={word(option)}" for option in bringing]
+        return found
 
 
-def _with_drawn_order(line: str, config: DictConfig, loader: ConfigLoader) -> str:
-    if "shuffle(" not in line:
-        return line
-    with steady_order(line):
-        override = OverridesParser.create(config_loader=loader).parse_override(line)
-    name = override.key_or_group
-    if override.is_sweep_override() or loader.get_group_options(name):
-        return line
-    value = plain(override.value())
-    with read_write(config), open_dict(config):
-        OmegaConf.update(config, name, value, merge=False)
-    return f"{line.partition('=')[0]}={literal(value)}"
+def _common(spaces: Sequence[SearchSpace]) -> SearchSpace:
+    """The ranges that some search spaces agree on."""
+    first = spaces[0]
+    names = [name for name in first.distributions if all(s.agrees_on(name, first) for s in spaces)]
+    return first.without([name for name in first.distributions if name not in names])
 
 
-HOLD_RANGES = ("search_space.", "hydra.")
-"""How the names of settings begin that may hold a range as a text."""
-
-
-def with_named_ranges(overrides: Iterable[Override], config: DictConfig) -> list[Override]:
-    """Overrides in which `lr=${base}` is the range that `base` holds.
-
-    If `base` is searched itself or holds anything else, the override stays as it is: each trial
-    resolves it. So it does where ranges are expected as texts.
-
-    Args:
-        overrides: the overrides of a sweep.
-        config: composed config of the sweep.
-    """
-    return [_named_range(override, config) or override for override in overrides]
-
-
-def _named_range(override: Override, config: DictConfig) -> Override | None:
-    line = str(override.input_line)
-    if override.is_sweep_override() or "${" not in line:
-        return None
-    raw = line.partition("=")[0]
-    name = raw.lstrip("+~")
-    if name.startswith(HOLD_RANGES):
-        return None
-    try:
-        text = OmegaConf.select(config, name.partition("@")[0])
-        named = OverridesParser.create(override.config_loader).parse_override(f"{raw}={text}")
-    except (OmegaConfBaseException, HydraException, ValueError):
-        return None  # the config of each trial says what is wrong, if anything is
-    found = named.value()
-    # A list such as a,b may be a text too.
-    is_list = isinstance(found, ChoiceSweep) and found.simple_form
-    is_range = named.is_sweep_override() and not is_list and not isinstance(found, Glob)
-    return named if isinstance(text, str) and is_range else None
+def _is_missing(error: MissingConfigException, name: str, option: Any) -> bool:
+    """Whether an option of a group is the config that Hydra does not find."""
+    group = name.partition("@")[0]
+    options = option if isinstance(option, list) else [option]
+    return error.missing_cfg_file in {f"{group}/{each}" for each in options}
 
 
 def texts_of(params: Mapping[Any, Any]) -> dict[str, Any]:
-    """The ranges of a resolved config; what is left of `${` in them was escaped, and is again."""
-    return {
-        str(name): re.sub(r"(\\*)\$\{", r"\1\1\${", text) if isinstance(text, str) else text
-        for name, text in params.items()
-    }
+    """The ranges of a resolved config, by dotted key.
 
-
-def _options_text(override: Override, text: str) -> str:
-    """The text of a range; that of `glob(…)` becomes a choice of the options it stands for.
-
-    Raises:
-        ConfigError: it stands for none.
+    What is left of `${` in them was escaped, and is again.
     """
-    if not isinstance(override.value(), Glob):
-        return text
-    options = list(override.sweep_iterator())
-    if not options:
-        assert override.config_loader is not None
-        group = override.key_or_group
-        there = ", ".join(override.config_loader.get_group_options(group))
-        hint = f"{group} is one of {there}" if there else f"{group} is no config group"
-        raise ConfigError([f"{override.input_line}: there is no such option, {hint}"])
-    return f"choice({','.join(map(word, options))})"
+    texts: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping) and value and not as_range(value):
+            texts |= {f"{name}.{key}": text for key, text in texts_of(value).items()}
+        elif isinstance(value, str):
+            texts[str(name)] = re.sub(r"(\\*)\$\{", r"\1\1\${", value)
+        else:
+            texts[str(name)] = value
+    return texts
 
 
 def ranges_of(texts: Mapping[str, Any]) -> SearchSpace:
@@ -313,13 +282,46 @@ def ranges_of(texts: Mapping[str, Any]) -> SearchSpace:
     """
     space, fixed = parse(texts)
     if fixed:
-        faults = [f"{n} is no range that can be searched: {v!r}" for n, v in fixed.items()]
-        raise ConfigError(
-            [
-                f"{fault}; write choice({', '.join(map(word, value))})"
-                if isinstance(value, list) and value
-                else fault
-                for fault, value in zip(faults, fixed.values(), strict=True)
-            ]
-        )
+        raise ConfigError([_no_range(name, value) for name, value in fixed.items()])
     return space
+
+
+def _no_range(name: str, value: Any) -> str:
+    write = as_range(value)
+    if write is None:
+        write = f"a fixed value outside of the search space, as in {name}={word(value)}"
+    return f"{name} is no range that can be searched: {value!r}; write {write}"
+
+
+def fixed_of(texts: Mapping[str, Any]) -> dict[str, Any]:
+    """The fixed values among ranges.
+
+    Raises:
+        ConfigError: naming every text that cannot be read, and what may be meant as a range.
+    """
+    fixed = parse(texts)[1]
+    if faults := [_no_range(k, v) for k, v in fixed.items() if not isinstance(v, Scalar)]:
+        raise ConfigError(faults)
+    return fixed
+
+
+def with_fixed_params(
+    params: Mapping[str, Any], line: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Take fixed values out of the params of a sweep, as Hydra's own sweepers take them.
+
+    Args:
+        params: ranges and values, in Hydra's grammar by parameter.
+        line: the overrides of the sweep, which override them.
+
+    Returns:
+        The ranges, and the overrides with those of the fixed values before them.
+
+    Raises:
+        ConfigError: naming every text that cannot be read, and what may be meant as a range.
+    """
+    named = {text.lstrip("+~").partition("=")[0] for text in line}
+    texts = {k: v for k, v in texts_of(params).items() if k.lstrip("+~") not in named}
+    fixed = fixed_of(texts)
+    ranges = {name: text for name, text in texts.items() if name not in fixed}
+    return ranges, [*(f"{name}={word(value)}" for name, value in fixed.items()), *line]

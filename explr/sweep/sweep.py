@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -22,9 +23,12 @@ from explr.sweep.algorithms import OPTUNA, algorithm_faults, optuna_pruner, optu
 from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
 from explr.sweep.jobs import SweepJobs
+from explr.sweep.line import with_drawn_orders, with_named_ranges
+from explr.sweep.preflight import first_config, with_params
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
-from explr.sweep.space import SweepSpace, with_drawn_orders
+from explr.sweep.space import SweepSpace, fixed_of, with_fixed_params
 from explr.sweep.watch import SweepWatch
+from explr.tracking.callback import OWN_TASK
 from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
 from explr.tuning.study import Study
@@ -151,7 +155,8 @@ class Sweep:
         equip = partial(self._equip, space=space)
         with open_sweep(settings, self._config, self._context, space, arguments, equip) as sweep:
             limits = replace(settings.limits, n_trials=self._n_trials(sweep.study))
-            return sweep.conclude(self._backend.run(sweep, self._launching, limits))
+            launching = replace(self._launching, example=space.example)
+            return sweep.conclude(self._backend.run(sweep, launching, limits))
 
     def space(self, arguments: list[str]) -> SweepSpace:
         """The search space, given the overrides of the command line.
@@ -159,9 +164,15 @@ class Sweep:
         Raises:
             ConfigError: a range cannot be read.
         """
-        loader = self._context.config_loader
-        line = with_drawn_orders(arguments, self._config, loader)
-        return SweepSpace(self._config, loader, self._settings.params, line)
+        config, loader = self._config, self._context.config_loader
+        params = self._settings.params
+        line = with_drawn_orders(arguments, config, loader)
+        if getattr(self._launching.task, OWN_TASK, False):  # `check_first_job` has checked it
+            return SweepSpace(config, loader, params, line)
+        parser = OverridesParser.create(config_loader=loader)
+        given = with_named_ranges(parser.parse_overrides(line), config)
+        first_config(with_params(given, params, loader, fixed_of), config, loader)
+        return SweepSpace(config, loader, *with_fixed_params(params, line))
 
     def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
         """Sample the jobs of the first trials without storing them.

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
-from explr.config.grammar import grammar_fault, literal, plain
+from explr.config.grammar import grammar_fault, literal, plain, word
 from explr.config.hydra_private import distribution_of
 from explr.core.errors import ConfigError
 
@@ -33,15 +33,23 @@ class SearchSpace:
         distributions: Optuna's distribution of each parameter.
         decode: for each parameter with choices that Optuna cannot store, such as lists, the value
             of each encoded choice.
+        conditions: what the ranges of further parameters depend on, as part of a sentence.
     """
 
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
     decode: dict[str, dict[str, Any]] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
 
     def value(self, name: str, sampled: Any) -> Any:
         """What a sampled value stands for."""
         codes = self.decode.get(name)
         return codes[sampled] if codes else sampled
+
+    def example(self, name: str) -> Any:
+        """Some value of a parameter."""
+        distribution: Any = self.distributions[name]
+        first = distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+        return self.value(name, first)
 
     def encode(self, name: str, value: Any) -> Any:
         """A value of a parameter as Optuna stores it."""
@@ -52,6 +60,8 @@ class SearchSpace:
         from optuna.trial import create_trial
 
         distribution = self.distributions.get(name)
+        if name in self.conditions:
+            return self.conditions[name]
         if distribution is None:
             return f"is not searched: the ranges are {', '.join(self.distributions)}"
         try:
@@ -148,6 +158,27 @@ def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
     if faults:
         raise ConfigError(faults)
     return space, fixed
+
+
+BOUNDS = (("low", "high"), ("lower", "upper"), ("min", "max"))
+"""Names of the ends of a range in other libraries."""
+
+
+def as_range(value: Any) -> str | None:
+    """How a range is written that is given as other libraries have it; None if it is none.
+
+    Args:
+        value: a list of choices, or a mapping such as `{type: float, low: 0, high: 1}`.
+    """
+    if isinstance(value, Mapping):
+        kind = str(value.get("type", value.get("distribution")))
+        for low, high in BOUNDS:
+            if all(type(value.get(end)) in (int, float) for end in (low, high)):
+                text = f"interval({value[low]}, {value[high]})"
+                text = f"int({text})" if "int" in kind else text
+                return f"tag(log, {text})" if "log" in kind or value.get("log") else text
+        value = value.get("choices", value.get("values"))
+    return f"choice({', '.join(map(word, value))})" if isinstance(value, list) and value else None
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def test_a_sweep_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "trial 1 FAIL: ValueError: no luck" in text
     assert "COMPLETE:" not in text
     assert "4 trials: 3 complete, 1 fail" in text
-    assert "to train it again: explr.run(explr.compose(['lr=" in text
+    assert "to train it again: explr.run(explr.compose(['tracking=off', 'lr=" in text
 
     assert "4 trials: 3 complete, 1 fail" in outputs[2][0].data["text/html"]
     assert "params_lr" in outputs[3][0].data["text/html"]

@@ -75,15 +75,7 @@ WORDS = {
     ("-sc", "query=tcsh"): ["No completion plugin for 'tcsh' found"],
     # a sweep that could not start, or has nothing to choose
     ("-m", "lr=1,2", "seed=-1"): ["seed must be an integer"],
-    ("-m", "tuner=optuna", "lr=interval(1,2)", "seed=-1"): ["seed must be an integer"],
-    ("-m", "lr=1,2", "train_model=nowhere:f"): ["no module nowhere"],
     ("-m", "framework=pytorch,jax"): ["framework=jax: there is no such option"],
-    ("-m", "tuner=optuna", "lr=interval(1,2)", "tuner.study_name=.."): [
-        "tuner.study_name='..' is no name of a study: it stands for another folder"
-    ],
-    ("-m", "tuner=optuna", "lr=interval(1,2)", "hydra.sweep.dir=out/${hydra:job.num}"): [
-        "hydra.sweep.dir=out/${hydra:job.num}: only a trial has hydra.job.num, and a sweep has one"
-    ],
     ("-m", "tuner=optuna", "lr=interval(1,2)", "tuner.sampler.n_startup_trials=abc"): [
         "tuner.sampler.n_startup_trials must be an integer, got 'abc'"
     ],
@@ -91,7 +83,6 @@ WORDS = {
         "there is no setting tuner.pruner.nonsense; MedianPruner takes n_startup_trials, n_warm"
     ],
     ("hydra.run.dir=out/${nowhere}",): ["hydra.run.dir: Interpolation key 'nowhere' not found"],
-    ("-m", "tuner=optuna"): ["tuner=optuna has nothing to search: give a range, such as"],
 }
 
 

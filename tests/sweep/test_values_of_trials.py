@@ -22,8 +22,10 @@ from explr.config.grammar import literal
 from explr.config.hydra_private import silent_context
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
-from explr.sweep.space import SweepSpace, with_drawn_orders
+from explr.sweep.line import with_drawn_orders
+from explr.sweep.space import SweepSpace
 from explr.tuning.search_space import SearchSpaceBuilder
+from explr.tuning.study import encoded_configurations
 from explr.tuning.trial import SweepResult
 
 AWKWARD = [
@@ -266,6 +268,62 @@ def test_what_was_running_is_not_sampled_again() -> None:
     assert len({trial["params"]["lr"] for trial in swept.trials}) == 16
 
 
+ADAM = "belongs to optimizer=adam: name such an option beside it, or leave beta out"
+
+KNOWN: list[tuple[dict[str, Any], list[str]]] = [
+    ({"optimizer": "adam", "beta": 0.85, "lr": 2.5, "width": 16}, []),
+    ({"beta": 0.85, "lr": 2.5, "optimizer": "adam"}, []),
+    ({"optimizer": "sgd", "beta": 0.85}, [f"beta=0.85 {ADAM}"]),
+    ({"beta": 0.85, "width": 32}, [f"beta=0.85 {ADAM}"]),
+    (
+        {"lr": 0.5},
+        [
+            "lr=0.5 belongs to optimizer=sgd, optimizer=adam: name such an option beside it, or "
+            "leave lr out"
+        ],
+    ),
+    ({"optimizer": "adam", "lr": 0.5}, ["lr=0.5 is not in FloatDistribution("]),
+    ({"optimizer": "lamb"}, ["optimizer=lamb is not in CategoricalDistribution("]),
+    ({"width": 64, "depth": 1}, ["width=64 is not in ", "depth=1 is not searched: the ranges are"]),
+]
+
+
+@pytest.mark.usefixtures("options")
+@pytest.mark.parametrize("order", ["sgd,adam", "adam,sgd"])
+def test_a_known_configuration_has_the_ranges_of_its_own_option(order: str) -> None:
+    space = spaces([f"+optimizer=choice({order})", "+width=16,32"])
+    for configuration, expected in KNOWN:
+        found: list[str] = []
+        try:
+            encoded_configurations([configuration], space.allowing)
+        except ConfigError as error:
+            found = [fault.removeprefix("tuner.enqueue: ") for fault in error.faults]
+        if order == "adam,sgd":
+            names = "optimizer=adam, optimizer=sgd"
+            expected = [each.replace("optimizer=sgd, optimizer=adam", names) for each in expected]
+        assert len(found) == len(expected), found
+        assert all(map(str.startswith, found, expected)), found
+
+
+@pytest.mark.usefixtures("options")
+def test_ranges_that_two_groups_bring_belong_to_their_options() -> None:
+    group = Path("conf", "schedule")
+    group.mkdir()
+    for name in ("step", "flat"):
+        (group / f"{name}.yaml").write_text(
+            f"# @package _global_\nsearch_space: {{gamma: 'interval(0,4)', {name}: '1,2'}}\n"
+        )
+    space = spaces(["+optimizer=choice(sgd,adam)", "+schedule=flat,step"])
+    assert set(space.base.distributions) == {"optimizer", "schedule", "gamma"}
+    both = space.allowing({"optimizer": "adam", "step": 1, "schedule": "step"})
+    assert set(both.distributions) == {"optimizer", "schedule", "gamma", "beta", "lr", "step"}
+    one = space.allowing({"schedule": "step"})
+    assert set(one.distributions) == {"optimizer", "schedule", "gamma", "step"}
+    assert one.conditions["beta"].startswith("belongs to optimizer=adam:")
+    assert one.conditions["flat"].startswith("belongs to schedule=flat:")
+    assert [len(branch.distributions) for branch in space.branches] == [6] * 4
+
+
 SIGNS = "".join(map(chr, range(32, 127))) + "\n\tä☃ß日𝄞\u2028\u00a0"
 
 
@@ -339,7 +397,8 @@ def arriving(line: list[str]) -> list[Any]:
         for code in space.base.distributions["x"].choices:  # type: ignore[attr-defined]
             value = space.value("x", code)
             job = space.job(0, {"x": value}, {})
-            override = OverridesParser.create().parse_override(job.overrides[0])
+            text = next(each for each in job.overrides if each.lstrip("+").startswith("x="))
+            override = OverridesParser.create().parse_override(text)
             assert grammar.plain(override.value()) == value
             arrived = task.config_of(job, own_process=False).x
             found.append(

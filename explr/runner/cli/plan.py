@@ -78,7 +78,8 @@ def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
     click.echo(f"tuner        {tuner.name}: {n_trials} trials, {slots}")
     click.echo(f"folder       {cfg.hydra.sweep.dir}")
     click.echo(f"the first {len(jobs)} trials:")
+    fixed = sweeper.fixed(overrides)
     for job in jobs:
         prepare(context.config_loader.load_sweep_config(cfg, list(job.overrides)))
-        swept = job.overrides[: len(job.overrides) - len(sweeper.fixed(overrides))]
+        swept = [text for text in job.overrides if text not in fixed]
         click.echo(f"    {shlex.join(swept)}")

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from explr.core.validation import AUTO
-from explr.launching.hydra_job import HydraTask
 from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
 from explr.sweep.executors.leases import FixedLeases, devices_and_budget, leases_for
 from explr.sweep.executors.local import LocalExecutor
@@ -34,7 +33,7 @@ class LocalKind(ExecutorKind):
     ) -> Iterator[Executor]:
         """See `ExecutorKind.executor`."""
         config, task, auto = launching.config, launching.task, launching.n_jobs == AUTO
-        shared = HydraTask(config, launching.context, task)
+        shared = launching.shared
         run = RunTrial(shared, launching.objectives)
         counted = CountedReports(report)
         with closing(ChannelServer(counted if auto else report)) as channel:

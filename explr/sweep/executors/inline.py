@@ -86,5 +86,4 @@ class InlineKind(ExecutorKind):
         """See `ExecutorKind.executor`."""
         if launching.n_jobs > 1:
             log.warning("hydra/launcher=basic runs one trial at a time")
-        task = HydraTask(launching.config, launching.context, launching.task)
-        yield InlineExecutor(task, job_of, report, launching.objectives)
+        yield InlineExecutor(launching.shared, job_of, report, launching.objectives)

@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import UsageError
-from explr.launching.hydra_job import HydraJob
+from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import framework_of, given_to
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.channel import Report
@@ -49,6 +49,7 @@ class Launching:
         n_jobs: jobs at the same time, or AUTO for as many as fit into memory.
         objectives: number of values that a job must return.
         memory_gb: GiB of host memory for all jobs with AUTO; None uses most of the free memory.
+        example: a job like those to come.
     """
 
     config: DictConfig
@@ -57,6 +58,12 @@ class Launching:
     n_jobs: Any
     objectives: int
     memory_gb: float | None = None
+    example: HydraJob | None = None
+
+    @property
+    def shared(self) -> HydraTask:
+        """What jobs share that explr runs itself."""
+        return HydraTask(self.config, self.context, self.task, self.example)
 
     @property
     def launcher(self) -> Any:

@@ -16,7 +16,6 @@ import cloudpickle
 from explr.core.config import RayClusterConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.validation import slots_faults
-from explr.launching.hydra_job import HydraTask
 from explr.runner.prepare import given_to
 from explr.sweep.algorithms import (
     OPTUNA,
@@ -218,7 +217,7 @@ def _work(
     (lease, *_) = divide(math.floor(1 / gpus) if 0 < gpus < 1 else 1, ["0"], budget_gb)
     on_cpu = own and config.gpu.device == "cpu"
     return Work(
-        task=HydraTask(config, launching.context, task),
+        task=launching.shared,
         job_of=partial(SweepJobs(config, sweep.space), lease=lease),
         folder=sweep.folder.path,
         preload=launching.preload,

@@ -109,6 +109,8 @@ class TrialTrainable(Trainable):
             return Refused(self._refused)
         try:
             if self._slot is None:
+                if self._work.limits.replicates > 1:
+                    self._work.task.adopt()  # the config that has a replicate's seed is composed
                 node = get_runtime_context().get_node_id()
                 self._slot = Slot(self._work, self._work.pool(node))
             if not self._begun:

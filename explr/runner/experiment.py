@@ -36,7 +36,7 @@ from explr.runner.reporting import (
 from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
-from explr.utils.console import count_as_own
+from explr.utils.console import count_as_own, escape_unprintable
 from explr.utils.memory import memory_budget
 from explr.utils.scratch import shorten_socket_paths
 from explr.utils.seed import take_seed_apart
@@ -120,6 +120,7 @@ def run_training(
         Terminated: the trial was told to stop.
     """
     guard_logs()
+    escape_unprintable()
     shorten_socket_paths()
     training = prepare(cfg, train_model)
     config = training.config

@@ -18,7 +18,6 @@ from explr.core.folders import (
     REPORT,
     RESULTS,
     replace_file,
-    results_locked,
     write_json,
 )
 from explr.core.secrets import redacted, redacted_arguments
@@ -32,6 +31,7 @@ from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
 from explr.utils.console import in_notebook
+from explr.utils.lock import results_locked
 
 log = logging.getLogger("explr.sweep")
 starts = logging.getLogger(STARTS)

@@ -237,5 +237,6 @@ def _environment(environment: Mapping[str, str], mark: str) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONPATH": python_path(),
+        "PYTHONUTF8": "1",
         MARK: mark,
     }

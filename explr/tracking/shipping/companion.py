@@ -27,11 +27,12 @@ from explr.tracking.shipping.observer import Observer
 from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipper
 from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import Order
+from explr.utils.lock import file_lock
 from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import is_alive
 
 if TYPE_CHECKING:
-    from filelock import FileLock
+    from filelock import BaseFileLock
 
 
 HANDOVER_S = 120.0
@@ -51,12 +52,12 @@ def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool
     Returns:
         Whether this process uploaded; if not, another one does.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     name = f"mirror-{zlib.crc32(without_user_info(order.uri).encode()):08x}"
-    lock = FileLock(explr_home() / f"{name}.lock", timeout=0)
+    lock = file_lock(explr_home() / f"{name}.lock", 0)
     # Held by who does not follow a process: a companion then leaves the upload to it.
-    request = FileLock(explr_home() / f"{name}.request", timeout=0)
+    request = file_lock(explr_home() / f"{name}.request", 0)
     bystander = _Bystander(order)
     followed = order.followed
     if followed is not None:
@@ -85,7 +86,7 @@ def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool
         request.release(force=True)
 
 
-def _is_held(lock: FileLock) -> bool:
+def _is_held(lock: BaseFileLock) -> bool:
     """Whether another process holds a lock."""
     from filelock import Timeout
 

@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from explr.utils.lock import file_lock, has_locks, lock_file, results_locked
 
 
 @pytest.fixture(params=["locks", "ENOSYS", "ENOLCK", "EOPNOTSUPP"])
-def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What file systems there are: some answer `flock` with an error."""
     monkeypatch.setattr(lock, "_can_lock", {})
     if request.param != "locks":
@@ -33,7 +32,7 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr(fcntl, "flock", refuse)
-    yield request.param
+    return str(request.param)
 
 
 def test_one_holder_at_a_time(system: str, tmp_path: Path) -> None:
@@ -70,9 +69,9 @@ def test_a_controller_is_named(system: str, tmp_path: Path) -> None:
 def test_a_holder_that_cannot_be_read(tmp_path: Path, content: str) -> None:
     with sole_controller(tmp_path):
         (tmp_path / HOLDER_FILE).write_text(content)
-        with pytest.raises(UsageError, match="is run by another process: wait"):
-            with sole_controller(tmp_path):
-                pass
+        said = pytest.raises(UsageError, match="is run by another process: wait")
+        with said, sole_controller(tmp_path):
+            pass
 
 
 def test_a_lock_of_a_machine_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +111,6 @@ def test_another_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(lock, "_can_lock", {})
     monkeypatch.setattr(fcntl, "flock", fail)
-    with pytest.raises(UsageError, match=r"cannot be locked: .*sweep\.lock: Input/output error"):
-        with sole_controller(tmp_path):
-            pass
+    said = pytest.raises(UsageError, match=r"cannot be locked: .*sweep\.lock: Input/output error")
+    with said, sole_controller(tmp_path):
+        pass

@@ -224,9 +224,9 @@ class ReportingTracker:
             return
         at = None if step is None else whole_step(step, least=0)
         self.inner.log_metrics(metrics, at)
-        number_of = next(self._count)  # without a step: a pruner needs an order
+        counted = next(self._count)  # takes the place of a step: a pruner needs an order
         value = float(metrics[self._objective])
-        self._reporter.report(number_of if at is None else at, value)
+        self._reporter.report(counted if at is None else at, value)
         if self._reporter.should_prune():
             raise TrialPruned(BY_TUNER)
 

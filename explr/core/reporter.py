@@ -132,6 +132,9 @@ class Listeners(Generic[P]):
         self._listeners = list(listeners)
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[Listeners[P]], tuple[()]]:
+        return type(self), ()  # they stay in this process: another one that gets this has none
+
     def add(self, listener: Callable[P, object]) -> None:
         """Call `listener` with every report from now on."""
         with self._lock:
@@ -183,7 +186,3 @@ class HeardReporter:
     def should_prune(self) -> bool:
         """See `Reporter.should_prune`."""
         return self._answering.should_prune()
-
-    def __reduce__(self) -> tuple[type[HeardReporter], tuple[Reporter, Listeners[[int, float]]]]:
-        # Who listens is in this process: a helper that gets the reporter has no listeners.
-        return type(self), (self._answering, Listeners())

@@ -95,7 +95,8 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(
     code = (
         "import os, sys\n"
         "from filelock import SoftFileLock\n"
-        "SoftFileLock(sys.argv[1]).acquire()\n"
+        "lock = SoftFileLock(sys.argv[1])\n"
+        "lock.acquire()\n"
         "os.kill(os.getpid(), 9)\n"
     )
     held = lock_file(tmp_path / "a.lock")

@@ -164,7 +164,7 @@ def run_training(
         resume_collection()
         try:
             with _unfinished_if_stopped() if is_trial else nullcontext():
-                with helped(tracked and tracked.journal.path, config.objective.primary):
+                with helped(tracked.journal.path if tracked else None, config.objective.primary):
                     returned = call_train_function(training.train_model, context)
                 result = read_result(returned, config.objective)
                 if _has_all_epochs(result, config.hyperparameters):

@@ -30,7 +30,7 @@ LOCK_TIMEOUT_S = 60.0
 _can_lock: dict[int, bool] = {}
 
 
-def file_lock(path: Path, timeout_s: float = -1, mode: int | None = None) -> BaseFileLock:
+def file_lock(path: Path, timeout_s: float = -1) -> BaseFileLock:
     """A lock that other processes see; the kernel releases it when its holder ends in any way.
 
     On a file system without locks it is a file that names its holder. If the holder was killed,
@@ -39,12 +39,11 @@ def file_lock(path: Path, timeout_s: float = -1, mode: int | None = None) -> Bas
     Args:
         path: file of the lock; its folder must exist.
         timeout_s: seconds to wait for another holder; a negative number waits without end.
-        mode: permissions of the file; None lets the umask decide.
     """
     from filelock import FileLock, SoftFileLock
 
     if has_locks(path.parent):
-        return FileLock(path, timeout_s, **({} if mode is None else {"mode": mode}))
+        return FileLock(path, timeout_s)
     # The file of a lock of the kernel may stay when nobody holds it, this one must not.
     return SoftFileLock(lock_file(path), timeout_s)
 

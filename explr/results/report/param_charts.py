@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -39,9 +40,10 @@ class Searched:
         self.metric = sweep.metrics[objective]
         self.minimize = sweep.minimize[objective]
         self._every = drawable(sweep.complete, objective)
+        self._ranked = [t for t in sweep.complete if math.isfinite(t.values[objective])]
         self._losses = [
             trial.values[objective] if self.minimize else -trial.values[objective]
-            for trial in self._every
+            for trial in self._ranked
         ]
         self.trials = thinned(sweep, self._every)
         self.values = [trial.values[objective] for trial in self.trials]
@@ -59,7 +61,7 @@ class Searched:
     @cached_property
     def importances(self) -> dict[str, float]:
         """The importance of each parameter, the largest first."""
-        params = [trial.frozen.params for trial in self._every]
+        params = [trial.frozen.params for trial in self._ranked]
         return importances(params, self._losses, self._ranges)
 
     def axis(self, name: str) -> Axis:

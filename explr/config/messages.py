@@ -96,6 +96,19 @@ def encoding_message(error: UnicodeEncodeError) -> str:
     )
 
 
+def check_text(*texts: str) -> None:
+    """Check that texts can be written to files.
+
+    Raises:
+        UsageError: one has a character that cannot.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(encoding_message(error)) from None
+
+
 def yaml_message(error: yaml.YAMLError) -> str:
     """What is wrong with a YAML file, and where."""
     mark = getattr(error, "problem_mark", None)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -30,7 +30,7 @@ LOCK_TIMEOUT_S = 60.0
 _can_lock: dict[int, bool] = {}
 
 
-def file_lock(path: Path, timeout_s: float = -1) -> BaseFileLock:
+def file_lock(path: Path, timeout_s: float = -1, *, private: bool = False) -> BaseFileLock:
     """A lock that other processes see; the kernel releases it when its holder ends in any way.
 
     On a file system without locks it is a file that names its holder. If the holder was killed,
@@ -39,13 +39,14 @@ def file_lock(path: Path, timeout_s: float = -1) -> BaseFileLock:
     Args:
         path: file of the lock; its folder must exist.
         timeout_s: seconds to wait for another holder; a negative number waits without end.
+        private: only this user may open the file; otherwise the umask decides.
     """
     from filelock import FileLock, SoftFileLock
 
-    if has_locks(path.parent):
-        return FileLock(path, timeout_s)
-    # The file of a lock of the kernel may stay when nobody holds it, this one must not.
-    return SoftFileLock(lock_file(path), timeout_s)
+    mode: Any = {"mode": 0o600} if private else {}
+    # The file of a lock of the kernel may stay when nobody holds it, that of the other must not.
+    kind = FileLock if has_locks(path.parent) else SoftFileLock
+    return kind(lock_file(path), timeout_s, **mode)
 
 
 def lock_file(path: Path) -> Path:

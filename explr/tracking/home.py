@@ -30,6 +30,20 @@ def explr_home() -> Path:
     return prepare_home(folder)
 
 
+def ensure_home() -> None:
+    """Make EXPLR_HOME the home folder of this process if its user has none.
+
+    MLflow cannot be imported without one, and keeps files there that nobody else must write.
+
+    Raises:
+        TrackingError: EXPLR_HOME cannot be created or written.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(explr_home())
+
+
 def prepare_home(folder: Path) -> Path:
     """Create `folder` if needed, and make sure that it can be a home.
 

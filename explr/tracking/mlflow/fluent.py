@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
+from explr.tracking.home import ensure_home
 from explr.tracking.journal.position import read_position
 
 RUN_WAIT_S = 120.0
@@ -28,6 +29,7 @@ def active_run(journal: Path, uri: str) -> Iterator[Any]:
         TrackingError: MLflow did not create the run in `RUN_WAIT_S`.
     """
     run_id = _wait_for_run(journal)
+    ensure_home()
     import mlflow
 
     before = mlflow.get_tracking_uri()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from explr.core.errors import TrackingError
 from explr.core.folders import WRITING, flush, replacing
 from explr.core.secrets import redacted_text
-from explr.tracking.home import artifact_root, explr_home, is_local_store
+from explr.tracking.home import artifact_root, ensure_home, explr_home, is_local_store
 from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
 from explr.tracking.shipping.sink import one_line
 from explr.utils.lock import file_lock
@@ -50,6 +50,7 @@ def connect(uri: str, only_uploads: bool = False) -> MlflowClient:
     """
     if is_local_store(uri):
         _check_file(uri)
+    ensure_home()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     # MLflow would repeat a request whose reply was lost, and so create a second run. The upload

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 from sweeping import Workshop
 
-from explr.runner.cli.sync import BUSY
+from explr.runner.cli.sync import busy
 
 HASTY_SYNC = """\
 import sys
@@ -35,7 +35,7 @@ def test_what_it_could_not_ship_is_said_and_is_no_success(shop: Workshop) -> Non
         (journal,) = (shop.folder / "out").glob("journal-*.jsonl")
         synced = shop.run([sys.executable, "-c", HASTY_SYNC])
         assert synced.returncode == 1
-        assert synced.stderr == f"{journal}: {BUSY}\n"
+        assert synced.stderr == f"{journal}: {busy(uri)}\n"
         assert synced.stdout.endswith("0 runs uploaded, 1 left.\n")
     shop.sync()
     assert json.loads(journal.with_suffix(".position").read_text())["done"]

@@ -54,10 +54,10 @@ def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool
     """
     from filelock import Timeout
 
-    name = f"mirror-{zlib.crc32(without_user_info(order.uri).encode()):08x}"
-    lock = file_lock(explr_home() / f"{name}.lock", 0)
+    path = upload_lock(order.uri)
+    lock = file_lock(path, 0)
     # Held by who does not follow a process: a companion then leaves the upload to it.
-    request = file_lock(explr_home() / f"{name}.request", 0)
+    request = file_lock(path.with_suffix(".request"), 0)
     bystander = _Bystander(order)
     followed = order.followed
     if followed is not None:
@@ -84,6 +84,11 @@ def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool
             on_progress()
     finally:
         request.release(force=True)
+
+
+def upload_lock(uri: str) -> Path:
+    """The lock that the process which uploads to a tracking URI holds."""
+    return explr_home() / f"mirror-{zlib.crc32(without_user_info(uri).encode()):08x}.lock"
 
 
 def _is_held(lock: BaseFileLock) -> bool:

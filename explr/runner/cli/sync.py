@@ -69,7 +69,7 @@ def _upload(folder: Path | None) -> int:
         if entry.uid in left:
             error = read_position(journal).error
             if not error and entry.uri in busy and liveness.is_left(entry):
-                error = busy(entry.uri)
+                error = busy_text(entry.uri)
             click.echo(f"{journal}: {error or _reason(entry)}", err=True)
             code = 1 if error else code
         elif _has_events(journal):
@@ -106,7 +106,7 @@ def _waiting(folder: Path | None) -> list[Entry]:
     return [e for e in entries() if root is None or Path(e.journal).is_relative_to(root)]
 
 
-def busy(uri: str) -> str:
+def busy_text(uri: str) -> str:
     """Why a run is still pending that another process may upload."""
     return (
         "another process is uploading and has not reached this run yet: try again, or if it is "

@@ -58,11 +58,10 @@ def test_a_terminal_in_ascii(explr: Any, training: Path) -> None:
     assert (swept.returncode, swept.stderr) == (0, "")
     (training / "\xfc").mkdir()
     (training / "\xfc" / "plain.py").write_text(TRAINING, encoding="utf-8")
-    for line in ((*train, "train_model=plain.py:train", "lr=0.5"), (*sweep, "lr=interval(0,1)")):
-        refused = explr.python(*line, cwd=training / "\xfc", **IN_ASCII)
-        assert refused.returncode == 2
-        assert "cannot be written in ascii, which is the encoding of this" in refused.stderr
-        assert refused.stderr.count("\n") == 1
+    refused = explr.python(*sweep, "lr=interval(0,1)", cwd=training / "\xfc", **IN_ASCII)
+    assert refused.returncode == 2
+    assert "cannot be written in ascii, which is the encoding of this locale" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -72,24 +71,13 @@ def test_a_file_system_without_locks(explr: Any, training: Path, tmp_path: Path)
     source.write_text(NO_LOCKS % errno.ENOLCK)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     without = {"LD_PRELOAD": str(library)}
-    line = (
-        "-m",
-        "explr",
-        "tracking=off",
-        "tuner=optuna",
-        "train_model=plain.py:train",
-        "lr=interval(0,1)",
-        "-m",
-    )
-    where = "hydra.sweep.dir=sweep"
-    swept = explr.python(*line, "tuner.n_trials=1", where, **without)
+    line = ("-m", "explr", "tracking=off", "tuner=optuna", "hydra.sweep.dir=sweep", "-m")
+    search = ("train_model=plain.py:train", "lr=interval(0,1)", "tuner.n_trials=1")
+    swept = explr.python(*line, *search, **without)
     assert (swept.returncode, swept.stderr) == (0, "")
     held = tmp_path / "sweep" / "sweep.lock.held"
     assert not held.exists()
     held.write_text("4711\nnode7\n")
-    resumed = explr.python(*line, "tuner.n_trials=2", where, **without)
+    resumed = explr.python(*line, *search, **without)
     assert (resumed.returncode, resumed.stdout) == (2, "")
     assert resumed.stderr.endswith(f"if it is gone with its machine, delete {held}\n")
-    held.unlink()
-    resumed = explr.python(*line, "tuner.n_trials=2", where, **without)
-    assert "2 trials: 2 complete" in resumed.stdout

@@ -31,7 +31,7 @@ def whole_step(step: Any, least: int = -MAX_STEP) -> int:
     """
     try:
         whole = operator.index(step)
-    except TypeError:
+    except (TypeError, AttributeError):  # TensorFlow raises the latter for a float
         number = _as_float(step)
         if not number.is_integer():
             raise TypeError(

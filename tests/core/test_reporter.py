@@ -106,6 +106,19 @@ def test_a_step_is_a_whole_number(step: Any) -> None:
         whole_step(step)
 
 
+def test_a_step_whose_library_raises_another_error() -> None:
+    class FloatTensor:
+        """As TensorFlow has it."""
+
+        def __index__(self) -> int:
+            raise AttributeError("'numpy.float32' object has no attribute '__index__'")
+
+        def __float__(self) -> float:
+            return 3.0
+
+    assert whole_step(FloatTensor()) == 3
+
+
 def test_where_steps_begin_and_end() -> None:
     assert [whole_step(-1), whole_step(0, least=0), whole_step(MAX_STEP)] == [-1, 0, MAX_STEP]
     with pytest.raises(ValueError, match="step must be 0 or more, got -1: count from 0"):

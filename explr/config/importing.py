@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 import zlib
@@ -78,7 +79,7 @@ def import_file(path: Path, target: str) -> ModuleType:
         TargetError: there is no such file, or it cannot be imported.
         MissingDependencyError: it needs a framework that is not installed.
     """
-    file = path.expanduser().resolve()
+    file = Path(os.path.expanduser(path)).resolve()
     if not file.is_file():
         raise no_file(file, target)
     main = sys.modules.get("__main__")

@@ -69,6 +69,8 @@ def usage_text(error: Exception) -> str | None:
         return said if key in said else f"{key}: {said}"
     if isinstance(error, yaml.YAMLError):
         return yaml_message(error)
+    if isinstance(error, UnicodeEncodeError):
+        return encoding_message(error)
     modules = _modules(error)
     if isinstance(error, OSError) and error.filename is not None:
         by = next((m for m in reversed(modules) if m.split(".")[0] not in STANDARD), "")
@@ -80,6 +82,31 @@ def usage_text(error: Exception) -> str | None:
     if isinstance(error, ValueError) and modules and modules[-1].startswith("hydra."):
         return short_message(error)  # what its command line refuses
     return None
+
+
+def encoding_message(error: UnicodeEncodeError) -> str:
+    """Which text has a character that cannot be written, and why."""
+    text = ascii(error.object[max(0, error.start - 20) : error.end + 20])
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return f"{text} cannot be written, because it is not valid UTF-8: name it otherwise"
+    return (
+        f"{text} cannot be written in {encoding}, which is the encoding of this locale: set "
+        "PYTHONUTF8=1, or a locale with UTF-8 such as LC_ALL=C.UTF-8"
+    )
+
+
+def check_text(*texts: str) -> None:
+    """Check that texts can be written to files.
+
+    Raises:
+        UsageError: one has a character that cannot.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(encoding_message(error)) from None
 
 
 def yaml_message(error: yaml.YAMLError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -209,7 +210,7 @@ def source_of(target: str | Mapping[str, Any]) -> Path | None:
     text = _spelled(target)
     place, _ = split_target(text)
     if place.endswith(".py"):
-        file = Path(place).expanduser().resolve()
+        file = Path(os.path.expanduser(place)).resolve()
         if not file.is_file():
             raise no_file(file, text)
         return file

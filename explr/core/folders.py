@@ -29,12 +29,6 @@ COMMAND = "sweep.json"
 RESULTS = "results.json"
 """File of a sweep's folder: every trial and the best one."""
 
-RESULTS_LOCK = "results.lock"
-"""File of a sweep's folder: the lock of `results.json`."""
-
-LOCK_TIMEOUT_S = 60.0
-"""Seconds to wait for that lock, which is held for one at most."""
-
 BEST_PARAMS = "optimization_results.yaml"
 """File of a sweep's folder: the best parameters in the format of Hydra's own sweepers."""
 
@@ -155,22 +149,6 @@ def _plain(value: Any) -> Any:
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
     return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def results_locked(sweep: Path) -> Iterator[None]:
-    """Hold the lock of a sweep's `results.json`, to which the sweep and uploads both write.
-
-    Args:
-        sweep: folder of the sweep.
-
-    Raises:
-        OSError: the folder cannot be written, or another process holds the lock too long.
-    """
-    from filelock import FileLock
-
-    with FileLock(sweep / RESULTS_LOCK, timeout=LOCK_TIMEOUT_S):
-        yield
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ExplrConfig
 from explr.core.errors import CheckpointError
-from explr.core.reporter import NullReporter, Reporter
+from explr.core.reporter import NullReporter, Reporter, whole_step
 from explr.core.tracker import Tracker
 
 
@@ -51,18 +51,23 @@ class TrainingContext:
     def report(self, step: int, **metrics: float) -> None:
         """Log metrics of a step; if the objective is among them, it is reported to the tuner.
 
+        Any thread of the training may report, and any process that it starts and gives `ctx` to.
+
         Args:
-            step: epoch or batch, counted by the training.
+            step: epoch or batch, counted by the training: a whole number from 0 on, of any type
+                (3, 3.0, a NumPy number, a tensor). A tuner takes the first value of a step.
             metrics: values by metric name.
 
         Raises:
-            TypeError: a value cannot be read as a number.
+            TypeError: a value cannot be read as a number, or `step` is not a whole number.
+            ValueError: `step` is negative.
             TrialPruned: `should_prune` was true after the previous report, but was ignored.
         """
-        (self.recorder or self.tracker).log_metrics(metrics, step=step)
+        at = whole_step(step, least=0)
+        (self.recorder or self.tracker).log_metrics(metrics, step=at)
         objective = self.config.objective.primary if self.config else None
         if objective in metrics:
-            self.reporter.report(step, float(metrics[objective]))
+            self.reporter.report(at, float(metrics[objective]))
 
     @property
     def should_prune(self) -> bool:
@@ -75,16 +80,17 @@ class TrainingContext:
         Args:
             state: training state: a mapping of tensors and plain values for PyTorch, a Keras
                 model for TensorFlow.
-            step: step of the state.
+            step: step of the state, a whole number from 0 on.
 
         Returns:
             The file.
 
         Raises:
             CheckpointError: the file cannot be written, or this context saves no checkpoints.
+            TypeError: `step` is not a whole number.
             ValueError: `step` is negative.
         """
-        return self._checkpoints().save(state, step)
+        return self._checkpoints().save(state, whole_step(step, least=0))
 
     def load_checkpoint(self) -> tuple[int, Any] | None:
         """Read the latest valid checkpoint.

@@ -3,18 +3,62 @@
 from __future__ import annotations
 
 import logging
+import math
+import operator
 import threading
 from collections.abc import Callable
-from typing import Generic, ParamSpec, Protocol
+from typing import Any, Generic, ParamSpec, Protocol
 
 log = logging.getLogger("explr")
+
+MAX_STEP = 2**63 - 1
+"""The largest step that fits into a database."""
+
+MOST_STEPS = 100_000
+"""Number of steps of a job that are remembered, to notice one that is reported twice."""
+
+
+def whole_step(step: Any, least: int = -MAX_STEP) -> int:
+    """The number of an epoch or batch as an int.
+
+    Args:
+        step: a whole number of any type: 3, 3.0, a NumPy number, a tensor of one element.
+        least: the smallest that is taken: 0 for what is reported to a tuner.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is less than `least`, or does not fit into 64 bits.
+    """
+    try:
+        whole = operator.index(step)
+    except (TypeError, AttributeError):  # TensorFlow raises the latter for a float
+        number = _as_float(step)
+        if not number.is_integer():
+            raise TypeError(
+                f"step must be a whole number, got {type(step).__name__} {step!r:.80}: "
+                "count the epochs or batches, and give their number"
+            ) from None
+        whole = int(number)
+    if whole < least == 0:
+        raise ValueError(f"step must be 0 or more, got {whole}: count from 0")
+    if not least <= whole <= MAX_STEP:
+        raise ValueError(f"step must fit into 64 bits, got {whole}")
+    return whole
+
+
+def _as_float(step: Any) -> float:
+    """A number, array or tensor as a float; NaN for anything else."""
+    try:
+        return math.nan if isinstance(step, (str, bytes, bytearray)) else float(step)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 class Reporter(Protocol):
     """Takes intermediate values of the objective and decides about pruning."""
 
     def report(self, step: int, value: float) -> None:
-        """Report the value of the objective at a step."""
+        """Report the value of the objective at a step, which counts from 0."""
         ...
 
     def should_prune(self) -> bool:
@@ -33,6 +77,44 @@ class NullReporter:
         return False
 
 
+class RepeatedSteps:
+    """Warns once about a job that reports a step twice: a tuner takes only the first value."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, dict[int, float]] = {}
+        self._warned = False
+
+    def begin(self, job: int) -> None:
+        """Forget the steps of a job: another attempt at it reports them again."""
+        self._values.pop(job, None)
+
+    def reported(self, step: int, value: float, job: int = 0, name: str = "the training") -> None:
+        """Note a report.
+
+        Args:
+            step: its step.
+            value: its value; the same value again is no second one.
+            job: the job that reports.
+            name: name of the job in the warning.
+        """
+        if self._warned:
+            return
+        known = self._values.setdefault(job, {})
+        first = known.get(step, value)
+        if first != value:
+            self._warned = True
+            self._values.clear()
+            log.warning(
+                "%s has reported step %d twice, with %.6g and %.6g: only the first value of a step "
+                "counts for pruning. Let the step run on where the epochs start over, as in "
+                "cross-validation (step = fold * epochs + epoch), or name the metric after the "
+                "fold (val_loss_fold1). This warning is shown once",
+                name, step, first, value,
+            )  # fmt: skip
+        elif len(known) < MOST_STEPS:
+            known[step] = value
+
+
 P = ParamSpec("P")
 """What a listener is called with."""
 
@@ -49,6 +131,9 @@ class Listeners(Generic[P]):
     def __init__(self, *listeners: Callable[P, object]) -> None:
         self._listeners = list(listeners)
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Listeners[P]], tuple[()]]:
+        return type(self), ()  # they stay in this process: another one that gets this has none
 
     def add(self, listener: Callable[P, object]) -> None:
         """Call `listener` with every report from now on."""

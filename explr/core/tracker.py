@@ -23,7 +23,8 @@ class Tracker(Protocol):
         Args:
             name: name of the metric.
             value: a number, or an array or tensor of no dimensions; NaN and infinities are kept.
-            step: epoch or batch, counted by the training; None stands for 0, as in MLflow.
+            step: epoch or batch, counted by the training: a whole number of any type, from 0 on
+                for the objective, which is reported; None stands for 0, as in MLflow.
 
         Raises:
             TypeError: `value` is not a number, or `step` is not a whole number.

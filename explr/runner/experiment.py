@@ -27,11 +27,16 @@ from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function
 from explr.runner.prepare import prepare
 from explr.runner.record import recorded, register_best
-from explr.runner.reporting import ReportingTracker, apart_from_trial, current_reporter
+from explr.runner.reporting import (
+    ReportingTracker,
+    apart_from_trial,
+    current_reporter,
+    helped,
+)
 from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
-from explr.utils.console import count_as_own
+from explr.utils.console import count_as_own, escape_unprintable
 from explr.utils.memory import memory_budget
 from explr.utils.scratch import shorten_socket_paths
 from explr.utils.seed import take_seed_apart
@@ -115,6 +120,7 @@ def run_training(
         Terminated: the trial was told to stop.
     """
     guard_logs()
+    escape_unprintable()
     shorten_socket_paths()
     training = prepare(cfg, train_model)
     config = training.config
@@ -158,7 +164,8 @@ def run_training(
         resume_collection()
         try:
             with _unfinished_if_stopped() if is_trial else nullcontext():
-                returned = call_train_function(training.train_model, context)
+                with helped(tracked.journal.path if tracked else None, config.objective.primary):
+                    returned = call_train_function(training.train_model, context)
                 result = read_result(returned, config.objective)
                 if _has_all_epochs(result, config.hyperparameters):
                     forget_stop()

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
-from explr.core.reporter import HeardReporter, Listeners, NullReporter, Reporter
+from explr.core.reporter import (
+    HeardReporter,
+    Listeners,
+    NullReporter,
+    RepeatedSteps,
+    Reporter,
+    whole_step,
+)
 from explr.core.tracker import Tracker
 from explr.core.user_code import running_context
+from explr.tracking.null import NullTracker
 from explr.tracking.sweeps import current, set_current_sweep
 from explr.tracking.values import number
-from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter
+from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter, ChannelServer
+
+TRAINING_VARIABLE = "EXPLR_TRAINING"
+"""Environment variable of the processes that a training starts: its journal and its objective."""
 
 
-class DirectReporter:
-    """Reports to the controller in the same process.
+class DirectReporter(ChannelReporter):
+    """Reports to the controller in the same process; processes that it starts use the channel.
 
     Args:
-        report: takes a job's key, a step and a value; returns whether the job should stop.
+        channel: the controller's end of the channel.
         key: the job.
     """
 
-    def __init__(self, report: Callable[[int, int, float], bool], key: int) -> None:
-        self._report = report
-        self._key = key
-        self._prune = False
+    def __init__(self, channel: ChannelServer, key: int) -> None:
+        super().__init__(channel.variable(key)[CHANNEL_VARIABLE])
+        self._report = channel.report
+        self._controller = os.getpid()
 
     def report(self, step: int, value: float) -> None:
         """Report the value of the objective at a step.
@@ -36,13 +51,22 @@ class DirectReporter:
         Raises:
             TrialPruned: the answer to an earlier report was to stop, but the training continued.
         """
-        if self._prune:
-            raise TrialPruned(f"{BY_TUNER}, which had asked for it before")
-        self._prune = self._report(self._key, int(step), float(value))
+        if os.getpid() != self._controller:
+            super().report(step, value)
+            return
+        self._refuse_if_pruned()
+        self._prune = self._report(self._job, step, float(value)) or self._prune
 
-    def should_prune(self) -> bool:
-        """Whether the answer to the last report was to stop."""
-        return self._prune
+
+class LoneReporter(NullReporter):
+    """The reporter of a training outside a sweep: it warns of what a tuner would not count."""
+
+    def __init__(self) -> None:
+        self._repeated = RepeatedSteps()
+
+    def report(self, step: int, value: float) -> None:
+        """Note the step."""
+        self._repeated.reported(step, value)
 
 
 _direct: Reporter | None = None
@@ -50,14 +74,44 @@ _listeners: Listeners[[int, float]] = Listeners()
 
 
 @contextmanager
-def reporting_to(report: Callable[[int, int, float], bool], key: int) -> Iterator[None]:
-    """Have the job that runs in this process within the block report to `report`."""
+def reporting_to(channel: ChannelServer, key: int) -> Iterator[None]:
+    """Have the job that runs in this process within the block report to its controller.
+
+    Args:
+        channel: the controller's end of the channel.
+        key: the job.
+    """
     global _direct
-    _direct = DirectReporter(report, key)
+    _direct = DirectReporter(channel, key)
+    try:
+        with environment(channel.variable(key)):
+            yield
+    finally:
+        _direct = None
+
+
+def in_controller() -> bool:
+    """Whether the job of this process runs in that of its sweep."""
+    return _direct is not None
+
+
+@contextmanager
+def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables within the block; None removes one."""
+    before = {name: os.environ.get(name) for name in variables}
+    _put(variables)
     try:
         yield
     finally:
-        _direct = None
+        _put(before)
+
+
+def _put(variables: Mapping[str, str | None]) -> None:
+    for name, text in variables.items():
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
 
 
 @contextmanager
@@ -84,21 +138,23 @@ def apart_from_trial() -> Iterator[None]:
     """
     global _direct, _listeners
     before = _direct, _listeners, current()
-    channel = os.environ.pop(CHANNEL_VARIABLE, None)
     _direct, _listeners = None, Listeners()
     set_current_sweep(None)
     try:
-        yield
+        with environment({CHANNEL_VARIABLE: None, TRAINING_VARIABLE: None}):
+            yield
     finally:
         _direct, _listeners, sweep = before
         set_current_sweep(sweep)
-        if channel is not None:
-            os.environ[CHANNEL_VARIABLE] = channel
 
 
-def current_reporter() -> Reporter:
-    """The reporter of this process's training; outside a sweep one that never prunes."""
-    answering = _direct or ChannelReporter.from_environment() or NullReporter()
+def current_reporter(lone: type[NullReporter] = LoneReporter) -> Reporter:
+    """The reporter of this process's training.
+
+    Args:
+        lone: the one outside a sweep, which never prunes.
+    """
+    answering = _direct or ChannelReporter.from_environment() or lone()
     return HeardReporter(answering, _listeners)
 
 
@@ -110,7 +166,7 @@ def foreign_reporter() -> Reporter:
     global _foreign
     job = _direct, os.environ.get(CHANNEL_VARIABLE)
     if _foreign is None or _foreign[0] != job:
-        _foreign = job, current_reporter()
+        _foreign = job, current_reporter(NullReporter)
     return _foreign[1]
 
 
@@ -127,7 +183,10 @@ class ReportingTracker:
         self.inner = tracker
         self._reporter = reporter
         self._objective = objective
-        self._count = 0
+        self._count = count()
+
+    def __reduce__(self) -> tuple[type[ReportingTracker], tuple[Tracker, Reporter, str]]:
+        return type(self), (self.inner, self._reporter, self._objective)
 
     # Declared for type checkers: `__getattr__` takes these from the inner tracker.
     metric_names: AbstractSet[str]
@@ -152,9 +211,7 @@ class ReportingTracker:
         Raises:
             TrialPruned: the tuner wants the trial to stop.
         """
-        self.inner.log_metric(name, value, step)
-        if name == self._objective:
-            self._report(value, step)
+        self.log_metrics({name: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """See `Tracker.log_metrics`.
@@ -162,42 +219,85 @@ class ReportingTracker:
         Raises:
             TrialPruned: the tuner wants the trial to stop.
         """
-        self.inner.log_metrics(metrics, step)
-        if self._objective in metrics:
-            self._report(metrics[self._objective], step)
-
-    def _report(self, value: float, step: int | None) -> None:
-        # Without a step, values are counted: a pruner needs an order.
-        self._reporter.report(self._count if step is None else step, float(value))
-        self._count += 1
+        if self._objective not in metrics:
+            self.inner.log_metrics(metrics, step)
+            return
+        at = None if step is None else whole_step(step, least=0)
+        self.inner.log_metrics(metrics, at)
+        counted = next(self._count)  # takes the place of a step: a pruner needs an order
+        value = float(metrics[self._objective])
+        self._reporter.report(counted if at is None else at, value)
         if self._reporter.should_prune():
             raise TrialPruned(BY_TUNER)
+
+
+@contextmanager
+def helped(journal: Path | None, objective: str) -> Iterator[None]:
+    """Let processes that are started within the block call `explr.report` for this training.
+
+    Args:
+        journal: journal of the run; None if it is not tracked.
+        objective: name of the objective's metric.
+    """
+    training = {
+        "journal": None if journal is None else str(journal),
+        "objective": objective,
+        "channel": os.environ.get(CHANNEL_VARIABLE),
+    }
+    with environment({TRAINING_VARIABLE: json.dumps(training)}):
+        yield
+
+
+def _helper_tracker() -> ReportingTracker | None:
+    """Records and reports for the training that started this process; None if none did."""
+    text = os.environ.get(TRAINING_VARIABLE)
+    return None if text is None else _tracker_of(text, os.environ.get(CHANNEL_VARIABLE))
+
+
+@cache
+def _tracker_of(text: str, channel: str | None) -> ReportingTracker | None:
+    training = json.loads(text)
+    if training["channel"] != channel:  # this is a job of a sweep that the training started
+        return None
+    tracker: Tracker = NullTracker()
+    if training["journal"] is not None:
+        from explr.tracking.run import helper_tracker
+
+        tracker = helper_tracker(Path(training["journal"]))
+    return ReportingTracker(tracker, current_reporter(), training["objective"])
 
 
 def report(step: int, **metrics: float) -> None:
     """Report metrics of a step and stop the trial if the tuner wants that; works in any Hydra app.
 
     In a training of explr's the metrics are also logged, and pruning uses the objective. Another
-    app names no objective, so pruning uses the first metric.
+    app names no objective, so pruning uses the first metric. Threads of the training and processes
+    that it starts may report too.
 
     Args:
-        step: epoch or batch, counted by the training.
+        step: epoch or batch, counted by the training: a whole number from 0 on, of any type (3,
+            3.0, a NumPy number, a tensor). A tuner takes the first value of a step.
         metrics: values by metric name.
 
     Raises:
         TrialPruned: the tuner wants this trial to stop.
-        TypeError: a value cannot be read as a number.
+        TypeError: a value cannot be read as a number, or `step` is not a whole number.
         UsageError: no metric was given.
+        ValueError: `step` is negative.
     """
     if not metrics:
         raise UsageError("explr.report needs a metric, as in explr.report(step, loss=loss)")
+    at = whole_step(step, least=0)
     context = running_context()
     if context is not None:
-        context.report(step, **metrics)
+        context.report(at, **metrics)
         reporter = context.reporter
+    elif (tracker := _helper_tracker()) is not None:
+        tracker.log_metrics(metrics, at)
+        return
     else:
         reporter = foreign_reporter()
         name, value = next(iter(metrics.items()))
-        reporter.report(step, number(name, value, step))
+        reporter.report(at, number(name, value, at))
     if reporter.should_prune():
-        raise TrialPruned(f"{BY_TUNER}, at step {step}")
+        raise TrialPruned(f"{BY_TUNER}, at step {at}")

@@ -20,6 +20,7 @@ from explr.core.protocols import TrainFunction
 from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
+from explr.runner.reporting import in_controller
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.run import closing_line
 from explr.tuning.channel import CHANNEL_VARIABLE
@@ -98,7 +99,8 @@ def run_trial(
 
 def _tell_trial(line: str) -> None:
     """Print the end of a trial, unless another process shows it in this terminal."""
-    drawn = CHANNEL_VARIABLE in os.environ and is_terminal(sys.stdout)
+    elsewhere = CHANNEL_VARIABLE in os.environ and not in_controller()
+    drawn = elsewhere and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
         with suppress(Exception):  # a line costs no result, whatever became of `print`
             print(line)

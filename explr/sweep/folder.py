@@ -18,7 +18,6 @@ from explr.core.folders import (
     REPORT,
     RESULTS,
     replace_file,
-    results_locked,
     write_json,
 )
 from explr.core.secrets import redacted, redacted_arguments
@@ -31,6 +30,7 @@ from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
+from explr.utils.lock import results_locked
 
 log = logging.getLogger("explr.sweep")
 starts = logging.getLogger(STARTS)

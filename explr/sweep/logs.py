@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from explr.utils.console import escape_unprintable
+
 LOGGER = "explr.sweep"
 
 STARTS = "explr.sweep.starts"
@@ -33,6 +35,7 @@ def steady_logging(folder: Path) -> Iterator[None]:
     """
     file = logging.FileHandler(folder / LOG_FILE, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter(FILE_FORMAT))
+    escape_unprintable()
     root, logger = logging.getLogger(), logging.getLogger(LOGGER)
     try:
         with _handled_by(root.handlers):

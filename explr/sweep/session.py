@@ -13,6 +13,7 @@ from typing import Any
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from explr.config.messages import check_text
 from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError
 from explr.core.gc import resume_collection
@@ -78,12 +79,13 @@ def open_sweep(
         equip: gives the study its sampler and its pruner.
 
     Raises:
-        UsageError: another controller runs this sweep.
+        UsageError: another controller runs this sweep, or its folder cannot be used.
         ConfigError: it was started with other ranges or directions.
         ExplrError: its storage has failed.
     """
     refuse_shared_store(settings.storage, config)
     path = Path(config.hydra.sweep.dir).absolute()
+    check_text(str(path), *arguments)
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

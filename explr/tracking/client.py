@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
+from explr.core.reporter import whole_step
 from explr.core.secrets import redacted
 from explr.tracking.artifacts import Copies
 from explr.tracking.journal.journal import Journal, now_ms
@@ -25,7 +26,7 @@ from explr.tracking.media import (
     table_text,
 )
 from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name
-from explr.tracking.values import flatten, number, whole_step
+from explr.tracking.values import flatten, number
 
 if TYPE_CHECKING:
     from explr.core.tracker import Tracker
@@ -72,7 +73,7 @@ class ExplrTracker:
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """See `Tracker.log_metrics`."""
         values = {str(name): number(name, value, step) for name, value in metrics.items()}
-        at = whole_step(step)
+        at = None if step is None else whole_step(step)
         if self._recorded and at is not None:
             values = {n: v for n, v in values.items() if (n, at) not in self._recorded}
             if not values:
@@ -146,7 +147,7 @@ class ExplrTracker:
             self._keep_image(picture, artifact_file)
             return
         assert key is not None
-        name = stepped_name(key, whole_step(step) or 0, now_ms())
+        name = stepped_name(key, 0 if step is None else whole_step(step), now_ms())
         self._keep_image(picture, f"{name}.png")
         self._keep_image(preview(picture), f"{name}+compressed.webp")
         self.set_tag("mlflow.loggedImages", True)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from explr.core.errors import TrackingError
+from explr.utils.settings import no_home, user_folder
 
 MAX_LOG_BYTES = 5_000_000
 """Length at which a log file is rotated by the next process that opens it."""
@@ -23,12 +24,24 @@ def explr_home() -> Path:
     Raises:
         TrackingError: it cannot be created or written.
     """
-    configured = os.environ.get("EXPLR_HOME")
-    if configured:
-        return prepare_home(Path(configured))
-    import platformdirs
+    folder = user_folder("data")
+    if folder is None:
+        raise TrackingError(f"explr has no folder for its files: {no_home()}")
+    return prepare_home(folder)
 
-    return prepare_home(platformdirs.user_data_path("explr"))
+
+def ensure_home() -> None:
+    """Make EXPLR_HOME the home folder of this process if its user has none.
+
+    MLflow cannot be imported without one, and keeps files there that nobody else must write.
+
+    Raises:
+        TrackingError: EXPLR_HOME cannot be created or written.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(explr_home())
 
 
 def prepare_home(folder: Path) -> Path:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from explr.core.errors import TrackingError
+from explr.core.reporter import whole_step
 from explr.tracking.artifacts import existing
 from explr.tracking.media import check_place, check_table_name, image_of, table_text
-from explr.tracking.values import number, whole_step
+from explr.tracking.values import number
 
 if TYPE_CHECKING:
     from explr.core.tracker import Tracker
@@ -32,7 +33,7 @@ class NullTracker:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Check the values."""
-        whole_step(step)
+        whole_step(0 if step is None else step)
         for name, value in metrics.items():
             number(name, value, step)
 

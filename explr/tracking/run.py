@@ -17,11 +17,19 @@ from explr.core.secrets import redacted, redacted_text, without_user_info
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home
-from explr.tracking.journal.journal import VERSION, Journal, journals_in, recorded_steps, uid_of
+from explr.tracking.journal.journal import (
+    VERSION,
+    Journal,
+    first_event,
+    journals_in,
+    recorded_steps,
+    uid_of,
+)
 from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.mlflow.fluent import active_run
 from explr.tracking.mlflow.registry import name_fault
+from explr.tracking.null import NullTracker
 from explr.tracking.server import autostart_allowed
 from explr.tracking.shipping.awaiting import awaiting
 from explr.tracking.shipping.sink import Status
@@ -214,6 +222,22 @@ def open_run(
             strike_off(entry)
         raise
     return run
+
+
+def helper_tracker(journal: Path) -> ExplrTracker:
+    """The tracker of a run for a process that its training has started.
+
+    Args:
+        journal: journal of the run, which the training writes too.
+
+    Raises:
+        TrackingError: the journal cannot be written.
+    """
+    folder = journal.parent
+    resumes = (first_event(journal) or {}).get("after") is not None
+    earlier = [path for path in journals_in(folder) if path != journal] if resumes else []
+    no_run = NullTracker().mlflow_run
+    return ExplrTracker(Journal(journal), folder, no_run, recorded_steps(earlier))
 
 
 def closing_line(run: TrackedRun, wait: bool = True) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, is_local_store, local_store_uri, prepare_home
 from explr.tracking.mlflow.server_process import ServerRecord, ServerState, answers
+from explr.utils.lock import file_lock, lock_file
 from explr.utils.processes import end
 
 DEFAULT_PORT = 5000
@@ -165,11 +166,11 @@ class MLflowServer:
         import filelock
 
         try:
-            with filelock.FileLock(self._lock_path, timeout=_LOCK_TIMEOUT_S, mode=0o600):
+            with file_lock(self._lock_path, _LOCK_TIMEOUT_S, private=True):
                 yield
         except filelock.Timeout:
             raise TrackingError(
-                f"another process has held {self._lock_path} for {_LOCK_TIMEOUT_S:.0f} s"
+                f"another process has held {lock_file(self._lock_path)} for {_LOCK_TIMEOUT_S:.0f} s"
             ) from None
         except OSError as error:
             raise TrackingError(

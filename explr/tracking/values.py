@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Any
-
-MAX_STEP = 2**63 - 1
-"""The largest step that fits into a database."""
 
 
 def number(name: str, value: Any, step: Any = None) -> float:
@@ -30,26 +26,6 @@ def number(name: str, value: Any, step: Any = None) -> float:
         return float(value if detach is None else detach())
     except (TypeError, ValueError, OverflowError):
         raise _no_number(name, value, step) from None
-
-
-def whole_step(step: Any) -> int | None:
-    """The step of a metric as an int.
-
-    Raises:
-        TypeError: it is not a whole number.
-        ValueError: it does not fit into 64 bits.
-    """
-    if step is None:
-        return None
-    try:
-        whole = operator.index(step)
-    except TypeError:
-        raise TypeError(
-            f"step must be a whole number, got {type(step).__name__} {step!r:.80}"
-        ) from None
-    if not -MAX_STEP <= whole <= MAX_STEP:
-        raise ValueError(f"step must fit into 64 bits, got {whole}")
-    return whole
 
 
 def _no_number(name: str, value: Any, step: Any) -> TypeError:

@@ -67,7 +67,7 @@ class ChannelServer:
     """
 
     def __init__(self, report: Report, host: str | None = None) -> None:
-        self._report = report
+        self.report = report
         self._key = secrets.token_bytes(32)
         self._is_local = host is None
         self._folder, address = _place(host)
@@ -121,7 +121,7 @@ class ChannelServer:
             while True:
                 message = _parse(connection.recv_bytes(MAX_MESSAGE))
                 try:
-                    prune = self._report(message["job"], message["step"], message["value"])
+                    prune = self.report(message["job"], message["step"], message["value"])
                     answer: dict[str, Any] = {"prune": bool(prune)}
                 except JobStopped:
                     answer = {"stop": True}
@@ -133,6 +133,8 @@ class ChannelServer:
 class ChannelReporter:
     """A trial's end of the channel.
 
+    Each thread of each process has its own connection, so all of them may report at once.
+
     Args:
         text: what `ChannelServer` put into the environment.
     """
@@ -140,13 +142,17 @@ class ChannelReporter:
     def __init__(self, text: str) -> None:
         if text.startswith(FILE):
             text = Path(text.removeprefix(FILE)).read_text()
+        self._text = text
         order = json.loads(text)
         address = order["address"]
         self._address = address if isinstance(address, str) else tuple(address)
         self._key = bytes.fromhex(order["key"])
         self._job = int(order["job"])
-        self._connection: Connection | None = None
+        self._own = threading.local()
         self._prune = False
+
+    def __reduce__(self) -> tuple[type[ChannelReporter], tuple[str]]:
+        return ChannelReporter, (self._text,)
 
     @classmethod
     def from_environment(cls) -> ChannelReporter | None:
@@ -162,25 +168,36 @@ class ChannelReporter:
             Terminated: the controller has told the trial to stop.
             ExplrError: the controller is gone or refuses the report.
         """
-        if self._prune:
-            raise TrialPruned(f"{BY_TUNER}, which had asked for it before")
-        message = {"job": self._job, "step": int(step), "value": float(value)}
+        self._refuse_if_pruned()
+        message = {"job": self._job, "step": step, "value": float(value)}
         try:
-            if self._connection is None:
-                self._connection = Client(self._address, authkey=self._key)
-            self._connection.send_bytes(json.dumps(message).encode())
-            answer = _parse(self._connection.recv_bytes(MAX_MESSAGE))
+            connection = self._connected()
+            connection.send_bytes(json.dumps(message).encode())
+            answer = _parse(connection.recv_bytes(MAX_MESSAGE))
         except (OSError, EOFError) as error:
             raise ExplrError("the controller of this sweep is gone") from error
         if answer.get("stop"):
             stop()
         if "error" in answer:
             raise ExplrError(f"the controller of this sweep refused a report: {answer['error']}")
-        self._prune = bool(answer["prune"])
+        if answer["prune"]:  # another thread may have been told before
+            self._prune = True
 
     def should_prune(self) -> bool:
-        """Whether the answer to the last report was to prune."""
+        """Whether the answer to a report was to prune."""
         return self._prune
+
+    def _refuse_if_pruned(self) -> None:
+        if self._prune:
+            raise TrialPruned(f"{BY_TUNER}, which had asked for it before")
+
+    def _connected(self) -> Connection:
+        """The connection of this thread; a forked process has inherited that of its parent."""
+        own = self._own
+        if getattr(own, "pid", None) != os.getpid():
+            own.connection, own.pid = Client(self._address, authkey=self._key), os.getpid()
+        connection: Connection = own.connection
+        return connection
 
 
 def _parse(content: bytes) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from explr.core.errors import UsageError
 from explr.core.folders import replace_file
+from explr.utils.lock import file_lock, lock_file
 
 LOCK_FILE = "sweep.lock"
 """File of a sweep's folder: its lock."""
@@ -30,17 +31,21 @@ def sole_controller(folder: Path, what: str | None = None) -> Iterator[None]:
         what: name of the locked thing in messages; None is the sweep in `folder`.
 
     Raises:
-        UsageError: another controller holds it; names its process and machine.
+        UsageError: another controller holds it; names its process and machine. Or the folder
+            cannot be locked.
     """
-    lock = FileLock(folder / LOCK_FILE)
-    holder = folder / HOLDER_FILE
+    path, holder = folder / LOCK_FILE, folder / HOLDER_FILE
+    what = what or f"the sweep in {folder}"
     try:
-        lock.acquire(timeout=0)
+        lock = file_lock(path, 0)
+        lock.acquire()
     except Timeout:
         raise UsageError(
-            f"{what or f'the sweep in {folder}'} is run by {_who(holder)}: "
-            "wait for it, or stop it first"
+            f"{what} is run by {_who(holder)}: wait for it, or stop it first; if it is gone with "
+            f"its machine, delete {lock_file(path)}"
         ) from None
+    except OSError as error:
+        raise UsageError(f"{what} cannot be locked: {path}: {error.strerror or error}") from error
     try:
         replace_file(holder, {"pid": os.getpid(), "host": socket.gethostname()}, private=False)
         yield
@@ -51,7 +56,7 @@ def sole_controller(folder: Path, what: str | None = None) -> Iterator[None]:
 
 def _who(holder: Path) -> str:
     try:
-        who = json.loads(holder.read_text())
-    except FileNotFoundError:  # it has just started, or ended
+        who = json.loads(holder.read_bytes())
+        return f"process {who['pid']} on {who['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has just started, or ended
         return "another process"
-    return f"process {who['pid']} on {who['host']}"

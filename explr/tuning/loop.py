@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from explr.core.errors import JobStopped
+from explr.core.reporter import RepeatedSteps
 from explr.tuning.account import (
     KeptReplicates,
     Limits,
@@ -61,6 +62,7 @@ class SweepLoop:
         self._trials: dict[int, TrialAccount] = {}
         self._stopped: set[int] = set()
         self._reporting: set[int] = set()
+        self._repeated = RepeatedSteps()
 
     @property
     def first_failure(self) -> Outcome | None:
@@ -111,6 +113,7 @@ class SweepLoop:
             raise JobStopped(f"trial {number} must stop")
         self._reporting.add(key)
         mean = trial.report(replicate, step, value)
+        self._repeated.reported(step, value, key, f"trial {number}")
         if mean is not None:
             trial.prune = self._account.report(number, step, mean)
         self._listener.reported(key, step, value)
@@ -137,6 +140,7 @@ class SweepLoop:
         self._trials[job.trial].start(job)
         self._stopped.discard(job.key)
         self._reporting.discard(job.key)
+        self._repeated.begin(job.key)
         self._listener.started(job)
         self._executor.start(job)
 
@@ -158,6 +162,7 @@ class SweepLoop:
             attempt = self._account.try_again(job.trial, outcome.reason, again.alone)
             self._queue.appendleft(replace(again, attempt=attempt))
             return
+        self._repeated.begin(job.key)
         self._listener.ended(job, ending.outcome)
         if ending.result is not None:
             self._queue = deque(other for other in self._queue if other.trial != job.trial)

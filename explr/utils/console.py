@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import logging
@@ -110,6 +111,21 @@ class _Lasting(io.TextIOWrapper):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
+
+
+def escape_unprintable() -> None:
+    """Have all output escape what its encoding lacks, such as `ü` in ASCII, in place of failing.
+
+    This holds for the standard streams and for those of the log, its files included.
+    """
+    handlers = logging.getLogger().handlers
+    logs = [each.stream for each in handlers if isinstance(each, logging.StreamHandler)]
+    for stream in (sys.stdout, sys.stderr, *logs):
+        if not isinstance(stream, io.TextIOWrapper) or stream.closed:
+            continue
+        in_utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+        if stream.errors in (("strict",) if in_utf8 else ("strict", "surrogateescape")):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def outlive_readers() -> None:

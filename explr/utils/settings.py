@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from explr.core.errors import FileError, UsageError
 from explr.core.folders import read_json, replace_file
@@ -16,14 +16,39 @@ from explr.core.folders import read_json, replace_file
 FILE = "settings.json"
 
 
-def settings_path() -> Path:
-    """Path of the settings file, which may not exist."""
-    home = os.environ.get("EXPLR_HOME")
-    if home:
-        return Path(os.path.abspath(Path(home).expanduser())) / FILE
-    import platformdirs
+def user_folder(kind: Literal["data", "config"]) -> Path | None:
+    """The user's folder: `EXPLR_HOME` if that is set, else the platform's folder of a kind.
 
-    return platformdirs.user_config_path("explr") / FILE
+    Returns:
+        An absolute path, which may not exist; None if the user has no home folder.
+    """
+    configured = os.environ.get("EXPLR_HOME")
+    try:
+        if configured:
+            return Path(os.path.abspath(Path(configured).expanduser()))
+        import platformdirs
+
+        folders = platformdirs.PlatformDirs("explr")
+        folder = folders.user_data_path if kind == "data" else folders.user_config_path
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None  # older ones leave the ~ in it
+
+
+def no_home() -> str:
+    """Why `user_folder` has found none, and what to do about it, as the end of a sentence."""
+    configured = os.environ.get("EXPLR_HOME")
+    why = f"EXPLR_HOME={configured}" if configured else "HOME is not set"
+    return (
+        f"{why}, and the system knows no home folder of the user with the number {os.getuid()}: "
+        "set EXPLR_HOME to the path of a folder that can be written"
+    )
+
+
+def settings_path() -> Path | None:
+    """Path of the settings file, which may not exist; None if the user has no home folder."""
+    folder = user_folder("config")
+    return None if folder is None else folder / FILE
 
 
 def read_settings() -> dict[str, Any]:
@@ -32,8 +57,9 @@ def read_settings() -> dict[str, Any]:
     Raises:
         UsageError: the file cannot be read as settings.
     """
+    path = settings_path()
     try:
-        return read_json(settings_path()) or {}
+        return (path and read_json(path)) or {}
     except (OSError, FileError) as error:
         raise UsageError(f"the settings cannot be read: {error}") from None
 
@@ -54,6 +80,8 @@ def write_setting(name: str, value: Any) -> Path:
     settings = {**read_settings(), name: value}
     kept = {key: each for key, each in settings.items() if each is not None}
     path = settings_path()
+    if path is None:
+        raise UsageError(f"the settings cannot be kept: {no_home()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(path, json.dumps(kept, indent=1) + "\n", private=False)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import explr
@@ -68,6 +69,11 @@ def test_a_report_is_logged_and_the_objective_is_told(
     ]  # fmt: skip
     assert reporter.values == [(1, 1.0), (2, 0.5)]
     assert ctx.should_prune
+    ctx.report(np.float64(3), val_loss=0.25)
+    for step in (3.5, -1):
+        with pytest.raises((TypeError, ValueError), match="step must be"):
+            ctx.report(step, val_loss=0.25)  # type: ignore[arg-type]
+    assert (tracker.rows[3:], reporter.values[2:]) == ([(3, {"val_loss": 0.25})], [(3, 0.25)])
 
 
 def test_without_a_config_nothing_is_reported() -> None:

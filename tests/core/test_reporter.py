@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import logging
+import pickle
+from decimal import Decimal
+from typing import Any
 
+import numpy as np
 import pytest
 
-from explr.core.reporter import HeardReporter, Listeners, NullReporter
+from explr.core.reporter import (
+    MAX_STEP,
+    HeardReporter,
+    Listeners,
+    NullReporter,
+    RepeatedSteps,
+    whole_step,
+)
 
 
 class Answering:
@@ -73,3 +84,64 @@ def test_an_interruption_is_no_failure_of_a_listener() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         HeardReporter(NullReporter(), Listeners(interrupted)).report(0, 1.0)
+
+
+def test_listeners_stay_in_their_process() -> None:
+    reporter = HeardReporter(NullReporter(), Listeners(lambda step, value: None))
+    pickle.loads(pickle.dumps(reporter)).report(0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "step", [3, 3.0, np.int64(3), np.float64(3), np.float32(3), np.array(3), np.array(3.0)]
+)
+def test_a_step_may_be_of_any_type(step: Any) -> None:
+    assert (whole_step(step), type(whole_step(step))) == (3, int)
+
+
+@pytest.mark.parametrize(
+    "step", [2.5, np.float64(2.5), "3", b"3", None, float("nan"), float("inf"), [3], Decimal("0.5")]
+)
+def test_a_step_is_a_whole_number(step: Any) -> None:
+    with pytest.raises(TypeError, match="step must be a whole number, got "):
+        whole_step(step)
+
+
+def test_a_step_whose_library_raises_another_error() -> None:
+    class FloatTensor:
+        """As TensorFlow has it."""
+
+        def __index__(self) -> int:
+            raise AttributeError("'numpy.float32' object has no attribute '__index__'")
+
+        def __float__(self) -> float:
+            return 3.0
+
+    assert whole_step(FloatTensor()) == 3
+
+
+def test_where_steps_begin_and_end() -> None:
+    assert [whole_step(-1), whole_step(0, least=0), whole_step(MAX_STEP)] == [-1, 0, MAX_STEP]
+    with pytest.raises(ValueError, match="step must be 0 or more, got -1: count from 0"):
+        whole_step(-1.0, least=0)
+    for step in (MAX_STEP + 1, -MAX_STEP - 1, 1e300):
+        with pytest.raises(ValueError, match="step must fit into 64 bits"):
+            whole_step(step)
+
+
+def test_repeated_steps_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    steps = RepeatedSteps()
+    for job in (1, 2):
+        for step in (0, 1, 1):  # the same value again loses nothing
+            steps.reported(step, 0.5, job, f"trial {job}")
+    steps.begin(1)
+    steps.reported(0, 0.25, 1, "trial 1")  # another attempt
+    assert caplog.records == []
+    for _ in range(2):
+        steps.reported(1, 0.25, 2, "trial 2")
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "trial 2 has reported step 1 twice, with 0.5 and 0.25: only the first value of a step "
+        "counts for pruning. Let the step run on where the epochs start over, as in "
+        "cross-validation (step = fold * epochs + epoch), or name the metric after the fold "
+        "(val_loss_fold1). This warning is shown once"
+    )

@@ -177,6 +177,24 @@ def test_deaths_that_the_actor_made_good_count_as_attempts(
     assert frozen.intermediate_values == {0: 0.5, 1: 0.4}
 
 
+def test_a_step_that_is_reported_twice_is_told_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    search = bench.search(n_trials=1)
+    trial = begun(search)
+    search.on_trial_result(trial.trial_id, to_result(Reported(0, 0.5)))
+    search.on_trial_result(trial.trial_id, to_result(Reported(0, 0.4, ("died",))))
+    search.started(trial)  # it was paused, and goes on from a checkpoint
+    search.on_trial_result(trial.trial_id, to_result(Reported(0, 0.3)))
+    assert "twice" not in caplog.text
+    for _ in range(2):
+        search.on_trial_result(trial.trial_id, to_result(Reported(0, 0.25)))
+    told = [text for text in caplog.messages if "twice" in text]
+    assert len(told) == 1
+    assert told[0].startswith("trial 0 has reported step 0 twice, with 0.3 and 0.25")
+    assert bench.study.frozen()[0].intermediate_values == {0: 0.5}
+
+
 def test_a_trial_whose_ray_worker_died_starts_anew(bench: Bench) -> None:
     search = bench.search(n_trials=1)
     trial = begun(search)

@@ -255,3 +255,21 @@ def stranger(reporter: ChannelReporter) -> ChannelReporter:
     """A training of a trial that was ended before."""
     order = {"address": reporter._address, "key": reporter._key.hex(), "job": 1}
     return ChannelReporter(json.dumps(order))
+
+
+def test_reports_of_several_threads_wait_one_after_the_other(begin: Begin) -> None:
+    def play(reporter: ChannelReporter, number: int) -> Outcome:
+        threads = [
+            threading.Thread(target=reporter.report, args=(step, step / 2)) for step in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return Outcome("COMPLETE", (0.5,))
+
+    slot, _ = begin(play)
+    heard = [slot.next() for _ in range(9)]
+    told = [(one.step, one.value) for one in heard if isinstance(one, Reported)]
+    assert sorted(told) == [(step, step / 2) for step in range(8)]
+    assert isinstance(heard[-1], Ended)

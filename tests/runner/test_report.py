@@ -164,6 +164,49 @@ def test_values_that_cannot_be_drawn(tmp_path: Path) -> None:
     assert history.count("<circle") == 1
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1e20] * 6,
+        [0.0] * 6,
+        [1e20, 1e20 + 2**15] * 3,
+        [1.7e308, -1.7e308, 1.0] * 2,
+        [5e-324, 1e300, 1.0] * 2,
+        [1e20, 0.5, 1e20, 1e20, 1e20, 1e20],
+    ],
+    ids=["large", "zero", "large and close", "the largest", "wide", "penalties"],
+)
+def test_extreme_and_equal_values_make_a_report(tmp_path: Path, values: list[float]) -> None:
+    study = begun(tmp_path)
+    for value in values:
+        number, _ = study.ask(lambda given: SPACE)
+        for step in range(2):
+            study.report(number, step, value)
+        study.tell(number, "COMPLETE", [value])
+    text = write_report(tmp_path).read_text()
+    for place in re.findall(r'(?:[xy]|c[xy]|height|width)="(-?[\d.e+]+)"', text):
+        assert -1 <= float(place) <= 1000
+    assert not re.search(r"[\s\",](nan|inf)[\s\",]", text)
+    importance = section(text, "Importance of hyperparameters")
+    flat = len(set(values)) == 1
+    assert (
+        "All trials have the same value, so the importances are undefined." in importance
+    ) == flat
+    assert ("<svg" in importance) != flat
+    if flat:
+        colours = re.findall(r'stroke="(#\w+)"', section(text, "Parallel coordinates"))
+        assert len(set(colours)) == 1
+
+
+def test_equal_values_are_all_good_or_none_is() -> None:
+    held = [{"lr": i / 10, "kind": "ab"[i % 2]} for i in range(10)]
+    ranges = {"lr": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])}
+    penalized = importances(held, [0.0 if one["kind"] == "a" else 1e20 for one in held], ranges)
+    assert next(iter(penalized)) == "kind"
+    assert sum(penalized.values()) == pytest.approx(1)
+    assert importances(held, [1e20] * 10, ranges) == {}
+
+
 def test_a_long_sweep_is_thinned_and_its_best_value_so_far_is_that_of_all_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import re
 import socket
 import threading
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ from explr import TrainingContext, TrainingResult, TrialPruned
 from explr.core.errors import ConfigError, ResultError, TargetError, UsageError
 from explr.runner.experiment import run_training
 from explr.runner.prepare import prepare
-from explr.runner.reporting import listening, reporting_to
+from explr.runner.reporting import TRAINING_VARIABLE, environment, listening, reporting_to
 from explr.tracking.journal.journal import Journal, journals_in, read_events
+from explr.tracking.run import TrackedRun
 from explr.tracking.sweeps import Sweep, set_current_sweep
+from explr.tuning.channel import ChannelServer
 
 OFF = ["tracking=off", "lr=3"]
 
@@ -24,6 +29,13 @@ OFF = ["tracking=off", "lr=3"]
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@contextmanager
+def answered(report: Callable[[int, int, float], bool], key: int = 7) -> Iterator[None]:
+    """Have the trainings within the block be a job of a sweep that runs in this process."""
+    with closing(ChannelServer(report)) as channel, reporting_to(channel, key):
+        yield
 
 
 def train(ctx: TrainingContext) -> float:
@@ -94,7 +106,7 @@ def test_every_way_to_report_reaches_the_tuner(tmp_path: Path) -> None:
         ctx.tracker.log_metric("other", 9.0, step=4)
         return 1.0
 
-    with reporting_to(report, 7):
+    with answered(report):
         run_training(explr.compose(OFF), tmp_path, train_model=reporting)
     assert told == [(7, 0, 2.0), (7, 1, 1.0), (7, 2, 0.5), (7, 3, 0.25)]
 
@@ -117,7 +129,7 @@ def test_a_training_that_does_not_ask_is_pruned_all_the_same(tmp_path: Path, way
             steps.append(step)
         return 1.0
 
-    with reporting_to(lambda job, step, value: step >= 3, 0):
+    with answered(lambda job, step, value: step >= 3):
         outcome = run_training(explr.compose(OFF), tmp_path, train_model=training)
     assert outcome.result is None
     assert steps in ([0, 1, 2], [0, 1, 2, 3])  # `ctx.report` leaves a step to ask in
@@ -135,7 +147,7 @@ def test_a_listener_hears_each_report_once_it_is_answered(tmp_path: Path) -> Non
         ctx.tracker.log_metric("val_loss", 1.0, step=1)
         raise AssertionError
 
-    with reporting_to(answer, 7), listening(lambda step, value: events.append(f"{step}: {value}")):
+    with answered(answer), listening(lambda step, value: events.append(f"{step}: {value}")):
         finished = run_training(explr.compose(OFF), tmp_path, train_model=training)
     assert finished.result is None
     assert events == ["answer 0", "0: 2.0", "answer 1", "1: 1.0"]
@@ -154,6 +166,133 @@ def test_a_listener_that_fails_does_not_reach_the_training(
         finished = run_training(explr.compose(OFF), tmp_path, train_model=training)
     assert finished.values == (1.0,)
     assert caplog.text.count("ZeroDivisionError") == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [
+        (2.5, "step must be a whole number, got float 2.5: count the epochs or batches"),
+        ("3", "step must be a whole number, got str '3'"),
+        (None, "step must be a whole number, got NoneType None"),
+        (-1, "step must be 0 or more, got -1: count from 0"),
+    ],
+)
+def test_one_rule_for_steps(tmp_path: Path, step: Any, what: str) -> None:
+    def training(ctx: TrainingContext) -> float:
+        ways: list[Callable[[], None]] = [
+            lambda: ctx.report(step, other=1.0),
+            lambda: explr.report(step, val_loss=1.0),
+        ]
+        if step is not None:  # without a step, the tracker counts
+            ways.append(lambda: ctx.tracker.log_metric("val_loss", 1.0, step=step))
+        for way in ways:
+            with pytest.raises((TypeError, ValueError), match=re.escape(what)):
+                way()
+        return 1.0
+
+    with pytest.raises((TypeError, ValueError), match=re.escape(what)):  # another app's job
+        explr.report(step, loss=1.0)
+    explr.run(explr.compose(OFF), training)
+    told: list[int] = []
+    with answered(lambda job, step, value: bool(told.append(step))):
+        run_training(explr.compose(OFF), tmp_path, train_model=training)
+    assert told == []
+
+
+def test_a_step_that_comes_twice_outside_a_sweep(caplog: pytest.LogCaptureFixture) -> None:
+    def folds(ctx: TrainingContext) -> float:
+        for fold in range(ctx.hyperparameters["folds"]):
+            for epoch in range(4):
+                value = fold + ctx.hyperparameters["lr"] / (epoch + 1)
+                ctx.report(epoch, val_loss=value)
+                ctx.tracker.log_metric("val_loss", value, epoch)  # the same value once more
+        return 1.0
+
+    for lr in (1, 2):  # no training is taken for a second fold of the one before
+        explr.run(explr.compose(["tracking=off", f"lr={lr}", "+folds=1"]), folds)
+    assert caplog.records == []
+    explr.run(explr.compose(["tracking=off", "lr=1", "+folds=3"]), folds)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "the training has reported step 0 twice, with 1 and 2: only the first value"
+    )
+
+
+def in_helper(ctx: TrainingContext | None, step: int) -> None:
+    """A process that a training starts; without a context it has only its environment."""
+    if ctx is None:
+        explr.report(step, other=9.0, val_loss=step / 4)
+    else:
+        ctx.report(step, other=9.0, val_loss=step / 4)
+
+
+@pytest.mark.parametrize(
+    ("within", "start"),
+    [
+        ("the controller", "fork"),
+        ("a trial process", "fork"),
+        ("no sweep", "fork"),
+        pytest.param("the controller", "spawn", marks=pytest.mark.slow),
+    ],
+)
+def test_threads_and_processes_of_a_training_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, within: str, start: Any
+) -> None:
+    monkeypatch.setattr(TrackedRun, "keep_shipping", lambda run: None)
+    told: list[tuple[int, int, float]] = []
+
+    def training(ctx: TrainingContext) -> float:
+        ctx.report(0, val_loss=0.0)
+        process = multiprocessing.get_context(start).Process
+        helpers: list[Any] = [
+            process(target=in_helper, args=(ctx, 1)),
+            process(target=in_helper, args=(None, 2)),
+            *(threading.Thread(target=in_helper, args=(ctx, step)) for step in range(3, 9)),
+        ]
+        for helper in helpers:
+            helper.start()
+        for helper in helpers:
+            helper.join()
+        ctx.report(9, val_loss=9 / 4)
+        return 1.0
+
+    def report(job: int, step: int, value: float) -> bool:
+        told.append((job, step, value))
+        return False
+
+    cfg = explr.compose(["lr=3"])
+    with closing(ChannelServer(report)) as channel:
+        if within == "no sweep":
+            run_training(cfg, tmp_path, train_model=training)
+        elif within == "the controller":
+            with reporting_to(channel, 7):
+                run_training(cfg, tmp_path, train_model=training)
+        else:
+            with environment(channel.variable(7)):
+                run_training(cfg, tmp_path, train_model=training)
+    expected = [] if within == "no sweep" else [(7, step, step / 4) for step in range(10)]
+    assert sorted(told) == expected
+    (journal,) = journals_in(tmp_path)
+    rows = [e for e, _ in read_events(journal) if e["k"] == "metrics" and "val_loss" in e["m"]]
+    assert sorted(row["s"] for row in rows) == list(range(10))
+    assert sum(row["m"].get("other") == 9.0 for row in rows) == 8
+
+
+def test_a_job_of_a_sweep_that_a_training_started_is_no_helper_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int, float]] = []
+
+    def report(job: int, step: int, value: float) -> bool:
+        told.append((job, step, value))
+        return False
+
+    monkeypatch.setenv(
+        TRAINING_VARIABLE, json.dumps({"journal": None, "objective": "x", "channel": None})
+    )
+    with answered(report):
+        explr.report(0, loss=0.5)
+    assert told == [(7, 0, 0.5)]
 
 
 def test_reports_outside_a_sweep_are_for_nobody() -> None:

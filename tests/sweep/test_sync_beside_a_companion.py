@@ -10,8 +10,6 @@ from pathlib import Path
 from filelock import FileLock
 from sweeping import Workshop
 
-from explr.runner.cli.sync import BUSY
-
 HASTY_SYNC = """\
 import sys
 
@@ -28,14 +26,18 @@ def test_what_it_could_not_ship_is_said_and_is_no_success(shop: Workshop) -> Non
     home = Path(shop.environment["EXPLR_HOME"])
     home.mkdir(mode=0o700)
     uri = f"sqlite:///{shop.folder}/elsewhere.db"
-    with FileLock(home / f"mirror-{zlib.crc32(uri.encode()):08x}.lock"):
+    lock = home / f"mirror-{zlib.crc32(uri.encode()):08x}.lock"
+    with FileLock(lock):
         line = ("train_model=trainings:plain", "lr=0.5", f"tracking.uri={uri}")
         trained = shop.run(shop.explr(*line, "tracking.drain_timeout_s=0", "hydra.run.dir=out"))
         assert trained.returncode == 0, trained.stderr
         (journal,) = (shop.folder / "out").glob("journal-*.jsonl")
         synced = shop.run([sys.executable, "-c", HASTY_SYNC])
         assert synced.returncode == 1
-        assert synced.stderr == f"{journal}: {BUSY}\n"
+        assert synced.stderr == (
+            f"{journal}: another process is uploading and has not reached this run yet: try "
+            f"again, or if it is gone with its machine, delete {lock}\n"
+        )
         assert synced.stdout.endswith("0 runs uploaded, 1 left.\n")
     shop.sync()
     assert json.loads(journal.with_suffix(".position").read_text())["done"]

@@ -1,20 +1,25 @@
 import os
+import pwd
+import re
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from explr.core.errors import TrackingError
+from explr.core.errors import ExplrError, TrackingError
 from explr.tracking.home import (
     MAX_LOG_BYTES,
     artifact_root,
+    ensure_home,
     explr_home,
     is_local_store,
     local_store_uri,
     rotated_log,
 )
+from explr.utils.settings import read_settings, settings_path, write_setting
 
 
 @pytest.fixture
@@ -60,6 +65,47 @@ def test_is_the_platforms_data_folder_without_the_variable(
     if value is not None:
         monkeypatch.setenv("EXPLR_HOME", value)
     assert explr_home() == tmp_path / "explr"
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user that the system does not know, in an empty environment."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "EXPLR_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize("value", [None, "~/explr"])
+def test_a_user_without_a_home_folder_is_told_what_to_set(
+    value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if value is not None:
+        monkeypatch.setenv("EXPLR_HOME", value)
+    monkeypatch.chdir(tmp_path)
+    what = f"EXPLR_HOME={value}" if value else "HOME is not set"
+    said = rf"{re.escape(what)}, and the system knows no home .* {os.getuid()}: set EXPLR_HOME to"
+    for needs_one in (explr_home, partial(write_setting, "a", 1)):
+        with pytest.raises(ExplrError, match=said):
+            needs_one()
+    assert read_settings() == {}
+    assert settings_path() is None
+    assert list(tmp_path.iterdir()) == []  # no folder `~`
+    monkeypatch.setenv("EXPLR_HOME", str(tmp_path))
+    write_setting("a", 1)
+    assert read_settings() == {"a": 1}
+    ensure_home()  # MLflow cannot be imported without
+    assert Path.home() == tmp_path
+
+
+def test_a_home_folder_stays(home: Path, monkeypatch: pytest.MonkeyPatch):
+    before = Path.home()
+    ensure_home()
+    assert Path.home() == before
 
 
 def test_a_place_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,8 +1,11 @@
 """Reports from a trial to its controller over the real socket."""
 
 import json
+import os
+import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
@@ -125,6 +128,81 @@ def test_another_process_reports_with_the_environment_alone(
         [sys.executable, "-c", code], env=server.variable(9), check=True, timeout=PATIENCE_S
     )
     assert controller.reports == [(9, 7, 0.5)]
+
+
+def test_threads_report_at_the_same_time_and_each_has_its_own_answer(
+    server: ChannelServer, controller: Controller
+) -> None:
+    trial = reporter(server)
+    refused: list[str] = []
+
+    def report(first: int) -> None:
+        for step in range(first, first + 25):
+            trial.report(step, step / 2)
+        with pytest.raises(ExplrError) as caught:
+            trial.report(first, -1.0)
+        refused.append(str(caught.value))
+
+    threads = [threading.Thread(target=report, args=(first,)) for first in range(0, 200, 25)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(controller.reports) == [(3, step, step / 2) for step in range(200)]
+    assert len(refused) == 8
+    assert not trial.should_prune()
+
+
+def test_an_answer_to_one_thread_is_not_taken_back_by_that_to_another(
+    server: ChannelServer, controller: Controller
+) -> None:
+    trial = reporter(server)
+    controller.prune_from = 5
+    trial.report(5, 1.0)
+    controller.prune_from = 10**9
+    heard: list[str] = []
+
+    def report() -> None:
+        with pytest.raises(TrialPruned) as caught:
+            trial.report(6, 1.0)
+        heard.append(str(caught.value))
+
+    other = threading.Thread(target=report)
+    other.start()
+    other.join()
+    assert heard == ["by the tuner, which had asked for it before"]
+    assert trial.should_prune()
+
+
+def test_a_forked_process_does_not_write_into_the_connection_of_its_parent(
+    server: ChannelServer, controller: Controller
+) -> None:
+    trial = reporter(server)
+    trial.report(0, 0.5)
+    children = []
+    for step in range(1, 5):
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                for _ in range(20):
+                    trial.report(step, 0.5)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+        trial.report(0, 0.5)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    steps = [step for _, step, _ in controller.reports]
+    assert [steps.count(step) for step in range(5)] == [5, 20, 20, 20, 20]
+
+
+def test_a_reporter_travels_to_another_process(
+    server: ChannelServer, controller: Controller
+) -> None:
+    trial = reporter(server)
+    trial.report(0, 0.5)
+    pickle.loads(pickle.dumps(trial)).report(1, 0.5)
+    assert controller.reports == [(3, 0, 0.5), (3, 1, 0.5)]
 
 
 def test_a_controller_that_is_gone_is_named(controller: Controller) -> None:

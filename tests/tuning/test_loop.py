@@ -381,6 +381,37 @@ def test_reports_that_cannot_count_are_refused(bench: Bench) -> None:
     assert bench.listener.reports == []
 
 
+def test_a_step_that_is_reported_twice_is_told_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = FakeExecutor(completes)
+    loop = reporting(bench, executor, n_trials=3, retries=1)
+
+    def attempts(job: Job) -> Outcome:
+        for step in (0, 1):
+            loop.report(job.key, step, (job.attempt + 1) / 4)
+        return Outcome("FAIL", reason="died", died=True) if not job.attempt else completes(job)
+
+    executor.behaviour = attempts
+    with caplog.at_level(logging.WARNING):
+        loop.run(executor)
+    assert "twice" not in caplog.text  # another attempt reports the same steps again
+    loop = reporting(bench, executor, n_trials=6)
+
+    def folds(job: Job) -> Outcome:
+        for fold in (0, 1):
+            for step in (0, 1):
+                loop.report(job.key, step, (fold + 1) / 4)
+        return completes(job)
+
+    executor.behaviour = folds
+    with caplog.at_level(logging.WARNING):
+        loop.run(executor)
+    (told,) = [r.getMessage() for r in caplog.records if "twice" in r.getMessage()]
+    assert told.startswith("trial 3 has reported step 0 twice, with 0.25 and 0.5: only the first")
+    assert bench.study.frozen()[3].intermediate_values == {0: 0.25, 1: 0.25}
+
+
 def test_a_job_that_reports_is_first_stopped_by_its_next_report(bench: Bench) -> None:
     executor = FakeExecutor(completes)
     loop = reporting(bench, executor, n_trials=2, trial_timeout_s=5)

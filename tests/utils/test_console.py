@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pty
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from explr.utils import console
-from explr.utils.console import ConsoleFilter, Verbosity, count_as_own
+from explr.utils.console import ConsoleFilter, Verbosity, count_as_own, escape_unprintable
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,30 @@ def test_of_libraries_only_errors_are_heard_unless_more_is_wanted(
     assert logging.getLogger("explr.sweep").isEnabledFor(logging.DEBUG) is (
         verbosity is Verbosity.VERBOSE
     )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors", "printed"),
+    [
+        ("ascii", "strict", "\\xfc \\udcff"),
+        ("ascii", "surrogateescape", "\\xfc \\udcff"),
+        ("ascii", "replace", "? ?"),  # the user's own choice
+        ("latin-1", "strict", "\xfc \\udcff"),
+        ("utf-8", "strict", "\xfc \\udcff"),
+    ],
+)
+def test_what_an_encoding_lacks_is_escaped(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, errors: str, printed: str
+) -> None:
+    outputs = [io.BytesIO() for _ in range(2)]
+    out, log = (io.TextIOWrapper(each, encoding, errors) for each in outputs)
+    monkeypatch.setattr(sys, "stdout", out)
+    handler = logging.StreamHandler(log)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler, logging.NullHandler()])
+    escape_unprintable()
+    print("\xfc \udcff", end="", flush=True)
+    handler.emit(logging.makeLogRecord({"msg": "\xfc \udcff"}))
+    assert [each.getvalue().decode(encoding).strip() for each in outputs] == [printed] * 2
 
 
 class Installed:

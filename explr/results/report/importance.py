@@ -38,7 +38,7 @@ def importances(
 
     Returns:
         Importances that sum to 1, for the parameters that every trial has and that vary; empty if
-        all trials have the same value.
+        they are undefined, as if all trials have the same value.
     """
     names = [
         name
@@ -49,13 +49,18 @@ def importances(
         return {}
     # The best tenth; of few trials more, since two or three tell little.
     count = max(math.ceil(len(losses) / 10), min(5, len(losses) // 2))
-    good = sorted(range(len(losses)), key=losses.__getitem__)[:count]
+    last, worst = sorted(losses)[count - 1], max(losses)
+    # Equal values are all good or none is, and the worst never are.
+    good = [i for i, loss in enumerate(losses) if loss <= last and (last < worst or loss < worst)]
     found = {
         name: _divergence(ranges[name], [params[name] for params in held], good) for name in names
     }
     total = sum(found.values())
-    shares = {name: value / total if total else 0.0 for name, value in found.items()}
-    return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
+    if not total:
+        return {}
+    return {
+        name: found[name] / total for name in sorted(found, key=found.__getitem__, reverse=True)
+    }
 
 
 def _divergence(of: BaseDistribution, values: Sequence[Any], good: Sequence[int]) -> float:

@@ -95,6 +95,8 @@ def _summary(sweep: SweepView) -> Iterator[str]:
 
 def _hyperparameters(searched: Searched) -> Iterator[str]:
     too_few = "This needs two trials with different values, and parameters that all trials have."
+    if searched.is_flat:
+        too_few = "All trials have the same value, so the importances are undefined."
     yield from _section(
         "Importance of hyperparameters",
         "How much the parameter values of the best trials differ from those of all trials "

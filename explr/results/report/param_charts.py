@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from explr.core.secrets import is_secret
 from explr.results.report.importance import importances
 from explr.results.report.svg import Axis, Plot, label, ramp, svg
-from explr.results.report.trial_charts import COLOURS, about, finite, thinned
+from explr.results.report.trial_charts import COLOURS, about, drawable, thinned
 from explr.results.sweep import SweepView, TrialView
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ class Searched:
         self.sweep = sweep
         self.metric = sweep.metrics[objective]
         self.minimize = sweep.minimize[objective]
-        self._every = finite(sweep.complete, objective)
+        self._every = drawable(sweep.complete, objective)
+        self._ranked = [t for t in sweep.complete if math.isfinite(t.values[objective])]
         self._losses = [
             trial.values[objective] if self.minimize else -trial.values[objective]
-            for trial in self._every
+            for trial in self._ranked
         ]
         self.trials = thinned(sweep, self._every)
         self.values = [trial.values[objective] for trial in self.trials]
@@ -59,7 +61,7 @@ class Searched:
     @cached_property
     def importances(self) -> dict[str, float]:
         """The importance of each parameter, the largest first."""
-        params = [trial.frozen.params for trial in self._every]
+        params = [trial.frozen.params for trial in self._ranked]
         return importances(params, self._losses, self._ranges)
 
     def axis(self, name: str) -> Axis:
@@ -75,13 +77,22 @@ class Searched:
         numeric = hasattr(self._ranges[name], "low")
         return held if numeric or name not in trial.frozen.params else str(held)
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether several trials have one and the same value, from which nothing follows."""
+        return len(self._losses) > 1 == len(set(self._losses))
+
+    @cached_property
+    def ranks(self) -> list[float]:
+        """For each trial its rank, from 0 for the worst to 1; equal values have the same."""
+        best_first = sorted(set(self.values), reverse=not self.minimize)
+        last = max(len(best_first) - 1, 1)
+        rank = {value: 1 - place / last for place, value in enumerate(best_first)}
+        return [rank[value] for value in self.values]
+
     def colours(self) -> list[str]:
         """For each trial a colour; better trials have lighter colours."""
-        order = sorted(range(len(self.values)), key=self.values.__getitem__)
-        rank = {index: place for place, index in enumerate(order)}
-        last = max(len(order) - 1, 1)
-        parts = (rank[index] / last for index in range(len(order)))
-        return [ramp(1 - part if self.minimize else part) for part in parts]
+        return [ramp(rank) for rank in self.ranks]
 
 
 def importance_chart(searched: Searched) -> Iterator[str]:
@@ -158,9 +169,7 @@ def _landscape(plot: Plot, points: Sequence[tuple[float, ...]], searched: Search
     """Cells coloured by the ranks of nearby trials, weighted by distance."""
     import numpy as np
 
-    order = np.argsort(np.argsort(searched.values))
-    good = order / max(len(order) - 1, 1)
-    good = 1 - good if searched.minimize else good
+    good = np.array(searched.ranks)
     centres = (np.arange(CELLS) + 0.5) / CELLS
     x, y = np.meshgrid(centres, centres)
     at = np.array(points)

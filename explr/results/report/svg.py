@@ -18,6 +18,15 @@ LONGEST = 24
 MARGIN = 0.02
 """Fraction of an axis that stays free at each end."""
 
+LARGEST = 1e300
+"""Values are drawn up to here, so that differences of two are finite."""
+
+WIDEST = 1e200
+"""Ratio of the largest to the smallest value up to which an axis can be logarithmic."""
+
+APART = 1e-12
+"""Differences that are smaller in relation to the values are not seen."""
+
 STYLE = """
 svg{max-width:100%;height:auto}
 .label{font:11px system-ui,sans-serif;fill:#374151;paint-order:stroke;stroke:#fff;stroke-width:3px}
@@ -38,6 +47,11 @@ def ramp(part: float) -> str:
     share = at - below
     pairs = zip(_RAMP[below], _RAMP[below + 1], strict=True)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
+
+
+def can_be_drawn(value: float) -> bool:
+    """Whether a value has a place on an axis: infinities, NaN and absurd numbers have none."""
+    return abs(value) <= LARGEST
 
 
 def short(text: str) -> str:
@@ -66,11 +80,13 @@ class Axis:
     @classmethod
     def of(cls, title: str, values: Iterable[float], log: bool = False) -> Axis:
         """An axis with room for all of some numbers."""
-        finite = [value for value in values if math.isfinite(value)] or [0.0]
-        low, high = min(finite), max(finite)
-        log = log and low > 0
-        if low == high:
-            low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+        drawn = [value for value in values if can_be_drawn(value)] or [0.0]
+        low, high = min(drawn), max(drawn)
+        log = log and low > 1 / LARGEST and high / low < WIDEST
+        size = max(abs(low), abs(high))
+        if high - low <= APART * size:  # as good as equal
+            room = max(0.5, size / 1000)
+            low, high = (low / 2, high * 2) if log else (low - room, high + room)
         if log:
             around = (high / low) ** MARGIN
             return cls(title, low / around, high * around, log)

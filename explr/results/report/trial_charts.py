@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate, combinations, pairwise
 
-from explr.results.report.svg import Axis, Plot
+from explr.results.report.svg import Axis, Plot, can_be_drawn
 from explr.results.sweep import SweepView, TrialView
 from explr.results.text import number, plain
 
@@ -34,7 +34,7 @@ WIDE = 100.0
 def history(sweep: SweepView) -> Iterator[str]:
     """The value of each trial, and the best value so far."""
     for index, metric in enumerate(sweep.metrics):
-        trials = finite(sweep.complete, index)
+        trials = drawable(sweep.complete, index)
         if not trials:
             continue
         values = [trial.values[index] for trial in trials]
@@ -63,7 +63,7 @@ def intermediate(sweep: SweepView) -> Iterator[str]:
     told = [trial for trial in sweep.trials if trial.frozen.intermediate_values]
     reported = {
         trial.number: [
-            (s, v) for s, v in sorted(trial.frozen.intermediate_values.items()) if math.isfinite(v)
+            (s, v) for s, v in sorted(trial.frozen.intermediate_values.items()) if can_be_drawn(v)
         ]
         for trial in thinned(sweep, told)
     }
@@ -88,7 +88,7 @@ def pareto(sweep: SweepView) -> Iterator[str]:
     if not sweep.complete:
         return
     for first, second in combinations(range(len(sweep.metrics)), 2):
-        trials = [t for t in finite(sweep.complete, first) if math.isfinite(t.values[second])]
+        trials = drawable(drawable(sweep.complete, first), second)
         if not trials:
             continue
         x, y = (
@@ -159,9 +159,9 @@ def thinned(sweep: SweepView, trials: Sequence[TrialView]) -> list[TrialView]:
     ]
 
 
-def finite(trials: Sequence[TrialView], index: int) -> list[TrialView]:
-    """The trials with a finite value of an objective."""
-    return [trial for trial in trials if math.isfinite(trial.values[index])]
+def drawable(trials: Sequence[TrialView], index: int) -> list[TrialView]:
+    """The trials whose value of an objective can be drawn."""
+    return [trial for trial in trials if can_be_drawn(trial.values[index])]
 
 
 def value_axis(title: str, values: Sequence[float]) -> Axis:

@@ -34,7 +34,7 @@ from explr.core.secrets import guard_logs, remember_arguments
 from explr.core.signals import terminable
 from explr.runner.grid_tally import Trials, gathering
 from explr.utils import console
-from explr.utils.console import outlive_readers
+from explr.utils.console import escape_unprintable, outlive_readers
 
 if TYPE_CHECKING:
     from explr.core.protocols import TrainFunction
@@ -82,6 +82,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     """
     postpone_collection()
     make_importable(Path.cwd())
+    escape_unprintable()
     outlive_readers()
     line = [*defaults, *arguments]
     sweeps = False

@@ -54,7 +54,7 @@ def run_subcommand(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except (ExplrError, OSError) as error:
+    except (ExplrError, OSError, UnicodeEncodeError) as error:
         return report_fault(error)
 
 

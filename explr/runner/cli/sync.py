@@ -17,11 +17,11 @@ from explr.tracking.home import explr_home
 from explr.tracking.journal.journal import first_event, read_events, uid_of
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
 from explr.tracking.journal.position import read_position
+from explr.tracking.shipping.awaiting import upload_lock
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.run_ids import fill_in
 from explr.tracking.shipping.start import LOG_FILE, Order
-
-BUSY = "another process is uploading and has not reached this run yet: try again"
+from explr.utils.lock import lock_file
 
 
 def sync_journals(folder: Path | None) -> int:
@@ -70,7 +70,7 @@ def _upload(folder: Path | None) -> int:
         if entry.uid in left:
             error = read_position(journal).error
             if not error and entry.uri in busy and liveness.is_left(entry):
-                error = BUSY
+                error = busy_text(entry.uri)
             click.echo(f"{journal}: {error or _reason(entry)}", err=True)
             code = 1 if error else code
         elif _has_events(journal):
@@ -105,6 +105,14 @@ def _progress(waiting: Sequence[Entry]) -> Iterator[Callable[[], None]]:
 def _waiting(folder: Path | None) -> list[Entry]:
     root = folder.resolve() if folder else None
     return [e for e in entries() if root is None or Path(e.journal).is_relative_to(root)]
+
+
+def busy_text(uri: str) -> str:
+    """Why a run is still pending that another process may upload."""
+    return (
+        "another process is uploading and has not reached this run yet: try again, or if it is "
+        f"gone with its machine, delete {lock_file(upload_lock(uri))}"
+    )
 
 
 def _reason(entry: Entry) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from explr.core.signals import check_stopped
@@ -13,7 +13,7 @@ from explr.runner.reporting import reporting_to
 from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
 from explr.sweep.executors.outcome import judge, unjudged
 from explr.sweep.executors.trial_process import RunTrial
-from explr.tuning.channel import Report
+from explr.tuning.channel import ChannelServer, Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job, Outcome
 
@@ -26,7 +26,7 @@ class InlineExecutor:
     Args:
         task: what all jobs share.
         job_of: turns a trial's job into Hydra's.
-        report: takes reports; see `ChannelServer`.
+        channel: takes reports.
         objectives: number of values that a job must return.
     """
 
@@ -36,18 +36,18 @@ class InlineExecutor:
         self,
         task: HydraTask,
         job_of: JobOf,
-        report: Callable[[int, int, float], bool],
+        channel: ChannelServer,
         objectives: int,
     ) -> None:
         self._run = RunTrial(task, objectives)
         self._job_of = job_of
-        self._report = report
+        self._channel = channel
         self._ended: list[tuple[Job, Outcome]] = []
 
     def start(self, job: Job) -> None:
         """See `Executor.start`."""
         try:
-            with reporting_to(self._report, job.key):
+            with reporting_to(self._channel, job.key):
                 returned = self._run.task.run(self._job_of(job, None))
                 check_stopped()
             outcome = judge(returned, self._run.objectives)
@@ -86,4 +86,5 @@ class InlineKind(ExecutorKind):
         """See `ExecutorKind.executor`."""
         if launching.n_jobs > 1:
             log.warning("hydra/launcher=basic runs one trial at a time")
-        yield InlineExecutor(launching.shared, job_of, report, launching.objectives)
+        with closing(ChannelServer(report)) as channel:
+            yield InlineExecutor(launching.shared, job_of, channel, launching.objectives)

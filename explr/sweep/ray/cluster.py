@@ -93,7 +93,15 @@ def ray_module() -> Any:
 
     Raises:
         MissingDependencyError: it is not installed.
+        UsageError: it needs a home folder.
     """
+    try:
+        Path.home()
+    except RuntimeError:
+        raise UsageError(
+            "tuner=ray needs a home folder, and this user has none: set HOME to the path of a "
+            "folder that can be written"
+        ) from None
     try:
         import ray
         import ray.tune

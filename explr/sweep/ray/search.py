@@ -12,6 +12,7 @@ from ray.tune.search import SearchAlgorithm
 from ray.tune.stopper import NoopStopper
 
 from explr.core.errors import UsageError
+from explr.core.reporter import RepeatedSteps
 from explr.sweep.ray.messages import Ended, Message, Refused, Reported, from_result
 from explr.tuning.account import SweepAccount, SweepListener
 from explr.tuning.trial import Job, Outcome
@@ -51,6 +52,7 @@ class StudySearch(SearchAlgorithm):
         self._listener = listener or SweepListener()
         self._open: dict[int, _Open] = {}
         self._spec: dict[str, Any] = {}
+        self._repeated = RepeatedSteps()
         self.verdict: BaseException | None = None
         """The error that stops the sweep early."""
         account.begin()
@@ -109,6 +111,7 @@ class StudySearch(SearchAlgorithm):
         if open_ is None:  # it ended after Ray's last snapshot
             return
         open_.deaths = 0
+        self._repeated.begin(open_.number)
         params = dict(trial.config["params"])
         if params != open_.params:
             open_.params = params
@@ -161,10 +164,13 @@ class StudySearch(SearchAlgorithm):
         if isinstance(message, Reported | Ended):
             for reason in message.deaths[open_.deaths :]:
                 self._account.try_again(open_.number, reason)
+                self._repeated.begin(open_.number)
             open_.deaths = len(message.deaths)
         if isinstance(message, Reported):
-            self._listener.reported(open_.number, message.step, message.value)
-            self._account.report(open_.number, message.step, message.value)
+            step, value = message.step, message.value
+            self._repeated.reported(step, value, open_.number, f"trial {open_.number}")
+            self._listener.reported(open_.number, step, value)
+            self._account.report(open_.number, step, value)
 
     def _complete(self, trial_id: str, message: Message, error: bool) -> None:
         open_ = self._open.get(int(trial_id))
@@ -180,6 +186,7 @@ class StudySearch(SearchAlgorithm):
             pruned = Outcome("PRUNED", reason="the tuner ends this trial")
             outcome = message.outcome if isinstance(message, Ended) else pruned
         del self._open[open_.number]
+        self._repeated.begin(open_.number)
         self._account.tell(open_.number, outcome)
         self._listener.ended(open_.job(), outcome)
         self.verdict = self._account.too_many_failures()

@@ -8,6 +8,7 @@ that the actors of a node share. A report waits here until Ray's scheduler has d
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -104,6 +105,8 @@ class Slot:
         self._replicates: deque[Job] = deque()
         self.last_step = -1
         """The last step that the trial reported."""
+        self._turn = threading.Lock()
+        """Held by the one report that waits: a training may have threads and helper processes."""
         self._channel = ChannelServer(self._take)
 
     @property
@@ -202,6 +205,10 @@ class Slot:
             ValueError: the value is NaN.
             JobStopped: the training was stopped.
         """
+        with self._turn:
+            return self._held_until_answered(key, step, value)
+
+    def _held_until_answered(self, key: int, step: int, value: float) -> bool:
         job, answers = self._job, self._answers
         if job is None or job.key != key or self._stopping:
             raise JobStopped("this trial must stop")

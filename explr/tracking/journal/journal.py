@@ -58,6 +58,9 @@ class Journal:
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def __reduce__(self) -> tuple[type[Journal], tuple[Path]]:
+        return type(self), (self.path,)  # a process that it is sent to opens the file itself
+
     @classmethod
     def create(cls, folder: Path) -> Journal:
         """Start a journal with a unique name."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
+from explr.tracking.home import ensure_home
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.awaiting import awaiting
 
@@ -30,6 +31,7 @@ def active_run(journal: Path, uri: str) -> Iterator[Any]:
     """
     with awaiting(uri):
         run_id = _wait_for_run(journal)
+    ensure_home()
     import mlflow
 
     before = mlflow.get_tracking_uri()

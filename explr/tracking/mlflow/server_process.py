@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from explr.core.errors import FileError, TrackingError
 from explr.core.folders import read_json, replace_file
-from explr.tracking.home import artifact_root, rotated_log
+from explr.tracking.home import artifact_root, ensure_home, rotated_log
 from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import ProcessIdentity, identity_of, python_path, session_of
 
@@ -189,6 +189,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool)
         OSError: the process cannot be started.
         TrackingError: there is no free port.
     """
+    ensure_home()
     mark = secrets.token_hex(16)
     log = os.open(rotated_log(log_path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -237,5 +238,6 @@ def _environment(environment: Mapping[str, str], mark: str) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONPATH": python_path(),
+        "PYTHONUTF8": "1",
         MARK: mark,
     }

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from explr.core.errors import TrackingError
 from explr.core.folders import WRITING, flush, replacing
 from explr.core.secrets import redacted_text
-from explr.tracking.home import artifact_root, explr_home, is_local_store
+from explr.tracking.home import artifact_root, ensure_home, explr_home, is_local_store
 from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
 from explr.tracking.shipping.sink import one_line
+from explr.utils.lock import file_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,6 +50,7 @@ def connect(uri: str, only_uploads: bool = False) -> MlflowClient:
     """
     if is_local_store(uri):
         _check_file(uri)
+    ensure_home()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     # MLflow would repeat a request whose reply was lost, and so create a second run. The upload
@@ -59,10 +61,8 @@ def connect(uri: str, only_uploads: bool = False) -> MlflowClient:
 
     with ExitStack() as stack:
         if is_local_store(uri):
-            from filelock import FileLock
-
             # Two processes that create the same store at the same time break it.
-            stack.enter_context(FileLock(explr_home() / "store.lock"))
+            stack.enter_context(file_lock(explr_home() / "store.lock"))
             # MLflow's default experiment keeps its artifacts below the working directory.
             stack.enter_context(chdir(explr_home()))
             _create(uri)

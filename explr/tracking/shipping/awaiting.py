@@ -1,4 +1,4 @@
-"""How a process that waits for an upload says so to the one that uploads."""
+"""Who uploads to a sink, and how a process that waits for the upload says so."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from explr.core.secrets import without_user_info
 from explr.tracking.home import explr_home
 
 
-def mirror_name(uri: str) -> str:
-    """How the names of the files begin by which the uploads to a sink are arranged.
+def upload_lock(uri: str) -> Path:
+    """The lock that the process which uploads to a sink holds.
 
     Args:
         uri: address of the sink.
     """
-    return f"mirror-{zlib.crc32(without_user_info(uri).encode()):08x}"
+    return explr_home() / f"mirror-{zlib.crc32(without_user_info(uri).encode()):08x}.lock"
 
 
 @contextmanager
@@ -60,4 +60,4 @@ def is_awaited(uri: str) -> bool:
 
 
 def _file(uri: str) -> Path:
-    return explr_home() / f"{mirror_name(uri)}.awaited"
+    return upload_lock(uri).with_suffix(".awaited")

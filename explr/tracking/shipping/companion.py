@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.core.secrets import guard_logs
-from explr.tracking.home import explr_home
 from explr.tracking.journal.pending import Liveness, entries
 from explr.tracking.journal.position import read_position
-from explr.tracking.shipping.awaiting import mirror_name
+from explr.tracking.shipping.awaiting import upload_lock
 from explr.tracking.shipping.observer import Observer
 from explr.tracking.shipping.shipper import PATIENCE_S, POLL_S, Shipper
 from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import Order
+from explr.utils.lock import file_lock
 from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import is_alive
 
 if TYPE_CHECKING:
-    from filelock import FileLock
+    from filelock import BaseFileLock
 
 
 HANDOVER_S = 120.0
@@ -51,12 +51,12 @@ def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool
     Returns:
         Whether this process uploaded; if not, another one does.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    name = mirror_name(order.uri)
-    lock = FileLock(explr_home() / f"{name}.lock", timeout=0)
+    path = upload_lock(order.uri)
+    lock = file_lock(path, 0)
     # Held by who does not follow a process: a companion then leaves the upload to it.
-    request = FileLock(explr_home() / f"{name}.request", timeout=0)
+    request = file_lock(path.with_suffix(".request"), 0)
     bystander = _Bystander(order)
     followed = order.followed
     if followed is not None:
@@ -85,7 +85,7 @@ def follow(order: Order, on_progress: Callable[[], None] = lambda: None) -> bool
         request.release(force=True)
 
 
-def _is_held(lock: FileLock) -> bool:
+def _is_held(lock: BaseFileLock) -> bool:
     """Whether another process holds a lock."""
     from filelock import Timeout
 

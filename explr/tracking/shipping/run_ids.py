@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from explr.core.folders import COMMAND, RESULTS, read_json, results_locked, run_folder, write_json
+from explr.core.folders import COMMAND, RESULTS, read_json, run_folder, write_json
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.position import Position, read_position
+from explr.utils.lock import results_locked
 
 
 class TrialRun(NamedTuple):

@@ -67,7 +67,8 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
         return
     me = identity_of()
     order = Order(uri, me.pid, me.started, serve, port)
-    environment = {**os.environ, "PYTHONPATH": python_path()}
+    # Its files are in UTF-8, whatever the locale of the training is.
+    environment = {**os.environ, "PYTHONPATH": python_path(), "PYTHONUTF8": "1"}
     environment.pop("PYTHONWARNINGS", None)  # meant for the training, not for MLflow's modules
     try:
         with rotated_log(explr_home() / LOG_FILE).open("ab") as output:

@@ -1,0 +1,83 @@
+"""Commands where much is missing: a home folder, locks, an encoding that has every character."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explr.config.messages import check_text, usage_text
+from explr.core.errors import UsageError
+
+IN_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+TRAINING = """\
+def train(ctx):
+    for step in range(2):
+        ctx.report(step, val_loss=1.0, **{"gr\xf6\xdfe": 2.0})
+    print("\xfcber")
+    return ctx.hyperparameters["lr"]
+"""
+
+NO_LOCKS = """\
+#include <errno.h>
+int flock(int file, int operation) { errno = %d; return -1; }
+"""
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Path:
+    (tmp_path / "gr\xf6\xdfe.py").write_text(TRAINING, encoding="utf-8")
+    (tmp_path / "plain.py").write_text(TRAINING, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_text_that_cannot_be_written_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"'b\\udcff' cannot be .* not valid UTF-8: name it"):
+        check_text("a", "b\udcff")
+    error = UnicodeEncodeError("ascii", "a\xfc", 1, 2, "ordinal not in range(128)")
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    assert usage_text(error) == (
+        "'a\\xfc' cannot be written in ascii, which is the encoding of this locale: set "
+        "PYTHONUTF8=1, or a locale with UTF-8 such as LC_ALL=C.UTF-8"
+    )
+
+
+@pytest.mark.slow
+def test_a_terminal_in_ascii(explr: Any, training: Path) -> None:
+    train = ("-m", "explr", "tracking=off")
+    plain = explr.python(*train, "train_model=plain.py:train", "lr=0.5", **IN_ASCII)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert "\\xfcber\nResult: val_loss 0.5" in plain.stdout
+    sweep = (*train, "tuner=optuna", "tuner.n_trials=1", "train_model=plain.py:train", "-m")
+    swept = explr.python(*sweep, "lr=interval(0,1)", **IN_ASCII)
+    assert (swept.returncode, swept.stderr) == (0, "")
+    (training / "\xfc").mkdir()
+    (training / "\xfc" / "plain.py").write_text(TRAINING, encoding="utf-8")
+    refused = explr.python(*sweep, "lr=interval(0,1)", cwd=training / "\xfc", **IN_ASCII)
+    assert refused.returncode == 2
+    assert "cannot be written in ascii, which is the encoding of this locale" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_file_system_without_locks(explr: Any, training: Path, tmp_path: Path) -> None:
+    """The library that stands in for the file system has no `flock`."""
+    source, library = tmp_path / "no_locks.c", tmp_path / "no_locks.so"
+    source.write_text(NO_LOCKS % errno.ENOLCK)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    without = {"LD_PRELOAD": str(library)}
+    line = ("-m", "explr", "tracking=off", "tuner=optuna", "hydra.sweep.dir=sweep", "-m")
+    search = ("train_model=plain.py:train", "lr=interval(0,1)", "tuner.n_trials=1")
+    swept = explr.python(*line, *search, **without)
+    assert (swept.returncode, swept.stderr) == (0, "")
+    held = tmp_path / "sweep" / "sweep.lock.held"
+    assert not held.exists()
+    held.write_text("4711\nnode7\n")
+    resumed = explr.python(*line, *search, **without)
+    assert (resumed.returncode, resumed.stdout) == (2, "")
+    assert resumed.stderr.endswith(f"if it is gone with its machine, delete {held}\n")

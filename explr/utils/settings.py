@@ -45,6 +45,24 @@ def no_home() -> str:
     )
 
 
+def check_home(what: str) -> None:
+    """Check that the user has a home folder, which Ray needs.
+
+    Args:
+        what: what the user has chosen that needs it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        raise UsageError(
+            f"{what} needs a home folder, and this user has none: set HOME to the path of a folder "
+            "that can be written"
+        ) from None
+
+
 def settings_path() -> Path | None:
     """Path of the settings file, which may not exist; None if the user has no home folder."""
     folder = user_folder("config")

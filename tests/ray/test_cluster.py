@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from omegaconf import OmegaConf
 from sweeping import Workshop
 from waiting import PATIENCE_S, wait_until
 
-from explr.sweep.ray.cluster import CORE, RayDied, RayProcesses
+from explr.core.errors import UsageError
+from explr.sweep.ray.cluster import CORE, RayDied, RayProcesses, ray_module
 
 pytestmark = pytest.mark.slow
 
@@ -166,6 +168,18 @@ def test_an_address_of_a_client_is_refused(shop: Workshop) -> None:
     assert done.returncode == 2, done
     (line,) = done.stderr.splitlines()
     assert "a sweep runs on a machine of the cluster itself" in line
+
+
+def test_a_user_without_a_home_folder_is_told_that_ray_needs_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    with pytest.raises(UsageError, match="tuner=ray needs a home folder, and this user has none"):
+        ray_module()
 
 
 def test_a_launcher_without_an_address_joins_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

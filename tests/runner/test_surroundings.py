@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,7 @@ def test_a_terminal_in_ascii(explr: Any, training: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
 def test_a_file_system_without_locks(explr: Any, training: Path, tmp_path: Path) -> None:
     """The library that stands in for the file system has no `flock`."""
     source, library = tmp_path / "no_locks.c", tmp_path / "no_locks.so"

@@ -11,6 +11,7 @@ import click
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.core.errors import ExplrError
 from explr.core.secrets import guard_logs
+from explr.utils.console import escape_unprintable
 
 
 class Commands(click.Group):
@@ -40,6 +41,7 @@ def run_subcommand(arguments: Sequence[str]) -> int:
         The exit code.
     """
     guard_logs()
+    escape_unprintable()
     try:
         code = commands.main(list(arguments), prog_name="explr", standalone_mode=False)
         return code if isinstance(code, int) else 0

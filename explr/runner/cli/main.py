@@ -8,7 +8,6 @@ import sys
 
 from explr.core.gc import postpone_collection, resume_collection
 from explr.runner.cli.completion_scripts import COMPLETION_VARIABLE
-from explr.utils.console import escape_unprintable
 
 
 def main() -> None:
@@ -18,7 +17,6 @@ def main() -> None:
         SystemExit: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
     """
     postpone_collection()
-    escape_unprintable()
     arguments = sys.argv[1:]
     line = os.environ.pop(COMPLETION_VARIABLE, None)
     if line is not None:  # called by a shell's completion script, see `explr completion`

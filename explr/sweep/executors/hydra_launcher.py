@@ -27,6 +27,7 @@ from explr.sweep.executors.outcome import judge
 from explr.tuning.channel import ChannelServer, Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job, Outcome
+from explr.utils.settings import check_home
 
 log = logging.getLogger("explr.sweep")
 
@@ -244,7 +245,12 @@ class RayKind(LauncherKind):
         return Place.ANYWHERE if OmegaConf.select(launcher, ADDRESS) else Place.MACHINE
 
     def slots(self, launcher: Any, n_jobs: int) -> int:
-        """See `LauncherKind.slots`; starts Ray, or joins it."""
+        """See `LauncherKind.slots`; starts Ray, or joins it.
+
+        Raises:
+            UsageError: Ray needs a home folder.
+        """
+        check_home("hydra/launcher=ray")
         ray: Any = import_module("ray")
         if not ray.is_initialized():
             settings: Any = OmegaConf.to_container(launcher.ray.init, resolve=True)

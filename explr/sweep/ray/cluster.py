@@ -22,6 +22,7 @@ from explr.tracking.destination import TRACKING_URI
 from explr.tracking.home import is_local_store
 from explr.utils.processes import ProcessIdentity, identity_of, is_alive
 from explr.utils.scratch import SOCKET_PATH, remove_left, short_folder
+from explr.utils.settings import check_home
 
 log = logging.getLogger("explr.sweep")
 
@@ -95,13 +96,7 @@ def ray_module() -> Any:
         MissingDependencyError: it is not installed.
         UsageError: it needs a home folder.
     """
-    try:
-        Path.home()
-    except RuntimeError:
-        raise UsageError(
-            "tuner=ray needs a home folder, and this user has none: set HOME to the path of a "
-            "folder that can be written"
-        ) from None
+    check_home("tuner=ray")
     try:
         import ray
         import ray.tune

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -131,7 +131,18 @@ class SweepSpace:
     @property
     def example(self) -> HydraJob:
         """A job with some value of each range."""
-        options = {name: self._values(name)[0] for name in self._groups}
+        return self._example({})
+
+    @property
+    def conditional(self) -> Iterator[HydraJob]:
+        """Such a job for each option of a swept group that brings further ranges."""
+        for group in self._groups:
+            for option in self._values(group):
+                if self.active({group: option}).distributions.keys() - self.base.distributions:
+                    yield self._example({group: option})
+
+    def _example(self, chosen: Mapping[str, Any]) -> HydraJob:
+        options = {**{name: self._values(name)[0] for name in self._groups}, **chosen}
         ranges = self.active(options)
         return self.job(0, {n: ranges.example(n) for n in ranges.distributions} | options, {})
 

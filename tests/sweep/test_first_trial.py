@@ -126,6 +126,17 @@ def test_an_option_among_the_ranges_is_chosen_in_every_trial() -> None:
     assert space_of("model=a", model="b", **PARAMS).fixed == ["model=a"]
 
 
+def test_the_ranges_of_every_option_are_applied_before_a_trial_chooses_it() -> None:
+    Path("app", "config.yaml").write_text(
+        "lr: 0.1\nranges: {lr: 'interval(0, 1)'}\nhydra: {sweeper: {params: '${ranges}'}}\n"
+    )
+    Path("app", "model", "b.yaml").write_text(
+        "# @package _global_\nmomentum: 0\nranges: {momentumm: 'interval(0, 1)'}\n"
+    )
+    with pytest.raises(ConfigError, match=r"^momentumm=.*; did you mean momentum\?$"):
+        space_of("+model=a,b", **PARAMS)
+
+
 NO_RANGES = {
     "[16, 32]": "[16, 32]; write choice(16, 32)",
     "{type: float, low: 0.1, high: 1}": "write interval(0.1, 1)",

@@ -142,13 +142,12 @@ class HydraTask:
         else:
             config = self._copy_of(job.common, own_process)
             apply_overrides(config, job.changes)
-            task = [text for text in job.overrides if not _is_hydras(text)]
-            own = [each.input_line for each in job.changes if each.is_hydra_override()]
-            config.hydra.overrides.task = task
-            config.hydra.overrides.hydra.extend(own)
-        with read_write(config), open_dict(config):
-            config.hydra.job.id = str(job.number)
-            config.hydra.job.num = job.number
+            listed = config.hydra.overrides
+            listed.task = [text for text in job.overrides if not _is_hydras(text)]
+            if own := [each.input_line for each in job.changes if each.is_hydra_override()]:
+                listed.hydra.extend(own)
+        settings = config.hydra.job
+        settings.id, settings.num = str(job.number), job.number
         return config
 
     def _copy_of(self, common: tuple[str, ...], own_process: bool) -> DictConfig:

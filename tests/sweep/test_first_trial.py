@@ -116,6 +116,14 @@ def test_a_value_among_the_ranges_is_set_in_every_trial() -> None:
             space_of(steps=value, **PARAMS)
 
 
+def test_a_dollar_that_was_escaped_among_the_ranges_stays_one() -> None:
+    space, task = space_and_task(steps="choice('${lr}',b)", lr="'${steps}'")
+    (text, _) = space.every.distributions["steps"].choices  # type: ignore[attr-defined]
+    with initialize_config_dir(str(Path("app").absolute())):
+        config = task.config_of(space.job(0, {"steps": text}, {}), own_process=False)
+    assert (config.steps, config.lr) == ("${lr}", "${steps}")
+
+
 def test_an_option_among_the_ranges_is_chosen_in_every_trial() -> None:
     Path("app", "config.yaml").write_text("defaults: [_self_, model: a]\nlr: 0.1\n")
     space, task = space_and_task(model="b", **PARAMS)

@@ -213,7 +213,7 @@ def _pickled(config: DictConfig) -> bytes:
     try:
         return pickle.dumps(config)
     except (pickle.PicklingError, AttributeError):  # a class that this process cannot import
-        return cloudpickle.dumps(config)
+        return bytes(cloudpickle.dumps(config))
 
 
 def _is_hydras(override: str) -> bool:

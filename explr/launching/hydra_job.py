@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
@@ -114,13 +115,13 @@ class HydraTask:
 
     def warm_up(self) -> None:
         """Touch, ahead of the job in a process of its own, the memory that every job writes to."""
-        pickle.dumps(self._base)
+        _pickled(self._base)
         if OmegaConf.select(self.config, "hydra.job_logging.root") is not None:
             configure_logging(deepcopy(_LOG), self.context.execution_whitelist)
 
     def _rehearse(self) -> None:
         """Do what every job does, on a config that is thrown away, and leave nothing behind."""
-        config = pickle.loads(pickle.dumps(self._base))
+        config = pickle.loads(_pickled(self._base))
         OmegaConf.set_readonly(config.hydra, None)
         apply_overrides(config, self.example.changes if self.example else ())
         with _in_force(config), execution_whitelist(self.context.execution_whitelist, reset=True):
@@ -143,13 +144,12 @@ class HydraTask:
         else:
             config = self._copy_of(job.common, own_process)
             apply_overrides(config, job.changes)
-            task = [text for text in job.overrides if not _is_hydras(text)]
-            own = [each.input_line for each in job.changes if each.is_hydra_override()]
-            config.hydra.overrides.task = task
-            config.hydra.overrides.hydra.extend(own)
-        with read_write(config), open_dict(config):
-            config.hydra.job.id = str(job.number)
-            config.hydra.job.num = job.number
+            listed = config.hydra.overrides
+            listed.task = [text for text in job.overrides if not _is_hydras(text)]
+            if own := [each.input_line for each in job.changes if each.is_hydra_override()]:
+                listed.hydra.extend(own)
+        settings = config.hydra.job
+        settings.id, settings.num = str(job.number), job.number
         return config
 
     def _copy_of(self, common: tuple[str, ...], own_process: bool) -> DictConfig:
@@ -159,7 +159,7 @@ class HydraTask:
         if own_process:
             self._common = None  # the job changes it
             return self._base
-        self._frozen = self._frozen or pickle.dumps(self._base)  # four times as fast as a deep copy
+        self._frozen = self._frozen or _pickled(self._base)
         config: DictConfig = pickle.loads(self._frozen)
         return config
 
@@ -207,6 +207,14 @@ class HydraTask:
             with job_environment(config.hydra.job.env_set):
                 _call(config, task_config, self.task, self.context, result)
         return result
+
+
+def _pickled(config: DictConfig) -> bytes:
+    """A config as bytes, which are copied four times as fast as the config."""
+    try:
+        return pickle.dumps(config)
+    except (pickle.PicklingError, AttributeError):  # a class that this process cannot import
+        return bytes(cloudpickle.dumps(config))
 
 
 def _is_hydras(override: str) -> bool:

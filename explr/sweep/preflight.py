@@ -138,15 +138,39 @@ def first_config(
         ConfigError: naming every override that cannot be applied.
         HydraException: the config tree cannot be composed.
     """
+    values = [text for override in line for text in values_of(override)]
+    shown = [str(override.input_line) for override in line]
+    return trial_config(values, config, loader, check, shown)
 
-    def compose(overrides: Iterable[str]) -> DictConfig:
-        return loader.load_sweep_config(config, [*overrides, *FIRST_JOB])
+
+def trial_config(
+    overrides: Sequence[str],
+    config: DictConfig,
+    loader: ConfigLoader,
+    check: Callable[[DictConfig], Any] = lambda config: None,
+    shown: Sequence[str] | None = None,
+) -> DictConfig:
+    """Compose the config of a trial.
+
+    Args:
+        overrides: the overrides of the trial.
+        config: composed config of the sweep.
+        loader: Hydra's config loader.
+        check: checks what the sound overrides compose to, if others are not.
+        shown: the overrides of the sweep, which are named in their place.
+
+    Raises:
+        ConfigError: naming every override that cannot be applied.
+        HydraException: the config tree cannot be composed.
+    """
+
+    def compose(texts: Iterable[str]) -> DictConfig:
+        return loader.load_sweep_config(config, [*texts, *FIRST_JOB])
 
     try:
-        return compose([text for override in line for text in values_of(override)])
+        return compose(overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        texts = [str(override.input_line) for override in line]
-        named = each_named(error, texts, compose, loader, check)
+        named = each_named(error, shown or overrides, compose, loader, check)
         if named is error:
             raise
         raise named from None

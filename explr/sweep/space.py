@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -131,7 +131,18 @@ class SweepSpace:
     @property
     def example(self) -> HydraJob:
         """A job with some value of each range."""
-        options = {name: self._values(name)[0] for name in self._groups}
+        return self._example({})
+
+    @property
+    def conditional(self) -> Iterator[HydraJob]:
+        """Such a job for each option of a swept group that brings further ranges."""
+        for group in self._groups:
+            for option in self._values(group):
+                if self.active({group: option}).distributions.keys() - self.base.distributions:
+                    yield self._example({group: option})
+
+    def _example(self, chosen: Mapping[str, Any]) -> HydraJob:
+        options = {**{name: self._values(name)[0] for name in self._groups}, **chosen}
         ranges = self.active(options)
         return self.job(0, {n: ranges.example(n) for n in ranges.distributions} | options, {})
 
@@ -263,15 +274,21 @@ def texts_of(params: Mapping[Any, Any]) -> dict[str, Any]:
 
     What is left of `${` in them was escaped, and is again.
     """
-    texts: dict[str, Any] = {}
-    for name, value in params.items():
+    return {
+        name: re.sub(r"(\\*)\$\{", r"\1\1\${", text) if isinstance(text, str) else text
+        for name, text in _leaves(params).items()
+    }
+
+
+def _leaves(params: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted key; a mapping that describes a range is a value."""
+    leaves: dict[str, Any] = {}
+    for key, value in params.items():
         if isinstance(value, Mapping) and value and not as_range(value):
-            texts |= {f"{name}.{key}": text for key, text in texts_of(value).items()}
-        elif isinstance(value, str):
-            texts[str(name)] = re.sub(r"(\\*)\$\{", r"\1\1\${", value)
+            leaves |= _leaves(value, f"{prefix}{key}.")
         else:
-            texts[str(name)] = value
-    return texts
+            leaves[f"{prefix}{key}"] = value
+    return leaves
 
 
 def ranges_of(texts: Mapping[str, Any]) -> SearchSpace:
@@ -321,7 +338,7 @@ def with_fixed_params(
         ConfigError: naming every text that cannot be read, and what may be meant as a range.
     """
     named = {text.lstrip("+~").partition("=")[0] for text in line}
-    texts = {k: v for k, v in texts_of(params).items() if k.lstrip("+~") not in named}
-    fixed = fixed_of(texts)
-    ranges = {name: text for name, text in texts.items() if name not in fixed}
+    left = {k: v for k, v in _leaves(params).items() if k.lstrip("+~") not in named}
+    fixed = fixed_of(texts_of(left))
+    ranges = {name: text for name, text in left.items() if name not in fixed}
     return ranges, [*(f"{name}={word(value)}" for name, value in fixed.items()), *line]

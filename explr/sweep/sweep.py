@@ -24,7 +24,7 @@ from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.line import with_drawn_orders, with_named_ranges
-from explr.sweep.preflight import first_config, with_params
+from explr.sweep.preflight import first_config, trial_config, with_params
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
 from explr.sweep.space import SweepSpace, fixed_of, with_fixed_params
 from explr.sweep.watch import SweepWatch
@@ -162,17 +162,20 @@ class Sweep:
         """The search space, given the overrides of the command line.
 
         Raises:
-            ConfigError: a range cannot be read.
+            ConfigError: a range cannot be read, or a trial cannot apply it.
         """
         config, loader = self._config, self._context.config_loader
         params = self._settings.params
         line = with_drawn_orders(arguments, config, loader)
-        if getattr(self._launching.task, OWN_TASK, False):  # `check_first_job` has checked it
-            return SweepSpace(config, loader, params, line)
-        parser = OverridesParser.create(config_loader=loader)
-        given = with_named_ranges(parser.parse_overrides(line), config)
-        first_config(with_params(given, params, loader, fixed_of), config, loader)
-        return SweepSpace(config, loader, *with_fixed_params(params, line))
+        if not getattr(self._launching.task, OWN_TASK, False):  # else `check_first_job` has done it
+            parser = OverridesParser.create(config_loader=loader)
+            given = with_named_ranges(parser.parse_overrides(line), config)
+            first_config(with_params(given, params, loader, fixed_of), config, loader)
+            params, line = with_fixed_params(params, line)
+        space = SweepSpace(config, loader, params, line)
+        for job in space.conditional:
+            trial_config(job.overrides, config, loader)
+        return space
 
     def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
         """Sample the jobs of the first trials without storing them.

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -34,8 +34,9 @@ from explr.config.grammar import literal, plain
 from explr.config.hydra_private import Hydra, create_app, search_path_of, silent_context
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
-from explr.sweep.jobs import retrain_command, retrain_overrides
+from explr.sweep.jobs import SweepJobs, retrain_command, retrain_overrides
 from explr.sweep.space import SweepSpace
+from explr.tuning.trial import Job
 
 CASES = int(os.environ.get("EXPLR_COMPOSED_CASES", "2"))
 """Number of random trees and sweeps; the composition was changed with 500."""
@@ -445,6 +446,37 @@ def test_settings_of_a_trial_come_last_and_are_hydras_where_they_name_it(tmp_pat
     assert (trial.hydra.job.num, trial.hydra.job.id) == (4, "4")
     assert trial.hydra.overrides.task == ["lr=2", "opt.lr=3", "++lr=7"]
     assert trial.hydra.overrides.hydra == ['++hydra.sweep.subdir="4/1"']
+
+
+def test_replicates_count_from_the_seed_of_their_trial(tmp_path: Path) -> None:
+    write(tmp_path, TREE | {"config": f"{TREE['config']}seed: 5\n"})
+    found = []
+    with app_of(tmp_path) as app:
+        for params in ({"lr": 1}, {"lr": 1, "seed": 30}):
+            line = [f"{name}={value},0" for name, value in params.items()]
+            config = composed(app, line)
+            space = SweepSpace(config, app.config_loader, {}, line)
+            task = HydraTask(config, silent_context(app), print, space.example)
+            jobs = [SweepJobs(config, space)(Job(4, r, 2, 0, params)) for r in range(2)]
+            trials = [task.config_of(job, own_process=False) for job in jobs]
+            found.append([(trial.seed, trial.hydra.sweep.subdir) for trial in trials])
+    assert found == [[(5, "4/0"), (6, "4/1")], [(30, "4/0"), (31, "4/1")]]
+
+
+def test_typed_nodes_may_be_of_classes_that_no_process_can_import(tmp_path: Path) -> None:
+    kind = make_dataclass("Config", [("lr", float, 0.5)])  # as of hydra-zen, or of a script
+    kind.__module__ = "types"
+    ConfigStore.instance().store("nameless", kind, provider="test", replace=True)
+    write(tmp_path, {"config": "defaults: [nameless]"})
+    with app_of(tmp_path) as app:
+        config = composed(app, ["lr=1,2"])
+        space = SweepSpace(config, app.config_loader, {}, ["lr=1,2"])
+        task = HydraTask(config, silent_context(app), print, space.example)
+        task = cloudpickle.loads(cloudpickle.dumps(task))
+        task.warm_up()
+        found = [task.config_of(space.job(0, {"lr": lr}, {}), own_process=lr == 2) for lr in (1, 2)]
+    assert [one.lr for one in found] == [1.0, 2.0]
+    assert {OmegaConf.get_type(one).__name__ for one in found} == {"Config"}
 
 
 COMMANDS = [

@@ -90,7 +90,7 @@ def test_hydra_refuses_what_the_first_trial_cannot_apply(line: tuple[str, ...]) 
 
 def test_a_range_of_the_config_is_refused_like_one_of_the_line() -> None:
     with pytest.raises(ConfigError, match=r"^lrr=interval\(0, 1\): .*; did you mean lr\?$"):
-        space_of("steps=1,2", lrr="interval(0, 1)")
+        space_of(lrr="interval(0, 1)")
     assert set(space_of("lr=1,2", **PARAMS).every.distributions) == {"lr"}
 
 
@@ -116,6 +116,14 @@ def test_a_value_among_the_ranges_is_set_in_every_trial() -> None:
             space_of(steps=value, **PARAMS)
 
 
+def test_a_dollar_that_was_escaped_among_the_ranges_stays_one() -> None:
+    space, task = space_and_task(steps="choice('${lr}',b)", lr="'${steps}'")
+    (text, _) = space.every.distributions["steps"].choices  # type: ignore[attr-defined]
+    with initialize_config_dir(str(Path("app").absolute())):
+        config = task.config_of(space.job(0, {"steps": text}, {}), own_process=False)
+    assert (config.steps, config.lr) == ("${lr}", "${steps}")
+
+
 def test_an_option_among_the_ranges_is_chosen_in_every_trial() -> None:
     Path("app", "config.yaml").write_text("defaults: [_self_, model: a]\nlr: 0.1\n")
     space, task = space_and_task(model="b", **PARAMS)
@@ -124,6 +132,17 @@ def test_an_option_among_the_ranges_is_chosen_in_every_trial() -> None:
         job = space.job(0, {"lr": 0.5}, {})
         assert task.config_of(job, own_process=False).model.seed == ord("b")
     assert space_of("model=a", model="b", **PARAMS).fixed == ["model=a"]
+
+
+def test_the_ranges_of_every_option_are_applied_before_a_trial_chooses_it() -> None:
+    Path("app", "config.yaml").write_text(
+        "lr: 0.1\nranges: {lr: 'interval(0, 1)'}\nhydra: {sweeper: {params: '${ranges}'}}\n"
+    )
+    Path("app", "model", "b.yaml").write_text(
+        "# @package _global_\nmomentum: 0\nranges: {momentumm: 'interval(0, 1)'}\n"
+    )
+    with pytest.raises(ConfigError, match=r"^momentumm=.*; did you mean momentum\?$"):
+        space_of("+model=a,b", **PARAMS)
 
 
 NO_RANGES = {
@@ -150,12 +169,8 @@ def check(*line: str) -> None:
     check_first_job(line, ExplrConfig.from_composed)
 
 
-def test_a_mapping_in_a_search_space_has_the_ranges_of_its_keys() -> None:
-    line = ("tuner=optuna", "+opt={wd: 0, depth: 1}")
-    nested = "+search_space.opt={wd: 'interval(0,1)', depth: 'range(1,3)'}"
-    check(*line, nested)
-    with pytest.raises(ConfigError, match=r"hyperparameter opt\.wdd; did you mean opt\.wd\?$"):
-        check(*line, nested.replace("wd:", "wdd:"))
+def test_a_mapping_among_the_ranges_has_those_of_its_keys() -> None:
+    assert set(space_of(opt={"wd": "interval(0, 1)"}).every.distributions) == {"opt.wd"}
 
 
 NOT_SEARCHED = {

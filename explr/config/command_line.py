@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -128,10 +129,10 @@ def values_of(override: Override, most: int = 1) -> list[str]:
 
 
 def program() -> str:
-    """How the command that runs is called."""
+    """How the command that runs is called, as one would type it."""
     script = Path(sys.argv[0])
     own = script.name in {"explr", "__main__.py"} or script.suffix != ".py"
-    return "explr" if own else f"python {sys.argv[0]}"
+    return "explr" if own else f"python {shlex.quote(sys.argv[0])}"
 
 
 def version_line() -> str:

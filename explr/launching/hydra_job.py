@@ -35,6 +35,7 @@ from explr.config.hydra_private import (
     job_environment,
     job_name,
 )
+from explr.config.omegaconf_private import resolvers_kept
 from explr.launching.job_files import JobFiles
 
 _LOG = {
@@ -92,7 +93,8 @@ class HydraTask:
     def adopt(self) -> None:
         """Make Hydra in this process what it was in the controller's, and fill its caches."""
         setup_globals()
-        Singleton.set_state(self.state)
+        with resolvers_kept():
+            Singleton.set_state(self.state)
         # What needs the values of a job is resolved, and reported, in the job.
         with suppress(OmegaConfBaseException):
             self._rehearse()

@@ -24,6 +24,19 @@ FILE_OVERLAY = "+explr/file@_global_=settings"
 """Lays the settings of a file over everything else that is composed."""
 
 
+def of_training(overrides: Sequence[str], program: str) -> list[str]:
+    """Those of a trial's overrides that its training needs without the sweep.
+
+    Args:
+        overrides: the overrides of the trial.
+        program: the command that is to train; a script names its own training.
+    """
+    own: tuple[str, ...] = ("tuner", "hydra", "+hydra", "++hydra", SCRIPT_SPACE)
+    if program != "explr":
+        own += ("train_model=",)
+    return [text for text in overrides if not text.startswith(own)]
+
+
 def store_script_space(hyperparameters: Mapping[str, Any]) -> None:
     """Make `hyperparameters` the content of `SCRIPT_SPACE`."""
     group, _, name = SCRIPT_SPACE.partition("=")

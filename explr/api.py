@@ -13,6 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 from explr.config.compose import CONFIG_NAME, TRUSTED, compose_with, hydra_app
 from explr.config.diagnosis import diagnosing
+from explr.config.importing import refuse_in_import
 from explr.config.target import check_train_function
 from explr.core.config import ExplrConfig
 from explr.core.folders import best_of_grid, common_folder, grid_trials
@@ -72,6 +73,7 @@ def tune(
             nothing to search; names every fault.
         Exception: what the first trial raised, if every trial failed.
     """
+    refuse_in_import("explr.tune")
     if in_notebook():  # Optuna brings tqdm, which would like ipywidgets
         warnings.filterwarnings("ignore", message="IProgress not found")
     given = [*overrides]

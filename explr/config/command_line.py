@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -139,7 +140,7 @@ def config_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def program(own_tree: bool = True) -> str:
-    """How the command that runs is called.
+    """How the command that runs is called, as one would type it.
 
     Args:
         own_tree: whether it composes explr's own config tree.
@@ -149,7 +150,7 @@ def program(own_tree: bool = True) -> str:
         return "explr"
     if main is not None:
         return f"python -m {main.name.removesuffix('.__main__')}"
-    return f"python {sys.argv[0]}" if script.suffix == ".py" else script.name
+    return f"python {shlex.quote(sys.argv[0])}" if script.suffix == ".py" else script.name
 
 
 def version_line() -> str:

@@ -18,7 +18,7 @@ CONFIG_NAME = "config"
 """Name of the primary config."""
 FIRST_JOB = ("hydra.job.num=0", "hydra.job.id=0")
 """Overrides that make a config that of the first job of a sweep."""
-TRUSTED = ["explr.*", "hydra_plugins.*", "optuna.*", "logging.*"]
+TRUSTED = ["explr.*", "hydra_plugins.*", "hydra.experimental.callbacks.*", "optuna.*", "logging.*"]
 """What a config may have Hydra instantiate; the training function is resolved by explr itself."""
 
 
@@ -31,8 +31,7 @@ def hydra_app(config_dir: str | None = None) -> Iterator[Hydra]:
     """
     search_path = search_path_of(CONFIG_TREE)
     if config_dir is not None:
-        folder = Path(config_dir).absolute().as_uri()
-        search_path.prepend("command-line", folder, "schema")
+        search_path.prepend("command-line", f"file://{Path(config_dir).absolute()}", "schema")
     before, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:

@@ -8,6 +8,8 @@ import os
 import sys
 import traceback
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -57,7 +59,8 @@ def import_module(name: str, target: str) -> ModuleType:
     if main is not None and getattr(main.__spec__, "name", None) == name:
         return main  # started with `python -m`; a second import doubles it
     try:
-        return importlib.import_module(name)
+        with _importing(target):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise no_module(error.name, target) from None
@@ -99,13 +102,49 @@ def import_file(path: Path, target: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with _importing(target):
+            spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, Exception):
             raise _import_error(error, target) from error
         raise
     return module
+
+
+_imported: list[str] = []
+"""The training functions whose modules are being imported."""
+
+
+@contextmanager
+def _importing(target: str) -> Iterator[None]:
+    _imported.append(target)
+    try:
+        yield
+    finally:
+        _imported.pop()
+
+
+def refuse_in_import(call: str) -> None:
+    """Refuse a call that would train or sweep while the module of a training is imported.
+
+    Every process of a sweep imports this module, and would start the sweep again.
+
+    Args:
+        call: the function that is called.
+
+    Raises:
+        TargetError: it is called by such a module.
+    """
+    if _imported:
+        raise _unguarded(_imported[-1], call)
+
+
+def _unguarded(target: str, call: str) -> TargetError:
+    return TargetError(
+        f"train_model={target}: its module calls {call} when it is imported; write "
+        '`if __name__ == "__main__":` above the call, and indent what follows'
+    )
 
 
 def _is_file_of(module: ModuleType, file: Path) -> bool:
@@ -119,6 +158,9 @@ def _import_error(error: Exception, target: str) -> ExplrError:
         return missing_dependency(package)
     if isinstance(error, ExplrError):
         return error
+    frames = traceback.walk_tb(error.__traceback__)
+    if any(frame.f_globals.get("__name__") == "hydra.main" for frame, _ in frames):
+        return _unguarded(target, "its @hydra.main function")
     text = described(error)
     if isinstance(error, ImportError):
         text = str(error)

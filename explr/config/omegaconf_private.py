@@ -5,10 +5,17 @@ Read in omegaconf 2.4.1rc1, and beside it in 2.3.1. On an upgrade this file is t
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
+from omegaconf.base import Container
+from omegaconf.basecontainer import BaseContainer
 
 
 class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
@@ -37,3 +44,63 @@ def to_yaml(content: Any) -> str:
             Dumper=_Dumper,
         )
     )
+
+
+def ask_for_resolvers(load: Callable[[Any], None]) -> None:
+    """Have a function called where a config uses a resolver that is not registered (yet).
+
+    Interpolations are resolved when they are read, wherever that is, and OmegaConf has no hook for
+    names that it does not know. Read in 2.4.1rc1; 2.3.1 has the same.
+
+    Args:
+        load: called with the whole config; may register the resolver.
+    """
+    evaluate = Container._evaluate_custom_resolver
+    asked = False
+
+    @wraps(evaluate)
+    def evaluated(
+        self: Container, key: Any, node: Any, inter_type: str, *rest: Any, **k: Any
+    ) -> Any:
+        nonlocal asked
+        if not asked and inter_type not in BaseContainer._resolvers:
+            asked = True
+            try:
+                load(self._get_root())
+            finally:
+                asked = False
+        return evaluate(self, key, node, inter_type, *rest, **k)
+
+    Container._evaluate_custom_resolver = evaluated  # type: ignore[method-assign]
+
+
+@contextmanager
+def resolvers_kept() -> Iterator[None]:
+    """Keep the resolvers that the block forgets; of two with the same name, the block's one.
+
+    Hydra's `Singleton.set_state` replaces all resolvers by those of another process, also those of
+    modules that were imported here before. Read in 2.4.1rc1; 2.3.1 has the same.
+    """
+    before = BaseContainer._resolvers
+    yield
+    BaseContainer._resolvers = {**before, **BaseContainer._resolvers}
+
+
+_has_resolver = OmegaConf.has_resolver
+
+
+def _has_own_resolver(name: str) -> bool:
+    """Whether a resolver was registered in this process; `OmegaConf.has_resolver` from here on.
+
+    A worker process takes over the resolvers of the process that started it. A module that it
+    imports, such as the script itself, would find its own ones registered already. One that is
+    registered twice in a process stays an error. OmegaConf wraps each resolver in a function of a
+    module of its own; pickled, that has globals of its own. Read in 2.4.1rc1; 2.3.1 has the same.
+    """
+    if not _has_resolver(name):
+        return False
+    wrapper = BaseContainer._resolvers[name]
+    return wrapper.__globals__ is vars(sys.modules[wrapper.__module__])
+
+
+OmegaConf.has_resolver = staticmethod(_has_own_resolver)  # type: ignore[method-assign]

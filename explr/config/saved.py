@@ -11,11 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import UsageError
-from explr.core.folders import replacing
+from explr.core.folders import SAVED, replacing, saved_in
 from explr.core.secrets import holds_remembered, redacted
-
-SAVED = ("config.yaml", "hydra.yaml", "overrides.yaml")
-"""What Hydra saves in a run's folder, below `.hydra`."""
 
 _TELLING = re.compile(
     r"passw|passphrase|pwd|secret|token|credential|bearer|cookie|authorization|://[^\s]*@"
@@ -51,7 +48,7 @@ def saved_files(folder: Path) -> list[Path]:
     """What Hydra saved for a run.
 
     Args:
-        folder: the folder `.hydra` of the run.
+        folder: the folder in that of the run, as `hydra.output_subdir` names it.
     """
     return [folder / name for name in SAVED]
 
@@ -89,10 +86,12 @@ def saved_run(folder: str) -> Path:
     Raises:
         UsageError: there is no run in `folder`.
     """
-    files = Path(folder) / ".hydra"
-    for name in SAVED:
-        if not (files / name).is_file():
-            raise UsageError(f"there is no run in {folder}: it has no .hydra/{name}")
+    files = saved_in(Path(folder))
+    if files is None or not all(file.is_file() for file in saved_files(files)):
+        raise UsageError(
+            f"there is no run in {folder}: it has no .hydra/{SAVED[0]}, which Hydra saves unless "
+            "hydra.output_subdir is null"
+        )
     return files
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,26 @@ SCRIPT_SPACE = "search_space=script"
 
 FILE_OVERLAY = "+explr/file@_global_=settings"
 """Lays the settings of a file over everything else that is composed."""
+
+
+def of_training(overrides: Sequence[str], program: str, own_tree: bool = True) -> list[str]:
+    """Those of a trial's overrides that its training needs without the sweep.
+
+    Args:
+        overrides: the overrides of the trial.
+        program: the command that is to train; a script names its own training.
+        own_tree: whether they are about explr's own config tree.
+    """
+    left_out = {"hydra"}
+    if own_tree:
+        left_out |= {"tuner", SCRIPT_SPACE}
+        if program != "explr":
+            left_out.add("train_model")
+    return [
+        text
+        for text in overrides
+        if left_out.isdisjoint({text, re.split(r"[=./@]", text.lstrip("+~"))[0]})
+    ]
 
 
 def store_script_space(hyperparameters: Mapping[str, Any]) -> None:

@@ -13,12 +13,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
 from explr.config.importing import import_file, import_module, no_file, no_module
-from explr.core.errors import TargetError
+from explr.config.omegaconf_private import ask_for_resolvers
+from explr.core.errors import TargetError, UsageError
 from explr.core.protocols import TrainFunction
 
 INSTANTIATE_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_"})
 """Keys of a `_target_` mapping that Hydra's `instantiate` reads; the others are arguments."""
+
+EXAMPLES = "explr.examples."
+"""How the bundled trainings begin, which register no resolvers."""
 
 
 def resolve_target(target: str | Mapping[str, Any]) -> TrainFunction:
@@ -253,3 +260,30 @@ def _names_in(module: ast.Module) -> Iterator[str]:
             yield node.id
         elif isinstance(node, ast.alias):
             yield node.asname or node.name.partition(".")[0]
+
+
+def target_in(cfg: DictConfig) -> str | Mapping[str, Any]:
+    """The training function that a config of explr's names, as `resolve_target` takes it."""
+    node: Any = cfg.train_model
+    target: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    return cast(str | Mapping[str, Any], target)
+
+
+def _import_training(cfg: Any) -> None:
+    """Import the training of a config of explr's, whose module may register resolvers.
+
+    Raises:
+        InterpolationResolutionError: it cannot be imported.
+    """
+    if not isinstance(cfg, DictConfig) or not {"framework", "train_model"} <= set(cfg):
+        return
+    target = _spelled(target_in(cfg))
+    if target.startswith(EXAMPLES):
+        return
+    try:
+        _locate(target)
+    except UsageError as error:
+        raise InterpolationResolutionError(str(error)) from error
+
+
+ask_for_resolvers(_import_training)

@@ -32,6 +32,12 @@ RESULTS = "results.json"
 BEST_PARAMS = "optimization_results.yaml"
 """File of a sweep's folder: the best parameters in the format of Hydra's own sweepers."""
 
+MULTIRUN = "multirun.yaml"
+"""File of a sweep's folder: its composed config, as Hydra's own sweepers write it."""
+
+SAVED = ("config.yaml", "hydra.yaml", "overrides.yaml")
+"""What Hydra saves of a run, in the folder `hydra.output_subdir` of the run's folder."""
+
 REPORT = "report.html"
 """File of a sweep's folder: the report."""
 
@@ -119,6 +125,13 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def within(folder: Path, path: Path) -> str:
+    """A path relative to `folder` if it lies in it, so that it stays valid if that is moved."""
+    absolute, folder = path.absolute(), folder.resolve()
+    resolved = absolute.parent.resolve() / absolute.name
+    return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else absolute)
+
+
 def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
     """Write a JSON file that people read too, indented and without secrets, in one step.
 
@@ -179,6 +192,9 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     if content is not None and (result := content["result"]) is not None:
         content["value"] = result["primary_metric"] = float(result["primary_metric"])
         result["metrics"] = {name: float(value) for name, value in result["metrics"].items()}
+        model = result.get("best_model_path")
+        if model and (folder / model).exists():  # else an older explr wrote it as it was returned
+            result["best_model_path"] = str(folder.absolute() / model)
     return content
 
 
@@ -252,7 +268,16 @@ def run_folder(trial: Path) -> Path:
 
 def _holds_run(folder: Path) -> bool:
     own = (folder / RESULT).exists() or (folder / ".hydra").exists()
-    return own or any(folder.glob("journal-*.jsonl"))
+    return own or any(folder.glob("journal-*.jsonl")) or saved_in(folder) is not None
+
+
+def saved_in(run: Path) -> Path | None:
+    """The folder in a run's folder that Hydra saved its files in; None if it saved none.
+
+    It is `.hydra` unless `hydra.output_subdir` names another one, or is null.
+    """
+    places = (run / ".hydra", run, *run.glob("[!0-9]*/"))
+    return next((folder for folder in places if (folder / "hydra.yaml").is_file()), None)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from explr.config.hydra_private import (
     job_environment,
     job_name,
 )
+from explr.config.omegaconf_private import resolvers_kept
 from explr.core.user_code import contained
 from explr.launching.job_files import JobFiles
 
@@ -108,7 +109,8 @@ class HydraTask:
     def adopt(self) -> None:
         """Make Hydra in this process what it was in the controller's, and fill its caches."""
         setup_globals()
-        Singleton.set_state(self.state)
+        with resolvers_kept():
+            Singleton.set_state(self.state)
         # What is wrong with an override, or needs the values of a job, is reported by the job.
         with suppress(HydraException, OmegaConfBaseException):
             self._rehearse()

@@ -49,7 +49,8 @@ class ExplrSearchPath(SearchPathPlugin):
             )
         project = Path.cwd() / "conf"
         if project.is_dir():
-            search_path.append("explr-project", project.as_uri())
+            # Hydra takes what follows the scheme as it is: it knows no escaped characters.
+            search_path.append("explr-project", f"file://{project}")
 
 
 ConfigStore.instance().store(

@@ -11,7 +11,14 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import RESULT, RESULTS, best_trial, read_result, run_folder
+from explr.core.folders import (
+    RESULT,
+    RESULTS,
+    best_trial,
+    read_result,
+    run_folder,
+    saved_in,
+)
 from explr.core.secrets import redacted, redacted_text
 from explr.tracking.destination import environment_uri
 from explr.tracking.journal.journal import journals_in, read_events
@@ -105,8 +112,8 @@ def _of_folder(folder: Path) -> RunView:
 
 def _saved_config(folder: Path) -> dict[str, str]:
     """The config that Hydra saved with a run, flat; an untracked run has no other."""
-    file = folder / ".hydra" / "config.yaml"
-    if not file.exists():
+    files = saved_in(folder)
+    if files is None or not (file := files / "config.yaml").exists():
         return {}
     content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     assert isinstance(content, dict)

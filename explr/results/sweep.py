@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import FileError, UsageError
-from explr.core.folders import COMMAND, RESULTS, read_json, read_result, trial_numbers
+from explr.core.folders import (
+    COMMAND,
+    MULTIRUN,
+    RESULTS,
+    read_json,
+    read_result,
+    run_folder,
+    saved_in,
+    trial_numbers,
+)
 from explr.core.secrets import redacted
 from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
@@ -38,19 +48,32 @@ class SweepCommand:
 
     Args:
         study: name of the sweep's study.
-        cwd: the working directory.
+        cwd: the working directory, where the project is now.
         argv: arguments of the Python interpreter; None if the sweep was started from Python.
+        moved_from: the working directory where it started, if the project was moved or copied.
+        is_lost: where the project is now cannot be told; then `cwd` is where it was.
     """
 
     study: str
     cwd: Path
     argv: Sequence[str] | None
+    moved_from: Path | None = None
+    is_lost: bool = False
+
+    def here(self, text: str) -> str:
+        """A text of the sweep's files, with paths of the project as they are now."""
+        if self.moved_from is None:
+            return text
+        old = rf"(?<!\w){re.escape(str(self.moved_from))}(?![\w.-])"
+        return re.sub(old, lambda _: str(self.cwd), text)
 
     def __str__(self) -> str:
         """The command as one would type it; "" if there was none."""
         words = list(self.argv or ())
         if words and Path(words[0]).name == "explr":
             words[0] = "explr"
+        elif words and (words[0].startswith("-") or words[0].endswith(".py")):
+            words.insert(0, "python")
         return shlex.join(words)
 
 
@@ -59,7 +82,35 @@ def sweep_command(folder: Path) -> SweepCommand | None:
     content = read_json(folder / COMMAND)
     if content is None:
         return None
-    return SweepCommand(content["study"], Path(content["cwd"]), content.get("argv"))
+    before, argv = Path(content["cwd"]), content.get("argv")
+    cwd = _place_now(folder.resolve(), before, content.get("folder"))
+    if cwd is None:
+        return SweepCommand(content["study"], before, argv, is_lost=True)
+    if cwd == before:
+        return SweepCommand(content["study"], cwd, argv)
+    command = SweepCommand(content["study"], cwd, None, before)
+    return replace(command, argv=argv and [command.here(word) for word in argv])
+
+
+def _place_now(folder: Path, before: Path, within: str | None) -> Path | None:
+    """The working directory of a sweep, which may have been moved or copied with its folder.
+
+    Args:
+        folder: folder of the sweep.
+        before: the working directory where the sweep started.
+        within: path of the folder from there; None if an older explr did not keep it.
+
+    Returns:
+        The directory; None if it cannot be told.
+    """
+    is_inside = folder.is_relative_to(before.resolve())
+    if within is None or (before / within).resolve() == folder:
+        return before if before.is_dir() else None
+    parts = Path(within).parts
+    if folder.parts[-len(parts) :] != parts:
+        return before if is_inside else None  # renamed
+    # Inside, it may be a copy of the project, or only of its sweeps.
+    return None if is_inside else Path(*folder.parts[: -len(parts)])
 
 
 @dataclass(frozen=True)
@@ -175,7 +226,7 @@ def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
         UsageError: there is no study, or it cannot be read.
     """
     results = read_json(folder / RESULTS) or {}
-    config = _config(folder)
+    config = sweep_config(folder)
     # Looked for first: a trial is in the study before it has a folder.
     last = max(trial_numbers(folder), default=-1)
     if study is None:
@@ -259,7 +310,7 @@ def storage_of(folder: Path) -> str | None:
         UsageError: the storage is gone, or is unknown because no trial has started.
     """
     command = sweep_command(folder)
-    config = _config(folder)
+    config = sweep_config(folder)
     if command is not None and not config and not (folder / STUDY_FILE).exists():
         raise UsageError(f"the sweep in {folder} has not started a trial yet")
     url = OmegaConf.select(config, "hydra.sweeper.storage")
@@ -273,12 +324,18 @@ def storage_of(folder: Path) -> str | None:
     return url
 
 
-def _config(folder: Path) -> DictConfig:
-    """The config of a trial with Hydra's part; empty if no trial has started."""
-    saved = sorted(folder.glob("*/.hydra")) or sorted(folder.glob("*/0/.hydra"))
+def sweep_config(folder: Path) -> DictConfig:
+    """The config of a sweep with Hydra's part; empty if nothing tells it.
+
+    An older explr wrote none for the sweep as a whole: then it is that of a trial.
+    """
+    whole = folder / MULTIRUN
+    trials = (run_folder(folder / str(number)) for number in sorted(trial_numbers(folder)))
+    saved = None if whole.exists() else next(filter(None, map(saved_in, trials)), None)
+    files = (saved / "config.yaml", saved / "hydra.yaml") if saved is not None else (whole,)
     config = OmegaConf.create()
-    for name in ("config.yaml", "hydra.yaml"):
-        if saved and (file := saved[0] / name).exists():
+    for file in files:
+        if file.exists():
             config.merge_with(OmegaConf.load(file))
     return config
 

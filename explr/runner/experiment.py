@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.importing import refuse_in_import
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned, described
@@ -82,6 +83,7 @@ def run(
         UsageError: the configuration or the result is wrong.
         TrialPruned: the training pruned itself.
     """
+    refuse_in_import("explr.run")
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     folder = Path(output_dir or f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}").absolute()
     with apart_from_trial():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import UsageError
-from explr.core.folders import RESULT, write_json
+from explr.core.folders import RESULT, within, write_json
 from explr.core.protocols import TrainingContext, TrainingResult
 
 
@@ -67,12 +67,15 @@ def write_result(
         result: its result; None if it did not complete.
         reason: why it did not complete.
     """
+    told = asdict(result) if result else None
+    if told and told["best_model_path"]:
+        told["best_model_path"] = within(folder, Path(told["best_model_path"]))
     content: dict[str, Any] = {
         "state": state,
         "number": context.trial_number,
         "params": params,
         "value": result.primary_metric if result else None,
-        "result": asdict(result) if result else None,
+        "result": told,
         "seed": context.seed,
         "device": context.device,
         "duration_s": round(duration_s, 3),

@@ -10,11 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from explr.config.command_line import program
 from explr.config.omegaconf_private import to_yaml
 from explr.core.folders import (
     BEST_PARAMS,
     COMMAND,
+    MULTIRUN,
     REPORT,
     RESULTS,
     replace_file,
@@ -59,32 +62,42 @@ class SweepFolder:
     @property
     def shown(self) -> Path:
         """The path, relative to the working directory if possible."""
-        return (
-            self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
-        )
+        cwd = Path.cwd()
+        return self.path.relative_to(cwd) if self.path.is_relative_to(cwd) else self.path
 
     @property
     def resumption(self) -> str:
         """What resumes the sweep."""
         if self.has_command:
-            return f"explr resume {self.shown}"
+            return shlex.join(["explr", "resume", str(self.shown)])
         return f"run the Python code again with tuner.study_name={self._study.name}"
 
     def remember_command(self, arguments: Sequence[str]) -> None:
-        """Save the command that resumes the sweep; an earlier one is kept.
+        """Save the command that resumes the sweep; an earlier one of the same place is kept.
 
         Args:
             arguments: the overrides; a sweep that was started from Python saves no command.
         """
         file = self.path / COMMAND
-        if not file.exists():
-            command: dict[str, Any] = {"study": self._study.name, "cwd": str(Path.cwd())}
+        kept = sweep_command(self.path)
+        if kept is None or kept.moved_from or kept.is_lost:
+            command: dict[str, Any] = {
+                "study": self._study.name,
+                "cwd": str(Path.cwd()),
+                "folder": str(self.shown),
+            }
             if set(arguments) <= set(sys.argv):
                 command["argv"] = sys.orig_argv[1:]
             with _written(file):
                 write_json(file, command, durable=True)
-        kept = sweep_command(self.path)
+            kept = sweep_command(self.path)
         self.has_command = kept is not None and kept.argv is not None
+
+    def remember_config(self, config: DictConfig) -> None:
+        """Save the composed config of the sweep without its secrets, as Hydra's sweepers do."""
+        content = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+        with _written(file := self.path / MULTIRUN):
+            replace_file(file, to_yaml(redacted(content)), private=False)
 
     @property
     def fruitless(self) -> bool:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.config.command_line import config_flags, program
 from explr.config.grammar import quoted
 from explr.config.nodes import is_own_tree
-from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
+from explr.config.settings_file import FILE_OVERLAY, of_training
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.space import SweepSpace
 from explr.tuning.trial import Job
@@ -25,8 +25,8 @@ from explr.utils.lease import Lease
 log = logging.getLogger("explr.sweep")
 
 
-OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
-"""Parts of the name of a sweep's folder that are the same for all trials."""
+HYDRA = ".hydra"
+"""Where Hydra looks for the config of a run that it is to run again."""
 
 
 OF_SWEEPS = re.compile(r"[+~]*hydra[./](sweep|sweeper|launcher|mode|run|job\.(num|id))\b")
@@ -37,7 +37,7 @@ class SweepJobs:
     """Turns the jobs of trials into Hydra jobs.
 
     Args:
-        config: composed config of the sweep.
+        config: composed config of the sweep, whose folder is settled.
         space: its ranges.
         elsewhere: jobs may run in another working directory than this process.
     """
@@ -50,10 +50,13 @@ class SweepJobs:
         self._own_folders = sweep["subdir"] != "${hydra.job.num}"
         if self._own_folders:
             log.warning("hydra.sweep.subdir is left out: a trial's folder is its number")
-        self._folder = str(Path(config.hydra.sweep.dir).absolute()) if elsewhere else None
-        if "${" in OF_SWEEP.sub("", sweep["dir"]):
-            self._folder = self._folder or str(config.hydra.sweep.dir)
-            log.info("hydra.sweep.dir is the same for all trials: %s", config.hydra.sweep.dir)
+        self._own: dict[str, Any] = {}
+        if FILE_OVERLAY in space.fixed and config.hydra.output_subdir != HYDRA:
+            log.warning("hydra.output_subdir is left out: %s holds the settings of the file", HYDRA)
+            self._own["hydra.output_subdir"] = HYDRA
+        # Named for each job: a launcher may compose its config again, and resolve the name there.
+        folder = Path(sweep["dir"]).absolute() if elsewhere else sweep["dir"]
+        self._own["hydra.sweep.dir"] = str(folder)
 
     def __call__(self, job: Job, lease: Lease | None = None) -> HydraJob:
         """The Hydra job of a trial's job.
@@ -62,9 +65,7 @@ class SweepJobs:
             job: the trial's job.
             lease: the part of a GPU that its worker may use; None if unknown.
         """
-        own: dict[str, Any] = {}
-        if self._folder is not None:
-            own["hydra.sweep.dir"] = self._folder
+        own = dict(self._own)
         if job.replicates > 1:
             own["hydra.sweep.subdir"] = f"{job.trial}/{job.replicate}"
             if job.replicate and isinstance(seed := self._seed(job), int):
@@ -116,14 +117,5 @@ def retrain_overrides(config: DictConfig, space: SweepSpace, best: Mapping[str, 
     if FILE_OVERLAY in job.overrides:  # the trial's folder contains the settings of the file
         again = quoted(str(Path(best["dir"], "again")))
         return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
-    left_out: set[str] = set()
-    if is_own_tree(config):
-        left_out = {"tuner"}
-        if program() != "explr":  # what a script says of itself
-            left_out |= {"train_model", SCRIPT_SPACE}
     hydras = [text for text in config.hydra.overrides.hydra if not OF_SWEEPS.match(text)]
-    return [
-        text
-        for text in [*job.overrides, *hydras]
-        if left_out.isdisjoint({text, re.split(r"[=./@]", text.lstrip("+~"))[0]})
-    ]
+    return [*of_training(job.overrides, program(), is_own_tree(config)), *hydras]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from explr.config.messages import check_text
+from explr.config.target import source_of, target_in
 from explr.core.config import SweeperConfig
-from explr.core.errors import ExplrError
+from explr.core.errors import ExplrError, TargetError, UsageError
 from explr.core.gc import resume_collection
 from explr.core.signals import terminable, uninterrupted
 from explr.results.report.write import write_report
-from explr.results.sweep import objective_names, sweep_command
+from explr.results.sweep import SweepCommand, objective_names, sweep_command
 from explr.results.tune_result import TuneResult
 from explr.sweep.folder import SweepFolder, removed_if_refused
 from explr.sweep.jobs import retrain_command
@@ -100,9 +101,34 @@ def open_sweep(
             study.check_space(space.every)
             equip(study)
             study.enqueue(settings.enqueue, space.allowing)
+            refuse_code_left_behind(sweep_command(path), config)
             folder = SweepFolder(path, study, settings.limits.replicates, space.value)
             folder.remember_command(arguments)
+            folder.remember_config(config)
         yield SweepSession(config, context, space, study, folder)
+
+
+def refuse_code_left_behind(command: SweepCommand | None, config: DictConfig) -> None:
+    """Check that a sweep whose project was moved or copied does not train the code of before.
+
+    Args:
+        command: the command that started it.
+        config: composed config of the sweep.
+
+    Raises:
+        UsageError: the training function would be imported from where the project was.
+    """
+    if command is None or command.moved_from is None or "framework" not in config:
+        return
+    target, source = target_in(config), None
+    with suppress(TargetError):  # the trials report it
+        source = source_of(target)
+    before = command.moved_from
+    if source and source.is_relative_to(before) and "site-packages" not in source.parts:
+        raise UsageError(
+            f"train_model={target} is found in {source}, but this sweep has moved from {before} to "
+            f"{command.cwd}: have it found there, for example by `pip install -e {command.cwd}`"
+        )
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,11 +13,12 @@ from typing import Any, Protocol
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.nodes import SWEEPER, SWEEPER_NODE
 from explr.core.config import N_TRIALS
-from explr.core.errors import ConfigError
+from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.algorithms import OPTUNA, algorithm_faults, optuna_pruner, optuna_sampler
@@ -77,6 +79,34 @@ def _is_chosen(pruner: Mapping[str, Any], config: DictConfig) -> bool:
         return True
     line = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
     return any(str(override).lstrip("+~").startswith(NAMES) for override in line)
+
+
+OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
+"""Parts of the name of a sweep's folder that are the same for all trials."""
+
+
+def settle_folder(config: DictConfig) -> None:
+    """Put the name of a sweep's folder into its config; each trial would resolve it differently.
+
+    Args:
+        config: composed config of the sweep.
+
+    Raises:
+        UsageError: the name needs something that only a trial has.
+    """
+    node = config.hydra.sweep
+    written = str(OmegaConf.to_container(node, resolve=False)["dir"])  # type: ignore[index,call-overload]
+    try:
+        folder = str(node.dir)
+    except OmegaConfBaseException as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"hydra.sweep.dir={written} names no folder for the sweep as a whole: {reason}"
+        ) from None
+    if "${" in OF_SWEEP.sub("", written):
+        log.info("hydra.sweep.dir is the same for all trials: %s", folder)
+    with read_write(config.hydra):
+        node.dir = folder
 
 
 class Backend(Protocol):
@@ -150,6 +180,7 @@ class Sweep:
             SweepError: too many trials failed, or all of them.
             KeyboardInterrupt: the sweep was interrupted; `explr resume` resumes it.
         """
+        settle_folder(self._config)
         settings, space = self._settings, self.space(arguments)
         self._check()
         equip = partial(self._equip, space=space)

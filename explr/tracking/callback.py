@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.config.hydra_private import value_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
-from explr.core.folders import BEST_PARAMS, COMMAND, REPORT, RESULTS, best_trial
+from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
 from explr.core.secrets import guard_logs
 from explr.core.validation import settings_of
 from explr.tracking.destination import Destination
@@ -107,8 +107,8 @@ class MLflowCallback(Callback):
         """Pass the sweep on to the job; open the job's run unless it does so itself."""
         set_current_sweep(self._sweep)
         self._job = None
-        if self._sweep is not None:
-            hide_secrets(self._sweep.journal.parent / "multirun.yaml")
+        if self._sweep is not None and not self._sweep.keeps_folders:  # else explr wrote it
+            hide_secrets(self._sweep.journal.parent / MULTIRUN)
         if self._parent is not None:
             self._parent.keep_shipping()
         if getattr(task_function, OWN_TASK, False):
@@ -209,7 +209,7 @@ def _status(error: object) -> Status:
 
 
 def _results_of(folder: Path) -> tuple[Path, ...]:
-    names = ("multirun.yaml", COMMAND, RESULTS, BEST_PARAMS, REPORT)
+    names = (MULTIRUN, COMMAND, RESULTS, BEST_PARAMS, REPORT)
     return tuple(folder / name for name in names)
 
 

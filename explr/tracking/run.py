@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError, UsageError
+from explr.core.folders import within
 from explr.core.secrets import redacted, redacted_text, without_user_info
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
@@ -106,7 +107,7 @@ class TrackedRun:
             raise UsageError(f"{model} is to be registered as {name}, and is not there")
         folder = self.journal.path.parent
         paths = {"model": model, "run": run or self.journal.path}
-        places = {key: _within(folder, path) for key, path in paths.items()}
+        places = {key: within(folder, path) for key, path in paths.items()}
         self.journal.append("register", name=name, about=redacted_text(about), **places)
 
     def keep_shipping(self) -> None:
@@ -206,7 +207,7 @@ def open_run(
             pid=me.pid,
             started=me.started,
             host=host,
-            last=[_within(folder, path) for path in last_files],
+            last=[within(folder, path) for path in last_files],
             after=earlier[-1].name if earlier else None,
             run=uid_of(earlier[0]) if earlier else journal.uid,
             observe=destination.look_s if destination.companion else None,
@@ -214,7 +215,7 @@ def open_run(
         run = TrackedRun(journal, destination, recorded_steps(earlier))
         run.tracker.log_params(params)
         for path in first_files:
-            journal.append("artifact", f=_within(folder, path), d="")
+            journal.append("artifact", f=within(folder, path), d="")
         run.keep_shipping()
     except BaseException:
         journal.discard()
@@ -272,10 +273,3 @@ def _closing_line(run: TrackedRun, wait: bool) -> str:
         state = f"the upload process has ended, see {explr_home() / LOG_FILE}"
     command = shlex.join(["explr", "sync", str(run.journal.path.parent)])
     return f"MLflow has not caught up with {runs}{reason}: {state}, and `{command}` resumes it"
-
-
-def _within(folder: Path, path: Path) -> str:
-    """A path relative to `folder` if it lies in it, so that it stays valid if that is moved."""
-    absolute = path.absolute()
-    resolved = absolute.parent.resolve() / absolute.name
-    return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else absolute)

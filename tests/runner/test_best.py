@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -95,3 +97,26 @@ def test_a_name_that_mlflow_refuses_is_refused_first(explr: Any) -> None:
     done = explr("train_model=job:train", "tracking.register=a/b")
     assert done.returncode == 2
     assert "tracking.register is the name of a model, without / and :, got 'a/b'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["settings", "null"])
+def test_with_another_folder_of_hydras_files(explr: Any, tmp_path: Path, name: str) -> None:
+    swept = explr(
+        *("tuner=optuna", "-m", "lr=choice(0.5,0.25)", "+depth=choice(3)", "train_model=job:train"),
+        *("tuner/sampler=grid", "tuner.study_name=s", f"hydra.output_subdir={name}"),
+        *("hydra/launcher=basic", "tracking=off"),
+    )
+    assert swept.returncode == 0, swept.stderr
+    assert (tmp_path / "multirun/s/0" / name).is_dir() == (name != "null")
+    assert not (tmp_path / "multirun/s/0/.hydra").exists()
+    done = explr("best", "multirun/s")
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = re.findall("^to train it again: explr (.*)$", done.stdout, re.MULTILINE)
+    assert shlex.split(line) == ["lr=0.25", "+depth=3", "train_model=job:train", "tracking=off"]
+    assert f"to train it again: explr {line}\n" in swept.stdout
+    for command in (("report", "multirun/s"), ("compare", "best:multirun/s"), ("resume", "--last")):
+        done = explr(*command)
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert "val_loss" in (tmp_path / "multirun/s/report.html").read_text()
+    copied = explr("best", "multirun/s", "--out", "found.yaml")
+    assert copied.returncode == (2 if name == "null" else 0)

@@ -4,14 +4,18 @@ import re
 import threading
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import explr
+from explr.config.compose import TRUSTED
 from explr.core.errors import ConfigError
 
 FRESH = """\
@@ -86,9 +90,13 @@ def test_in_a_thread() -> None:
     assert found == [5]
 
 
-def test_the_project_s_own_options(tmp_path: Path) -> None:
-    (tmp_path / "conf" / "search_space").mkdir(parents=True)
-    (tmp_path / "conf" / "search_space" / "mine.yaml").write_text("# @package _global_\nlr: 8\n")
+@pytest.mark.parametrize("name", [".", 'it\'s my "project" %20 for $x, {a=b} é'])
+def test_the_project_s_own_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (space := tmp_path / name / "conf" / "search_space").mkdir(parents=True)
+    (space / "mine.yaml").write_text("# @package _global_\nlr: 8\n")
+    monkeypatch.chdir(tmp_path / name)
     cfg = explr.compose(["search_space=mine"])
     assert cfg.lr == 8
     assert "batch_size" not in cfg
@@ -144,3 +152,11 @@ def test_another_hydra_app_gets_no_group_of_ours(explr, tmp_path: Path) -> None:
 def test_a_composed_config_can_be_resolved_and_written() -> None:
     text = OmegaConf.to_yaml(explr.compose(["tuner=optuna", "search_space=digits"]), resolve=True)
     assert "lr: tag(log, interval(1e-4, 1e-1))" in text
+
+
+def test_callbacks_of_hydras_own_package_are_trusted() -> None:
+    target = "hydra.experimental.callbacks.LogJobReturnCallback"
+    with catch_warnings():
+        simplefilter("ignore")  # Hydra 1.4 deprecates it
+        made = instantiate({"_target_": target}, _execution_whitelist_=TRUSTED)
+    assert isinstance(made, Callback)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -20,25 +21,41 @@ if __name__ == "__main__":
     explr.main(
         train_model,
         "tracking=off",
-        hyperparameters={"lr": 0.5, "name": "a, b=c", "layers": [1, 2], "opt": {"a": 1}},
+        hyperparameters={
+            "lr": 0.5,
+            "name": "a, b=c",
+            "layers": [1, 2],
+            "opt": {"a": 1},
+            "twice": "${double:${lr}}",
+        },
     )
 """
+
+NEIGHBOUR = """\
+from omegaconf import OmegaConf
+
+OmegaConf.register_resolver("double", lambda value: 2 * value)
+FACTOR = 2.0
+"""
+
+FOLDER = 'it\'s my "scripts" for $x, {a=b} é'
 
 
 @pytest.fixture
 def script(tmp_path: Path) -> str:
-    folder = tmp_path / "my scripts"
+    folder = tmp_path / FOLDER
     folder.mkdir()
-    (folder / "neighbour.py").write_text("FACTOR = 2.0\n")
+    (folder / "neighbour.py").write_text(NEIGHBOUR)
     (folder / "my_script.py").write_text(SCRIPT)
-    return "my scripts/my_script.py"
+    return f"{FOLDER}/my_script.py"
 
 
 def test_the_script_s_hyperparameters_and_no_others(explr, script: str) -> None:
     done = explr.script(script, "lr=0.01")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        "trained with {'lr': 0.01, 'name': 'a, b=c', 'layers': [1, 2], 'opt': {'a': 1}}\n"
+        "trained with {'lr': 0.01, 'name': 'a, b=c', 'layers': [1, 2], 'opt': {'a': 1}, "
+        "'twice': 0.02}\n"
         "Result: val_loss 0.02 in "
     )
 
@@ -78,7 +95,7 @@ def test_the_config_and_the_help(explr, script: str) -> None:
     assert "batch_size" not in config
     assert config["tracking"] == {"backend": "off"}
     shown = explr.script(script, "--help").stdout
-    assert f"  python {script} [KEY=VALUE …]" in shown
+    assert f"  python {shlex.quote(script)} [KEY=VALUE …]" in shown
     assert re.search(r"^    name=a, b=c$", shown, re.MULTILINE)
     assert "explr run" not in shown
 
@@ -101,16 +118,22 @@ def test_a_run_of_the_script_is_run_again(explr, script: str, program: str) -> N
 def test_from_another_folder(explr, script: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    done = explr.script(str(tmp_path / script), "lr=1", cwd=other)
+    odd = (tmp_path / FOLDER).rename(tmp_path / "${folder}") / "my_script.py"
+    done = explr.script(str(odd), "lr=1", cwd=other)
     assert done.returncode == 0
     assert (other / "outputs").is_dir()
+    done = explr.script(str(odd), "lr=1", cwd=odd.parent)
+    assert (done.returncode, done.stderr.partition(" for an ")[0]) == (
+        2,
+        f"Hydra takes ${{ in the name of the working directory {odd.parent}",
+    )
 
 
 def test_as_a_module_with_relative_imports(explr, tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "neighbour.py").write_text("FACTOR = 2.0\n")
+    (package / "neighbour.py").write_text(NEIGHBOUR)
     (package / "script.py").write_text(
         "print('imported')\n" + SCRIPT.replace("from neighbour", "from .neighbour")
     )
@@ -138,3 +161,15 @@ def test_what_is_wrong_is_said(explr, tmp_path: Path, body: str, code: int, sent
     assert done.returncode == code
     assert sentence in done.stderr
     assert ("Traceback" in done.stderr) == (code == 1)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_a_script_without_a_guard_is_refused(explr, tmp_path: Path) -> None:
+    body = "import explr\ndef f(ctx):\n    return 1.0\nexplr.main(f, 'tracking=off')\n"
+    (tmp_path / "script.py").write_text(body)
+    done = explr.script("script.py", "-m", "tuner=optuna", "lr=interval(0,1)", "tuner.n_trials=1")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"train_model={tmp_path}/script.py:f: its module calls explr.main when it is imported; "
+        'write `if __name__ == "__main__":` above the call, and indent what follows\n'
+    )

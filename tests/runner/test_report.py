@@ -382,13 +382,13 @@ def test_the_end_of_a_sweep_writes_and_logs_it(swept: Path) -> None:
 def test_links_lead_to_a_server(
     swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hydra = swept / "multirun" / "s" / "0" / ".hydra" / "hydra.yaml"
-    before = hydra.read_text()
-    hydra.write_text(before.replace("${tracking.uri}", "http://mlflow.example:5000"))
+    config = swept / "multirun" / "s" / "multirun.yaml"
+    before = config.read_text()
+    config.write_text(before.replace("${tracking.uri}", "http://mlflow.example:5000"))
     try:
         page = Page(write_report(swept / "multirun" / "s", tmp_path / "r.html").read_text())
     finally:
-        hydra.write_text(before)
+        config.write_text(before)
     links = [value for name, value in page.attributes if name == "href" and value != "data:,"]
     assert len(links) == 6
     assert all(re.match(r"http://mlflow\.example:5000/#/experiments/1/runs/\w{32}$", str(link))

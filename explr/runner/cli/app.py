@@ -25,9 +25,13 @@ from explr.config.command_line import (
     version_line,
 )
 from explr.config.compose import CONFIG_NAME, TRUSTED
+from explr.config.grammar import literal
+from explr.config.importing import refuse_in_import
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.config.nodes import CONFIG_TREE
 from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
+from explr.config.target import check_train_function, spell_target
+from explr.core.errors import UsageError
 from explr.core.folders import common_folder
 from explr.core.gc import postpone_collection, resume_collection
 from explr.core.secrets import guard_logs, remember_arguments
@@ -54,14 +58,15 @@ def main(
             the default search space.
 
     Raises:
-        SystemExit: always: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+        SystemExit: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+        TargetError: the script calls it when it is imported.
     """
-    from explr.config.target import check_train_function, spell_target
-
+    refuse_in_import("explr.main")
     given = list(overrides)
     try:
         check_train_function(train_model, getattr(train_model, "__qualname__", repr(train_model)))
-        given.append(f"train_model='{spell_target(train_model)}'")
+        target = spell_target(train_model).replace("${", r"\${")  # of a folder's name
+        given.append(f"train_model={literal(target)}")
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         sys.exit(report_fault(error))
     if hyperparameters is not None:
@@ -97,6 +102,11 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             console.set_verbosity(chosen)
             line = [*defaults, *arguments]
             args = parse_arguments(line)
+            if "${" in str(Path.cwd()):
+                raise UsageError(
+                    f"Hydra takes ${{ in the name of the working directory {Path.cwd()} for an "
+                    "interpolation: work in another one"
+                )
             if args.help:
                 from explr.runner.cli.help import show_help
 

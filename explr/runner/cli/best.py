@@ -9,13 +9,15 @@ from typing import Any
 import click
 from omegaconf import OmegaConf
 
+from explr.config.grammar import quoted, word
+from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_overrides, saved_run
-from explr.config.settings_file import FILE_OVERLAY
+from explr.config.settings_file import FILE_OVERLAY, of_training
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import RESULTS, BestTrial, best_trial, read_json
+from explr.core.folders import RESULTS, BestTrial, best_trial, read_json, saved_in
 from explr.core.secrets import masked_keys, without_user_info
-from explr.results.sweep import sweep_command
+from explr.results.sweep import sweep_command, sweep_config
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import ALIAS, describe
@@ -62,13 +64,37 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
 
 
 def _again(folder: Path, best: BestTrial) -> str:
-    overrides = saved_overrides(str(best.folder))
-    program = _program(folder)
+    """The command that trains the best trial again."""
+    command = sweep_command(folder)
+    here = command.here if command else str
+    program = [here(word) for word in _program(folder)]
+    saved = saved_in(best.folder)
+    overrides = saved_overrides(str(best.folder)) if saved else _of_sweep(folder, best)
+    if not overrides:
+        return "not possible: hydra.output_subdir=null, so it has saved no settings"
     if FILE_OVERLAY in overrides:  # the settings of the file are saved in the trial's folder
-        again = f"hydra.run.dir={best.folder / 'again'}"
+        again = f"hydra.run.dir={quoted(str(best.folder / 'again'))}"
         return shlex.join([*program, "--experimental-rerun", str(best.folder), again])
-    own = ("tuner", "hydra", "+hydra", "++hydra", "search_space=script")
-    return shlex.join([*program, *(text for text in overrides if not text.startswith(own))])
+    whole = sweep_config(folder)
+    own_tree = "hydra" not in whole or is_own_tree(whole)
+    overrides = of_training(overrides, program[0], own_tree)
+    return shlex.join([*program, *map(here, overrides)])
+
+
+def _of_sweep(folder: Path, best: BestTrial) -> list[str]:
+    """The overrides of a trial that has saved none: those of its sweep, with its parameters.
+
+    Empty for a grid, of which only the trial could tell what it searched.
+    """
+    if sweep_command(folder) is None:
+        return []
+    whole = OmegaConf.to_container(sweep_config(folder), resolve=False)
+    assert isinstance(whole, dict)
+    given: list[str] = whole["hydra"]["overrides"]["task"]
+    spelled = {text.partition("=")[0].lstrip("+~"): text.partition("=")[0] for text in given}
+    values = [f"{spelled.get(name, name)}={word(value)}" for name, value in best.params.items()]
+    fixed = [text for text in given if text.partition("=")[0].lstrip("+~") not in best.params]
+    return [*values, *fixed]
 
 
 def _program(folder: Path) -> list[str]:
@@ -82,8 +108,10 @@ def _program(folder: Path) -> list[str]:
 
 def _write_experiment(best: BestTrial, out: Path) -> None:
     """Write the trial's settings as an experiment config, an option of the group `experiment`."""
-    config = _config(best)
-    kept = {key: value for key, value in config.items() if key not in NOT_IN_EXPERIMENT}
+    saved = OmegaConf.load(saved_run(str(best.folder)) / "config.yaml")
+    config = OmegaConf.to_container(saved, resolve=False)
+    assert isinstance(config, dict)
+    kept = {str(key): value for key, value in config.items() if key not in NOT_IN_EXPERIMENT}
     framework = config["framework"]["name"]
     content: dict[str, Any] = {"defaults": [{"override /framework": framework}, "_self_"], **kept}
     about = f"# {best.metric} {best.value:.6g} in trial {best.number} of {best.folder.parent}"
@@ -112,7 +140,7 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
         raise TrackingError(
             f"the run of {best.model} is not in MLflow yet: `explr sync` uploads it"
         )
-    sink = sink_for(_store(folder, best))
+    sink = sink_for(_store(folder))
     try:
         sink.connect()
         version = sink.register(position.run_id, best.model, name, describe(best))
@@ -121,18 +149,11 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
     click.echo(f"registered: {name} version {version}, alias {ALIAS}")
 
 
-def _store(folder: Path, best: BestTrial) -> str:
+def _store(folder: Path) -> str:
     """Tracking URI of the sweep."""
-    node = OmegaConf.select(OmegaConf.create(_config(best)), "tracking.uri")
+    node = OmegaConf.select(sweep_config(folder), "tracking.uri")
     if not node:
         return Destination().resolved_uri
     command = sweep_command(folder)
     cwd = command.cwd if command else Path()  # a grid has no command
     return with_user_info(without_user_info(absolute_uri(str(node), cwd)))
-
-
-def _config(best: BestTrial) -> dict[str, Any]:
-    config = OmegaConf.load(saved_run(str(best.folder)) / "config.yaml")
-    content = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}

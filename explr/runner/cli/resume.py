@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -25,7 +26,7 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     Raises:
         UsageError: there is no such sweep.
     """
-    folder = (folder or _last()).absolute()
+    folder = Path(os.path.abspath(folder or _last()))  # without .., which others would keep
     command = sweep_command(folder)
     if command is None:
         raise UsageError(f"{folder} is not the folder of a sweep: it has no {COMMAND}")
@@ -41,9 +42,21 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
             f"{command.study}. A secret from an environment variable, as in "
             f"{hidden[0]}='${{oc.env:NAME}}', would not need this"
         )
-    os.chdir(command.cwd)
     where = f"hydra.sweep.dir={quoted(str(folder))}"
-    argv = command.argv
+    typed = f"go to the folder of its project, and type: {command} {shlex.quote(where)}"
+    if command.is_lost:
+        raise UsageError(
+            f"the sweep in {folder} began in {command.cwd}, and it cannot be told where its "
+            f"project is now: {typed}"
+        )
+    argv = list(command.argv)
+    if Path(argv[0]).name == "explr":  # perhaps of an environment that is gone
+        argv[:1] = [sys.argv[0]] if Path(sys.argv[0]).name == "explr" else ["-m", "explr"]
+    elif not argv[0].startswith("-") and not Path(command.cwd, argv[0]).exists():
+        raise UsageError(f"there is no {argv[0]} in {command.cwd}: {typed}")
+    if command.moved_from is not None:
+        print(f"this sweep began in {command.moved_from} and resumes in {command.cwd}", flush=True)
+    os.chdir(command.cwd)
     if shown is not None:
         argv = [*take_verbosity(argv)[0], shown]
     os.execv(sys.executable, [sys.executable, *argv, where])

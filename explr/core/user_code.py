@@ -23,11 +23,7 @@ _context: TrainingContext | None = None
 
 
 def call_train_function(train_model: TrainFunction, context: TrainingContext) -> Any:
-    """Call the training function; `running_context` returns its context in the meantime.
-
-    Raises:
-        BaseException: see `contained`.
-    """
+    """Call the training function; `running_context` returns its context in the meantime."""
     global _context
     before, _context = _context, context
     try:
@@ -48,11 +44,6 @@ def contained() -> Iterator[None]:
 
     A process that it forked and that reaches the end of the block ends there: its value is not the
     training's. Standard streams that cannot be written to any more are replaced.
-
-    Raises:
-        Exception: the code raised it.
-        ExplrError: the code raised something else, such as `SystemExit`.
-        KeyboardInterrupt: this process was told to stop.
     """
     process, streams = os.getpid(), (sys.stdout, sys.stderr)
     try:
@@ -60,17 +51,32 @@ def contained() -> Iterator[None]:
     except BaseException as error:
         if os.getpid() != process:
             _end_fork(error)
+        raise
+    else:
+        if os.getpid() != process:
+            _end_fork(None)
+    finally:
+        _mend_streams(*streams)
+
+
+@contextmanager
+def failing_trial() -> Iterator[None]:
+    """Have a trial fail by what would end a process of its own: `exit()`, or its own Ctrl-C.
+
+    Raises:
+        Exception: the training raised it.
+        ExplrError: the training raised something else.
+        KeyboardInterrupt: this process was told to stop.
+    """
+    try:
+        yield
+    except BaseException as error:
         if isinstance(error, Exception) or is_stop(error):
             raise
         how = f"raised {described(error)}"
         if isinstance(error, SystemExit):
             how = f"called exit({error.code})"
         raise ExplrError(f"the training {how}") from error
-    else:
-        if os.getpid() != process:
-            _end_fork(None)
-    finally:
-        _mend_streams(*streams)
 
 
 def user_traceback(error: BaseException) -> TracebackType | None:

@@ -40,7 +40,7 @@ from explr.config.hydra_private import (
     job_name,
 )
 from explr.config.omegaconf_private import resolvers_kept
-from explr.core.user_code import contained
+from explr.core.user_code import contained, failing_trial
 from explr.launching.job_files import JobFiles
 
 _LOG = {
@@ -262,7 +262,7 @@ def _call(
     """Call the task between its callbacks."""
     context.callbacks.on_job_start(config=config, task_function=task)
     try:
-        with contained():
+        with failing_trial(), contained():
             result.return_value = task(task_config)
         result.status = JobStatus.COMPLETED
     except BaseException as error:

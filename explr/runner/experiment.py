@@ -25,7 +25,7 @@ from explr.core.protocols import (
 from explr.core.result import objective_values, read_result
 from explr.core.secrets import guard_logs, remember
 from explr.core.signals import check_stopped, forget_stop
-from explr.core.user_code import call_train_function
+from explr.core.user_code import call_train_function, failing_trial
 from explr.runner.prepare import prepare
 from explr.runner.record import recorded, register_best
 from explr.runner.reporting import (
@@ -165,7 +165,7 @@ def run_training(
 
         resume_collection()
         try:
-            with _unfinished_if_stopped() if is_trial else nullcontext():
+            with _as_trial() if is_trial else nullcontext():
                 with helped(tracked.journal.path if tracked else None, config.objective.primary):
                     returned = call_train_function(training.train_model, context)
                 result = read_result(returned, config.objective)
@@ -186,10 +186,11 @@ def run_training(
 
 
 @contextmanager
-def _unfinished_if_stopped() -> Iterator[None]:
+def _as_trial() -> Iterator[None]:
     """Raise `Terminated` at the end of the block, whatever its end, if this process was stopped."""
     try:
-        yield
+        with failing_trial():
+            yield
     finally:
         check_stopped()
 

@@ -15,7 +15,7 @@ import pytest
 
 from explr.core.errors import ExplrError
 from explr.core.signals import interrupt, interrupt_once
-from explr.core.user_code import contained
+from explr.core.user_code import contained, failing_trial
 
 
 class Tee:
@@ -91,7 +91,7 @@ def test_a_stream_of_the_users_that_works_stays(own: Any, monkeypatch: pytest.Mo
     ],
 )
 def test_whatever_ends_the_code_is_an_error(raised: BaseException, told: str) -> None:
-    with pytest.raises(ExplrError) as caught, contained():
+    with pytest.raises(ExplrError) as caught, failing_trial():
         raise raised
     assert str(caught.value) == told
 
@@ -100,8 +100,8 @@ def test_whatever_ends_the_code_is_an_error(raised: BaseException, told: str) ->
 @pytest.mark.parametrize("handler", [interrupt, interrupt_once])
 def test_a_keyboard_interrupt_of_its_own_is_no_ctrl_c(handler: Any) -> None:
     signal.signal(signal.SIGINT, handler)
-    with pytest.raises(ExplrError, match="the training raised KeyboardInterrupt"), contained():
+    with pytest.raises(ExplrError, match="the training raised KeyboardInterrupt"), failing_trial():
         raise KeyboardInterrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt), contained():
+    with pytest.raises(KeyboardInterrupt), failing_trial():
         raise KeyboardInterrupt

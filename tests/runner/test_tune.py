@@ -152,7 +152,7 @@ def test_ctrl_c_while_results_are_written_is_not_their_end(
 
 def test_an_interrupted_sweep_says_how_python_resumes_it(tmp_path: Path) -> None:
     def interrupted(ctx: TrainingContext) -> float:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         explr.tune([*SEARCH, "tuner.study_name=mine"], interrupted, n_trials=1)

@@ -248,7 +248,7 @@ def trials_of(
     last: dict[str, Override] = {}
     for override in overrides:
         last[override.get_key_element()] = override
-    for _ in range(3):
+    for _ in range(2):
         line, params = [], {}
         for key, override in last.items():
             if not override.is_sweep_override():
@@ -316,7 +316,7 @@ def test_a_trial_trains_what_hydra_composes(tmp_path: Path) -> None:
                 job = space.job(0, params, {})
                 if travels:
                     job = cloudpickle.loads(cloudpickle.dumps(job))
-                found = outcome(partial(task.config_of, job, own_process=number == 2))
+                found = outcome(partial(task.config_of, job, own_process=number == 1))
                 assert found == outcome(partial(hydras, job.overrides)), (line, job)
                 assert trained(found) == trained(outcome(partial(hydras, theirs))), (line, theirs)
                 copies += job.common is not None and isinstance(found, tuple)
@@ -377,9 +377,6 @@ def test_what_a_range_stands_for(line: tuple[str, ...], tmp_path: Path) -> None:
             }
             job = space.job(0, params, {})
             found.append(task.config_of(job, own_process=False))
-            best = {"number": 0, "params": params, "dir": ""}
-            alone = composed(app, retrain_overrides(config, space, best), RunMode.RUN)
-            assert trained(outcome(lambda: alone)) == trained(outcome(lambda: found[-1].copy()))  # noqa: B023
     for one, expected in zip(found, TRAINED[line], strict=True):
         assert {key: one[key] for key in expected} == expected
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -27,10 +26,6 @@ log = logging.getLogger("explr.sweep")
 
 HYDRA = ".hydra"
 """Where Hydra looks for the config of a run that it is to run again."""
-
-
-OF_SWEEPS = re.compile(r"[+~]*hydra[./](sweep|sweeper|launcher|mode|run|job\.(num|id))\b")
-"""Overrides of Hydra that matter to sweeps only, or to the folder of a run."""
 
 
 class SweepJobs:
@@ -117,5 +112,4 @@ def retrain_overrides(config: DictConfig, space: SweepSpace, best: Mapping[str, 
     if FILE_OVERLAY in job.overrides:  # the trial's folder contains the settings of the file
         again = quoted(str(Path(best["dir"], "again")))
         return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
-    hydras = [text for text in config.hydra.overrides.hydra if not OF_SWEEPS.match(text)]
-    return [*of_training(job.overrides, program(), is_own_tree(config)), *hydras]
+    return of_training(job.overrides, config, program())

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from sweeping import Workshop
+
+
+@pytest.fixture(autouse=True)
+def _own_config_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test stores, jobs of other tests would get, in processes that lack its module."""
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", {**store.repo})
 
 
 @pytest.fixture

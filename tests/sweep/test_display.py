@@ -42,7 +42,7 @@ def test_a_sweep_in_a_terminal(shop: Workshop, screen: Terminal, launcher: str) 
     assert not any(" starts: " in line for line in left)
     assert sum("COMPLETE: 0." in line for line in left) == 4
     assert "4 trials: 4 complete" in left
-    assert any(line.startswith("to train it again: explr lr=") for line in left)
+    assert any(line.startswith("to train it again: explr train_model=trainings") for line in left)
     assert "results: multirun/s/results.json" in left
     assert "report: multirun/s/report.html" in left
     assert output.rindex("\x1b[?25l") < output.rindex("\x1b[?25h")

@@ -24,7 +24,6 @@ main()
 
 def test_what_it_could_not_ship_is_said_and_is_no_success(shop: Workshop) -> None:
     home = Path(shop.environment["EXPLR_HOME"])
-    home.mkdir(mode=0o700)
     uri = f"sqlite:///{shop.folder}/elsewhere.db"
     lock = home / f"mirror-{zlib.crc32(uri.encode()):08x}.lock"
     with FileLock(lock):

@@ -10,7 +10,6 @@ import click
 from omegaconf import OmegaConf
 
 from explr.config.grammar import quoted, word
-from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_overrides, saved_run
 from explr.config.settings_file import FILE_OVERLAY, of_training
@@ -75,9 +74,7 @@ def _again(folder: Path, best: BestTrial) -> str:
     if FILE_OVERLAY in overrides:  # the settings of the file are saved in the trial's folder
         again = f"hydra.run.dir={quoted(str(best.folder / 'again'))}"
         return shlex.join([*program, "--experimental-rerun", str(best.folder), again])
-    whole = sweep_config(folder)
-    own_tree = "hydra" not in whole or is_own_tree(whole)
-    overrides = of_training(overrides, program[0], own_tree)
+    overrides = of_training(overrides, sweep_config(folder), program[0])
     return shlex.join([*program, *map(here, overrides)])
 
 

@@ -128,8 +128,8 @@ class Shipper:
         """Leave the machine to the trainings, until somebody waits for the upload."""
         until = self._clock.monotonic() + pause_s
         while (left_s := until - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left_s, POLL_S))
-            if self._is_awaited() or self._is_wanted():
+            self._clock.sleep(min(left_s, LONGEST_POLL_S))
+            if self._is_awaited():
                 return
 
     def _round(self) -> bool:

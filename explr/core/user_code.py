@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from os import _exit  # a training may have replaced `os._exit`
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
@@ -97,6 +98,14 @@ def flush_streams() -> None:
     ctypes.CDLL(None).fflush(None)
 
 
+def end_process(code: int) -> NoReturn:
+    """End this process at once, whatever its streams have become."""
+    try:
+        flush_streams()
+    finally:
+        _exit(code)
+
+
 def _end_fork(error: BaseException | None) -> NoReturn:
     """End this process as an interpreter ends a forked one, but without its exit handlers."""
     code: Any = 0 if error is None else 1
@@ -104,8 +113,7 @@ def _end_fork(error: BaseException | None) -> NoReturn:
         code = error.code or 0
     elif error is not None:
         traceback.print_exception(error)
-    flush_streams()
-    os._exit(code if isinstance(code, int) else 1)
+    end_process(code if isinstance(code, int) else 1)
 
 
 def _mend_streams(out: TextIO, err: TextIO) -> None:

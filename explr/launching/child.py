@@ -23,7 +23,8 @@ import cloudpickle
 from explr.core.errors import ExplrError, described
 from explr.core.folders import replace_file
 from explr.core.signals import end_with, interrupt_once
-from explr.launching.exit import begin_anew, end, leave
+from explr.core.user_code import end_process
+from explr.launching.exit import begin_anew, leave
 from explr.launching.messages import SetUp, Start
 from explr.utils.seed import seed_apart
 
@@ -113,7 +114,7 @@ def _live(set_up: SetUp, pipe: Connection, server: int) -> None:
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         traceback.print_exc()
     finally:
-        end(code)
+        end_process(code)
 
 
 def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:

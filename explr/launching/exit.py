@@ -17,11 +17,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import util
-from os import _exit  # a job may have replaced `os._exit`
 from pathlib import Path
 from typing import Any, NoReturn
 
-from explr.core.user_code import flush_streams
+from explr.core.user_code import end_process
 
 EXIT_S = 10.0
 """Seconds that a job's threads and exit handlers may take after its result is written."""
@@ -85,15 +84,7 @@ def leave(code: int) -> NoReturn:
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         traceback.print_exc()
     finally:
-        end(code)
-
-
-def end(code: int) -> NoReturn:
-    """End this process at once, whatever its streams have become."""
-    try:
-        flush_streams()
-    finally:
-        _exit(code)
+        end_process(code)
 
 
 def _is_users(function: Callable[..., Any]) -> bool:

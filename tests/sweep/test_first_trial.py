@@ -158,15 +158,21 @@ NO_RANGES = {
 
 @pytest.mark.parametrize("text", NO_RANGES)
 def test_what_is_no_range_says_how_to_write_one(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        check("tuner=optuna", f"+search_space.lr={text}")
-    (fault,) = caught.value.faults
+    fault = fault_of(f"+search_space.lr={text}")
     assert fault.startswith("lr is no range that can be searched: ")
     assert fault.endswith(NO_RANGES[text])
 
 
 def check(*line: str) -> None:
     check_first_job(line, ExplrConfig.from_composed)
+
+
+def fault_of(*line: str) -> str:
+    """The only fault of a sweep of Optuna's."""
+    with pytest.raises(ConfigError) as caught:
+        check("tuner=optuna", *line)
+    (fault,) = caught.value.faults
+    return fault
 
 
 def test_a_mapping_among_the_ranges_has_those_of_its_keys() -> None:
@@ -187,9 +193,7 @@ NOT_SEARCHED = {
 
 @pytest.mark.parametrize("text", NOT_SEARCHED)
 def test_a_setting_of_the_sweep_is_no_hyperparameter(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        check("tuner=optuna", "lr=interval(0,1)", text)
-    (fault,) = caught.value.faults
+    fault = fault_of("lr=interval(0,1)", text)
     assert NOT_SEARCHED[text] in fault
 
 

@@ -1,24 +1,30 @@
 """A remote MLflow server that is slow, cut off, killed and brought back; what a kill leaves."""
 
 import json
+import math
 import os
+import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty_proxy import Fault, FaultyProxy, RandomFaults, Request, is_forbidden
 from ports import held_port
 
 from explr.tracking.journal.journal import read_events
-from explr.tracking.journal.pending import entries
+from explr.tracking.journal.pending import enter, entries
+from explr.tracking.mlflow.names import MAX_PARAM, legal_name, short_value
 from explr.tracking.mlflow.server_process import answers
+
+BIGGEST = sys.float_info.max
+"""Stands for infinity in a database."""
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +77,7 @@ class Server:
     """A real MLflow server, which can be killed and brought back."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self.port = port
         self.uri = f"http://127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,8 +87,8 @@ class Server:
             [
                 *(sys.executable, "-m", "mlflow", "server", "--port", str(self.port)),
                 *("--workers", "1", "--uvicorn-opts", "--loop asyncio --no-access-log"),
-                *("--backend-store-uri", f"sqlite:///{self._folder}/remote.db"),
-                *("--artifacts-destination", str(self._folder / "artifacts")),
+                *("--backend-store-uri", f"sqlite:///{self.folder}/remote.db"),
+                *("--artifacts-destination", str(self.folder / "artifacts")),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -110,75 +116,32 @@ def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator
             server.kill()
 
 
-class Proxy:
-    """Passes connections on to a server, and drops replies to the requests that `drops` picks."""
-
-    def __init__(self, port: int, drops: Callable[[bytes], bool]) -> None:
-        self._port = port
-        self._drops = drops
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._port)) as server:
-            dropped = threading.Event()
-
-            def back() -> None:
-                with suppress(OSError):
-                    while content := server.recv(65536):
-                        if dropped.is_set():  # the server has done it, and nobody is told
-                            break
-                        client.sendall(content)
-                    client.shutdown(socket.SHUT_RDWR)
-
-            threading.Thread(target=back, daemon=True).start()
-            with suppress(OSError):
-                while content := client.recv(65536):
-                    if self._drops(content):
-                        dropped.set()
-                    server.sendall(content)
-
-
 def test_lost_replies_make_no_second_run_and_no_second_row(
     server: Server, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "sesame")
-    seen: dict[bytes, int] = {}
-    strangers: list[bytes] = []
+    seen: dict[str, int] = {}
+    strangers: list[str] = []
 
-    def drops(request: bytes) -> bool:
+    def drops(request: Request) -> Fault | None:
         """The first two requests to each address that changes something lose their replies."""
-        line = request.partition(b"\r\n")[0]
-        if line.endswith(b" HTTP/1.1") and b"Authorization: Basic bWU6c2VzYW1l" not in request:
-            strangers.append(line)
-        changes = (b"runs/create", b"runs/log-batch", b"runs/update", b"experiments/create", b"PUT")
-        if not any(word in line for word in changes):
-            return False
-        seen[line] = seen.get(line, 0) + 1
-        return seen[line] <= 2
+        if request.authorization != "Basic bWU6c2VzYW1l":
+            strangers.append(request.path)
+        changes = ("runs/create", "runs/log-batch", "runs/update", "experiments/create")
+        if not (request.method == "PUT" or request.path.endswith(changes)):
+            return None
+        seen[request.path] = seen.get(request.path, 0) + 1
+        return Fault("reset", reaches=True) if seen[request.path] <= 2 else None
 
     kit.eventually(lambda: answers(server.uri, 5.0), "the server")
-    proxy = Proxy(server.port, drops)
-    try:
+    with FaultyProxy(server.port, drops) as proxy:
         run = kit.begin(tmp_path / "run", proxy.uri, experiment="lost", params={"lr": 0.1})
         for step in range(1500):
             run.tracker.log_metric("loss", step / 3, step=step)
         run.tracker.log_text("hello", "notes.txt")
         run.close("FINISHED")
         kit.eventually(lambda: kit.ship(proxy.uri) or not entries(), "all of it in MLflow")
-    finally:
-        proxy.close()
     assert sum(count > 2 for count in seen.values()) >= 3  # each was lost, and sent again
     assert strangers == []  # who ships says who it is
     remote = kit.store_at(server.uri)
@@ -186,6 +149,103 @@ def test_lost_replies_make_no_second_run_and_no_second_row(
     assert remote.rows(found, "loss") == [(step, step / 3) for step in range(1500)]
     assert found.info.status == "FINISHED"
     assert "notes.txt" in remote.artifacts(found)
+
+
+RANDOM_RUNS = int(os.environ.get("EXPLR_FAULTY_RUNS", "6"))
+"""Runs of the test with random faults; 200 of them take some twenty minutes."""
+
+
+def random_run(kit: Any, folder: Path, draw: random.Random, uri: str, parent: Path | None) -> Any:
+    """A run of any size and end, as a training may leave it."""
+    run = kit.begin(
+        folder,
+        uri,
+        experiment="faulty",
+        params={"lr": draw.random(), "text": "x" * draw.choice((1, 7000)), "a,b": draw.random()},
+        parent=parent,
+    )
+    tracker = run.tracker
+    for step in range(draw.choice((0, 3, 40, 1200))):
+        values = {f"m{i}": draw.random() for i in range(draw.randint(1, 3))}
+        tracker.log_metrics(values, step=step)
+    tracker.log_metric("odd (name)", draw.choice((math.nan, math.inf, -1e300)), step=0)
+    tracker.set_tag("note", "é" * draw.randint(1, 9))
+    for number in range(draw.randrange(6)):
+        name = f"{draw.choice(('fine', 'forbidden'))}-{number}.txt"
+        tracker.log_text(f"{folder.name} {name} " * draw.choice((1, 20000)), f"texts/{name}")
+    if draw.random() < 0.5:
+        many = folder / "many"
+        many.mkdir()
+        for number in range(3):
+            (many / f"{draw.choice(('fine', 'forbidden'))}-{number}.bin").write_bytes(b"\0\1" * 50)
+        tracker.log_artifact(many)
+    return run
+
+
+def leave(run: Any, dead: int) -> None:
+    """Let a run look as after a SIGKILL of its process."""
+    run.journal.close()
+    (entry,) = [one for one in entries() if one.uid == run.journal.uid]
+    enter(replace(entry, pid=dead, started="long ago"))
+
+
+def test_random_faults_lose_nothing_double_nothing_and_end(
+    server: Server, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = int(os.environ.get("EXPLR_FAULTY_SEED", "0"))
+    draw, faults = random.Random(seed), RandomFaults(seed)
+    slow_s = 12.0 if RANDOM_RUNS > 50 else 3.0
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10" if RANDOM_RUNS > 50 else "2")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    statuses: dict[str, str] = {}
+    runs = []
+    kit.eventually(lambda: answers(server.uri, 5.0), "the server")
+    with FaultyProxy(server.port, faults, slow_s) as proxy:
+        for number in range(RANDOM_RUNS):
+            parent = draw.choice(runs).journal.path if runs and draw.random() < 0.5 else None
+            run = random_run(kit, tmp_path / f"run-{number}", draw, proxy.uri, parent)
+            status = draw.choice(("FINISHED", "FAILED", "KILLED"))
+            if status == "KILLED":
+                leave(run, dead.pid)
+            else:
+                run.close(status)
+            statuses[run.journal.uid] = status
+            runs.append(run)
+        kit.eventually(lambda: kit.ship(proxy.uri) or not entries(), "all of it in MLflow")
+    remote = kit.store_at(f"sqlite:///{server.folder}/remote.db")
+    found = [r for r in remote.runs() if r.data.tags.get("explr.run") in statuses]
+    assert {r.data.tags["explr.run"]: r.info.status for r in found} == statuses
+    assert len(found) == RANDOM_RUNS
+    for run in runs:
+        (seen,) = [r for r in found if r.data.tags["explr.run"] == run.journal.uid]
+        check_contents(remote, seen, server.folder / "artifacts", run.journal.path)
+
+
+def check_contents(remote: Any, run: Any, store: Path, journal: Path) -> None:
+    """A run has each row of its journal once, and each file that the server takes."""
+    events = [event for event, _ in read_events(journal)]
+    rows: dict[str, set[tuple[int, int, str]]] = {}
+    params: dict[str, str] = {}
+    for event in events:
+        params |= {legal_name(k): short_value(v, MAX_PARAM) for k, v in event.get("p", {}).items()}
+        for name, value in event.get("m", {}).items():
+            row = (event["t"], event["s"], repr(max(min(value, BIGGEST), -BIGGEST)))
+            rows.setdefault(legal_name(name), set()).add(row)
+    assert run.data.params == params
+    assert run.data.metrics.keys() == rows.keys()
+    for name, expected in rows.items():
+        history = remote.client.get_metric_history(run.info.run_id, name)
+        assert sorted((m.timestamp, m.step, repr(m.value)) for m in history) == sorted(expected)
+    folder = journal.parent / "artifacts"
+    logged = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    refused = {name for name in logged if is_forbidden(name)}
+    place = store / run.info.experiment_id / run.info.run_id / "artifacts"
+    there = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+    assert there == logged - refused
+    assert all((place / name).read_bytes() == (folder / name).read_bytes() for name in there)
+    told = run.data.tags.get("explr.refused", "")
+    assert [name for name in refused if name not in told] == []
 
 
 def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(

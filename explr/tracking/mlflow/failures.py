@@ -27,45 +27,45 @@ def refusal(error: BaseException) -> Refused | None:
     Args:
         error: what MLflow's client raised.
     """
-    from mlflow.exceptions import MlflowException
-
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in OF_ONE_FILE:
             return Refused(str(cause.strerror))
         if isinstance(cause, UnicodeError):
             return Refused(one_line(cause))
-        if isinstance(cause, MlflowException):
-            status, by_mlflow = cause.get_http_status_code(), True
-        else:
-            status, by_mlflow = _status(cause)
+        status, is_plain = _status(cause)
         if status is None:
             continue
         if not 400 <= status < 500 or status in FOR_NOW:
             return None
-        certain = by_mlflow and (status in FOR_GOOD or status == 400)
+        certain = is_plain and (status in FOR_GOOD or status == 400)
         certain |= status in TOO_LARGE or _code(cause) in TOO_LARGE
         return Refused(_text(cause, status), certain)
     return None
 
 
 def _status(error: BaseException) -> tuple[int | None, bool]:
-    """The HTTP status in an error of any library, and whether MLflow's server or a proxy sent it."""
+    """The HTTP status in an error of any library, and whether it means what it says.
+
+    A store in a cloud has 400 or 404 for a wrong bucket too, and a proxy has 400 for a connection
+    that was cut off.
+    """
+    from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
+    from requests import HTTPError
+
+    if isinstance(error, MlflowException):
+        return ERROR_CODE_TO_HTTP_STATUS.get(error.error_code, 500), True
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # boto3's
         return response.get("ResponseMetadata", {}).get("HTTPStatusCode"), False
-    from requests import HTTPError
-
     if isinstance(error, HTTPError) and response is not None:
-        # A bare 400 may be a proxy's, for a connection that was cut off.
-        return (
-            response.status_code,
-            response.status_code != 400 or b"error_code" in response.content,
-        )
+        status = response.status_code
+        return status, status != 400 or b"error_code" in response.content
     status = getattr(error, "status_code", getattr(error, "code", None))
     return (status if isinstance(status, int) else None), False
 
 
 def _code(error: BaseException) -> str:
+    """The code of an error of boto3's."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code")) if isinstance(response, dict) else ""
 

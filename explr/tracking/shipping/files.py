@@ -207,8 +207,9 @@ class FileUploads:
 
     def _fail(self, item: Item, error: Exception) -> None:
         reason = f"{self._path(item.source)} is not uploaded: {one_line(error)}"
-        log.warning("%s", reason)
-        self._reasons[item.name] = reason
+        if self._reasons.get(item.name) != reason:
+            self._reasons[item.name] = reason
+            log.warning("%s", reason)
         self._items.owed[item.name] = self._items.owed.pop(item.name)  # after all others
         self._failures += 1
 

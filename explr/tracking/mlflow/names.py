@@ -67,7 +67,7 @@ def _is_legal_part(part: str) -> bool:
         and part == part.strip(" ").rstrip(".") != ""
         and len(part.encode()) <= MAX_FILE
         and not _ILLEGAL_IN_FILE.search(part)
-        and not part.startswith(_RESERVED)
+        and not part.startswith(("..", _RESERVED))
     )
 
 

@@ -235,7 +235,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            # Without a home: it outlives the test that it is started in.
+            env={
+                **{name: text for name, text in os.environ.items() if name != "EXPLR_HOME"},
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
         )
         try:
             yield port
@@ -266,16 +270,16 @@ def test_files_with_odd_names_arrive_and_can_be_listed(
 ) -> None:
     where = request.getfixturevalue("proxy" if remote else "store")
     run = kit.begin(tmp_path / "run", where.uri, experiment=f"odd names {remote}")
-    folder, saved = tmp_path / "out#", tmp_path / "run" / "saved"
-    for place in (folder, saved):
-        place.mkdir()
-        for name in ODD_NAMES:
-            (place / name).write_text("123")
+    inside = {tmp_path / "out#": ODD_NAMES[:3], tmp_path / "run" / "saved": ODD_NAMES[3:6]}
+    for folder, names in inside.items():
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text("123")
     for name in ODD_NAMES:
         run.tracker.log_text("1", name)
-    run.tracker.log_artifact(folder)
+    run.tracker.log_artifact(tmp_path / "out#")
     run.journal.append("artifact", f="saved", d="")  # which is not copied
-    run.register("digits", saved, "with odd names")
+    run.register("digits", tmp_path / "run" / "saved", "with odd names")
     run.close("FINISHED")
     kit.ship(where.uri)
     assert entries() == []
@@ -283,8 +287,9 @@ def test_files_with_odd_names_arrive_and_can_be_listed(
     (found,) = [r for r in store.runs() if r.data.tags.get("explr.run") == run.journal.uid]
     assert found.data.tags.get(MISSING_TAG) is None
     wanted = {legal_file(name): 1 for name in ODD_NAMES}
-    for top in ("saved", "model", legal_file("out#")):
-        wanted |= {f"{top}/{legal_file(name)}": 3 for name in ODD_NAMES}
+    wanted |= {legal_file(f"out#/{name}"): 3 for name in ODD_NAMES[:3]}
+    for top in ("saved", "model"):
+        wanted |= {legal_file(f"{top}/{name}"): 3 for name in ODD_NAMES[3:6]}
     assert store.artifacts(found) == wanted
 
 

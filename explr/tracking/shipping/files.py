@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 100
 """Files that are tried before the position is stored, and other journals have their turn."""
-AWAY_AFTER = 10
+AWAY_AFTER = 5
 AWAY_AFTER_S = 30.0
 """The sink takes no files for now after so many failures in a row, or two that took so long."""
 

@@ -64,7 +64,8 @@ class Tracker(Protocol):
 
         Raises:
             FileNotFoundError: there is nothing at `path`.
-            ValueError: `artifact_path` lies outside the run's artifacts.
+            ValueError: `artifact_path` lies outside the run's artifacts, or there is a pipe, a
+                socket or a device at `path`; inside a folder, those are left out with a warning.
             TrackingError: it cannot be copied.
         """
         ...
@@ -78,6 +79,7 @@ class Tracker(Protocol):
 
         Raises:
             ValueError: `name` lies outside the run's artifacts, or has an unknown ending.
+            TrackingError: it cannot be written.
         """
         ...
 

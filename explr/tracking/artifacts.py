@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import posixpath
 import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from explr.core.errors import TrackingError
+from explr.core.folders import WRITING
+from explr.tracking.mlflow.names import MAX_ENDING, legal_file
+from explr.tracking.tree import files_below, some
+
+log = logging.getLogger("explr.tracking")
+
+MOST_TOLD = 3
+"""After so many warnings about changed names, further ones are not shown."""
 
 
 class Copies:
@@ -19,20 +33,23 @@ class Copies:
     def __init__(self, run_folder: Path) -> None:
         self._run_folder = run_folder
         self._root = run_folder / "artifacts"
+        self._told: set[str] = set()
 
     def place(self, name: str) -> Path:
         """The path of an artifact; the folders above it are created.
 
         Args:
-            name: its name, perhaps with folders.
+            name: its name, perhaps with folders; one that MLflow does not take is changed.
 
         Raises:
             ValueError: it would lie outside the folder.
             TrackingError: the folders cannot be created.
         """
         root = self._root.resolve()
-        path = (root / name).resolve()
-        if not path.is_relative_to(root) or path == root:
+        inner = posixpath.normpath(name)
+        inside = inner != "." and not inner.startswith("/") and ".." not in inner.split("/")
+        path = (root / self._legal(inner)).resolve() if inside else root
+        if path == root or not path.is_relative_to(root):
             raise ValueError(f"an artifact needs a name below the run's own folder, got {name!r}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +68,7 @@ class Copies:
         return str(copy.relative_to(run_folder) if copy.is_relative_to(run_folder) else copy)
 
     def take(self, path: str | Path, folder: str | None) -> Path:
-        """Copy a file or a folder.
+        """Copy a file, or a folder with the files in it that can be read.
 
         Args:
             path: what to copy.
@@ -59,28 +76,27 @@ class Copies:
 
         Raises:
             FileNotFoundError: there is nothing at `path`.
-            ValueError: `folder` lies outside.
+            ValueError: `folder` lies outside, or there is a pipe, a socket or a device at `path`.
             TrackingError: it cannot be copied.
         """
         source = existing(path)
         copy = self.place(f"{folder}/{source.name}" if folder else source.name)
         try:
             if source.is_dir():
-                shutil.copytree(
-                    source,
-                    copy,
-                    ignore=self._own,
-                    ignore_dangling_symlinks=True,
-                    dirs_exist_ok=True,
-                )
+                self._take_tree(source, copy)
             elif source.resolve() != copy:
-                shutil.copyfile(source, copy)
-        except OSError as error:  # what `copytree` raises has no `strerror`, but a list
+                with replacing_copy(copy) as aside:
+                    shutil.copyfile(source, aside)
+        except OSError as error:
             raise TrackingError(f"cannot keep {source}: {error.strerror or error}") from error
         return copy
 
-    def write(self, text: str, name: str) -> Path:
-        """Write a text to a file.
+    def write(self, name: str, write: Callable[[Path], Any]) -> Path:
+        """Write a file, which replaces an earlier one in one step.
+
+        Args:
+            name: its name among the artifacts.
+            write: writes a file; it is given a path with the same ending.
 
         Raises:
             ValueError: `name` lies outside.
@@ -88,24 +104,69 @@ class Copies:
         """
         copy = self.place(name)
         try:
-            copy.write_text(text, encoding="utf-8", errors="backslashreplace")
+            with replacing_copy(copy) as aside:
+                write(aside)
         except OSError as error:
-            raise TrackingError(f"cannot write {copy}: {error.strerror}") from error
+            raise TrackingError(f"cannot write {copy}: {error.strerror or error}") from error
         return copy
 
-    def _own(self, folder: str, names: list[str]) -> set[str]:
-        """Names to leave out: the artifacts themselves, when the run's folder is copied."""
-        here = Path(folder).resolve() == self._run_folder.resolve()
-        return {self._root.name} & set(names) if here else set()
+    def _take_tree(self, source: Path, copy: Path) -> None:
+        tree = files_below(source, without=self._root)
+        copy.mkdir(exist_ok=True)
+        skipped = list(tree.skipped)
+        for name in tree.files:
+            target = copy / self._legal(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with replacing_copy(target) as aside:
+                    shutil.copyfile(source / name, aside)
+            except FileNotFoundError:  # it was deleted meanwhile
+                skipped.append(name)
+        if skipped:
+            log.warning(
+                "%s is kept without %s: only files that can be read are", source, some(skipped)
+            )
+
+    def _legal(self, name: str) -> str:
+        legal = legal_file(name)
+        if legal != name and name not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(name)
+            last = len(self._told) == MOST_TOLD
+            log.warning(
+                "MLflow takes no artifact named %r: it is called %s%s",
+                name,
+                legal,
+                "; further names are changed without a message" if last else "",
+            )
+        return legal
+
+
+@contextmanager
+def replacing_copy(copy: Path) -> Iterator[Path]:
+    """Replace a file in one step, so that no half of it is uploaded.
+
+    Unlike `explr.core.folders.replacing`, it works for the longest names, and in two threads.
+    """
+    aside = copy.with_name(f"{WRITING}{uuid.uuid4().hex}{copy.suffix[-MAX_ENDING:]}")
+    try:
+        yield aside
+        aside.replace(copy)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to raise
+            aside.unlink(missing_ok=True)
+        raise
 
 
 def existing(path: str | Path) -> Path:
-    """The absolute path of something that exists.
+    """The absolute path of a file or folder that exists.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
+        ValueError: there is a pipe, a socket or a device, which may have no end.
     """
     source = Path(os.path.abspath(path))
     if not source.exists():
         raise FileNotFoundError(f"log_artifact: there is nothing at {source}")
+    if not (source.is_file() or source.is_dir()):
+        raise ValueError(f"log_artifact: {source} is neither a file nor a folder")
     return source

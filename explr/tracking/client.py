@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explr.core.errors import TrackingError
 from explr.core.reporter import whole_step
 from explr.core.secrets import redacted
 from explr.tracking.artifacts import Copies
@@ -110,13 +109,12 @@ class ExplrTracker:
 
     def log_figure(self, figure: Any, name: str) -> None:
         """See `Tracker.log_figure`."""
-        copy = self._copies.place(name)
-        figure.savefig(copy)
-        self._log_copy(copy)
+        self._log_copy(self._copies.write(name, figure.savefig))
 
     def log_text(self, text: str, name: str) -> None:
         """See `Tracker.log_text`."""
-        self._log_copy(self._copies.write(text, name))
+        data = text.encode("utf-8", "backslashreplace")
+        self._log_copy(self._copies.write(name, lambda path: path.write_bytes(data)))
 
     def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
         """See `Tracker.log_dict`."""
@@ -164,12 +162,7 @@ class ExplrTracker:
             log.warning("MLflow has no %s named %r: there it is called %s", kind, name, legal)
 
     def _keep_image(self, picture: Any, name: str) -> None:
-        copy = self._copies.place(name)
-        try:
-            picture.save(copy)
-        except OSError as error:
-            raise TrackingError(f"cannot write {copy}: {error.strerror or error}") from error
-        self._log_copy(copy)
+        self._log_copy(self._copies.write(name, picture.save))
 
     def _log_copy(self, copy: Path) -> None:
         self._journal.append(

@@ -263,7 +263,7 @@ def _closing_line(run: TrackedRun, wait: bool) -> str:
     if not waiting:
         store = without_user_info(run.destination.resolved_uri)
         where = run.address or f"run {run.position.run_id} in {store}"
-        return f"MLflow: {where}"
+        return "; ".join([f"MLflow: {where}", *_missing(run.journal.path.parent)])
     runs = "1 run" if len(waiting) == 1 else f"{len(waiting)} runs"
     reasons = [read_position(Path(entry.journal)).error for entry in waiting]
     reason = next((f" ({reason})" for reason in reasons if reason), "")
@@ -273,3 +273,13 @@ def _closing_line(run: TrackedRun, wait: bool) -> str:
         state = f"the upload process has ended, see {explr_home() / LOG_FILE}"
     command = shlex.join(["explr", "sync", str(run.journal.path.parent)])
     return f"MLflow has not caught up with {runs}{reason}: {state}, and `{command}` resumes it"
+
+
+def _missing(folder: Path) -> list[str]:
+    """What MLflow will not have of the runs in a folder: of the first of them, and how many."""
+    found = []
+    for pattern in ("", "*/", "*/*/"):  # a sweep, its trials, their replicates
+        for file in sorted(folder.glob(f"{pattern}journal-*.items")):
+            if missing := read_position(file.with_suffix(".jsonl")).missing:
+                found.append(missing)
+    return [found[0] + (f"; {len(found)} runs lack some" if found[1:] else "")] if found else []

@@ -41,8 +41,8 @@ class Memory:
     """What sinks of one address share, as the processes that open them share a server.
 
     `calls` are named after the method, and the run if there is one: "check", "send digits".
-    `failing` holds what calls raise, by the name of the call or of the method; `cost_s` is the
-    processor time of a call.
+    `failing` holds what calls raise, by the name of the call or of the method, and what uploads
+    raise, as "upload notes.txt"; `cost_s` is the processor time of a call.
 
     Args:
         clock: tells when calls came.
@@ -66,8 +66,12 @@ class Memory:
         self.times.append(self._clock.monotonic())
         self._clock.busy_s += self.cost_s
         for key in (name, method):
-            if key in self.failing:
-                raise self.failing[key]
+            self.fail(key)
+
+    def fail(self, key: str) -> None:
+        """Raise what `failing` holds under a key, if it does."""
+        if key in self.failing:
+            raise self.failing[key]
 
     def run(self, name: str) -> MemoryRun:
         """The only run of a name."""
@@ -142,10 +146,9 @@ class MemorySink:
                 run.tags |= event["g"]
 
     def upload(self, run_id: str, path: Path, folder: str) -> None:
-        files = self._run("upload", run_id).files
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                files[str(Path(folder) / file.relative_to(path.parent))] = file.read_bytes()
+        run = self._run("upload", run_id)
+        self._memory.fail(f"upload {path.name}")
+        run.files[str(Path(folder) / path.name)] = path.read_bytes()
 
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
         run = self._run("finish", run_id)

@@ -4,10 +4,18 @@ from typing import Any
 
 import pytest
 
-from explr.tracking.mlflow.names import MAX_NAME, MAX_PARAM, folder_name, legal_name, short_value
+from explr.tracking.mlflow.names import (
+    MAX_FILE,
+    MAX_NAME,
+    MAX_PARAM,
+    folder_name,
+    legal_file,
+    legal_name,
+    short_value,
+)
 from explr.tracking.values import flatten
 
-ALPHABET = "ab9_@[]/.-: é日\n\t\0\udcff#%"
+ALPHABET = "ab9_@[]/.-: é日\n\t\0\udcff#%\\"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +77,53 @@ def test_any_name_becomes_legal_and_no_two_become_one(validation: Any) -> None:
 
 def test_long_names_that_differ_at_the_end_stay_apart() -> None:
     assert len({legal_name("x" * 400 + str(i)) for i in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.txt",
+        "plots/ü é.png",
+        ".hydra/config.yaml",
+        "lr=0.1,b=[2].pt",
+        "a~b+step+1.png",
+        "日" * 85,
+    ],
+)
+def test_legal_names_of_files_stay(name: str) -> None:
+    assert legal_file(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("a#b.txt", "a_b-71fc95c0.txt"),
+        ("%2e%2e", "_2e_2e-"),
+        ("acc: 5%.png", "acc_ 5_-"),
+        ("a.txt ", "a-c2197e20.txt"),
+        ("a.", "a-"),
+        ("..", "name-"),
+        ("out?/a.txt", "out_-"),
+        ("é" * 128 + ".txt", "é" * 121 + "-"),
+        (".artifact.uploading.x", "artifact.uploading-"),
+    ],
+)
+def test_illegal_names_of_files_become_legal_and_keep_their_ending(name: str, made: str) -> None:
+    assert legal_file(name).startswith(made)
+    assert legal_file(name).endswith(name.rpartition(".")[2].rstrip() if ".txt" in name else "")
+
+
+def test_any_path_of_a_file_becomes_legal_and_no_two_become_one(validation: Any) -> None:
+    from mlflow.utils.uri import validate_path_is_safe
+
+    names = random_names(20_000) | {"x" * 400 + str(i) for i in range(100)}
+    legal = {name: legal_file(name) for name in names}
+    assert len(set(legal.values())) == len(names)
+    for name, made in legal.items():
+        assert validate_path_is_safe(made) == made
+        assert not validation.path_not_unique(made)
+        assert all(0 < len(part.encode()) <= MAX_FILE for part in made.split("/"))
+        assert legal_file(made) == made, name
 
 
 def test_folders_have_plain_names() -> None:

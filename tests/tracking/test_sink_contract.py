@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import pytest
 from memory_sink import Memory, MemorySink
@@ -16,7 +18,7 @@ from explr.tracking.journal.position import read_position
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.shipping import sink as sink_module
 from explr.tracking.shipping.run_upload import RunUpload
-from explr.tracking.shipping.sink import RunStart, Sink, SinkUnavailable
+from explr.tracking.shipping.sink import Refused, RunStart, Sink, SinkUnavailable
 
 OWN_TAGS = ("mlflow.", "explr.run")
 """How tags begin that MLflow, or its sink, adds by itself."""
@@ -38,6 +40,10 @@ class InMemory:
         """Have runs of an experiment refused for good; the reason."""
         self.memory.refuse("open_run", "no")
         return "no"
+
+    def refuse_file(self, run_id: str, name: str) -> None:
+        """Have a file of this name refused for good."""
+        self.memory.failing[f"upload {name}"] = Refused("no")
 
     def unreachable(self) -> Sink:
         """A sink that nobody answers for."""
@@ -79,6 +85,11 @@ class InMLflow:
         """Have runs of an experiment refused for good; the reason."""
         self._store.client.delete_experiment(self._store.client.create_experiment(name))
         return "was deleted: restore it in MLflow"
+
+    def refuse_file(self, run_id: str, name: str) -> None:
+        """Have a file of this name refused for good: there is a folder in its place."""
+        place = urlparse(self._store.client.get_run(run_id).info.artifact_uri).path
+        Path(url2pathname(place), name).mkdir(parents=True)
 
     def unreachable(self) -> Sink:
         """A sink that nobody answers for."""
@@ -195,24 +206,42 @@ def test_a_parameter_keeps_its_first_value_and_holds_up_nothing(place: InMemory 
     assert len(content["rows"]) == 1
 
 
-def test_files_and_folders_are_uploaded_once(place: InMemory | InMLflow, tmp_path: Path) -> None:
+def test_files_are_uploaded_once(place: InMemory | InMLflow, tmp_path: Path) -> None:
     sink = place.sink()
     run_id = sink.open_run(start_of("one")).run_id
-    folder = tmp_path / "plots ü"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "a.txt").write_text("12345")
+    (tmp_path / "ü.txt").write_text("12345")
     (tmp_path / "b.bin").write_bytes(b"123")
     for _ in range(2):
-        sink.upload(run_id, folder, "")
-        sink.upload(run_id, folder, "out")
+        sink.upload(run_id, tmp_path / "ü.txt", "")
         sink.upload(run_id, tmp_path / "b.bin", "")
         sink.upload(run_id, tmp_path / "b.bin", "in/a folder")
-    assert place.picture()[0]["one"]["files"] == {
-        "plots ü/deep/a.txt": 5,
-        "out/plots ü/deep/a.txt": 5,
-        "b.bin": 3,
-        "in/a folder/b.bin": 3,
-    }
+    assert place.picture()[0]["one"]["files"] == {"ü.txt": 5, "b.bin": 3, "in/a folder/b.bin": 3}
+
+
+def test_a_file_is_replaced_by_its_later_version(
+    place: InMemory | InMLflow, tmp_path: Path
+) -> None:
+    sink = place.sink()
+    run_id = sink.open_run(start_of("one")).run_id
+    for size in (5, 3):
+        (tmp_path / "a.bin").write_bytes(b"1" * size)
+        sink.upload(run_id, tmp_path / "a.bin", "")
+    assert place.picture()[0]["one"]["files"] == {"a.bin": 3}
+
+
+def test_a_refused_file_is_told_apart_and_holds_up_no_other(
+    place: InMemory | InMLflow, tmp_path: Path
+) -> None:
+    sink = place.sink()
+    run_id = sink.open_run(start_of("one")).run_id
+    for name in ("bad.bin", "good.bin"):
+        (tmp_path / name).write_bytes(b"123")
+    place.refuse_file(run_id, "bad.bin")
+    for _ in range(2):
+        with pytest.raises(Refused):
+            sink.upload(run_id, tmp_path / "bad.bin", "")
+        sink.upload(run_id, tmp_path / "good.bin", "")
+    assert place.picture()[0]["one"]["files"].get("good.bin") == 3
 
 
 def test_a_run_is_finished_and_resumed(place: InMemory | InMLflow) -> None:

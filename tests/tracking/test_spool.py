@@ -126,7 +126,7 @@ def test_a_list_that_cannot_be_written_is_told(home: Path) -> None:
 def test_a_position_is_kept(tmp_path: Path) -> None:
     journal = tmp_path / "journal-x.jsonl"
     assert read_position(journal) == Position()
-    position = Position(12, "run", "3", True, [["a", "b"]], False, "why")
+    position = Position(12, "run", "3", True, 1, "one is missing", False, "why")
     write_position(journal, position)
     assert read_position(journal) == position
     assert [p.name for p in tmp_path.glob("*x*")] == ["journal-x.position"]

@@ -21,7 +21,7 @@ from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import ALIAS, describe
 from explr.tracking.shipping.run_ids import position_of_run
-from explr.tracking.shipping.sink import SinkUnavailable
+from explr.tracking.shipping.sink import Refused, SinkUnavailable
 from explr.tracking.shipping.sinks import sink_for
 
 NOT_IN_EXPERIMENT = frozenset({"tracking", "tuner", "search_space", "hydra"})
@@ -141,7 +141,7 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
     try:
         sink.connect()
         version = sink.register(position.run_id, best.model, name, describe(best))
-    except SinkUnavailable as error:
+    except (Refused, SinkUnavailable) as error:
         raise TrackingError(f"{name} is not registered: {error}") from error
     click.echo(f"registered: {name} version {version}, alias {ALIAS}")
 

@@ -14,6 +14,7 @@ from explr.core.errors import FileError
 from explr.core.secrets import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home
+from explr.tracking.journal.items import read_items
 from explr.tracking.journal.journal import first_event, read_events, uid_of
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
 from explr.tracking.journal.position import read_position
@@ -31,7 +32,7 @@ def sync_journals(folder: Path | None) -> int:
         folder: upload only the runs in this folder; None takes every run of this user.
 
     Returns:
-        The exit code: 1 if a run that has ended could not be uploaded.
+        The exit code: 1 if a run that has ended could not be uploaded, or lacks an artifact.
 
     Raises:
         TrackingError: EXPLR_HOME cannot be used.
@@ -75,6 +76,9 @@ def _upload(folder: Path | None) -> int:
             code = 1 if error else code
         elif _has_events(journal):
             uploaded += 1
+            if missing := read_position(journal).missing:
+                click.echo(f"{journal}: {missing}", err=True)
+                code = 1
         else:
             done = "emptied" if journal.exists() else "deleted"
             click.echo(f"{journal} was {done}: its rows that are not in MLflow are lost", err=True)
@@ -129,6 +133,8 @@ def _has_events(journal: Path) -> bool:
 def _enter_strays(folder: Path) -> list[Path]:
     """Add journals that are not in the list of pending runs, such as copied ones.
 
+    A run of which MLflow refused an artifact is added too, so that this is tried again.
+
     Returns:
         Journals whose beginning is damaged and which MLflow does not have.
     """
@@ -139,7 +145,9 @@ def _enter_strays(folder: Path) -> list[Path]:
         start = first_event(journal)
         position = read_position(journal)
         size = journal.stat().st_size
-        if position.done and position.offset >= size:
+        items = read_items(journal)
+        is_whole = items is not None and not items.refused
+        if position.done and position.offset >= size and is_whole:
             continue
         if start is None:
             if uid_of(journal) not in known and (size or position.offset):

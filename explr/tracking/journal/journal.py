@@ -159,6 +159,21 @@ def first_event(path: Path) -> dict[str, Any] | None:
     return first.event if first is not None and first.event.get("k") == "start" else None
 
 
+def parent_of(path: Path, start: dict[str, Any]) -> Path | None:
+    """The journal of the sweep that a run belongs to; None if it belongs to none.
+
+    Args:
+        path: journal of the run.
+        start: its first event. The path in it may be that of another place or machine, from where
+            the sweep was copied; the folder of a sweep is above those of its runs.
+    """
+    if not start.get("parent"):
+        return None
+    recorded = Path(start["parent"])
+    places = (folder / recorded.name for folder in path.parent.parents[:2])
+    return recorded if recorded.exists() else next(filter(Path.exists, places), recorded)
+
+
 def has_ended(path: Path) -> bool:
     """Whether the last event of a journal is its `end`; also True if there is no journal."""
     try:

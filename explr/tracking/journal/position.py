@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ class Position:
         run_id: the run in MLflow, "" before it exists.
         experiment_id: its experiment in MLflow, "" before it exists.
         ended: MLflow has the run's final status.
-        owed: artifacts that could not be uploaded yet, as path and folder, and models that could
-            not be registered yet, as path, name, journal of their run, and description.
+        waiting: number of artifacts and models that are still to be uploaded; see `Items`.
+        missing: a line about artifacts that MLflow will not have, "" if there are none.
         done: MLflow has all of it.
         error: why the last attempt failed, "" if it did not.
         stuck: a retry cannot succeed without a change by the user.
@@ -32,7 +32,8 @@ class Position:
     run_id: str = ""
     experiment_id: str = ""
     ended: bool = False
-    owed: list[list[str]] = field(default_factory=list)
+    waiting: int = 0
+    missing: str = ""
     done: bool = False
     error: str = ""
     stuck: bool = False
@@ -62,6 +63,8 @@ def write_position(journal: Path, position: Position) -> None:
 def _position(content: Mapping[str, Any]) -> Position:
     """The content of a file, whichever version of explr wrote it."""
     position = Position()
+    if content.get("owed"):  # of an older version, with paths that may lead nowhere by now
+        return position
     for name, default in asdict(position).items():
         value = content.get(name, default)
         if type(value) is not type(default):

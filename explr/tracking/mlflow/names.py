@@ -13,7 +13,15 @@ MAX_PARAM = 6000
 MAX_TAG = 8000
 """Characters in the value of a tag; from `mlflow.utils.validation`."""
 
+MAX_FILE = 255
+"""Bytes in the name of a file or folder; what file systems take."""
+MAX_ENDING = 20
+"""Characters in what counts as the ending of a file name."""
+
 _ILLEGAL = re.compile(r"[^/\w.\- :]+")
+_ILLEGAL_IN_FILE = re.compile(r'[\\#%?:*"<>|]')
+_RESERVED = ".artifact.uploading."
+"""How MLflow's own unfinished files begin."""
 _CHECKSUM = 9
 """Length of `-` and a checksum."""
 
@@ -30,6 +38,37 @@ def legal_name(name: str) -> str:
     parts = [part for part in _ILLEGAL.sub("_", name).split("/") if part not in ("", ".", "..")]
     words = "/".join(parts)[: MAX_NAME - _CHECKSUM].strip("./") or "name"
     return f"{words}-{_checksum(name)}"
+
+
+def legal_file(path: str) -> str:
+    """A path among the artifacts that MLflow's client, servers and stores take and list.
+
+    A legal name of a folder or file stays as it is. Any other name, such as one with `#` or `%`, is
+    made legal and gets the checksum of the original before its ending.
+    """
+    return "/".join(_legal_part(part) for part in path.split("/"))
+
+
+def _legal_part(part: str) -> str:
+    if _is_legal_part(part):
+        return part
+    plain = "".join(c if c.isprintable() else "_" for c in _ILLEGAL_IN_FILE.sub("_", part))
+    stem, ending = posixpath.splitext(plain.rstrip(" ."))
+    if len(ending) > MAX_ENDING:
+        stem, ending = stem + ending, ""
+    room = MAX_FILE - _CHECKSUM - len(ending.encode())
+    stem = stem.strip(" .").encode()[:room].decode(errors="ignore")
+    return f"{stem or 'name'}-{_checksum(part)}{ending}"
+
+
+def _is_legal_part(part: str) -> bool:
+    return (
+        part.isprintable()
+        and part == part.strip(" ").rstrip(".") != ""
+        and len(part.encode()) <= MAX_FILE
+        and not _ILLEGAL_IN_FILE.search(part)
+        and not part.startswith(("..", _RESERVED))
+    )
 
 
 def folder_name(name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.core.folders import BestTrial
+from explr.tracking.mlflow.upload import upload_tree
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,10 +55,7 @@ def register(client: MlflowClient, run_id: str, model: Path, name: str, about: s
     versions = client.search_model_versions(f"name={quote}{name}{quote}")
     version = next((v for v in versions if v.tags.get(VERSION_TAG) == run_id), None)
     if version is None:
-        if model.is_dir():
-            client.log_artifacts(run_id, str(model), MODEL_FOLDER)
-        else:
-            client.log_artifact(run_id, str(model), MODEL_FOLDER)
+        upload_tree(client, run_id, model, MODEL_FOLDER)
         source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
         tags = {VERSION_TAG: run_id}
         version = client.create_model_version(name, source, run_id, tags, description=about)

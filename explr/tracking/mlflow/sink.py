@@ -13,8 +13,11 @@ from explr.core.errors import ExplrError
 from explr.core.secrets import without_user_info
 from explr.tracking.home import is_local_store
 from explr.tracking.mlflow import registry, store
+from explr.tracking.mlflow.failures import refusal
 from explr.tracking.mlflow.names import MAX_TAG, legal_name, short_value
 from explr.tracking.mlflow.rows import Rows
+from explr.tracking.mlflow.timeouts import Patience
+from explr.tracking.mlflow.upload import upload_file
 from explr.tracking.server import MLflowServer, server_url
 from explr.tracking.shipping.sink import RunStart, SinkRun, SinkUnavailable, Status
 
@@ -40,6 +43,7 @@ class MLflowSink:
         self._uri = uri
         self._client: MlflowClient | None = None
         self._rows: dict[str, Rows] = {}
+        self._patience = Patience()
 
     @property
     def uri(self) -> str:
@@ -101,12 +105,8 @@ class MLflowSink:
 
     def upload(self, run_id: str, path: Path, folder: str) -> None:
         """Log an artifact."""
-        with self._open() as client:
-            if path.is_dir():
-                inner = f"{folder}/{path.name}" if folder else path.name
-                client.log_artifacts(run_id, str(path), inner)
-            else:
-                client.log_artifact(run_id, str(path), folder or None)
+        with self._open(of_file=True) as client:
+            upload_file(client, run_id, path, f"{folder}/{path.name}" if folder else path.name)
 
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
         """Set the run's status and end."""
@@ -118,7 +118,7 @@ class MLflowSink:
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
         """Upload the model and make it a version with the alias `best`."""
-        with self._open() as client:
+        with self._open(of_file=True) as client:
             return registry.register(client, run_id, model, name, about)
 
     def address(self, experiment_id: str, run_id: str) -> str | None:
@@ -133,19 +133,26 @@ class MLflowSink:
         return None if url is None else without_user_info(url).rstrip("/")
 
     @contextmanager
-    def _open(self) -> Iterator[MlflowClient]:
+    def _open(self, of_file: bool = False) -> Iterator[MlflowClient]:
         assert self._client is not None, "connect first"
-        with self._failures():
+        with self._failures(of_file):
             yield self._client
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Turn what MLflow, databases and artifact stores raise into the sink's own errors."""
+    def _failures(self, of_file: bool = False) -> Iterator[None]:
+        """Turn what MLflow, databases and artifact stores raise into the sink's own errors.
+
+        Args:
+            of_file: the block uploads a file, or registers a model.
+        """
         try:
-            yield
+            with self._patience.limited():
+                yield
         except ExplrError:
             raise
         except Exception as error:
+            if of_file and (refused := refusal(error)) is not None:
+                raise refused from error
             raise SinkUnavailable(store.out_of_reach(self._uri, error)) from error
 
 

@@ -1,4 +1,8 @@
-"""Uploads the artifacts and models of one run, and retries those that failed."""
+"""Uploads the artifacts and models of one run; each has its own fate and holds up no other.
+
+A file that fails is tried again after all others. What the sink refuses is set aside, and what was
+deleted is noted: the run does not wait for either.
+"""
 
 from __future__ import annotations
 
@@ -6,93 +10,220 @@ import logging
 import os
 from pathlib import Path
 
-from explr.tracking.journal.position import Position, read_position
-from explr.tracking.shipping.delay import Delay
-from explr.tracking.shipping.sink import Sink, one_line
+from explr.tracking.journal.items import Item, Items, read_items, write_items
+from explr.tracking.journal.position import read_position
+from explr.tracking.shipping.delay import Clock, Delay
+from explr.tracking.shipping.sink import Refused, Sink, one_line
+from explr.tracking.tree import files_below, some
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 100
+"""Files that are tried before the position is stored, and other journals have their turn."""
+AWAY_AFTER = 5
+AWAY_AFTER_S = 30.0
+"""The sink takes no files for now after so many failures in a row, or two that took so long."""
+
+Stamp = tuple[int, int, int]
+"""What changes when a file is replaced: its inode, size, and time of change."""
+
 
 class FileUploads:
-    """Uploads of one run, in their order; what fails is listed in `Position.owed` and retried.
+    """Uploads of one run.
 
-    An artifact store can be out of reach or full while metrics are accepted.
+    A file that was logged several times is uploaded once, as it is then: a name is owed or not.
 
     Args:
         sink: where to upload to.
-        position: position of the run's journal.
-        delay: pause between two attempts.
+        journal: journal of the run; relative paths begin at its folder.
+        clock: measures pauses.
+        retries: try again what the sink has refused before.
     """
 
-    def __init__(self, sink: Sink, position: Position, delay: Delay) -> None:
+    def __init__(self, sink: Sink, journal: Path, clock: Clock, retries: bool) -> None:
         self._sink = sink
-        self._position = position
-        self._delay = delay
-        self.error = position.error if position.owed else ""
+        self._journal = journal
+        self._clock = clock
+        self._delay = Delay(clock)
+        items = read_items(journal)
+        self.is_damaged = items is None
+        self._items = items or Items()
+        self._is_changed = False
+        if retries and self._items.refused:
+            self._items.owed |= self._items.refused
+            self._items.refused.clear()
+        self._tried: set[str] = set()
+        self._sent: dict[str, Stamp] = {}
+        self._sample: tuple[Path, str] | None = None
+        self._failures, self._lost_s = 0, 0.0
+        self._reasons: dict[str, str] = {}
 
-    def upload(self, path: Path, folder: str) -> None:
-        """Upload a file or folder, or list it to be retried.
+    @property
+    def waiting(self) -> int:
+        """How many are still to be uploaded."""
+        return len(self._items.owed)
+
+    @property
+    def missing(self) -> str:
+        """A line about what the sink will not have, "" if it will have everything."""
+        return self._items.missing
+
+    @property
+    def error(self) -> str:
+        """Why something waits, "" if nothing has failed."""
+        return next((self._reasons[n] for n in self._items.owed if n in self._reasons), "")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether something is owed that was not tried after all others were."""
+        return self._delay.over and any(name not in self._tried for name in self._items.owed)
+
+    def add(self, item: Item) -> None:
+        """Add a file, the files of a folder, or a model, to what is owed.
 
         Args:
-            path: what to upload.
-            folder: folder among the run's artifacts, "" for the topmost one.
+            item: what to upload; one of the same name takes the place of an earlier one.
         """
-        self._do([str(path), folder])
+        path = self._path(item.source)
+        if item.model or not path.is_dir():
+            self._owe(item)
+            return
+        tree = files_below(path)
+        if tree.skipped:
+            log.warning("%s: %s cannot be read, and is left out", path, some(tree.skipped))
+        top = f"{item.folder}/{path.name}" if item.folder else path.name
+        for name in tree.files:
+            folder = name.rpartition("/")[0]
+            inner = f"{top}/{folder}" if folder else top
+            self._owe(Item(f"{item.source}/{name}", inner))
 
-    def register(self, model: str, name: str, run: str, about: str) -> None:
-        """Register a model, or list it to be retried.
+    def work(self, run_id: str) -> bool:
+        """Try what is owed, unless there is a pause after failures.
 
         Args:
-            model: a file or folder.
-            name: name of the registered model.
-            run: journal of the run that the model came from.
-            about: a line for its description.
-        """
-        self._do([model, name, run, about])
-
-    def retry(self) -> bool:
-        """Retry what failed, if the pause is over.
+            run_id: the sink's id of the run.
 
         Returns:
-            Whether anything was uploaded.
+            Whether any of it need not be tried again.
         """
+        owed = self._items.owed
+        if not owed or not self._delay.over:
+            return False
+        if not self.is_ready:
+            self._tried.clear()
+            self._failures, self._lost_s = 0, 0.0
         moved = False
-        if self._delay.over:
-            while self._position.owed and self._attempt(self._position.owed[0]):
-                del self._position.owed[0]
-                moved = True
+        for name in [name for name in owed if name not in self._tried][:AT_ONCE]:
+            self._tried.add(name)
+            item, begun = owed[name], self._clock.monotonic()
+            try:
+                if not self._settle(run_id, item):
+                    continue
+            except Exception as error:  # noqa: BLE001 - file systems raise their own
+                self._fail(item, error)
+                self._lost_s += self._clock.monotonic() - begun
+                if self._is_sink_away():
+                    self._tried.update(owed)
+                    break
+            else:
+                del owed[name]
+                self._reasons.pop(name, None)
+                moved = self._is_changed = True
+                self._failures, self._lost_s = 0, 0.0
+                self._delay.clear()
+        if self._failures and not self.is_ready:
+            self._delay.lengthen()
         return moved
 
-    def _do(self, item: list[str]) -> None:
-        if item in self._position.owed:
-            return
-        if self._position.owed or not self._attempt(item):
-            self._position.owed.append(item)
+    def save(self) -> None:
+        """Store what the sink does not have, if that has changed.
 
-    def _attempt(self, item: list[str]) -> bool:
-        path, *rest = item
-        run_id = self._position.run_id
-        if len(rest) > 1:
-            run_id = read_position(Path(rest[1])).run_id
-            if not run_id:  # no failure: the next look at this journal tries again
-                self.error = f"{path} is not registered: MLflow does not have its run yet"
-                return False
+        Raises:
+            OSError: it cannot be written beside the journal.
+        """
+        if self._is_changed:
+            write_items(self._journal, self._items)
+            self._is_changed = False
+
+    def _path(self, source: str) -> Path:
+        return self._journal.parent / source
+
+    def _owe(self, item: Item) -> None:
+        self._items.refused.pop(item.name, None)
+        if item.name in self._items.gone:
+            self._items.gone.remove(item.name)
+        self._items.owed[item.name] = item
+        self._tried.discard(item.name)
+        self._is_changed = True
+
+    def _settle(self, run_id: str, item: Item) -> bool:
+        """Upload an item or set it aside; False if it waits for its run."""
+        path = self._path(item.source)
+        if not path.exists():
+            log.warning("%s is gone: %s is not uploaded", path, item.name)
+            self._items.gone.append(item.name)
+            return True
         try:
-            self._send(run_id, Path(path), rest)
-        except Exception as error:  # noqa: BLE001 - file systems raise their own; kept as `error`
-            self.error = f"{path} is not uploaded: {one_line(error)}"
-            log.warning("run %s: %s", self._position.run_id, self.error)
-            self._delay.lengthen()
-            return False
-        self.error = ""
-        self._delay.clear()
+            return self._send(run_id, path, item)
+        except Refused as error:
+            if not error.certain and not self._takes_others(run_id):
+                raise
+            reason = one_line(error)
+        except Exception:
+            if path.exists():
+                raise
+            return self._settle(run_id, item)
+        log.warning("%s is refused, and set aside: %s", path, reason)
+        self._items.refuse(item, reason)
         return True
 
-    def _send(self, run_id: str, path: Path, rest: list[str]) -> None:
-        if len(rest) > 1:
-            name, _, about = rest
-            self._sink.register(run_id, path, name, about)
-        elif os.access(path, os.R_OK):
-            self._sink.upload(run_id, path, rest[0])
-        else:
-            log.warning("%s is gone: it is missing among the artifacts of run %s", path, run_id)
+    def _send(self, run_id: str, path: Path, item: Item) -> bool:
+        if item.model:
+            model_run = read_position(self._path(item.run)).run_id
+            if not model_run:  # no failure: the next look at this journal tries again
+                reason = f"{path} is not registered: MLflow does not have its run yet"
+                self._reasons[item.name] = reason
+                return False
+            self._sink.register(model_run, path, item.model, item.about)
+            return True
+        if not (path.is_file() and os.access(path, os.R_OK)):
+            raise Refused("it cannot be read")
+        stamp = _stamp(path)
+        if self._sent.get(item.name) != stamp:
+            self._sink.upload(run_id, path, item.folder)
+            self._sent[item.name] = stamp
+            self._sample = path, item.folder
+        return True
+
+    def _takes_others(self, run_id: str) -> bool:
+        """Whether the sink still takes a file that it took before."""
+        if self._sample is None:
+            return False
+        try:
+            self._sink.upload(run_id, *self._sample)
+        except Exception:  # noqa: BLE001 - whatever it is, it proves nothing about one file
+            return False
+        return True
+
+    def _fail(self, item: Item, error: Exception) -> None:
+        reason = f"{self._path(item.source)} is not uploaded: {one_line(error)}"
+        if self._reasons.get(item.name) != reason:
+            self._reasons[item.name] = reason
+            log.warning("%s", reason)
+        self._items.owed[item.name] = self._items.owed.pop(item.name)  # after all others
+        self._failures += 1
+
+    def _is_sink_away(self) -> bool:
+        """Whether it is no use to try further files now."""
+        if self._failures >= AWAY_AFTER or (self._failures > 1 and self._lost_s > AWAY_AFTER_S):
+            return True
+        try:
+            self._sink.check()
+        except Exception:  # noqa: BLE001 - it is told with the next row
+            return True
+        return False
+
+
+def _stamp(file: Path) -> Stamp:
+    info = file.stat()
+    return info.st_ino, info.st_size, info.st_ctime_ns

@@ -12,9 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.journal.journal import VERSION, first_event, read_events, uid_of
+from explr.tracking.journal.items import Item
+from explr.tracking.journal.journal import (
+    VERSION,
+    first_event,
+    now_ms,
+    parent_of,
+    read_events,
+    uid_of,
+)
 from explr.tracking.journal.position import read_position, write_position
-from explr.tracking.shipping.delay import Clock, Delay
+from explr.tracking.shipping.delay import Clock
 from explr.tracking.shipping.files import FileUploads
 from explr.tracking.shipping.observer import is_awaited, observed_file
 from explr.tracking.shipping.sink import RunStart, Sink, Status
@@ -23,6 +31,8 @@ log = logging.getLogger(__name__)
 
 BATCH_ROWS = 1000
 """Rows after which a batch is sent and the position stored."""
+MISSING_TAG = "explr.missing"
+"""Tag that names artifacts which the sink will not have."""
 SHARE_BYTES = 1_000_000
 """Bytes of one journal that are uploaded before other journals have their turn."""
 
@@ -34,19 +44,25 @@ class RunUpload:
         sink: where to upload to; connected.
         journal: the journal, which may still grow.
         clock: measures the pauses between retries.
+        retries: try again the files that the sink has refused before.
     """
 
-    def __init__(self, sink: Sink, journal: Path, clock: Clock = time) -> None:
+    def __init__(
+        self, sink: Sink, journal: Path, clock: Clock = time, retries: bool = False
+    ) -> None:
         self._sink = sink
         self._journal = journal
         self._position = read_position(journal)
-        if not _ends_a_line(journal, self._position.offset):  # the journal was cut
-            self._position.offset = 0
+        self._files = FileUploads(sink, journal, clock, retries)
+        lost = self._files.is_damaged or (self._position.waiting and not self._files.waiting)
+        if lost or not _ends_a_line(journal, self._position.offset):  # the journal was cut
+            self._position.offset = self._position.observed = 0
+        self._position.done = self._position.done and not self._files.waiting
         self._exhausted_at = (-1, -1)
         self._observed: Path | None = None
         self._awaits = False
         self._has_parent = False
-        self._files = FileUploads(sink, self._position, Delay(clock))
+        self._worked = False
 
     @property
     def run_id(self) -> str:
@@ -74,20 +90,24 @@ class RunUpload:
             TrackingError: it is not possible without a change by the user.
         """
         size = (self._journal.stat().st_size, self._observed_size())
-        if size == self._exhausted_at and not self._position.owed:
+        if size == self._exhausted_at and not self._files.waiting:
             return False
-        self._awaits = False
+        self._awaits = self._worked = False
         before = self._position.offset
-        uploaded = self._files.retry()
         events: list[dict[str, Any]] = []
         rows, end = 0, before
         for event, after in read_events(self._journal, before, self._leave_out):
-            if event.get("k") in ("start", "artifact", "register", "end"):
+            kind = event.get("k")
+            if kind in ("start", "end"):
                 self._send(events, end)
                 events, rows = [], 0
                 if not self._apply(event):
                     break
                 self._save(after)
+            elif kind in ("artifact", "register"):
+                self._check_begun()
+                self._files.add(_item(event))
+                rows += 1
             else:
                 events.append(event)
                 rows += max(len(event.get("m", ())), 1)
@@ -99,9 +119,10 @@ class RunUpload:
                 break
         self._send(events, end)
         observed = self._send_observed()
-        if uploaded or observed or self._is_complete():
+        self._work()
+        if self._worked or observed or self._files.error != self._position.error:
             self._save(self._position.offset)
-        moved = uploaded or observed or self._position.offset > before
+        moved = self._worked or observed or self._position.offset > before
         if not moved and self.run_id and not self._awaits:
             self._exhausted_at = size
         return moved
@@ -130,37 +151,43 @@ class RunUpload:
             write_position(self._journal, self._position)
 
     def _save(self, offset: int) -> None:
+        if self._files.missing != self._position.missing:
+            tag = {MISSING_TAG: self._files.missing or "nothing"}
+            self._sink.send(self.run_id, [{"k": "tags", "t": now_ms(), "g": tag}])
+            self._position.missing = self._files.missing
+        self._files.save()
         self._position.offset = offset
         self._position.error, self._position.stuck = self._files.error, False
-        self._position.done = self._is_complete()
+        self._position.waiting = self._files.waiting
+        self._position.done = self._position.ended and not self._files.waiting
         write_position(self._journal, self._position)
 
-    def _is_complete(self) -> bool:
-        return self._position.ended and not self._position.owed
-
     def _send(self, events: list[dict[str, Any]], end: int) -> None:
-        """Send rows, and move the position past them."""
+        """Send rows, then files, and move the position past them."""
         if events:
             self._check_begun()
             self._sink.send(self.run_id, events)
+        if end > self._position.offset:
+            self._work()
             self._save(end)
+
+    def _work(self) -> None:
+        if self.run_id:
+            self._worked |= self._files.work(self.run_id)
 
     def _apply(self, event: dict[str, Any]) -> bool:
         """Carry out an event that is no row; False if it must wait for something."""
         if event["k"] == "start":
             return self._start(event)
         self._check_begun()
-        if event["k"] == "artifact":
-            self._files.upload(self._journal.parent / event["f"], event["d"])
-        elif event["k"] == "register":
-            model, run = (str(self._journal.parent / event[key]) for key in ("model", "run"))
-            self._files.register(model, event["name"], run, event["about"])
-        else:
-            self._awaits = is_awaited(self._journal, first_event(self._journal) or {})
-            if self._awaits:
-                return False
-            self._send_observed()
-            self._finish(event["status"], event["t"])
+        self._work()
+        if self._files.is_ready:  # the run ends when all of it has been tried
+            return False
+        self._awaits = is_awaited(self._journal, first_event(self._journal) or {})
+        if self._awaits:
+            return False
+        self._send_observed()
+        self._finish(event["status"], event["t"])
         return True
 
     def _leave_out(self, end: int) -> None:
@@ -184,7 +211,7 @@ class RunUpload:
         end = self._position.observed
         for event, after in read_events(self._observed, end):
             if event["k"] == "artifact":
-                self._files.upload(self._journal.parent / event["f"], event["d"])
+                self._files.add(_item(event))
             else:
                 events.append(event)
             end = after
@@ -234,9 +261,9 @@ class RunUpload:
 
     def _parent_id(self, event: dict[str, Any]) -> str | None:
         """The sink's id of the sweep's run; "" if none can be known, None if it comes later."""
-        if event.get("parent") is None:
+        journal = parent_of(self._journal, event)
+        if journal is None:
             return ""
-        journal = Path(event["parent"])
         if run_id := read_position(journal).run_id:
             return run_id
         start = first_event(journal)
@@ -250,13 +277,20 @@ class RunUpload:
     def _finish(self, status: Status, end_ms: int) -> None:
         start = first_event(self._journal) or {}
         for name in start.get("last", ()):
-            path = self._journal.parent / name
-            if path.exists():
-                self._files.upload(path, "")
+            if (self._journal.parent / name).exists():
+                self._files.add(Item(name))
+        self._work()
         # A trial on another machine may have been uploaded before its sweep was.
         parent_id = "" if self._has_parent else self._parent_id(start) or ""
         self._sink.finish(self.run_id, status, end_ms, parent_id)
         self._position.ended = True
+
+
+def _item(event: dict[str, Any]) -> Item:
+    """What an event of the kind `artifact` or `register` asks to be uploaded."""
+    if event["k"] == "artifact":
+        return Item(event["f"], event["d"])
+    return Item(event["model"], model=event["name"], run=event["run"], about=event["about"])
 
 
 def _ends_a_line(journal: Path, offset: int) -> bool:

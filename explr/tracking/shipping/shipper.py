@@ -12,14 +12,14 @@ from pathlib import Path
 from explr.core.errors import FileError, TrackingError
 from explr.core.folders import RESULTS
 from explr.core.gc import postpone_collection, resume_collection
-from explr.tracking.journal.journal import first_event, has_ended, now_ms
+from explr.tracking.journal.journal import first_event, has_ended, now_ms, parent_of
 from explr.tracking.journal.pending import Entry, Liveness, entries, is_of_this_host, strike_off
 from explr.tracking.journal.position import read_position, write_position
 from explr.tracking.shipping.awaiting import is_awaited as somebody_waits
 from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.run_ids import add_run_ids, trial_of
 from explr.tracking.shipping.run_upload import RunUpload
-from explr.tracking.shipping.sink import Sink, one_line
+from explr.tracking.shipping.sink import Sink, SinkSlow, one_line
 from explr.utils.priority import all_cores_are_busy
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class Shipper:
         self._begun: dict[tuple[Path, Path], dict[int, str]] = {}
         self._last_reason = ""
         self._awaits = False
+        self._slow: set[str] = set()
 
     def run(self, on_progress: Callable[[], None] = lambda: None) -> bool:
         """Upload until the followed process is gone, and its journals are uploaded or stuck.
@@ -111,7 +112,7 @@ class Shipper:
                     self._pause(pause_s)
                 continue
             if self._is_followed_alive is None:
-                if not self._awaits:
+                if not (self._awaits or self._slow):
                     return True
             elif not alive:
                 if not self._liveness.left(self._sink.uri):
@@ -172,9 +173,13 @@ class Shipper:
         upload = self._uploads.get(entry.uid)
         known = "" if upload is None else upload.run_id
         if upload is None:
-            upload = self._uploads[entry.uid] = RunUpload(self._sink, journal, self._clock)
+            # `explr sync` may have been called because the sink takes now what it refused.
+            retries = self._is_followed_alive is None
+            upload = RunUpload(self._sink, journal, self._clock, retries)
+            self._uploads[entry.uid] = upload
         try:
             moved = upload.advance()
+            self._slow.discard(entry.uid)
         finally:
             if upload.run_id != known:
                 self._note_begun(journal, upload.run_id)
@@ -191,7 +196,7 @@ class Shipper:
     def _note_begun(self, journal: Path, run_id: str) -> None:
         trial = trial_of(journal)
         if trial is not None:
-            parent = Path((first_event(journal) or {}).get("parent") or "")
+            parent = parent_of(journal, first_event(journal) or {}) or Path()
             self._begun.setdefault((parent, trial.sweep), {})[trial.number] = run_id
 
     def _tell_sweeps(self, when: Callable[[Path], bool] = lambda journal: True) -> None:
@@ -235,6 +240,7 @@ class Shipper:
     def _forget(self, uid: str) -> None:
         self._delays.pop(uid, None)
         self._uploads.pop(uid, None)
+        self._slow.discard(uid)
 
     def _is_open(self, waiting: Iterable[Entry]) -> bool:
         """Connect the sink, once there is something to upload."""
@@ -250,6 +256,7 @@ class Shipper:
         finally:
             resume_collection()
         self._sink_delay.clear()
+        self._slow.clear()
         self._is_connected = True
         return True
 
@@ -269,6 +276,7 @@ class Shipper:
         reason = one_line(error)
         stuck = isinstance(error, TrackingError)
         for entry in waiting:
+            (self._slow.add if isinstance(error, SinkSlow) else self._slow.discard)(entry.uid)
             journal = Path(entry.journal)
             if not journal.exists():
                 continue

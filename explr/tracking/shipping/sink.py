@@ -18,6 +18,24 @@ class SinkUnavailable(ExplrError):
     """A sink cannot do something now; the same call may succeed later."""
 
 
+class SinkSlow(SinkUnavailable):
+    """A sink did not answer in time; the next call waits longer for it."""
+
+
+class Refused(ExplrError):
+    """A sink does not take one file or model, whenever it is tried; others are not affected.
+
+    Args:
+        reason: a short text.
+        certain: it is about this file or model; else the sink may refuse all of them for now, for
+            want of a permission, say.
+    """
+
+    def __init__(self, reason: str, certain: bool = True) -> None:
+        super().__init__(reason)
+        self.certain = certain
+
+
 @dataclass(frozen=True)
 class RunStart:
     """What a sink needs to know to open a run.
@@ -64,7 +82,7 @@ class Sink(Protocol):
     Every call may be repeated, also by another process, and adds nothing the second time. All
     methods but `address` need `connect` first and fail in two ways: `TrackingError` means that
     a retry fails without a change by the user, `SinkUnavailable` that it may succeed
-    later.
+    later. `upload` and `register` may raise `Refused` too.
     """
 
     @property
@@ -112,12 +130,15 @@ class Sink(Protocol):
         ...
 
     def upload(self, run_id: str, path: Path, folder: str) -> None:
-        """Add a file or a folder, which keeps its name, to the artifacts of a run.
+        """Add a file, which keeps its name if the sink takes that, to the artifacts of a run.
 
         Args:
             run_id: the sink's id of the run.
-            path: the file or folder; it exists.
+            path: the file; it exists, and can be read.
             folder: folder among the run's artifacts, "" for the topmost one.
+
+        Raises:
+            Refused: the sink does not take this file.
         """
         ...
 
@@ -143,6 +164,9 @@ class Sink(Protocol):
 
         Returns:
             The version.
+
+        Raises:
+            Refused: the sink does not take this model.
         """
         ...
 

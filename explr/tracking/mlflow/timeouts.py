@@ -1,0 +1,84 @@
+"""How long a request to MLflow may take: MLflow reads that from the environment each time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from explr.tracking.shipping.sink import SinkSlow
+
+VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+SHORT_S = 10
+"""Time-out of a request, unless `VARIABLE` is set: a server that is gone is noticed soon."""
+LONGEST_S = 120
+"""A request that timed out may take twice as long the next time, and up to this."""
+SLOW_LINE = 1_000_000
+"""Bytes a second in which a file gets to its store at least, over the server."""
+
+
+class Patience:
+    """Gives requests a short time-out, and a longer one once the server turns out to be slow."""
+
+    def __init__(self) -> None:
+        self._limit_s = 0
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Limit the requests in the block.
+
+        Raises:
+            SinkSlow: a request timed out, and the next one may take longer.
+        """
+        shortest_s = _set_by_user()
+        limit_s = max(shortest_s, self._limit_s)
+        begun = time.monotonic()
+        try:
+            with time_out(limit_s):
+                yield
+        except Exception as error:
+            longer_s = min(2 * limit_s, LONGEST_S)
+            if longer_s <= limit_s or not _timed_out(error):
+                raise
+            self._limit_s = longer_s
+            raise SinkSlow(f"no answer within {limit_s} s") from error
+        if time.monotonic() - begun < shortest_s / 2:
+            self._limit_s = 0
+
+
+@contextmanager
+def time_out(seconds: int) -> Iterator[None]:
+    """Give the requests in the block a time-out."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(seconds)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
+
+
+def upload_limit_s(size: int) -> int:
+    """Time-out of the upload of a file.
+
+    Args:
+        size: its size in bytes.
+    """
+    return max(LONGEST_S, size // SLOW_LINE, _set_by_user())
+
+
+def _set_by_user() -> int:
+    return int(os.environ.get(VARIABLE) or SHORT_S)
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    from requests.exceptions import ConnectTimeout, Timeout
+
+    while error is not None:
+        if isinstance(error, Timeout):  # a server that takes no connection is not slow but gone
+            return not isinstance(error, ConnectTimeout)
+        error = error.__cause__ or error.__context__
+    return False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.shipping.sink import RunStart, SinkRun, SinkUnavailable, Status
+from explr.tracking.shipping.sink import Contents, RunStart, SinkRun, SinkUnavailable, Status
 
 if TYPE_CHECKING:
     from explr.tracking.shipping.delay import Clock
@@ -77,7 +78,7 @@ class Memory:
     def go_away(self) -> None:
         """Fail in every call from now on."""
         away = SinkUnavailable("nobody is there")
-        names = ("check", "find", "open_run", "send", "upload", "finish", "register")
+        names = ("check", "find", "open_run", "send", "upload", "finish", "contents", "register")
         self.failing = dict.fromkeys(names, away)
 
     def come_back(self) -> None:
@@ -151,6 +152,11 @@ class MemorySink:
         run = self._run("finish", run_id)
         run.status, run.end_ms = status, end_ms
         run.parent_id = run.parent_id or parent_id
+
+    def contents(self, run_id: str, wanted: Contents) -> Contents:
+        run = self._run("contents", run_id)
+        rows = Counter(name for name, *_ in run.rows)
+        return Contents(dict(rows), frozenset(run.params), frozenset(run.files))
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
         self._run("register", run_id).files[f"model/{model.name}"] = model.read_bytes()

@@ -26,6 +26,8 @@ class Position:
         error: why the last attempt failed, "" if it did not.
         stuck: a retry cannot succeed without a change by the user.
         observed: bytes that were uploaded of what the observer wrote.
+        uri: tracking URI that it was uploaded to, without user and password.
+        refused: number of rows by metric that MLflow has refused for good.
     """
 
     offset: int = 0
@@ -37,6 +39,8 @@ class Position:
     error: str = ""
     stuck: bool = False
     observed: int = 0
+    uri: str = ""
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 def read_position(journal: Path) -> Position:

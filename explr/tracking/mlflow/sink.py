@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 from explr.core.errors import ExplrError
 from explr.core.secrets import without_user_info
 from explr.tracking.home import is_local_store
-from explr.tracking.mlflow import registry, store
+from explr.tracking.mlflow import contents, registry, store
 from explr.tracking.mlflow.names import MAX_TAG, legal_name, short_value
 from explr.tracking.mlflow.rows import Rows
 from explr.tracking.server import MLflowServer, server_url
-from explr.tracking.shipping.sink import RunStart, SinkRun, SinkUnavailable, Status
+from explr.tracking.shipping.sink import (
+    Contents,
+    RunStart,
+    SinkRun,
+    SinkUnavailable,
+    Status,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,9 +118,23 @@ class MLflowSink:
         """Set the run's status and end."""
         with self._open() as client:
             if parent_id and PARENT_TAG not in client.get_run(run_id).data.tags:
-                client.set_tag(run_id, PARENT_TAG, parent_id)
+                client.set_tag(run_id, PARENT_TAG, parent_id, synchronous=True)
             client.set_terminated(run_id, status, end_ms)
-            self._rows.pop(run_id, None)
+
+    def contents(self, run_id: str, wanted: Contents) -> Contents:
+        """Count rows and names in the store."""
+        legal = {name: legal_name(name) for name in (*wanted.rows, *wanted.params)}
+        with self._open() as client:
+            metrics = [legal[name] for name in wanted.rows]
+            held = contents.held(client, self._uri, run_id, metrics, wanted.artifacts)
+        rows = self._rows.pop(run_id, None)
+        refused = rows.refused if rows is not None else {}
+        return Contents(
+            {name: held.rows.get(legal[name], 0) for name in wanted.rows},
+            {name for name in wanted.params if legal[name] in {*held.params, *refused}},
+            held.artifacts,
+            {name: len(refused[legal[name]]) for name in wanted.rows if legal[name] in refused},
+        )
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
         """Upload the model and make it a version with the alias `best`."""

@@ -6,9 +6,10 @@ import logging
 import os
 from pathlib import Path
 
+from explr.core.errors import one_line
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.shipping.delay import Delay
-from explr.tracking.shipping.sink import Sink, one_line
+from explr.tracking.shipping.sink import Sink
 
 log = logging.getLogger(__name__)
 

@@ -7,22 +7,34 @@ events carry their original times, and a sink takes equal rows for one, so a rep
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.journal.journal import VERSION, first_event, read_events, uid_of
-from explr.tracking.journal.position import read_position, write_position
+from explr.core.secrets import without_user_info
+from explr.tracking.journal.journal import (
+    VERSION,
+    attempts_of,
+    first_event,
+    read_events,
+    uid_of,
+)
+from explr.tracking.journal.position import Position, read_position, write_position
 from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.files import FileUploads
 from explr.tracking.shipping.observer import is_awaited, observed_file
 from explr.tracking.shipping.sink import RunStart, Sink, Status
+from explr.tracking.shipping.verification import Tally, known_refusals, lacking, put_back
 
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 1000
 """Rows after which a batch is sent and the position stored."""
+MOST_REPLAYS = 2
+"""How often one process uploads a run again of which the sink lacks something."""
 SHARE_BYTES = 1_000_000
 """Bytes of one journal that are uploaded before other journals have their turn."""
 
@@ -47,6 +59,10 @@ class RunUpload:
         self._awaits = False
         self._has_parent = False
         self._files = FileUploads(sink, self._position, Delay(clock))
+        begins = self._position.offset == self._position.observed == 0
+        self._tally = Tally() if begins else None
+        self._is_verified = False
+        self._replays = 0
 
     @property
     def run_id(self) -> str:
@@ -87,6 +103,7 @@ class RunUpload:
                 events, rows = [], 0
                 if not self._apply(event):
                     break
+                self._count([event])
                 self._save(after)
             else:
                 events.append(event)
@@ -99,21 +116,29 @@ class RunUpload:
                 break
         self._send(events, end)
         observed = self._send_observed()
+        again = self._begin_again_if_lacking()
         if uploaded or observed or self._is_complete():
             self._save(self._position.offset)
-        moved = uploaded or observed or self._position.offset > before
+        moved = uploaded or observed or again or self._position.offset > before
         if not moved and self.run_id and not self._awaits:
             self._exhausted_at = size
         return moved
 
-    def close_as_killed(self) -> None:
-        """Finish the run of a process that died before it wrote the end of its journal."""
+    def close_as_killed(self) -> bool:
+        """Finish the run of a process that died before it wrote the end of its journal.
+
+        Returns:
+            Whether the sink lacks something, and the upload begins again.
+        """
+        again = False
         if self.run_id and not self._position.ended:
             # The clock of file times may be some milliseconds behind that of the events.
             begun_ms = (first_event(self._journal) or {}).get("t", 0)
             written_ms = self._journal.stat().st_mtime_ns // 1_000_000
             self._finish("KILLED", max(written_ms, begun_ms))
+            again = self._begin_again_if_lacking()
             self._save(self._position.offset)
+        return again
 
     def fail(self, reason: str, stuck: bool) -> None:
         """Store why the upload failed, where the training's own process can read it.
@@ -136,13 +161,61 @@ class RunUpload:
         write_position(self._journal, self._position)
 
     def _is_complete(self) -> bool:
-        return self._position.ended and not self._position.owed
+        return self._is_verified and not self._position.owed
+
+    def _begin_again_if_lacking(self) -> bool:
+        """Compare what the sink holds of a run that has ended with what was uploaded.
+
+        Returns:
+            Whether something is missing, and the upload begins again.
+
+        Raises:
+            TrackingError: something is still missing after `MOST_REPLAYS` more uploads.
+        """
+        position = self._position
+        if self._is_verified or not position.ended or position.owed:
+            return False
+        attempts = attempts_of(self._journal) if self._is_resumed() else [self._journal]
+        earlier = [path for path in attempts if path != self._journal and read_position(path).done]
+        tally = self._tally
+        if tally is None or earlier:
+            tally = Tally()
+            for path in earlier:
+                tally.add_all(path)
+            tally.add_all(self._journal, position.offset, position.observed)
+        wanted = tally.wanted(self._journal.parent, lambda path: os.access(path, os.R_OK))
+        held = self._sink.contents(self.run_id, wanted)
+        missing = lacking(wanted, held, known_refusals(earlier))
+        if not missing:
+            position.refused = dict(held.refused)
+            self._is_verified = True
+            return False
+        if self._replays == MOST_REPLAYS:
+            raise TrackingError(f"MLflow lacks {missing}, although it was uploaded")
+        log.warning("%s: MLflow lacks %s: it is uploaded again", self._journal, missing)
+        self._replays += 1
+        for path in earlier:
+            put_back(path, self._sink.uri)
+        vars(position).update(vars(Position()))
+        write_position(self._journal, position)
+        self._tally = Tally()
+        return True
+
+    def _is_resumed(self) -> bool:
+        return bool((first_event(self._journal) or {}).get("after"))
+
+    def _count(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Note what the sink has taken."""
+        if self._tally is not None:
+            for event in events:
+                self._tally.add(event)
 
     def _send(self, events: list[dict[str, Any]], end: int) -> None:
         """Send rows, and move the position past them."""
         if events:
             self._check_begun()
             self._sink.send(self.run_id, events)
+            self._count(events)
             self._save(end)
 
     def _apply(self, event: dict[str, Any]) -> bool:
@@ -181,15 +254,18 @@ class RunUpload:
             return False
         assert self._observed is not None
         events: list[dict[str, Any]] = []
+        seen: list[dict[str, Any]] = []
         end = self._position.observed
         for event, after in read_events(self._observed, end):
             if event["k"] == "artifact":
                 self._files.upload(self._journal.parent / event["f"], event["d"])
             else:
                 events.append(event)
+            seen.append(event)
             end = after
         if events:
             self._sink.send(self.run_id, events)
+        self._count(seen)
         moved = end > self._position.observed
         self._position.observed = end
         return moved
@@ -219,6 +295,7 @@ class RunUpload:
                 resumed=bool(event.get("after")),
             )
         )
+        self._position.uri = without_user_info(self._sink.uri)
         self._position.run_id = run.run_id
         self._position.experiment_id = run.experiment_id
         self._has_parent = run.has_parent
@@ -257,6 +334,7 @@ class RunUpload:
         parent_id = "" if self._has_parent else self._parent_id(start) or ""
         self._sink.finish(self.run_id, status, end_ms, parent_id)
         self._position.ended = True
+        self._is_verified = False
 
 
 def _ends_a_line(journal: Path, offset: int) -> bool:

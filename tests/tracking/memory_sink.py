@@ -43,7 +43,7 @@ class Memory:
 
     `calls` are named after the method, and the run if there is one: "check", "send digits".
     `failing` holds what calls raise, by the name of the call or of the method; `cost_s` is the
-    processor time of a call.
+    processor time of a call; `trouble` is what a first look sees.
 
     Args:
         clock: tells when calls came.
@@ -52,6 +52,7 @@ class Memory:
     def __init__(self, clock: FakeClock | None = None) -> None:
         self._clock = clock or FakeClock()
         self.cost_s = 0.0
+        self.trouble = ""
         self.runs: dict[str, MemoryRun] = {}
         self.models: dict[tuple[str, str], str] = {}
         self.calls: list[str] = []
@@ -100,6 +101,9 @@ class MemorySink:
     @property
     def uri(self) -> str:
         return self._uri
+
+    def look(self) -> str:
+        return self._memory.trouble
 
     def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
         self._memory.called("connect")

@@ -49,7 +49,7 @@ def read_position(journal: Path) -> Position:
     Uploading a journal again from its start adds nothing to MLflow.
     """
     try:
-        return _position(read_json(_position_file(journal)) or {})
+        return _position(read_json(position_file(journal)) or {})
     except (OSError, FileError, TypeError):
         return Position()
 
@@ -60,7 +60,7 @@ def write_position(journal: Path, position: Position) -> None:
     Raises:
         OSError: it cannot be written beside the journal.
     """
-    replace_file(_position_file(journal), asdict(position))
+    replace_file(position_file(journal), asdict(position))
 
 
 def _position(content: Mapping[str, Any]) -> Position:
@@ -74,5 +74,6 @@ def _position(content: Mapping[str, Any]) -> Position:
     return position
 
 
-def _position_file(journal: Path) -> Path:
+def position_file(journal: Path) -> Path:
+    """The file with the position of a journal."""
     return journal.with_suffix(".position")

@@ -96,7 +96,10 @@ def _in_store(
 def _gone(run_id: str, deleted: bool) -> TrackingError:
     if deleted:
         return TrackingError("the run was deleted in MLflow: restore it there")
-    return TrackingError(f"MLflow has no run {run_id} any more")
+    return TrackingError(
+        f"MLflow has no run {run_id} any more: remove the *.position beside its journal, and "
+        "`explr sync FOLDER` uploads it as a new one"
+    )
 
 
 def _folder(address: str) -> Path | None:

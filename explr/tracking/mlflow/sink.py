@@ -13,6 +13,7 @@ from explr.core.errors import ExplrError
 from explr.core.secrets import without_user_info
 from explr.tracking.home import is_local_store
 from explr.tracking.mlflow import contents, registry, store
+from explr.tracking.mlflow.first_look import first_look
 from explr.tracking.mlflow.names import MAX_TAG, legal_name, short_value
 from explr.tracking.mlflow.rows import Rows
 from explr.tracking.server import MLflowServer, server_url
@@ -51,6 +52,10 @@ class MLflowSink:
     def uri(self) -> str:
         """The tracking URI."""
         return self._uri
+
+    def look(self) -> str:
+        """Ask the server whether it answers."""
+        return first_look(self._uri)
 
     def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
         """Open the store, and start the server of a local one."""

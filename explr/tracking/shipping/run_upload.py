@@ -199,6 +199,7 @@ class RunUpload:
         vars(position).update(vars(Position()))
         write_position(self._journal, position)
         self._tally = Tally()
+        self._exhausted_at = (-1, -1)
         return True
 
     def _is_resumed(self) -> bool:

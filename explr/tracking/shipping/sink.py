@@ -79,14 +79,24 @@ class Sink(Protocol):
     """A place that journals are uploaded to.
 
     Every call may be repeated, also by another process, and adds nothing the second time. All
-    methods but `address` need `connect` first and fail in two ways: `TrackingError` means that
-    a retry fails without a change by the user, `SinkUnavailable` that it may succeed
+    methods but `address` and `look` need `connect` first and fail in two ways: `TrackingError`
+    means that a retry fails without a change by the user, `SinkUnavailable` that it may succeed
     later.
     """
 
     @property
     def uri(self) -> str:
         """Address of the sink, as `tracking.uri` has it."""
+        ...
+
+    def look(self) -> str:
+        """Why the sink cannot be used, as far as some seconds show; it need not be connected.
+
+        This imports none of the sink's libraries. In any case of doubt it says nothing.
+
+        Returns:
+            A line of at most 140 characters; "" if nothing speaks against the sink.
+        """
         ...
 
     def connect(self, port: int | None = None, only_uploads: bool = False) -> None:

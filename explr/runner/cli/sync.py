@@ -174,7 +174,7 @@ def _upload(folder: Path | None) -> int:
             error = read_position(journal).error
             if not error and entry.uri in busy and liveness.is_left(entry):
                 error = busy_text(entry.uri)
-            click.echo(f"{journal}: {error or _reason(entry)}", err=True)
+            click.echo(f"{_shown(journal)}: {error or _reason(entry)}", err=True)
             code = 1 if error else code
         elif _has_events(journal):
             uploaded += 1

@@ -17,7 +17,7 @@ from explr.core.secrets import redacted_text, without_user_info
 TIMEOUT_S = 2.0
 """Seconds to wait for a connection, and for each part of an answer."""
 
-LONGEST_URI = 70
+LONGEST_URI = 50
 """Characters of an address in a line for people."""
 
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -43,7 +43,7 @@ def first_look(uri: str) -> str:
     scheme = uri.partition(":")[0].partition("+")[0]
     if scheme == "file":
         allowed = os.environ.get(FILE_STORES, "").lower() in ("1", "true")
-        return "" if allowed else refused_folder(shown)
+        return "" if allowed else refused_folder(redacted_text(uri))
     try:
         if scheme in ("http", "https"):
             return answered_page(shown) if _answers_with_page(uri) else ""
@@ -62,7 +62,8 @@ def first_look(uri: str) -> str:
 
 def refused_folder(uri: str) -> str:
     """A line about a store that is a folder."""
-    return f"MLflow takes no folder such as {uri} any more: set tracking.uri=sqlite:///mlflow.db"
+    shown = uri if len(uri) <= LONGEST_URI else f"…{uri[1 - LONGEST_URI :]}"
+    return f"MLflow refuses the folder {shown}: set tracking.uri=sqlite:///mlflow.db"
 
 
 def answered_page(uri: str) -> str:

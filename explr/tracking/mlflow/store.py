@@ -153,20 +153,22 @@ def _check_file(uri: str) -> None:
 
 def out_of_reach(uri: str, error: BaseException) -> str:
     """One line that says why a store could not be used."""
-    uri = shortened(redacted_text(uri), LONGEST_URI)
     if FILE_STORES in str(error):
-        return refused_folder(uri)
+        return refused_folder(redacted_text(uri))
+    uri = shortened(redacted_text(uri), LONGEST_URI)
     if NO_JSON in str(error) and holds_web_page(error):
         return answered_page(uri)
     cause: BaseException | None = error
+    shown = error
     while cause is not None:
-        reason = getattr(cause, "reason", None)  # where urllib3 keeps it
         if isinstance(cause, UNREACHABLE) and cause.strerror:
             return no_answer(uri, cause)
-        cause = (
-            reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
-        )
-    return one_line(error)
+        reason = getattr(cause, "reason", None)  # where urllib3 keeps it
+        if isinstance(reason, BaseException):  # the texts around it are long, and say less
+            cause = shown = reason
+        else:
+            cause = cause.__cause__ or cause.__context__
+    return one_line(error) if shown is error else shortened(f"{uri} fails: {one_line(shown)}")
 
 
 def find_experiment(client: MlflowClient, name: str) -> str | None:

@@ -49,6 +49,7 @@ class Order:
 
 
 _children: dict[str, subprocess.Popen[bytes]] = {}
+_first_words: dict[str, str] = {}
 
 
 @atexit.register
@@ -101,7 +102,7 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
             os.close(tell)
     if ear is not None:
         # It ends when the companion has looked. No trial has it: a sweep's companion looks for all.
-        threading.Thread(target=_pass_on, args=(ear,), name="first look", daemon=True).start()
+        threading.Thread(target=_pass_on, args=(uri, ear), name="first look", daemon=True).start()
     _children[uri] = child
     assert child.stdin is not None
     with suppress(BrokenPipeError):  # it died at once, as `has_companion` says then
@@ -109,11 +110,21 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
         child.stdin.close()
 
 
-def _pass_on(ear: int) -> None:
+def _pass_on(uri: str, ear: int) -> None:
     """Log what the companion's first look has found."""
     with open(ear, encoding="utf-8") as words:
         if reason := words.read():
-            log.warning("%s. The training goes on, and its rows are kept", reason)
+            _first_words[uri] = reason
+            log.warning("%s. The training goes on", reason)
+
+
+def first_words(uri: str) -> str:
+    """What speaks against a sink since the first look of this process's companion; "" if nothing.
+
+    Args:
+        uri: tracking URI.
+    """
+    return _first_words.get(uri, "")
 
 
 def has_companion(uri: str) -> bool:

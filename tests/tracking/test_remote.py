@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ports import held_port
 
+from explr.runner.cli.sync import verify_journals
 from explr.tracking.journal.journal import read_events
 from explr.tracking.journal.pending import entries
 from explr.tracking.mlflow.server_process import answers
@@ -71,7 +72,7 @@ class Server:
     """A real MLflow server, which can be killed and brought back."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self.port = port
         self.uri = f"http://127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,8 +82,8 @@ class Server:
             [
                 *(sys.executable, "-m", "mlflow", "server", "--port", str(self.port)),
                 *("--workers", "1", "--uvicorn-opts", "--loop asyncio --no-access-log"),
-                *("--backend-store-uri", f"sqlite:///{self._folder}/remote.db"),
-                *("--artifacts-destination", str(self._folder / "artifacts")),
+                *("--backend-store-uri", f"sqlite:///{self.folder}/remote.db"),
+                *("--artifacts-destination", str(self.folder / "artifacts")),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -110,12 +111,24 @@ def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator
             server.kill()
 
 
-class Proxy:
-    """Passes connections on to a server, and drops replies to the requests that `drops` picks."""
+ERROR_500 = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
 
-    def __init__(self, port: int, drops: Callable[[bytes], bool]) -> None:
+
+class Proxy:
+    """Passes connections on to a server, and drops replies to the requests that `drops` picks.
+
+    Those that `fails` picks do not reach the server, and are answered with status 500.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        drops: Callable[[bytes], bool] = lambda request: False,
+        fails: Callable[[bytes], bool] = lambda request: False,
+    ) -> None:
         self._port = port
         self._drops = drops
+        self._fails = fails
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -144,6 +157,12 @@ class Proxy:
             threading.Thread(target=back, daemon=True).start()
             with suppress(OSError):
                 while content := client.recv(65536):
+                    if self._fails(content):
+                        client.sendall(ERROR_500)
+                        client.shutdown(socket.SHUT_WR)
+                        while client.recv(65536):  # a reset would lose the answer
+                            pass
+                        break
                     if self._drops(content):
                         dropped.set()
                     server.sendall(content)
@@ -186,6 +205,58 @@ def test_lost_replies_make_no_second_run_and_no_second_row(
     assert remote.rows(found, "loss") == [(step, step / 3) for step in range(1500)]
     assert found.info.status == "FINISHED"
     assert "notes.txt" in remote.artifacts(found)
+
+
+def test_two_errors_lose_nothing_whatever_mlflows_variables_say(
+    server: Server,
+    kit: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "999")
+    monkeypatch.setenv("MLFLOW_ACTIVE_MODEL_ID", "m-none")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    monkeypatch.setattr("mlflow.store.tracking.GET_METRIC_HISTORY_MAX_RESULTS", 700)
+    kit.eventually(lambda: answers(server.uri, 5.0), "the server")
+    failed: list[bytes] = []
+
+    def fails(request: bytes) -> bool:
+        """The first two batches are refused."""
+        if b"runs/log-batch" not in request or len(failed) == 2:
+            return False
+        failed.append(request)
+        return True
+
+    proxy = Proxy(server.port, fails=fails)
+    try:
+        run = kit.begin(tmp_path / "run", proxy.uri, experiment="errors", params={"lr": 0.1})
+        for step in range(3000):
+            run.tracker.log_metric("loss", step / 3, step=step)
+        run.tracker.log_text("hello", "a folder/nötes 1.txt")
+        run.close("FINISHED")
+        kit.eventually(lambda: kit.ship(proxy.uri) or not entries(), "all of it in MLflow")
+        assert len(failed) == 2
+        assert "View run" not in capfd.readouterr().out
+        remote = kit.store_at(server.uri)
+        (found,) = [r for r in remote.runs() if r.data.tags.get("explr.run") == run.journal.uid]
+        assert remote.rows(found, "loss") == [(step, step / 3) for step in range(3000)]
+        assert found.data.params["lr"] == "0.1"
+        assert verify_journals(tmp_path / "run") == 0
+        assert "3000 rows, 1 parameter and 1 artifact" in capfd.readouterr().out
+        (file,) = server.folder.rglob("nötes 1.txt")
+        file.unlink()
+        assert verify_journals(tmp_path / "run") == 1
+        assert "lacks the artifact a folder/nötes 1.txt: " in capfd.readouterr().err
+        kit.ship(proxy.uri)
+        assert file.read_text() == "hello"
+        remote.client.delete_run(found.info.run_id)
+        assert verify_journals(tmp_path / "run") == 1
+        assert "was deleted in MLflow" in capfd.readouterr().err
+    finally:
+        proxy.close()
 
 
 def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(

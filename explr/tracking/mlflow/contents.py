@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import is_local_store
@@ -104,10 +105,9 @@ def _gone(run_id: str, deleted: bool) -> TrackingError:
 
 def _folder(address: str) -> Path | None:
     """The folder of artifacts on this machine; None if they are elsewhere."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    is_here = address.startswith(("file:", "/"))
-    return Path(local_file_uri_to_path(address)) if is_here else None
+    if address.startswith("file:"):
+        return Path(unquote(urlsplit(address).path))
+    return Path(address) if address.startswith("/") else None
 
 
 def _listed(client: MlflowClient, run_id: str, paths: Collection[str]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,7 @@ def _compare(stores: Stores, journals: Sequence[Path]) -> bool:
     uploaded_s = max(position_file(journal).stat().st_mtime for journal in journals)
     wanted = tally.wanted(
         journals[-1].parent,
-        lambda path: not path.is_file() or path.stat().st_mtime <= uploaded_s,
+        lambda path: not os.path.isfile(path) or os.stat(path).st_mtime <= uploaded_s,
     )
     what = (
         f"{_count(sum(wanted.rows.values()), 'row')}, {_count(len(wanted.params), 'parameter')} "

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import sqlite3
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
-from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from explr.core.errors import TrackingError
-from explr.tracking.home import is_local_store
 from explr.tracking.mlflow.private import count_rows
 from explr.tracking.mlflow.store import LOCK_TIMEOUT_S, file_of
 
@@ -32,14 +30,31 @@ class Held(NamedTuple):
     artifacts: AbstractSet[str]
 
 
+def open_file(uri: str) -> sqlite3.Connection:
+    """Open a local store to read it, which is much cheaper than to ask MLflow's client.
+
+    Args:
+        uri: address of the store.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    address = f"{file_of(uri).as_uri()}?mode=ro"
+    return sqlite3.connect(address, timeout=LOCK_TIMEOUT_S, uri=True, check_same_thread=False)
+
+
 def held(
-    client: MlflowClient, uri: str, run_id: str, metrics: Iterable[str], paths: Collection[str]
+    client: MlflowClient,
+    database: sqlite3.Connection | None,
+    run_id: str,
+    metrics: Iterable[str],
+    paths: Collection[str],
 ) -> Held:
     """What a run holds.
 
     Args:
         client: MLflow's client for the store.
-        uri: address of the store.
+        database: a local store; None for any other.
         run_id: the run.
         metrics: the metrics whose rows are counted.
         paths: the artifacts that are looked for.
@@ -48,30 +63,26 @@ def held(
         TrackingError: the store does not have the run any more.
         MlflowException: the store does not answer.
     """
-    if is_local_store(uri):
-        rows, params, root = _in_file(file_of(uri), run_id)
-        # MLflow's client would ask the store for the run, and list folder by folder.
-        folder = _folder(root)
-    else:
+    if database is None:
         rows, params = _in_store(client, run_id, metrics)
-        folder = None
-    if folder is not None:
-        return Held(rows, params, {path for path in paths if (folder / path).exists()})
-    return Held(rows, params, _listed(client, run_id, paths))
+        return Held(rows, params, _listed(client, run_id, paths))
+    rows, params, root = _in_file(database, run_id)
+    folder = _folder(root)
+    if folder is None:
+        return Held(rows, params, _listed(client, run_id, paths))
+    return Held(rows, params, {path for path in paths if os.path.exists(f"{folder}/{path}")})
 
 
-def _in_file(path: Path, run_id: str) -> tuple[dict[str, int], set[str], str]:
+def _in_file(database: sqlite3.Connection, run_id: str) -> tuple[dict[str, int], set[str], str]:
     """Rows by metric, parameters, and the address of the artifacts, out of an SQLite file."""
-    address = f"{path.as_uri()}?mode=ro"
-    with closing(sqlite3.connect(address, timeout=LOCK_TIMEOUT_S, uri=True)) as database:
-        query = "SELECT lifecycle_stage, artifact_uri FROM runs WHERE run_uuid = ?"
-        run = database.execute(query, (run_id,)).fetchone()
-        if run is None or run[0] == "deleted":
-            raise _gone(run_id, deleted=run is not None)
-        query = "SELECT key, COUNT(*) FROM metrics WHERE run_uuid = ? GROUP BY key"
-        rows = dict(database.execute(query, (run_id,)).fetchall())
-        query = "SELECT key FROM params WHERE run_uuid = ?"
-        params = {key for (key,) in database.execute(query, (run_id,))}
+    query = "SELECT lifecycle_stage, artifact_uri FROM runs WHERE run_uuid = ?"
+    run = database.execute(query, (run_id,)).fetchone()
+    if run is None or run[0] == "deleted":
+        raise _gone(run_id, deleted=run is not None)
+    query = "SELECT key, COUNT(*) FROM metrics WHERE run_uuid = ? GROUP BY key"
+    rows = dict(database.execute(query, (run_id,)).fetchall())
+    query = "SELECT key FROM params WHERE run_uuid = ?"
+    params = {key for (key,) in database.execute(query, (run_id,)).fetchall()}
     return rows, params, run[1] or ""
 
 
@@ -103,11 +114,11 @@ def _gone(run_id: str, deleted: bool) -> TrackingError:
     )
 
 
-def _folder(address: str) -> Path | None:
+def _folder(address: str) -> str | None:
     """The folder of artifacts on this machine; None if they are elsewhere."""
     if address.startswith("file:"):
-        return Path(unquote(urlsplit(address).path))
-    return Path(address) if address.startswith("/") else None
+        return unquote(urlsplit(address).path)
+    return address if address.startswith("/") else None
 
 
 def _listed(client: MlflowClient, run_id: str, paths: Collection[str]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -26,6 +27,8 @@ from explr.tracking.shipping.sink import (
 )
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -131,7 +134,7 @@ class MLflowSink:
         legal = {name: legal_name(name) for name in (*wanted.rows, *wanted.params)}
         with self._open() as client:
             metrics = [legal[name] for name in wanted.rows]
-            held = contents.held(client, self._uri, run_id, metrics, wanted.artifacts)
+            held = contents.held(client, self._file, run_id, metrics, wanted.artifacts)
         rows = self._rows.pop(run_id, None)
         refused = rows.refused if rows is not None else {}
         return Contents(
@@ -150,6 +153,15 @@ class MLflowSink:
         """The run's page in MLflow's UI; None if the server of a local store does not run."""
         ui = self._ui
         return None if ui is None else f"{ui}/#/experiments/{experiment_id}/runs/{run_id}"
+
+    @cached_property
+    def _file(self) -> sqlite3.Connection | None:
+        """A local store, opened to be read for as long as the sink is used."""
+        if not is_local_store(self._uri):
+            return None
+        database = contents.open_file(self._uri)
+        weakref.finalize(self, database.close)
+        return database
 
     @cached_property
     def _ui(self) -> str | None:

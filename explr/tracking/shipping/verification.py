@@ -64,7 +64,7 @@ class Tally:
                         break
                     self.add(event)
 
-    def wanted(self, folder: Path, counts: Callable[[Path], bool]) -> Contents:
+    def wanted(self, folder: Path, counts: Callable[[str], bool]) -> Contents:
         """What the run should hold.
 
         Args:
@@ -77,7 +77,7 @@ class Tally:
         found = {
             name
             for path, place in paths
-            if counts(path)
+            if counts(str(path))
             for name in artifact_paths(path, place, counts)
         }
         return Contents(dict(self.rows), frozenset(self.params), found)
@@ -101,7 +101,7 @@ def _equal(one: float, other: float) -> bool:
     return one == other or (math.isnan(one) and math.isnan(other))
 
 
-def artifact_paths(path: Path, folder: str, counts: Callable[[Path], bool]) -> Iterator[str]:
+def artifact_paths(path: Path, folder: str, counts: Callable[[str], bool]) -> Iterator[str]:
     """Paths of files among a run's artifacts.
 
     Args:
@@ -114,9 +114,9 @@ def artifact_paths(path: Path, folder: str, counts: Callable[[Path], bool]) -> I
         yield inner
         return
     for root, _, names in os.walk(path):
-        for file in (Path(root) / name for name in names):
-            if file.is_file() and counts(file):
-                yield f"{inner}/{file.relative_to(path).as_posix()}"
+        for file in (f"{root}/{name}" for name in names):
+            if os.path.isfile(file) and counts(file):
+                yield inner + file.removeprefix(str(path))
 
 
 def lacking(wanted: Contents, held: Contents, refused: Mapping[str, int]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from explr.core.errors import FileError, TrackingError
+from explr.core.errors import ExplrError, FileError, TrackingError
 from explr.core.secrets import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home, is_local_store
@@ -68,7 +68,7 @@ def verify_journals(folder: Path) -> int:
     """
     runs: dict[str, list[Path]] = {}
     begun = [(first_event(path), path) for path in folder.resolve().rglob("journal-*.jsonl")]
-    damaged = [path for start, path in begun if start is None]
+    damaged = [path for start, path in begun if start is None and path.stat().st_size]
     for start, path in sorted(((s, p) for s, p in begun if s), key=lambda found: found[0]["t"]):
         runs.setdefault(start.get("run") or uid_of(path), []).append(path)
     for path in damaged:
@@ -85,7 +85,7 @@ class Stores:
     """The sinks of a command, each connected once."""
 
     def __init__(self) -> None:
-        self._sinks: dict[str, Sink] = {}
+        self._sinks: dict[str, Sink | ExplrError] = {}
 
     def sink(self, position: Position) -> Sink:
         """The sink that a run was uploaded to.
@@ -97,12 +97,23 @@ class Stores:
         if not uri or (is_local_store(uri) and not file_of(uri).exists()):
             uri = environment_uri()  # uploaded by an older version, or on another machine
         if uri not in self._sinks:
-            sink = sink_for(with_user_info(uri))
-            if reason := sink.look():
-                raise SinkUnavailable(reason)
-            sink.connect(only_uploads=True)
-            self._sinks[uri] = sink
-        return self._sinks[uri]
+            self._sinks[uri] = _connected(with_user_info(uri))
+        sink = self._sinks[uri]
+        if isinstance(sink, ExplrError):
+            raise sink
+        return sink
+
+
+def _connected(uri: str) -> Sink | ExplrError:
+    """A sink, or why it cannot be used."""
+    sink = sink_for(uri)
+    if reason := sink.look():
+        return SinkUnavailable(reason)
+    try:
+        sink.connect(only_uploads=True)
+    except (SinkUnavailable, TrackingError) as error:
+        return error
+    return sink
 
 
 def _compare(stores: Stores, journals: Sequence[Path]) -> bool:
@@ -115,7 +126,7 @@ def _compare(stores: Stores, journals: Sequence[Path]) -> bool:
         return False
     tally = Tally()
     for journal, position in zip(journals, positions, strict=True):
-        tally.add_all(journal, position.offset, position.observed)
+        tally.add_all(journal, position)
     uploaded_s = max(position_file(journal).stat().st_mtime for journal in journals)
     wanted = tally.wanted(
         journals[-1].parent,
@@ -133,9 +144,13 @@ def _compare(stores: Stores, journals: Sequence[Path]) -> bool:
         return False
     missing = lacking(wanted, held, known_refusals(journals))
     if missing:
-        for journal in journals:
-            put_back(journal, sink.uri)
-        click.echo(f"{folder}: of {what} MLflow lacks {missing}: `{command}` uploads it", err=True)
+        remedy = f"`{command}` uploads it"
+        try:
+            for journal in journals:
+                put_back(journal, sink.uri)
+        except OSError as error:
+            remedy = f"it cannot be uploaded again, {error.strerror}"
+        click.echo(f"{folder}: of {what} MLflow lacks {missing}: {remedy}", err=True)
         return False
     click.echo(f"{folder}: MLflow has all of its {what}")
     return True

@@ -180,9 +180,8 @@ class RunUpload:
         tally = self._tally
         if tally is None or earlier:
             tally = Tally()
-            for path in earlier:
-                tally.add_all(path)
-            tally.add_all(self._journal, position.offset, position.observed)
+            for path in (*earlier, self._journal):
+                tally.add_all(path, position if path == self._journal else read_position(path))
         wanted = tally.wanted(self._journal.parent, lambda path: os.access(path, os.R_OK))
         held = self._sink.contents(self.run_id, wanted)
         missing = lacking(wanted, held, known_refusals(earlier))

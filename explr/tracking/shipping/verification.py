@@ -48,21 +48,19 @@ class Tally:
         elif kind == "start":
             self.last.update(event.get("last", ()))
 
-    def add_all(self, journal: Path, end: int | None = None, observed: int | None = None) -> None:
-        """Count the events of a journal, and of its observations.
+    def add_all(self, journal: Path, position: Position) -> None:
+        """Count the events of a journal, and of its observations, that were uploaded.
 
         Args:
             journal: the journal.
-            end: byte of it to stop at; None counts all.
-            observed: byte of its observations to stop at; None counts all.
+            position: how far it was uploaded.
         """
         notes = observed_file(journal)
-        for file, limit in ((journal, end), (notes, observed)):
-            if file.exists():
-                for event, after in read_events(file):
-                    if limit is not None and after > limit:
-                        break
-                    self.add(event)
+        for file, end in ((journal, position.offset), (notes, position.observed)):
+            for event, after in read_events(file) if end else ():
+                if after > end:
+                    break
+                self.add(event)
 
     def wanted(self, folder: Path, counts: Callable[[str], bool]) -> Contents:
         """What the run should hold.

@@ -18,6 +18,7 @@ ROOT = Path(explr.__path__[0])
 HOMES = {
     "hydra": "config/hydra_private.py",
     "hydra_plugins": "config/hydra_private.py",
+    "mlflow": "tracking/mlflow/private.py",
     "omegaconf": "config/omegaconf_private.py",
     "optuna": "tuning/optuna_private.py",
     "ray": "sweep/ray/private.py",

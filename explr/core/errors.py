@@ -19,7 +19,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from explr.core.secrets import redacted_text
+
+LONGEST_REASON = 200
+"""Characters of a reason that is shown in one line."""
+
+_WEB_PAGE = re.compile(
+    r"[\s.:]*(response body: *)?['\"]?\s*<(!doctype|html|head|body|\?xml)\b.*", re.I | re.S
+)
 
 
 def described(error: BaseException) -> str:
@@ -29,6 +39,28 @@ def described(error: BaseException) -> str:
     except Exception as fault:  # noqa: BLE001 - whatever its method raises
         text = f"its text cannot be shown ({type(fault).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """A line of at most `LONGEST_REASON` characters that says what went wrong.
+
+    Returns:
+        The first line of the error's text, without secrets and without the source of a web page;
+        the error's type if it has no text.
+    """
+    text = _WEB_PAGE.sub(" (the answer is a web page)", str(error))
+    lines = (line.strip() for line in text.splitlines())
+    return shortened(redacted_text(next(filter(None, lines), ""))) or type(error).__name__
+
+
+def holds_web_page(error: BaseException) -> bool:
+    """Whether the text of an error holds the source of a web page."""
+    return _WEB_PAGE.search(str(error)) is not None
+
+
+def shortened(text: str, length: int = LONGEST_REASON) -> str:
+    """A text of at most `length` characters; a longer one is cut and ends in an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 
 class ExplrError(Exception):

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from explr.core.errors import TrackingError, UsageError
+from explr.core.errors import TrackingError, UsageError, shortened
 from explr.core.folders import within
 from explr.core.secrets import redacted, redacted_text, without_user_info
 from explr.tracking.client import ExplrTracker
@@ -35,7 +35,12 @@ from explr.tracking.server import autostart_allowed
 from explr.tracking.shipping.awaiting import awaiting
 from explr.tracking.shipping.sink import Status
 from explr.tracking.shipping.sinks import sink_for
-from explr.tracking.shipping.start import LOG_FILE, ensure_companion, has_companion
+from explr.tracking.shipping.start import (
+    LOG_FILE,
+    ensure_companion,
+    first_words,
+    has_companion,
+)
 from explr.utils.processes import identity_of
 
 log = logging.getLogger(__name__)
@@ -242,7 +247,8 @@ def helper_tracker(journal: Path) -> ExplrTracker:
 
 
 def closing_line(run: TrackedRun, wait: bool = True) -> str:
-    """A line that says where the run is in MLflow, or what is not uploaded yet.
+    """A line that says where the run is in MLflow, or what is not uploaded yet; then a line before
+    it says why, if that is known.
 
     Args:
         run: the run, or the sweep with all runs below its folder.
@@ -266,13 +272,14 @@ def _closing_line(run: TrackedRun, wait: bool) -> str:
         return "; ".join([f"MLflow: {where}", *_missing(run.journal.path.parent)])
     runs = "1 run" if len(waiting) == 1 else f"{len(waiting)} runs"
     reasons = [read_position(Path(entry.journal)).error for entry in waiting]
-    reason = next((f" ({reason})" for reason in reasons if reason), "")
+    reason = next(filter(None, [*reasons, first_words(run.destination.resolved_uri)]), "")
+    reason = shortened(f"Not uploaded: {reason}") + "\n" if reason else ""
     if has_companion(run.destination.resolved_uri):
         state = "the upload continues in the background for a while"
     else:
         state = f"the upload process has ended, see {explr_home() / LOG_FILE}"
     command = shlex.join(["explr", "sync", str(run.journal.path.parent)])
-    return f"MLflow has not caught up with {runs}{reason}: {state}, and `{command}` resumes it"
+    return f"{reason}MLflow has not caught up with {runs}: {state}, and `{command}` resumes it"
 
 
 def _missing(folder: Path) -> list[str]:

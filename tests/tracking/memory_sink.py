@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.shipping.sink import RunStart, SinkRun, SinkUnavailable, Status
+from explr.tracking.shipping.sink import Contents, RunStart, SinkRun, SinkUnavailable, Status
 
 if TYPE_CHECKING:
     from explr.tracking.shipping.delay import Clock
@@ -42,7 +43,8 @@ class Memory:
 
     `calls` are named after the method, and the run if there is one: "check", "send digits".
     `failing` holds what calls raise, by the name of the call or of the method, and what uploads
-    raise, as "upload notes.txt"; `cost_s` is the processor time of a call.
+    raise, as "upload notes.txt"; `cost_s` is the processor time of a call; `trouble` is what a
+    first look sees.
 
     Args:
         clock: tells when calls came.
@@ -51,6 +53,7 @@ class Memory:
     def __init__(self, clock: FakeClock | None = None) -> None:
         self._clock = clock or FakeClock()
         self.cost_s = 0.0
+        self.trouble = ""
         self.runs: dict[str, MemoryRun] = {}
         self.models: dict[tuple[str, str], str] = {}
         self.calls: list[str] = []
@@ -81,7 +84,7 @@ class Memory:
     def go_away(self) -> None:
         """Fail in every call from now on."""
         away = SinkUnavailable("nobody is there")
-        names = ("check", "find", "open_run", "send", "upload", "finish", "register")
+        names = ("check", "find", "open_run", "send", "upload", "finish", "contents", "register")
         self.failing = dict.fromkeys(names, away)
 
     def come_back(self) -> None:
@@ -103,6 +106,9 @@ class MemorySink:
     @property
     def uri(self) -> str:
         return self._uri
+
+    def look(self) -> str:
+        return self._memory.trouble
 
     def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
         self._memory.called("connect")
@@ -154,6 +160,11 @@ class MemorySink:
         run = self._run("finish", run_id)
         run.status, run.end_ms = status, end_ms
         run.parent_id = run.parent_id or parent_id
+
+    def contents(self, run_id: str, wanted: Contents) -> Contents:
+        run = self._run("contents", run_id)
+        rows = Counter(name for name, *_ in run.rows)
+        return Contents(dict(rows), frozenset(run.params), frozenset(run.files))
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
         self._run("register", run_id).files[f"model/{model.name}"] = model.read_bytes()

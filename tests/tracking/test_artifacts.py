@@ -271,7 +271,7 @@ def test_thousands_of_artifacts_are_not_written_down_for_each(
     assert uploads(memory) == len(memory.run("run").files) == count
     assert len(written) <= count / AT_ONCE + 5
     assert read_items(run.journal.path) is not None
-    assert memory.calls[-1] == "finish run"  # after all of them
+    assert memory.calls[-1] == "contents run"  # after all of them
 
 
 # A file that changes

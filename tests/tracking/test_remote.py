@@ -18,6 +18,7 @@ import pytest
 from faulty_proxy import Fault, FaultyProxy, RandomFaults, Request, is_forbidden
 from ports import held_port
 
+from explr.runner.cli.sync import verify_journals
 from explr.tracking.journal.journal import read_events
 from explr.tracking.journal.pending import enter, entries
 from explr.tracking.mlflow.names import MAX_PARAM, legal_name, short_value
@@ -244,8 +245,57 @@ def check_contents(remote: Any, run: Any, store: Path, journal: Path) -> None:
     there = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
     assert there == logged - refused
     assert all((place / name).read_bytes() == (folder / name).read_bytes() for name in there)
-    told = run.data.tags.get("explr.refused", "")
+    told = run.data.tags.get("explr.missing", "")
     assert [name for name in refused if name not in told] == []
+
+
+def test_two_errors_lose_nothing_whatever_mlflows_variables_say(
+    server: Server,
+    kit: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "999")
+    monkeypatch.setenv("MLFLOW_ACTIVE_MODEL_ID", "m-none")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    monkeypatch.setattr("mlflow.store.tracking.GET_METRIC_HISTORY_MAX_RESULTS", 700)
+    kit.eventually(lambda: answers(server.uri, 5.0), "the server")
+    failed: list[Request] = []
+
+    def fails(request: Request) -> Fault | None:
+        """The first two batches are refused."""
+        if "runs/log-batch" not in request.path or len(failed) == 2:
+            return None
+        failed.append(request)
+        return Fault("500")
+
+    with FaultyProxy(server.port, fails) as proxy:
+        run = kit.begin(tmp_path / "run", proxy.uri, experiment="errors", params={"lr": 0.1})
+        for step in range(3000):
+            run.tracker.log_metric("loss", step / 3, step=step)
+        run.tracker.log_text("hello", "a folder/nötes 1.txt")
+        run.close("FINISHED")
+        kit.eventually(lambda: kit.ship(proxy.uri) or not entries(), "all of it in MLflow")
+        assert len(failed) == 2
+        assert "View run" not in capfd.readouterr().out
+        remote = kit.store_at(server.uri)
+        (found,) = [r for r in remote.runs() if r.data.tags.get("explr.run") == run.journal.uid]
+        assert remote.rows(found, "loss") == [(step, step / 3) for step in range(3000)]
+        assert found.data.params["lr"] == "0.1"
+        assert verify_journals(tmp_path / "run") == 0
+        assert "3000 rows, 1 parameter and 1 artifact" in capfd.readouterr().out
+        (file,) = server.folder.rglob("nötes 1.txt")
+        file.unlink()
+        assert verify_journals(tmp_path / "run") == 1
+        assert "lacks the artifact a folder/nötes 1.txt: " in capfd.readouterr().err
+        kit.ship(proxy.uri)
+        assert file.read_text() == "hello"
+        remote.client.delete_run(found.info.run_id)
+        assert verify_journals(tmp_path / "run") == 1
+        assert "was deleted in MLflow" in capfd.readouterr().err
 
 
 def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(

@@ -121,15 +121,16 @@ return 1.0
         output, _ = process.communicate(timeout=kit.patience_s)
     assert process.returncode == 0, output
     assert "Traceback" not in output
-    line = output.splitlines()[-1]
-    assert f"({uri} does not answer: connection refused)" in line
+    reason, line = output.splitlines()[-2:]
+    assert reason == f"Not uploaded: {uri} does not answer: connection refused"
     (journal,) = kit.journals(tmp_path)
     assert f"explr sync {journal.parent}" in line
 
     kit.kill_companions(home)
     done = kit.explr("sync")
     assert done.returncode == 1
-    assert done.stderr == f"{journal}: {uri} does not answer: connection refused\n"
+    reason = f"{uri} does not answer: connection refused"
+    assert done.stderr == f"{reason}\n{journal.relative_to(tmp_path)}: {reason}\n"
 
     server = subprocess.Popen(
         [

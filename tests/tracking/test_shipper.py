@@ -127,7 +127,7 @@ def test_a_run_arrives_in_the_order_in_which_it_was_written(
     run.tracker.log_metric("loss", 0.25, step=2)
     run.close("FINISHED")
     ship()
-    names = ("connect", "open_run", "send", "upload", "upload", "finish")
+    names = ("connect", "open_run", "send", "upload", "upload", "finish", "contents")
     assert [call.partition(" ")[0] for call in memory.calls] == list(names)
     seen = memory.run("run")
     assert (seen.status, seen.params, seen.tags) == ("FINISHED", {"lr": "0.1"}, {"kind": "test"})

@@ -18,7 +18,7 @@ from explr.tracking.journal.position import read_position
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.shipping import sink as sink_module
 from explr.tracking.shipping.run_upload import RunUpload
-from explr.tracking.shipping.sink import Refused, RunStart, Sink, SinkUnavailable
+from explr.tracking.shipping.sink import Contents, Refused, RunStart, Sink, SinkUnavailable
 
 OWN_TAGS = ("mlflow.", "explr.run")
 """How tags begin that MLflow, or its sink, adds by itself."""
@@ -298,6 +298,26 @@ def test_what_is_refused_for_good_is_told_apart_from_what_fails_now(
             place.sink().open_run(start_of("one"))
     with pytest.raises(SinkUnavailable):
         place.unreachable().connect()
+
+
+def test_it_tells_what_it_holds(place: InMemory | InMLflow, tmp_path: Path) -> None:
+    sink = place.sink()
+    assert sink.look() == ""
+    run_id = sink.open_run(start_of("one")).run_id
+    wanted = Contents({"loss": 3, "acc": 1}, {"lr", "width"}, {"out/a.txt", "b.txt"})
+    held = sink.contents(run_id, wanted)
+    assert (held.rows.get("loss", 0), held.params, held.artifacts) == (0, set(), set())
+    rows = [{"k": "metrics", "t": at, "s": at, "m": {"loss": 0.5}} for at in range(4)]
+    sink.send(run_id, [{"k": "params", "t": 1, "p": {"lr": "1"}}, *rows, rows[0]])
+    (tmp_path / "a.txt").write_text("1")
+    sink.upload(run_id, tmp_path / "a.txt", "out")
+    for each in (sink, place.sink()):
+        held = each.contents(run_id, wanted)
+        assert (held.rows["loss"], held.rows.get("acc", 0)) == (4, 0)
+        assert (held.params & wanted.params, held.artifacts & wanted.artifacts) == (
+            {"lr"},
+            {"out/a.txt"},
+        )
 
 
 class Killed(BaseException):

@@ -72,7 +72,9 @@ def test_a_reason_is_told_and_exits_1(
     run.close("FINISHED")
     assert sync_journals(None) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"{run.journal.path}: the MLflow experiment 'digits' was del")
+    assert captured.err.startswith(
+        f"run/{run.journal.path.name}: the MLflow experiment 'digits' was del"
+    )
     assert captured.out.endswith("0 runs uploaded, 1 left.\n")
 
 

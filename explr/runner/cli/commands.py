@@ -243,11 +243,18 @@ def mlflow_ui(port: int, stop: bool) -> None:
 
 @commands.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
-def sync(folder: Path | None) -> None:
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Upload nothing: compare the runs in FOLDER with what MLflow has of them.",
+)
+def sync(folder: Path | None, verify: bool) -> None:
     """Upload to MLflow what has not been uploaded yet: the runs in FOLDER, or all runs."""
-    from explr.runner.cli.sync import sync_journals
+    from explr.runner.cli.sync import sync_journals, verify_journals
 
-    sys.exit(sync_journals(folder))
+    if verify and folder is None:
+        raise click.UsageError("--verify needs the folder of a run or sweep")
+    sys.exit(verify_journals(folder) if verify and folder else sync_journals(folder))
 
 
 @commands.command("gpu-info")

@@ -57,15 +57,23 @@ class Items:
     gone: list[str] = field(default_factory=list)
 
     @property
-    def missing(self) -> str:
-        """A line about what the sink will not have; "" if it will have everything."""
+    def set_aside(self) -> set[str]:
+        """Names of what the sink will not have."""
+        return {*self.refused, *self.gone}
+
+    def missing(self, most: int = MOST_NAMED) -> str:
+        """A line about what the sink will not have; "" if it will have everything.
+
+        Args:
+            most: so many are named.
+        """
         lines = [f"{name} ({self.reasons[name]})" for name in self.refused]
         lines += [f"{name} (deleted before its upload)" for name in self.gone]
         if not lines:
             return ""
-        more = f" and {len(lines) - MOST_NAMED} more" if len(lines) > MOST_NAMED else ""
+        more = f" and {len(lines) - most} more" if len(lines) > most else ""
         count = "1 artifact is" if len(lines) == 1 else f"{len(lines)} artifacts are"
-        return f"{count} missing: {', '.join(lines[:MOST_NAMED])}{more}"
+        return f"{count} missing: {', '.join(lines[:most])}{more}"
 
     def refuse(self, item: Item, reason: str) -> None:
         """Set aside what the sink does not take."""

@@ -226,6 +226,13 @@ def journals_in(folder: Path) -> list[Path]:
     return [path for _, path in sorted((start["t"], path) for start, path in begun if start)]
 
 
+def attempts_of(journal: Path) -> list[Path]:
+    """The journals of the run that a journal belongs to, the earliest first."""
+    begun = {path: first_event(path) or {} for path in journals_in(journal.parent)}
+    run = begun.get(journal, {}).get("run")
+    return [path for path, start in begun.items() if start.get("run") == run]
+
+
 def recorded_steps(journals: Iterable[Path]) -> frozenset[tuple[str, int]]:
     """Names and steps of the metrics in journals; metrics without a step are left out."""
     found: set[tuple[str, int]] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Position:
         error: why the last attempt failed, "" if it did not.
         stuck: a retry cannot succeed without a change by the user.
         observed: bytes that were uploaded of what the observer wrote.
+        uri: tracking URI that it was uploaded to, without user and password.
+        refused: number of rows by metric that MLflow has refused for good.
     """
 
     offset: int = 0
@@ -38,6 +40,8 @@ class Position:
     error: str = ""
     stuck: bool = False
     observed: int = 0
+    uri: str = ""
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 def read_position(journal: Path) -> Position:
@@ -46,7 +50,7 @@ def read_position(journal: Path) -> Position:
     Uploading a journal again from its start adds nothing to MLflow.
     """
     try:
-        return _position(read_json(_position_file(journal)) or {})
+        return _position(read_json(position_file(journal)) or {})
     except (OSError, FileError, TypeError):
         return Position()
 
@@ -57,7 +61,7 @@ def write_position(journal: Path, position: Position) -> None:
     Raises:
         OSError: it cannot be written beside the journal.
     """
-    replace_file(_position_file(journal), asdict(position))
+    replace_file(position_file(journal), asdict(position))
 
 
 def _position(content: Mapping[str, Any]) -> Position:
@@ -73,5 +77,6 @@ def _position(content: Mapping[str, Any]) -> Position:
     return position
 
 
-def _position_file(journal: Path) -> Path:
+def position_file(journal: Path) -> Path:
+    """The file with the position of a journal."""
     return journal.with_suffix(".position")

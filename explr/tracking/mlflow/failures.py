@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from explr.tracking.shipping.sink import Refused, one_line
+from explr.core.errors import one_line
+from explr.tracking.shipping.sink import Refused
 
 FOR_GOOD = (404, 405, 410, 411, 413, 414, 415, 422, 431, 451)
 """Statuses of an answer about one file: it is too large, or its name or content is not taken."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from explr.core.errors import TrackingError
+from explr.core.errors import TrackingError, one_line
 from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name, short_value
 
 if TYPE_CHECKING:
@@ -33,12 +33,16 @@ class Rows:
         client: MLflow's client for the store.
         run_id: the run in MLflow.
         is_new: the run was just created, and has no parameters yet.
+
+    Attributes:
+        refused: metrics and parameters that MLflow has refused for good, by their names.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, is_new: bool = False) -> None:
         self._client = client
         self._run_id = run_id
         self._params: dict[str, str] | None = {} if is_new else None
+        self.refused: dict[str, set[Any]] = {}
 
     def send(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Send the rows of events.
@@ -99,7 +103,7 @@ class Rows:
 
         batch: dict[str, Any] = {kind: rows}
         try:
-            self._client.log_batch(self._run_id, **batch)
+            self._client.log_batch(self._run_id, **batch, synchronous=True)
         except MlflowException as error:
             if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
                 raise
@@ -120,9 +124,12 @@ class Rows:
             if row.key in self._known_params():
                 self._send_tags({legal_name(f"changed.{row.key}"): row.value})
                 return
-        log.warning("MLflow refuses %s of run %s: %s", row, self._run_id, error)
-        if getattr(row, "key", "") != REFUSED_TAG:
-            self._send_tags({REFUSED_TAG: short_value(f"{row.key}: {error}", MAX_TAG)})
+        reason = one_line(error)
+        log.warning("MLflow refuses %s of run %s: %s", row, self._run_id, reason)
+        if kind != "tags":
+            self.refused.setdefault(row.key, set()).add(repr(row))
+        if row.key != REFUSED_TAG:
+            self._send_tags({REFUSED_TAG: short_value(f"{row.key}: {reason}", MAX_TAG)})
 
 
 def _metrics(event: Mapping[str, Any]) -> list[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,16 +13,25 @@ from typing import TYPE_CHECKING, Any
 from explr.core.errors import ExplrError
 from explr.core.secrets import without_user_info
 from explr.tracking.home import is_local_store
-from explr.tracking.mlflow import registry, store
+from explr.tracking.mlflow import contents, registry, store
 from explr.tracking.mlflow.failures import refusal
-from explr.tracking.mlflow.names import MAX_TAG, legal_name, short_value
+from explr.tracking.mlflow.first_look import first_look
+from explr.tracking.mlflow.names import MAX_TAG, legal_file, legal_name, short_value
 from explr.tracking.mlflow.rows import Rows
 from explr.tracking.mlflow.timeouts import Patience
 from explr.tracking.mlflow.upload import upload_file
 from explr.tracking.server import MLflowServer, server_url
-from explr.tracking.shipping.sink import RunStart, SinkRun, SinkUnavailable, Status
+from explr.tracking.shipping.sink import (
+    Contents,
+    RunStart,
+    SinkRun,
+    SinkUnavailable,
+    Status,
+)
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -49,6 +59,10 @@ class MLflowSink:
     def uri(self) -> str:
         """The tracking URI."""
         return self._uri
+
+    def look(self) -> str:
+        """Ask the server whether it answers."""
+        return first_look(self._uri)
 
     def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
         """Open the store, and start the server of a local one."""
@@ -112,9 +126,24 @@ class MLflowSink:
         """Set the run's status and end."""
         with self._open() as client:
             if parent_id and PARENT_TAG not in client.get_run(run_id).data.tags:
-                client.set_tag(run_id, PARENT_TAG, parent_id)
+                client.set_tag(run_id, PARENT_TAG, parent_id, synchronous=True)
             client.set_terminated(run_id, status, end_ms)
-            self._rows.pop(run_id, None)
+
+    def contents(self, run_id: str, wanted: Contents) -> Contents:
+        """Count rows and names in the store."""
+        legal = {name: legal_name(name) for name in (*wanted.rows, *wanted.params)}
+        with self._open() as client:
+            metrics = [legal[name] for name in wanted.rows]
+            paths = {legal_file(path): path for path in wanted.artifacts}
+            held = contents.held(client, self._file, run_id, metrics, paths)
+        rows = self._rows.pop(run_id, None)
+        refused = rows.refused if rows is not None else {}
+        return Contents(
+            {name: held.rows.get(legal[name], 0) for name in wanted.rows},
+            {name for name in wanted.params if legal[name] in {*held.params, *refused}},
+            {paths[path] for path in held.artifacts},
+            {name: len(refused[legal[name]]) for name in wanted.rows if legal[name] in refused},
+        )
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
         """Upload the model and make it a version with the alias `best`."""
@@ -125,6 +154,15 @@ class MLflowSink:
         """The run's page in MLflow's UI; None if the server of a local store does not run."""
         ui = self._ui
         return None if ui is None else f"{ui}/#/experiments/{experiment_id}/runs/{run_id}"
+
+    @cached_property
+    def _file(self) -> sqlite3.Connection | None:
+        """A local store, opened to be read for as long as the sink is used."""
+        if not is_local_store(self._uri):
+            return None
+        database = contents.open_file(self._uri)
+        weakref.finalize(self, database.close)
+        return database
 
     @cached_property
     def _ui(self) -> str | None:

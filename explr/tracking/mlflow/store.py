@@ -12,12 +12,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from explr.core.errors import TrackingError
+from explr.core.errors import TrackingError, holds_web_page, one_line, shortened
 from explr.core.folders import WRITING, flush, replacing
 from explr.core.secrets import redacted_text
 from explr.tracking.home import artifact_root, ensure_home, explr_home, is_local_store
+from explr.tracking.mlflow.first_look import (
+    FILE_STORES,
+    LONGEST_URI,
+    NO_JSON,
+    UNREACHABLE,
+    answered_page,
+    no_answer,
+    refused_folder,
+)
 from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
-from explr.tracking.shipping.sink import one_line
+from explr.tracking.mlflow.variables import settle
 from explr.utils.lock import file_lock
 
 if TYPE_CHECKING:
@@ -38,7 +47,7 @@ of its memory, and it works without them: `mlflow-skinny` is the same code witho
 
 
 def connect(uri: str, only_uploads: bool = False) -> MlflowClient:
-    """MLflow's client for a store, with short time-outs and no telemetry.
+    """MLflow's client for a store, with the variables that an upload relies on; see `variables`.
 
     Args:
         uri: address of the store.
@@ -51,11 +60,7 @@ def connect(uri: str, only_uploads: bool = False) -> MlflowClient:
     if is_local_store(uri):
         _check_file(uri)
     ensure_home()
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    # MLflow would repeat a request whose reply was lost, and so create a second run. The upload
-    # repeats it itself, and looks for the run by its tag first.
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    settle(os.environ)
     with hidden(unneeded(uri) if only_uploads else ()):
         from mlflow import MlflowClient
 
@@ -119,7 +124,7 @@ def _create(uri: str) -> None:
     MLflow creates its tables and changes them some fifty times. A process that is killed meanwhile
     would leave a file that MLflow can neither use nor repair.
     """
-    path = _file_of(uri)
+    path = file_of(uri)
     if path.exists() and path.stat().st_size:
         return
     from mlflow import MlflowClient
@@ -131,14 +136,14 @@ def _create(uri: str) -> None:
         flush(aside)
 
 
-def _file_of(uri: str) -> Path:
+def file_of(uri: str) -> Path:
     """The file of a local store."""
     return Path(uri.partition(":///")[2].partition("?")[0])
 
 
 def _check_file(uri: str) -> None:
     """Fail at once for a file that is no database; MLflow would retry for more than a minute."""
-    path = _file_of(uri)
+    path = file_of(uri)
     try:
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
             database.execute("PRAGMA schema_version")
@@ -148,16 +153,22 @@ def _check_file(uri: str) -> None:
 
 def out_of_reach(uri: str, error: BaseException) -> str:
     """One line that says why a store could not be used."""
-    uri = redacted_text(uri)
+    if FILE_STORES in str(error):
+        return refused_folder(redacted_text(uri))
+    uri = shortened(redacted_text(uri), LONGEST_URI)
+    if NO_JSON in str(error) and holds_web_page(error):
+        return answered_page(uri)
     cause: BaseException | None = error
+    shown = error
     while cause is not None:
+        if isinstance(cause, UNREACHABLE) and cause.strerror:
+            return no_answer(uri, cause)
         reason = getattr(cause, "reason", None)  # where urllib3 keeps it
-        if isinstance(cause, ConnectionRefusedError):
-            return f"{uri} does not answer: connection refused"
-        cause = (
-            reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
-        )
-    return one_line(error)
+        if isinstance(reason, BaseException):  # the texts around it are long, and say less
+            cause = shown = reason
+        else:
+            cause = cause.__cause__ or cause.__context__
+    return one_line(error) if shown is error else shortened(f"{uri} fails: {one_line(shown)}")
 
 
 def find_experiment(client: MlflowClient, name: str) -> str | None:

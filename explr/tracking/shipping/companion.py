@@ -13,8 +13,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +127,12 @@ class _Bystander:
         return bool(left) and time.monotonic() - self._moved_at <= PATIENCE_S
 
 
+def _tell(uri: str, descriptor: int) -> None:
+    """Tell the training what a first look at the sink shows; it may be gone by then."""
+    with suppress(OSError), open(descriptor, "w", encoding="utf-8") as words:
+        words.write(sink_for(uri).look())
+
+
 def main() -> None:
     """Carry out the order on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -133,7 +141,11 @@ def main() -> None:
         level=logging.INFO, format=f"[%(asctime)s][{os.getpid()}][%(levelname)s] %(message)s"
     )
     guard_logs()
-    follow(Order(**json.load(sys.stdin)))
+    order = Order(**json.load(sys.stdin))
+    if order.tell is not None:
+        # Beside all else: nothing waits for a server that does not answer.
+        threading.Thread(target=_tell, args=(order.uri, order.tell), daemon=True).start()
+    follow(order)
 
 
 if __name__ == "__main__":

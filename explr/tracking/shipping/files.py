@@ -10,10 +10,11 @@ import logging
 import os
 from pathlib import Path
 
+from explr.core.errors import one_line
 from explr.tracking.journal.items import Item, Items, read_items, write_items
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.delay import Clock, Delay
-from explr.tracking.shipping.sink import Refused, Sink, one_line
+from explr.tracking.shipping.sink import Refused, Sink
 from explr.tracking.tree import files_below, some
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,17 @@ class FileUploads:
     @property
     def missing(self) -> str:
         """A line about what the sink will not have, "" if it will have everything."""
-        return self._items.missing
+        return self._items.missing()
+
+    @property
+    def all_missing(self) -> str:
+        """The same with every name."""
+        return self._items.missing(len(self.set_aside))
+
+    @property
+    def set_aside(self) -> set[str]:
+        """Names of what the sink will not have."""
+        return self._items.set_aside
 
     @property
     def error(self) -> str:
@@ -134,6 +145,10 @@ class FileUploads:
         if self._failures and not self.is_ready:
             self._delay.lengthen()
         return moved
+
+    def begin_again(self) -> None:
+        """Upload whatever is added from now on, also what was uploaded before."""
+        self._sent.clear()
 
     def save(self) -> None:
         """Store what the sink does not have, if that has changed.

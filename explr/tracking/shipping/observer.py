@@ -17,10 +17,10 @@ from typing import Any
 from explr.core.errors import ExplrError
 from explr.tracking.journal.journal import (
     Journal,
+    attempts_of,
     first_event,
     has_ended,
     is_being_written,
-    journals_in,
     now_ms,
     read_events,
     uid_of,
@@ -75,10 +75,7 @@ def steps_so_far(journal: Path) -> int:
     Args:
         journal: journal of the latest attempt at the run.
     """
-    begun = {one: first_event(one) or {} for one in journals_in(journal.parent)}
-    run = begun[journal].get("run")
-    attempts = [one for one, start in begun.items() if start.get("run") == run]
-    notes = [file for file in map(observed_file, attempts) if file.exists()]
+    notes = [file for file in map(observed_file, attempts_of(journal)) if file.exists()]
     return sum(event["k"] == "metrics" for file in notes for event, _ in read_events(file))
 
 

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
+from explr.core.secrets import without_user_info
 from explr.tracking.journal.items import Item
 from explr.tracking.journal.journal import (
     VERSION,
+    attempts_of,
     first_event,
     now_ms,
     parent_of,
     read_events,
     uid_of,
 )
-from explr.tracking.journal.position import read_position, write_position
+from explr.tracking.journal.position import Position, read_position, write_position
 from explr.tracking.shipping.delay import Clock
 from explr.tracking.shipping.files import FileUploads
 from explr.tracking.shipping.observer import is_awaited, observed_file
 from explr.tracking.shipping.sink import RunStart, Sink, Status
+from explr.tracking.shipping.verification import Tally, known_refusals, lacking, put_back
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,8 @@ BATCH_ROWS = 1000
 """Rows after which a batch is sent and the position stored."""
 MISSING_TAG = "explr.missing"
 """Tag that names artifacts which the sink will not have."""
+MOST_REPLAYS = 2
+"""How often one process uploads a run again of which the sink lacks something."""
 SHARE_BYTES = 1_000_000
 """Bytes of one journal that are uploaded before other journals have their turn."""
 
@@ -63,6 +69,10 @@ class RunUpload:
         self._awaits = False
         self._has_parent = False
         self._worked = False
+        begins = self._position.offset == self._position.observed == 0
+        self._tally = Tally() if begins else None
+        self._is_verified = False
+        self._replays = 0
 
     @property
     def run_id(self) -> str:
@@ -103,10 +113,12 @@ class RunUpload:
                 events, rows = [], 0
                 if not self._apply(event):
                     break
+                self._count([event])
                 self._save(after)
             elif kind in ("artifact", "register"):
                 self._check_begun()
                 self._files.add(_item(event))
+                self._count([event])
                 rows += 1
             else:
                 events.append(event)
@@ -120,21 +132,30 @@ class RunUpload:
         self._send(events, end)
         observed = self._send_observed()
         self._work()
-        if self._worked or observed or self._files.error != self._position.error:
+        again = self._begin_again_if_lacking()
+        changed = self._files.error != self._position.error
+        if self._worked or observed or changed or self._is_complete():
             self._save(self._position.offset)
-        moved = self._worked or observed or self._position.offset > before
+        moved = self._worked or observed or again or self._position.offset > before
         if not moved and self.run_id and not self._awaits:
             self._exhausted_at = size
         return moved
 
-    def close_as_killed(self) -> None:
-        """Finish the run of a process that died before it wrote the end of its journal."""
+    def close_as_killed(self) -> bool:
+        """Finish the run of a process that died before it wrote the end of its journal.
+
+        Returns:
+            Whether the sink lacks something, and the upload begins again.
+        """
+        again = False
         if self.run_id and not self._position.ended:
             # The clock of file times may be some milliseconds behind that of the events.
             begun_ms = (first_event(self._journal) or {}).get("t", 0)
             written_ms = self._journal.stat().st_mtime_ns // 1_000_000
             self._finish("KILLED", max(written_ms, begun_ms))
+            again = self._begin_again_if_lacking()
             self._save(self._position.offset)
+        return again
 
     def fail(self, reason: str, stuck: bool) -> None:
         """Store why the upload failed, where the training's own process can read it.
@@ -152,15 +173,66 @@ class RunUpload:
 
     def _save(self, offset: int) -> None:
         if self._files.missing != self._position.missing:
-            tag = {MISSING_TAG: self._files.missing or "nothing"}
+            tag = {MISSING_TAG: self._files.all_missing or "nothing"}
             self._sink.send(self.run_id, [{"k": "tags", "t": now_ms(), "g": tag}])
             self._position.missing = self._files.missing
         self._files.save()
         self._position.offset = offset
         self._position.error, self._position.stuck = self._files.error, False
         self._position.waiting = self._files.waiting
-        self._position.done = self._position.ended and not self._files.waiting
+        self._position.done = self._is_complete()
         write_position(self._journal, self._position)
+
+    def _is_complete(self) -> bool:
+        return self._is_verified and not self._files.waiting
+
+    def _begin_again_if_lacking(self) -> bool:
+        """Compare what the sink holds of a run that has ended with what was uploaded.
+
+        Returns:
+            Whether something is missing, and the upload begins again.
+
+        Raises:
+            TrackingError: something is still missing after `MOST_REPLAYS` more uploads.
+        """
+        position = self._position
+        if self._is_verified or not position.ended or self._files.waiting:
+            return False
+        attempts = attempts_of(self._journal) if self._is_resumed() else [self._journal]
+        earlier = [path for path in attempts if path != self._journal and read_position(path).done]
+        tally = self._tally
+        if tally is None or earlier:
+            tally = Tally()
+            for path in (*earlier, self._journal):
+                tally.add_all(path, position if path == self._journal else read_position(path))
+        wanted = tally.wanted(self._journal.parent, self._files.set_aside)
+        held = self._sink.contents(self.run_id, wanted)
+        missing = lacking(wanted, held, known_refusals(earlier))
+        if not missing:
+            position.refused = dict(held.refused)
+            self._is_verified = True
+            return False
+        if self._replays == MOST_REPLAYS:
+            raise TrackingError(f"MLflow lacks {missing}, although it was uploaded")
+        log.warning("%s: MLflow lacks %s: it is uploaded again", self._journal, missing)
+        self._replays += 1
+        for path in earlier:
+            put_back(path, self._sink.uri)
+        vars(position).update(vars(Position()))
+        write_position(self._journal, position)
+        self._files.begin_again()
+        self._tally = Tally()
+        self._exhausted_at = (-1, -1)
+        return True
+
+    def _is_resumed(self) -> bool:
+        return bool((first_event(self._journal) or {}).get("after"))
+
+    def _count(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Note what the sink has taken."""
+        if self._tally is not None:
+            for event in events:
+                self._tally.add(event)
 
     def _send(self, events: list[dict[str, Any]], end: int) -> None:
         """Send rows, then files, and move the position past them."""
@@ -169,6 +241,7 @@ class RunUpload:
             self._sink.send(self.run_id, events)
         if end > self._position.offset:
             self._work()
+            self._count(events)
             self._save(end)
 
     def _work(self) -> None:
@@ -208,15 +281,18 @@ class RunUpload:
             return False
         assert self._observed is not None
         events: list[dict[str, Any]] = []
+        seen: list[dict[str, Any]] = []
         end = self._position.observed
         for event, after in read_events(self._observed, end):
             if event["k"] == "artifact":
                 self._files.add(_item(event))
             else:
                 events.append(event)
+            seen.append(event)
             end = after
         if events:
             self._sink.send(self.run_id, events)
+        self._count(seen)
         moved = end > self._position.observed
         self._position.observed = end
         return moved
@@ -246,6 +322,7 @@ class RunUpload:
                 resumed=bool(event.get("after")),
             )
         )
+        self._position.uri = without_user_info(self._sink.uri)
         self._position.run_id = run.run_id
         self._position.experiment_id = run.experiment_id
         self._has_parent = run.has_parent
@@ -284,6 +361,7 @@ class RunUpload:
         parent_id = "" if self._has_parent else self._parent_id(start) or ""
         self._sink.finish(self.run_id, status, end_ms, parent_id)
         self._position.ended = True
+        self._is_verified = False
 
 
 def _item(event: dict[str, Any]) -> Item:

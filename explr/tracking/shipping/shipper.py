@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from explr.core.errors import FileError, TrackingError
+from explr.core.errors import FileError, TrackingError, one_line
 from explr.core.folders import RESULTS
 from explr.core.gc import postpone_collection, resume_collection
 from explr.tracking.journal.journal import first_event, has_ended, now_ms, parent_of
@@ -19,7 +19,7 @@ from explr.tracking.shipping.awaiting import is_awaited as somebody_waits
 from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.run_ids import add_run_ids, trial_of
 from explr.tracking.shipping.run_upload import RunUpload
-from explr.tracking.shipping.sink import Sink, SinkSlow, one_line
+from explr.tracking.shipping.sink import Sink, SinkSlow
 from explr.utils.priority import all_cores_are_busy
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class Shipper:
         if left and not moved and not upload.awaits:
             if not upload.run_id and first_event(journal) is None:
                 return self._drop_empty(entry)
-            upload.close_as_killed()
+            moved = upload.close_as_killed()
         if upload.done:
             self._strike_off(entry)
             return True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from explr.core.errors import ExplrError
-from explr.core.secrets import redacted_text
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 """How a run ended, in MLflow's words."""
@@ -76,18 +76,45 @@ class SinkRun:
     has_ended: bool = False
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a run holds in a sink, or should hold.
+
+    Args:
+        rows: number of different rows by metric, under the names that the journal has.
+        params: names of parameters.
+        artifacts: paths of files among the artifacts.
+        refused: number of different rows by metric that the sink has refused for good.
+    """
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    params: AbstractSet[str] = frozenset()
+    artifacts: AbstractSet[str] = frozenset()
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+
 class Sink(Protocol):
     """A place that journals are uploaded to.
 
     Every call may be repeated, also by another process, and adds nothing the second time. All
-    methods but `address` need `connect` first and fail in two ways: `TrackingError` means that
-    a retry fails without a change by the user, `SinkUnavailable` that it may succeed
+    methods but `address` and `look` need `connect` first and fail in two ways: `TrackingError`
+    means that a retry fails without a change by the user, `SinkUnavailable` that it may succeed
     later. `upload` and `register` may raise `Refused` too.
     """
 
     @property
     def uri(self) -> str:
         """Address of the sink, as `tracking.uri` has it."""
+        ...
+
+    def look(self) -> str:
+        """Why the sink cannot be used, as far as some seconds show; it need not be connected.
+
+        This imports none of the sink's libraries. In any case of doubt it says nothing.
+
+        Returns:
+            A line of at most 140 characters; "" if nothing speaks against the sink.
+        """
         ...
 
     def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
@@ -153,6 +180,23 @@ class Sink(Protocol):
         """
         ...
 
+    def contents(self, run_id: str, wanted: Contents) -> Contents:
+        """What of `wanted` a run holds; it may hold more.
+
+        Args:
+            run_id: the sink's id of the run.
+            wanted: what is looked for.
+
+        Returns:
+            All counts and names of `wanted` that the run has. `refused` has what this object was
+            told to send since the run was opened. A parameter counts with any value. Artifacts
+            count as held if the sink does not list them.
+
+        Raises:
+            TrackingError: the sink does not have the run any more.
+        """
+        ...
+
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
         """Add a model to the sink's registry as the best version of that name.
 
@@ -173,8 +217,3 @@ class Sink(Protocol):
     def address(self, experiment_id: str, run_id: str) -> str | None:
         """Address of a run's page for a browser; None if no server is known."""
         ...
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's text without secrets, or its type if it has no text."""
-    return redacted_text(next(iter(str(error).splitlines()), "")) or type(error).__name__

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from explr.core.errors import TrackingError
-from explr.tracking.home import explr_home, rotated_log
+from explr.tracking.home import explr_home, is_local_store, rotated_log
 from explr.utils.processes import ProcessIdentity, identity_of, python_path
+
+log = logging.getLogger("explr.tracking")
 
 LOG_FILE = "mirror.log"
 """Name of the companions' log file in EXPLR_HOME."""
@@ -28,6 +32,7 @@ class Order:
         started: when that process started.
         serve: start an MLflow server for a local store.
         port: first port to try for it.
+        tell: descriptor to which the result of a first look at the sink is written; None for none.
     """
 
     uri: str
@@ -35,6 +40,7 @@ class Order:
     started: str = ""
     serve: bool = False
     port: int = 5000
+    tell: int | None = None
 
     @property
     def followed(self) -> ProcessIdentity | None:
@@ -43,6 +49,7 @@ class Order:
 
 
 _children: dict[str, subprocess.Popen[bytes]] = {}
+_first_words: dict[str, str] = {}
 
 
 @atexit.register
@@ -55,6 +62,8 @@ def _let_finish() -> None:
 def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
     """Start a companion for this process and store, unless one runs.
 
+    If the sink cannot be used, a warning says so as soon as the companion has had a first look.
+
     Args:
         uri: tracking URI to upload to.
         serve: start an MLflow server for a local store.
@@ -66,7 +75,8 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
     if has_companion(uri):
         return
     me = identity_of()
-    order = Order(uri, me.pid, me.started, serve, port)
+    ear, tell = (None, None) if is_local_store(uri) else os.pipe()
+    order = Order(uri, me.pid, me.started, serve, port, tell)
     # Its files are in UTF-8, whatever the locale of the training is.
     environment = {**os.environ, "PYTHONPATH": python_path(), "PYTHONUTF8": "1"}
     environment.pop("PYTHONWARNINGS", None)  # meant for the training, not for MLflow's modules
@@ -81,14 +91,40 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
                 start_new_session=True,
                 cwd=explr_home(),
                 env=environment,
+                pass_fds=() if tell is None else (tell,),
             )
     except OSError as error:
+        if ear is not None:
+            os.close(ear)
         raise TrackingError(f"the upload process did not start: {error}") from error
+    finally:
+        if tell is not None:
+            os.close(tell)
+    if ear is not None:
+        # It ends when the companion has looked. No trial has it: a sweep's companion looks for all.
+        threading.Thread(target=_pass_on, args=(uri, ear), name="first look", daemon=True).start()
     _children[uri] = child
     assert child.stdin is not None
     with suppress(BrokenPipeError):  # it died at once, as `has_companion` says then
         child.stdin.write(json.dumps(asdict(order)).encode())
         child.stdin.close()
+
+
+def _pass_on(uri: str, ear: int) -> None:
+    """Log what the companion's first look has found."""
+    with open(ear, encoding="utf-8") as words:
+        if reason := words.read():
+            _first_words[uri] = reason
+            log.warning("%s. The training goes on", reason)
+
+
+def first_words(uri: str) -> str:
+    """What speaks against a sink since the first look of this process's companion; "" if nothing.
+
+    Args:
+        uri: tracking URI.
+    """
+    return _first_words.get(uri, "")
 
 
 def has_companion(uri: str) -> bool:

@@ -11,6 +11,7 @@ import urllib.request
 from importlib.metadata import version
 from typing import Any
 
+from explr.core.errors import one_line
 from explr.core.secrets import without_user_info
 from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
 
@@ -45,7 +46,7 @@ def look(uri: str) -> None:
         MlflowClient(uri).search_experiments(max_results=1)
     except MlflowException as error:
         code: Any = error
-        tell(refused=code.get_http_status_code(), text=str(error).splitlines()[0])
+        tell(refused=code.get_http_status_code(), text=one_line(error))
     else:
         tell(called=True)
 

@@ -21,7 +21,8 @@ from explr.core.folders import (
 )
 from explr.core.secrets import redacted, redacted_text
 from explr.tracking.destination import environment_uri
-from explr.tracking.journal.journal import journals_in, read_events
+from explr.tracking.journal.journal import journals_in
+from explr.tracking.journal.lines import read_events
 from explr.tracking.mlflow.names import legal_name
 from explr.tracking.mlflow.store import connect, out_of_reach
 from explr.tracking.values import flatten

@@ -16,6 +16,7 @@ from explr.core.reporter import whole_step
 from explr.core.secrets import redacted
 from explr.tracking.artifacts import Copies
 from explr.tracking.journal.journal import Journal, now_ms
+from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.media import (
     check_place,
     check_table_name,
@@ -50,7 +51,7 @@ class ExplrTracker:
         journal: Journal,
         folder: Path,
         open_mlflow_run: Callable[[], AbstractContextManager[Any]],
-        recorded: frozenset[tuple[str, int]] = frozenset(),
+        recorded: RecordedSteps | None = None,
     ) -> None:
         self._recorded = recorded
         self._journal = journal

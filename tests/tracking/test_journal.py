@@ -12,9 +12,9 @@ from explr.tracking.journal.journal import (
     Journal,
     first_event,
     is_being_written,
-    read_events,
     uid_of,
 )
+from explr.tracking.journal.lines import read_events
 
 WRITER = """
 import os, sys, pathlib

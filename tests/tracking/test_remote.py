@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ports import held_port
 
-from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import entries
 from explr.tracking.mlflow.server_process import answers
 

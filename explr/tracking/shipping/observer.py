@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import ExplrError
+from explr.tracking.journal.index import recorded_steps
 from explr.tracking.journal.journal import (
     Journal,
     first_event,
@@ -22,9 +23,9 @@ from explr.tracking.journal.journal import (
     is_being_written,
     journals_in,
     now_ms,
-    read_events,
     uid_of,
 )
+from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import Entry, entries, is_of_this_host
 from explr.tracking.provenance import (
     DIFF_FILE,
@@ -79,7 +80,7 @@ def steps_so_far(journal: Path) -> int:
     run = begun[journal].get("run")
     attempts = [one for one, start in begun.items() if start.get("run") == run]
     notes = [file for file in map(observed_file, attempts) if file.exists()]
-    return sum(event["k"] == "metrics" for file in notes for event, _ in read_events(file))
+    return recorded_steps(notes).last
 
 
 @dataclass

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.journal.journal import VERSION, first_event, read_events, uid_of
+from explr.tracking.journal.journal import end_as_killed, first_event, uid_of
+from explr.tracking.journal.lines import VERSION, ends_a_line, is_marked_as_ended, read_events
 from explr.tracking.journal.position import read_position, write_position
 from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.files import FileUploads
@@ -40,7 +41,7 @@ class RunUpload:
         self._sink = sink
         self._journal = journal
         self._position = read_position(journal)
-        if not _ends_a_line(journal, self._position.offset):  # the journal was cut
+        if not ends_a_line(journal, self._position.offset):  # the journal was cut
             self._position.offset = 0
         self._exhausted_at = (-1, -1)
         self._observed: Path | None = None
@@ -81,7 +82,9 @@ class RunUpload:
         uploaded = self._files.retry()
         events: list[dict[str, Any]] = []
         rows, end = 0, before
-        for event, after in read_events(self._journal, before, self._leave_out):
+        # What processes wrote after the end was refused, where that could be told.
+        over = self._position.ended and is_marked_as_ended(self._journal)
+        for event, after in () if over else read_events(self._journal, before, self._leave_out):
             if event.get("k") in ("start", "artifact", "register", "end"):
                 self._send(events, end)
                 events, rows = [], 0
@@ -107,13 +110,15 @@ class RunUpload:
         return moved
 
     def close_as_killed(self) -> None:
-        """Finish the run of a process that died before it wrote the end of its journal."""
+        """End the run of a process that died before it wrote the end of its journal.
+
+        Raises:
+            SinkUnavailable, TrackingError, OSError: as in `advance`.
+        """
         if self.run_id and not self._position.ended:
-            # The clock of file times may be some milliseconds behind that of the events.
-            begun_ms = (first_event(self._journal) or {}).get("t", 0)
-            written_ms = self._journal.stat().st_mtime_ns // 1_000_000
-            self._finish("KILLED", max(written_ms, begun_ms))
-            self._save(self._position.offset)
+            end_as_killed(self._journal)
+            while self.advance():  # a process that it had started may have written since
+                pass
 
     def fail(self, reason: str, stuck: bool) -> None:
         """Store why the upload failed, where the training's own process can read it.
@@ -181,18 +186,18 @@ class RunUpload:
             return False
         assert self._observed is not None
         events: list[dict[str, Any]] = []
-        end = self._position.observed
-        for event, after in read_events(self._observed, end):
+        before = end = self._position.observed
+        for event, end in read_events(self._observed, before):
             if event["k"] == "artifact":
                 self._files.upload(self._journal.parent / event["f"], event["d"])
             else:
                 events.append(event)
-            end = after
+            if end - before > SHARE_BYTES:
+                break
         if events:
             self._sink.send(self.run_id, events)
-        moved = end > self._position.observed
         self._position.observed = end
-        return moved
+        return end > before
 
     def _observed_size(self) -> int:
         """Bytes that the observer wrote; only a run with a companion of its own has one."""
@@ -257,12 +262,3 @@ class RunUpload:
         parent_id = "" if self._has_parent else self._parent_id(start) or ""
         self._sink.finish(self.run_id, status, end_ms, parent_id)
         self._position.ended = True
-
-
-def _ends_a_line(journal: Path, offset: int) -> bool:
-    """Whether a line of a journal begins at an offset."""
-    if offset == 0:
-        return True
-    with journal.open("rb") as file:
-        file.seek(offset - 1)
-        return file.read(1) == b"\n"

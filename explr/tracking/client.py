@@ -126,9 +126,10 @@ class ExplrTracker:
     def log_table(self, data: Any, artifact_file: str) -> None:
         """See `Tracker.log_table`."""
         check_table_name(artifact_file)
-        copy = self._copies.place(artifact_file)
-        before = copy.read_text(encoding="utf-8") if copy.exists() else None
-        self.log_text(table_text(data, before), artifact_file)
+        with self._copies.alone():
+            copy = self._copies.place(artifact_file)
+            before = copy.read_text(encoding="utf-8") if copy.exists() else None
+            self.log_text(table_text(data, before), artifact_file)
         if artifact_file not in self._tables:
             self._tables.append(artifact_file)
             listed = [{"path": path, "type": "table"} for path in self._tables]

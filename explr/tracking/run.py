@@ -157,7 +157,10 @@ class TrackedRun:
         return sink.address(position.experiment_id, position.run_id)
 
     def _mlflow_run(self) -> AbstractContextManager[Any]:
-        self.keep_shipping()
+        if not self.journal.path.exists():
+            raise self.journal.missing()
+        if os.getpid() == self._owner:
+            self.keep_shipping()
         return active_run(self.journal.path, self.destination.resolved_uri)
 
 

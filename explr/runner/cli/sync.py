@@ -15,7 +15,7 @@ from explr.core.secrets import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal.journal import first_event, uid_of
-from explr.tracking.journal.lines import is_marked_as_ended, read_events
+from explr.tracking.journal.lines import is_over, read_events
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.awaiting import upload_lock
@@ -140,7 +140,7 @@ def _enter_strays(folder: Path) -> list[Path]:
         start = first_event(journal)
         position = read_position(journal)
         size = journal.stat().st_size
-        if position.done and (position.offset >= size or is_marked_as_ended(journal)):
+        if position.done and (position.offset >= size or is_over(journal, position.offset)):
             continue
         if start is None:
             if uid_of(journal) not in known and (size or position.offset):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,8 @@ class Index:
             size: length of the journal; lines about what it does not have (any more) are ignored.
         """
         with suppress(FileNotFoundError):
-            for event, self._read_to in read_events(self._path, self._read_to):
+            for event, end in read_events(self._path, self._read_to):
+                self._read_to = end
                 if event["to"] <= size:
                     for name, pieces in event["m"].items():
                         add(name, pieces)
@@ -111,26 +112,25 @@ class Index:
         if is_whole and tally.begin <= self.covered:
             self._append(tally.begin, size, tally.rows)
         elif size - self.covered > PART_BYTES:
-            self.extend_by_reading()
+            next(self.unread())
         return Tally(size)
 
-    def extend_by_reading(self) -> dict[str, list[Piece]]:
-        """Read about `PART_BYTES` of the journal that lack a line, and add it if they are as many.
+    def unread(self) -> Iterator[dict[str, list[Piece]]]:
+        """Read what the index lacks in parts of about `PART_BYTES`, and add a line for each.
 
-        Returns:
-            Steps in that part by the name of the metric.
+        Yields:
+            Steps by the name of the metric.
         """
         begin, rows = self.covered, Rows()
-        ends = [begin]
-        for event, end in read_events(self._journal, begin, ends.append):
-            ends.append(end)
+        for event, end in read_events(self._journal, begin):
             if event["k"] == "metrics" and event["s"] is not None:
                 rows.append((event["s"], *event["m"]))
-            if end - begin > PART_BYTES:
+            # A line that ends with the run's end would hide it from who reads on there.
+            if end - begin > PART_BYTES and event["k"] != "end":
                 self._append(begin, end, rows)
-                break
-        self._cover(begin, ends[-1])
-        return _pieces(rows)
+                yield _pieces(rows)
+                begin, rows = end, []
+        yield _pieces(rows)
 
     def _append(self, begin: int, end: int, rows: Rows) -> None:
         event = {"k": "index", "from": begin, "to": end, "m": _pieces(rows)}
@@ -158,12 +158,10 @@ def recorded_steps(journals: Iterable[Path]) -> RecordedSteps:
     """
     found = RecordedSteps()
     for journal in journals:
-        index, size = Index(journal), journal.stat().st_size
-        index.read(found.add, size)
-        before = -1
-        while before < index.covered:
-            before = index.covered
-            for name, pieces in index.extend_by_reading().items():
+        index = Index(journal)
+        index.read(found.add, journal.stat().st_size)
+        for part in index.unread():
+            for name, pieces in part.items():
                 found.add(name, pieces)
     return found
 

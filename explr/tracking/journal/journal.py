@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -18,9 +19,9 @@ from explr.tracking.journal.index import PART_BYTES, Index, Tally
 from explr.tracking.journal.lines import (
     ENDED,
     ends_a_line,
-    is_marked_as_ended,
+    is_marked,
     line_of,
-    mark_as_ended,
+    mark,
     read_events,
 )
 
@@ -55,6 +56,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._set_up(path)
+        self._owner = os.getpid()
         self._open(os.O_CREAT)
         # Held while the writer lives; see `is_being_written`. Some file systems have no locks.
         with suppress(OSError):
@@ -64,6 +66,7 @@ class Journal:
         self.path = path
         self._descriptor = UNOPENED
         self._torn = False
+        self._owner = -1
         self._index = Index(path)
         self._tally = Tally(0)
         _of_this_process[path] = self
@@ -106,20 +109,22 @@ class Journal:
         tally = self._tally
         try:
             written = os.write(self._descriptor, line)
+            self._torn = written != len(line)
+            if self._torn:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             counted = tally.add(event, written)
             state = os.fstat(self._descriptor)
         except OSError as error:
+            if self._descriptor == CLOSED:  # by another thread
+                raise self._has_ended() from error
             raise TrackingError(f"cannot write {self.path}: {error.strerror}") from error
-        self._torn = written != len(line)
-        if self._torn:
-            raise TrackingError(f"cannot write {self.path}: No space left on device")
         if state.st_nlink == 0:
             raise TrackingError(f"cannot write {self.path}: it was deleted while the run went on")
         # Looked at after writing: where the bit is not set, the event came before the run's end.
-        if state.st_mode & ENDED and event["k"] != "end":
-            self.close()
-            raise self._has_ended()
-        if state.st_size - self._index.covered > PART_BYTES:
+        if state.st_mode & ENDED:
+            if event["k"] != "end":
+                self._go_on()
+        elif state.st_size - self._index.covered > PART_BYTES:
             self._tally = self._index.extend(tally, counted, state.st_size)
 
     def end(self, status: str) -> None:
@@ -131,7 +136,7 @@ class Journal:
         Raises:
             TrackingError: the event cannot be written.
         """
-        mark_as_ended(self.path)
+        mark(self.path)
         try:
             self.append("end", status=status)
         finally:
@@ -156,15 +161,25 @@ class Journal:
                 self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o600
             )
         except OSError as error:
-            reason = error.strerror
             if isinstance(error, FileNotFoundError) and not flags:
-                reason = (
-                    f"it is not on this machine, {socket.gethostname()}, or was deleted. A process "
-                    "on another machine than the training needs the run's folder on a file system "
-                    "that both share; or let it return its values, and log them in the training"
-                )
-            raise TrackingError(f"no journal at {self.path}: {reason}") from error
+                raise self.missing() from error
+            raise TrackingError(f"no journal at {self.path}: {error.strerror}") from error
         self._tally = Tally(os.fstat(self._descriptor).st_size)
+
+    def _go_on(self) -> None:
+        """Go on although the run has ended, if it was ended because this process seemed dead."""
+        if os.getpid() != self._owner:
+            self.close()
+            raise self._has_ended()
+        mark(self.path, ended=False)
+
+    def missing(self) -> TrackingError:
+        """What a process is told that was sent a journal which is not there."""
+        return TrackingError(
+            f"no journal at {self.path}: it was deleted, or this machine ({socket.gethostname()}) "
+            "is not that of the training, and the run's folder is not on a file system that both "
+            "share. Let this process return its values, and log them in the training"
+        )
 
     def _has_ended(self) -> TrackingError:
         return TrackingError(f"the run has ended: nothing can be added to {self.path}")
@@ -197,7 +212,7 @@ def end_as_killed(path: Path) -> None:
     # The clock of file times may be some milliseconds behind that of the events.
     begun_ms = (first_event(path) or {}).get("t", 0)
     written_ms = path.stat().st_mtime_ns // 1_000_000
-    mark_as_ended(path)
+    mark(path)
     line = line_of({"k": "end", "t": max(written_ms, begun_ms), "status": "KILLED"})
     with path.open("ab") as file:
         file.write(line if ends_a_line(path, file.tell()) else b"\n" + line)
@@ -220,7 +235,7 @@ def first_event(path: Path) -> dict[str, Any] | None:
 def has_ended(path: Path) -> bool:
     """Whether a journal has its last event; also True if there is no journal."""
     try:
-        if is_marked_as_ended(path):
+        if is_marked(path):
             return True
         with path.open("rb") as file:
             file.seek(max(path.stat().st_size - 200, 0))

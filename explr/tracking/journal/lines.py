@@ -81,27 +81,40 @@ def read_events(
                 on_damage(offset)
                 continue
             yield Read(event, offset)
-            if event.get("k") == "end" and is_marked_as_ended(path):
+            if event.get("k") == "end" and is_over(path, offset):
                 return
 
 
-def mark_as_ended(path: Path) -> None:
-    """Have every process that still writes a journal be told that its run has ended.
+def mark(path: Path, ended: bool = True) -> None:
+    """Have the processes that a training has started be told that its run has ended.
 
     Some file systems cannot hold the mark. There, what is written after the end is uploaded if it
     comes before the upload has finished.
     """
     with suppress(OSError):
-        path.chmod(path.stat().st_mode | ENDED)
+        mode = path.stat().st_mode
+        path.chmod(mode | ENDED if ended else mode & ~ENDED)
 
 
-def is_marked_as_ended(path: Path) -> bool:
-    """Whether a journal has the mark.
+def is_marked(path: Path) -> bool:
+    """Whether a journal has the mark that its run has ended.
 
     Raises:
         OSError: there is no such file.
     """
     return bool(path.stat().st_mode & ENDED)
+
+
+def is_over(path: Path, offset: int) -> bool:
+    """Whether all that a journal has beyond an `end` was refused.
+
+    Another `end` there is that of a training which had been taken for dead.
+
+    Args:
+        path: a journal.
+        offset: where its `end` ends, in bytes.
+    """
+    return is_marked(path) and all(event["k"] != "end" for event, _ in read_events(path, offset))
 
 
 def ends_a_line(path: Path, offset: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from explr.core.errors import TrackingError
 from explr.tracking.journal.journal import end_as_killed, first_event, uid_of
-from explr.tracking.journal.lines import VERSION, ends_a_line, is_marked_as_ended, read_events
+from explr.tracking.journal.lines import VERSION, ends_a_line, is_over, read_events
 from explr.tracking.journal.position import read_position, write_position
 from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.files import FileUploads
@@ -82,8 +82,7 @@ class RunUpload:
         uploaded = self._files.retry()
         events: list[dict[str, Any]] = []
         rows, end = 0, before
-        # What processes wrote after the end was refused, where that could be told.
-        over = self._position.ended and is_marked_as_ended(self._journal)
+        over = self._position.ended and is_over(self._journal, before)
         for event, after in () if over else read_events(self._journal, before, self._leave_out):
             if event.get("k") in ("start", "artifact", "register", "end"):
                 self._send(events, end)

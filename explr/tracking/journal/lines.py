@@ -13,7 +13,7 @@ import stat
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -126,18 +126,10 @@ def ends_a_line(path: Path, offset: int) -> bool:
         return file.read(1) == b"\n"
 
 
-_name = lru_cache(10_000)(_encode)
-
-
 def _metrics_line(event: Mapping[str, Any]) -> bytes:
-    step = event["s"]
-    text = "null" if step is None else f"{step:d}"
-    for name, value in event["m"].items():
-        # `repr` is what JSON spells, but for what is not finite.
-        number = repr(value) if type(value) is float and value - value == 0 else _encode(value)
-        text = f"{text},{_name(name)},{number}"
+    cells = _encode([event["s"], *chain.from_iterable(event["m"].items())])[1:-1]
+    body = cells.encode("utf-8", "surrogatepass")
     time = event["t"].to_bytes(6, "big", signed=True)
-    body = text.encode("utf-8", "surrogatepass")
     check = crc32(body, crc32(time)).to_bytes(4, "big")
     return b"%b%b\n" % (b2a_base64(check + time)[:HEAD], body)
 

@@ -136,6 +136,7 @@ def test_no_byte_of_damage_invents_an_event(journal: Journal) -> None:
         {"t": -5, "s": 0, "m": {"x": 1.0}},
         {"t": 1764000000002, "s": None, "m": {"x": 0.5, 'a "b",': 2, "é\udcff": -math.inf}},
         {"t": 2**43, "s": -(2**63), "m": {"": True, "x": 1e-320}},
+        {"t": 1, "s": True, "m": {"x": 0.5}},
         {"t": 1, "s": 1, "m": {}},
     ],
 )

@@ -1,7 +1,7 @@
 """Observes the runs of one process from its companion: machine metrics, and the runs' origin.
 
 The observations go to a second file beside a run's journal, in the same format. So the training
-waits for none of it, and its own journal has one writer.
+waits for none of it.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Tally:
         self.bytes = 0
         self.rows: Rows = []
 
-    def add(self, event: Mapping[str, Any], written: int) -> int:
+    def add(self, event: Mapping[str, Any], written: int) -> tuple[int, int]:
         """Count an event that was appended.
 
         Args:
@@ -53,12 +53,12 @@ class Tally:
             written: its bytes.
 
         Returns:
-            All bytes that are counted.
+            How many bytes and rows are counted.
         """
         if event["k"] == "metrics" and event["s"] is not None:
             self.rows.append((event["s"], *event.get("m", ())))
         self.bytes += written
-        return self.bytes
+        return self.bytes, len(self.rows)
 
 
 class Index:
@@ -95,22 +95,22 @@ class Index:
                         add(name, pieces)
                     self._cover(event["from"], event["to"])
 
-    def extend(self, tally: Tally, counted: int, size: int) -> Tally:
+    def extend(self, tally: Tally, counted: tuple[int, int], size: int) -> Tally:
         """Add a line about a part of the journal.
 
         Args:
             tally: what this process has appended.
-            counted: its bytes before the journal had its `size`.
+            counted: its bytes and rows when the journal had not more than its `size`.
             size: length of the journal.
 
         Returns:
             The tally to go on with.
         """
-        is_whole = tally.begin + counted == size
+        is_whole = tally.begin + counted[0] == size
         if not is_whole or tally.begin > self.covered:
             self.read()
         if is_whole and tally.begin <= self.covered:
-            self._append(tally.begin, size, tally.rows)
+            self._append(tally.begin, size, tally.rows[: counted[1]])
         elif size - self.covered > PART_BYTES:
             next(self.unread())
         return Tally(size)

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 BATCH_ROWS = 1000
 """Rows after which a batch is sent and the position stored."""
-SHARE_BYTES = 1_000_000
+SHARE_BYTES = 500_000
 """Bytes of one journal that are uploaded before other journals have their turn."""
 
 

@@ -21,7 +21,8 @@ from explr.core.folders import (
 )
 from explr.core.secrets import redacted, redacted_text
 from explr.tracking.destination import environment_uri
-from explr.tracking.journal.journal import journals_in, read_events
+from explr.tracking.journal.journal import journals_in
+from explr.tracking.journal.lines import read_events
 from explr.tracking.mlflow.names import legal_name
 from explr.tracking.mlflow.store import connect, out_of_reach
 from explr.tracking.values import flatten
@@ -60,7 +61,7 @@ def read_run(name: str, with_curves: bool) -> RunView:
 
     Args:
         name: folder of a run or of a trial, `best:` and the folder of a sweep, or an id in MLflow.
-        with_curves: whether to read its curves; from MLflow each takes a request.
+        with_curves: whether to read its curves; they take memory, and from MLflow a request each.
 
     Raises:
         UsageError: there is no such run.
@@ -73,10 +74,10 @@ def read_run(name: str, with_curves: bool) -> RunView:
             raise UsageError(
                 f"{name}: no trial below {sweep} is complete, or several objectives rule it out"
             )
-        run = _of_folder(best.folder)
+        run = _of_folder(best.folder, with_curves)
         run.name = f"{name} (trial {best.number})"
     elif Path(name).is_dir():
-        run = _of_folder(Path(name))
+        run = _of_folder(Path(name), with_curves)
         run.name = name
     elif re.fullmatch(r"[0-9a-f]{32}", name):
         run = _of_mlflow(name, with_curves)
@@ -91,7 +92,7 @@ def read_run(name: str, with_curves: bool) -> RunView:
     return run
 
 
-def _of_folder(folder: Path) -> RunView:
+def _of_folder(folder: Path, with_curves: bool) -> RunView:
     if (folder / RESULTS).exists():
         raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
     place = run_folder(folder)
@@ -100,7 +101,7 @@ def _of_folder(folder: Path) -> RunView:
     for journal in journals_in(place):
         for event, _ in read_events(journal):
             begun = True
-            _take_in(run, event)
+            _take_in(run, event, with_curves)
     if (result := read_result(place)) is not None:
         begun = True
         _take_result(run, result)
@@ -121,7 +122,7 @@ def _saved_config(folder: Path) -> dict[str, str]:
     return {name: str(value) for name, value in flatten(redacted(named)).items()}
 
 
-def _take_in(run: RunView, event: Mapping[str, Any]) -> None:
+def _take_in(run: RunView, event: Mapping[str, Any], with_curves: bool) -> None:
     kind = event["k"]
     if kind == "start":
         run.state = "RUNNING"
@@ -132,7 +133,7 @@ def _take_in(run: RunView, event: Mapping[str, Any]) -> None:
     elif kind == "metrics":
         for name, value in event["m"].items():
             run.metrics[name] = float(value)
-            if event["s"] is not None:
+            if with_curves and event["s"] is not None:
                 run.curves.setdefault(name, []).append((event["s"], float(value)))
     elif kind == "end":
         run.state = event["status"]

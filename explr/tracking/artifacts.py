@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import posixpath
@@ -56,6 +57,25 @@ class Copies:
         except OSError as error:
             raise TrackingError(f"cannot make {path.parent}: {error.strerror}") from error
         return path
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within the block, no other thread or process of the run is within such a block.
+
+        Raises:
+            TrackingError: the folder cannot be created.
+        """
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise TrackingError(f"cannot make {self._root}: {error.strerror}") from error
+        try:
+            with suppress(OSError):  # some file systems have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def folder_of(self, copy: Path) -> str:
         """The folder of a copy among the artifacts, "" for the topmost one."""

@@ -15,6 +15,7 @@ from explr.core.reporter import whole_step
 from explr.core.secrets import redacted
 from explr.tracking.artifacts import Copies
 from explr.tracking.journal.journal import Journal, now_ms
+from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.media import (
     check_place,
     check_table_name,
@@ -49,7 +50,7 @@ class ExplrTracker:
         journal: Journal,
         folder: Path,
         open_mlflow_run: Callable[[], AbstractContextManager[Any]],
-        recorded: frozenset[tuple[str, int]] = frozenset(),
+        recorded: RecordedSteps | None = None,
     ) -> None:
         self._recorded = recorded
         self._journal = journal
@@ -123,9 +124,10 @@ class ExplrTracker:
     def log_table(self, data: Any, artifact_file: str) -> None:
         """See `Tracker.log_table`."""
         check_table_name(artifact_file)
-        copy = self._copies.place(artifact_file)
-        before = copy.read_text(encoding="utf-8") if copy.exists() else None
-        self.log_text(table_text(data, before), artifact_file)
+        with self._copies.alone():
+            copy = self._copies.place(artifact_file)
+            before = copy.read_text(encoding="utf-8") if copy.exists() else None
+            self.log_text(table_text(data, before), artifact_file)
         if artifact_file not in self._tables:
             self._tables.append(artifact_file)
             listed = [{"path": path, "type": "table"} for path in self._tables]

@@ -18,16 +18,20 @@ from explr.core.secrets import redacted, redacted_text, without_user_info
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home
+from explr.tracking.journal.index import recorded_steps
 from explr.tracking.journal.journal import (
-    VERSION,
     Journal,
+    end_as_killed,
     first_event,
+    has_ended,
     journals_in,
-    recorded_steps,
+    reopened,
     uid_of,
 )
+from explr.tracking.journal.lines import VERSION
 from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import Position, read_position
+from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.mlflow.fluent import active_run
 from explr.tracking.mlflow.registry import name_fault
 from explr.tracking.null import NullTracker
@@ -61,7 +65,7 @@ class TrackedRun:
         self,
         journal: Journal,
         destination: Destination,
-        recorded: frozenset[tuple[str, int]] = frozenset(),
+        recorded: RecordedSteps | None = None,
     ) -> None:
         self.journal = journal
         self.destination = destination
@@ -85,13 +89,11 @@ class TrackedRun:
             return
         self.status = status
         try:
-            self.journal.append("end", status=status)
+            self.journal.end(status)
         except TrackingError as error:
             if status == "FINISHED":
                 raise
             log.error("%s", error)
-        finally:
-            self.journal.close()
 
     def register(self, name: str, model: Path, about: str, run: Path | None = None) -> None:
         """Register a model in MLflow with the alias `best`, as part of the upload.
@@ -160,7 +162,10 @@ class TrackedRun:
         return sink.address(position.experiment_id, position.run_id)
 
     def _mlflow_run(self) -> AbstractContextManager[Any]:
-        self.keep_shipping()
+        if not self.journal.path.exists():
+            raise self.journal.missing()
+        if os.getpid() == self._owner:
+            self.keep_shipping()
         return active_run(self.journal.path, self.destination.resolved_uri)
 
 
@@ -217,6 +222,9 @@ def open_run(
             run=uid_of(earlier[0]) if earlier else journal.uid,
             observe=destination.look_s if destination.companion else None,
         )
+        for before in earlier:
+            if not has_ended(before):  # a process that a killed attempt has left may go on
+                end_as_killed(before)
         run = TrackedRun(journal, destination, recorded_steps(earlier))
         run.tracker.log_params(params)
         for path in first_files:
@@ -236,14 +244,12 @@ def helper_tracker(journal: Path) -> ExplrTracker:
     Args:
         journal: journal of the run, which the training writes too.
 
-    Raises:
-        TrackingError: the journal cannot be written.
     """
     folder = journal.parent
     resumes = (first_event(journal) or {}).get("after") is not None
     earlier = [path for path in journals_in(folder) if path != journal] if resumes else []
     no_run = NullTracker().mlflow_run
-    return ExplrTracker(Journal(journal), folder, no_run, recorded_steps(earlier))
+    return ExplrTracker(reopened(journal), folder, no_run, recorded_steps(earlier))
 
 
 def closing_line(run: TrackedRun, wait: bool = True) -> str:

@@ -13,7 +13,7 @@ from companions import companions_of, processes_of
 from sweeping import Workshop
 from waiting import runs, wait_until
 
-from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.lines import read_events
 
 EPOCHS = 6
 """Epochs of the trainings `epochs`, `lasts` and `held`, which report in each of them."""

@@ -11,7 +11,8 @@ import pytest
 
 from explr.core.errors import TrackingError
 from explr.tracking.client import ExplrTracker
-from explr.tracking.journal.journal import Journal, read_events
+from explr.tracking.journal.journal import Journal
+from explr.tracking.journal.lines import read_events
 from explr.tracking.null import NullTracker
 
 Events = Callable[[str], list[dict[str, Any]]]

@@ -11,7 +11,7 @@ import pytest
 
 from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
-from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import Liveness, entries
 from explr.tracking.mlflow.store import FOR_MODELS
 from explr.tracking.run import open_run

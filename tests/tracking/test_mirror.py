@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import entries
 from explr.tracking.journal.position import read_position
 from explr.tracking.mlflow import store as store_module

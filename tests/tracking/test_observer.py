@@ -94,13 +94,13 @@ def test_attempts_at_a_run_measure_the_machine_in_one_series(tmp_path: Path) -> 
     assert steps_so_far(begun(tmp_path, "other", looks=9)) == 9
     begun(tmp_path, "mine", looks=2)
     begun(tmp_path, "mine", looks=0)
-    journal = begun(tmp_path, "mine", looks=3)
+    journal = begun(tmp_path, "mine", looks=3, first=3)
     assert steps_so_far(journal) == 5
     observed_file(journal).unlink()
     assert steps_so_far(journal) == 2
 
 
-def begun(folder: Path, run: str, looks: int) -> Path:
+def begun(folder: Path, run: str, looks: int, first: int = 1) -> Path:
     """The journal of an attempt at a run in which the machine was measured."""
     with closing(Journal.create(folder)) as journal:
         journal.append("start", run=run)
@@ -108,7 +108,7 @@ def begun(folder: Path, run: str, looks: int) -> Path:
         with closing(Journal(observed_file(journal.path))) as notes:
             notes.append("tags", g={})
             for look in range(looks):
-                notes.append("metrics", s=look, m={"system/load": 1.0})
+                notes.append("metrics", s=first + look, m={"system/load": 1.0})
     return journal.path
 
 

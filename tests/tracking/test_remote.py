@@ -19,7 +19,7 @@ from faulty_proxy import Fault, FaultyProxy, RandomFaults, Request, is_forbidden
 from ports import held_port
 
 from explr.runner.cli.sync import verify_journals
-from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import enter, entries
 from explr.tracking.mlflow.names import MAX_PARAM, legal_name, short_value
 from explr.tracking.mlflow.server_process import answers

@@ -10,7 +10,7 @@ import pytest
 
 from explr.core.errors import TrackingError
 from explr.tracking.destination import absolute_uri
-from explr.tracking.journal.journal import read_events
+from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import entries
 from explr.tracking.run import closing_line
 

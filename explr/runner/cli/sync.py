@@ -16,7 +16,8 @@ from explr.core.secrets import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.journal.items import Items, read_items
-from explr.tracking.journal.journal import first_event, read_events, uid_of
+from explr.tracking.journal.journal import first_event, uid_of
+from explr.tracking.journal.lines import is_over, read_events
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.mlflow.store import file_of
@@ -262,7 +263,8 @@ def _enter_strays(folder: Path) -> list[Path]:
         size = journal.stat().st_size
         items = read_items(journal)
         is_whole = items is not None and not items.refused
-        if position.done and position.offset >= size and is_whole:
+        is_read = position.offset >= size or is_over(journal, position.offset)
+        if position.done and is_read and is_whole:
             continue
         if start is None:
             if uid_of(journal) not in known and (size or position.offset):

@@ -1,30 +1,36 @@
-"""The journal of a run: writing events, reading them, finding the journals of earlier attempts.
-
-A line holds a CRC-32 checksum, a blank, and the event as JSON.
-"""
+"""The journal of a run: writing events, and finding the journals of earlier attempts."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import json
 import os
+import socket
 import time
 import uuid
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from weakref import WeakValueDictionary
 
 from explr.core.errors import TrackingError
-
-VERSION = 1
-"""Version of the format, recorded in the first event."""
+from explr.tracking.journal.index import PART_BYTES, Appended, Index
+from explr.tracking.journal.lines import (
+    ENDED,
+    ends_a_line,
+    is_marked,
+    line_of,
+    mark,
+    read_events,
+)
 
 CLOSED = -1
 """Stands for a closed descriptor, whose number another file may have soon."""
+UNOPENED = -2
+"""Stands for the descriptor of a journal that is opened when something is written to it."""
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_of_this_process: WeakValueDictionary[Path, Journal] = WeakValueDictionary()
 
 
 def now_ms() -> int:
@@ -38,6 +44,9 @@ class Journal:
     An event has `k` (its kind), `t` (milliseconds since the epoch) and further fields of its kind.
     Kinds are `start`, `metrics`, `params`, `tags`, `artifact`, `register` and `end`.
 
+    Several processes may write one journal: a fork has it open, and a process that it is sent to
+    opens it by its path.
+
     Args:
         path: the file; its folder must exist.
 
@@ -46,20 +55,27 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._descriptor = os.open(
-                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
-        except OSError as error:
-            raise TrackingError(f"no journal at {path}: {error.strerror}") from error
-        self._torn = False
+        self._set_up(path)
+        self._owner = os.getpid()
+        self._open(os.O_CREAT)
         # Held while the writer lives; see `is_being_written`. Some file systems have no locks.
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def __reduce__(self) -> tuple[type[Journal], tuple[Path]]:
-        return type(self), (self.path,)  # a process that it is sent to opens the file itself
+    def _set_up(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = UNOPENED
+        self._torn = False
+        self._owner = -1
+        self._index = Index(path)
+        self._appended = Appended(0)
+        _of_this_process[path] = self
+
+    def __reduce__(self) -> tuple[Callable[[Path], Journal], tuple[Path]]:
+        return reopened, (self.path,)
+
+    def __del__(self) -> None:
+        self.close()
 
     @classmethod
     def create(cls, folder: Path) -> Journal:
@@ -75,7 +91,7 @@ class Journal:
         """Write one event.
 
         Raises:
-            TrackingError: the disk is full, the file was deleted, or the journal is closed.
+            TrackingError: the disk is full, the file was deleted, or the run has ended.
         """
         self.write({"k": kind, "t": now_ms(), **fields})
 
@@ -83,30 +99,53 @@ class Journal:
         """Write one event that has its kind and time.
 
         Raises:
-            TrackingError: the disk is full, the file was deleted, or the journal is closed.
+            TrackingError: the disk is full, the file was deleted, or the run has ended.
         """
-        text = _encode(event).encode("utf-8", "surrogatepass")
-        # A line that a full disk cut off must not damage the next one.
-        line = b"%b%08x %b\n" % (b"\n" if self._torn else b"", zlib.crc32(text), text)
-        descriptor = self._descriptor
-        if descriptor == CLOSED:
-            raise TrackingError(f"the run has ended: nothing can be added to {self.path}")
+        line = line_of(event)
+        if self._torn:  # a line that a full disk cut off must not damage the next one
+            line = b"\n" + line
+        if self._descriptor < 0:
+            self._open()
+        appended = self._appended
         try:
-            if os.fstat(descriptor).st_nlink == 0:
-                raise TrackingError(
-                    f"cannot write {self.path}: it was deleted while the run went on"
-                )
-            written = os.write(descriptor, line)
+            written = os.write(self._descriptor, line)
+            self._torn = written != len(line)
+            if self._torn:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            counted = appended.add(event, written)
+            state = os.fstat(self._descriptor)
         except OSError as error:
+            if self._descriptor == CLOSED:  # by another thread
+                raise self._has_ended() from error
             raise TrackingError(f"cannot write {self.path}: {error.strerror}") from error
-        self._torn = written != len(line)
-        if self._torn:
-            raise TrackingError(f"cannot write {self.path}: No space left on device")
+        if state.st_nlink == 0:
+            raise TrackingError(f"cannot write {self.path}: it was deleted while the run went on")
+        # Looked at after writing: where the bit is not set, the event came before the run's end.
+        if state.st_mode & ENDED:
+            if event["k"] != "end":
+                self._go_on()
+        elif state.st_size - self._index.covered > PART_BYTES:
+            self._appended = self._index.extend(appended, counted, state.st_size)
+
+    def end(self, status: str) -> None:
+        """Write the last event, and close; no process can add to this journal afterwards.
+
+        Args:
+            status: how the run ended.
+
+        Raises:
+            TrackingError: the event cannot be written.
+        """
+        mark(self.path)
+        try:
+            self.append("end", status=status)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file; a second call changes nothing."""
         descriptor, self._descriptor = self._descriptor, CLOSED
-        if descriptor != CLOSED:
+        if descriptor >= 0:
             os.close(descriptor)
 
     def discard(self) -> None:
@@ -114,40 +153,74 @@ class Journal:
         self.close()
         self.path.unlink(missing_ok=True)
 
+    def _open(self, flags: int = 0) -> None:
+        if self._descriptor == CLOSED:
+            raise self._has_ended()
+        try:
+            self._descriptor = os.open(
+                self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o600
+            )
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not flags:
+                raise self.missing() from error
+            raise TrackingError(f"no journal at {self.path}: {error.strerror}") from error
+        self._appended = Appended(os.fstat(self._descriptor).st_size)
 
-class Read(NamedTuple):
-    """An event and where it ends in its file, in bytes."""
+    def _go_on(self) -> None:
+        """Go on although the run has ended, if it was ended because this process seemed dead."""
+        if os.getpid() != self._owner:
+            self.close()
+            raise self._has_ended()
+        mark(self.path, ended=False)
 
-    event: dict[str, Any]
-    end: int
+    def missing(self) -> TrackingError:
+        """What a process is told that was sent a journal which is not there."""
+        return TrackingError(
+            f"no journal at {self.path}: it was deleted, or this machine ({socket.gethostname()}) "
+            "is not that of the training, and the run's folder is not on a file system that both "
+            "share. Let this process return its values, and log them in the training"
+        )
+
+    def _has_ended(self) -> TrackingError:
+        return TrackingError(f"the run has ended: nothing can be added to {self.path}")
+
+
+def reopened(path: Path) -> Journal:
+    """The journal of a run for a process that the run's training has sent it to.
+
+    It is opened when something is written to it. All trackers of a process share it.
+
+    Args:
+        path: the file.
+    """
+    journal = _of_this_process.get(path)
+    if journal is None:
+        journal = Journal.__new__(Journal)
+        journal._set_up(path)
+    return journal
+
+
+def end_as_killed(path: Path) -> None:
+    """End the journal of a training that died before it did, as `Journal.end` does.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # The clock of file times may be some milliseconds behind that of the events.
+    begun_ms = (first_event(path) or {}).get("t", 0)
+    written_ms = path.stat().st_mtime_ns // 1_000_000
+    mark(path)
+    line = line_of({"k": "end", "t": max(written_ms, begun_ms), "status": "KILLED"})
+    with path.open("ab") as file:
+        file.write(line if ends_a_line(path, file.tell()) else b"\n" + line)
 
 
 def uid_of(path: Path) -> str:
     """The run's identity, which is part of its journal's name."""
     return path.stem.removeprefix("journal-")
-
-
-def read_events(
-    path: Path, offset: int = 0, on_damage: Callable[[int], None] = lambda end: None
-) -> Iterator[Read]:
-    """Read whole events from `offset` on; damaged lines are skipped.
-
-    Args:
-        path: a journal.
-        offset: position in bytes where a line begins.
-        on_damage: called with the end of each damaged line.
-    """
-    with path.open("rb") as file:
-        file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return  # the writer is still writing it, or died
-            offset += len(line)
-            event = _decode(line)
-            if event is None:
-                on_damage(offset)
-            else:
-                yield Read(event, offset)
 
 
 def first_event(path: Path) -> dict[str, Any] | None:
@@ -175,8 +248,10 @@ def parent_of(path: Path, start: dict[str, Any]) -> Path | None:
 
 
 def has_ended(path: Path) -> bool:
-    """Whether the last event of a journal is its `end`; also True if there is no journal."""
+    """Whether a journal has its last event; also True if there is no journal."""
     try:
+        if is_marked(path):
+            return True
         with path.open("rb") as file:
             file.seek(max(path.stat().st_size - 200, 0))
             last = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
@@ -209,17 +284,6 @@ def is_being_written(path: Path, unknown: bool = True) -> bool:
     return False
 
 
-def _decode(line: bytes) -> dict[str, Any] | None:
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    try:
-        if int(checksum, 16) != zlib.crc32(text):
-            return None
-        event = json.loads(text.decode("utf-8", "surrogatepass"))
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
-
-
 def journals_in(folder: Path) -> list[Path]:
     """The journals in a run's folder, the earliest first, without those that have no `start`."""
     begun = [(first_event(path), path) for path in folder.glob("journal-*.jsonl")]
@@ -231,13 +295,3 @@ def attempts_of(journal: Path) -> list[Path]:
     begun = {path: first_event(path) or {} for path in journals_in(journal.parent)}
     run = begun.get(journal, {}).get("run")
     return [path for path, start in begun.items() if start.get("run") == run]
-
-
-def recorded_steps(journals: Iterable[Path]) -> frozenset[tuple[str, int]]:
-    """Names and steps of the metrics in journals; metrics without a step are left out."""
-    found: set[tuple[str, int]] = set()
-    for journal in journals:
-        for event, _ in read_events(journal):
-            if event.get("k") == "metrics" and event["s"] is not None:
-                found.update((name, event["s"]) for name in event["m"])
-    return frozenset(found)

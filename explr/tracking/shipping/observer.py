@@ -1,7 +1,7 @@
 """Observes the runs of one process from its companion: machine metrics, and the runs' origin.
 
 The observations go to a second file beside a run's journal, in the same format. So the training
-waits for none of it, and its own journal has one writer.
+waits for none of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import ExplrError
+from explr.tracking.journal.index import recorded_steps
 from explr.tracking.journal.journal import (
     Journal,
     attempts_of,
@@ -22,9 +23,9 @@ from explr.tracking.journal.journal import (
     has_ended,
     is_being_written,
     now_ms,
-    read_events,
     uid_of,
 )
+from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import Entry, entries, is_of_this_host
 from explr.tracking.provenance import (
     DIFF_FILE,
@@ -76,7 +77,7 @@ def steps_so_far(journal: Path) -> int:
         journal: journal of the latest attempt at the run.
     """
     notes = [file for file in map(observed_file, attempts_of(journal)) if file.exists()]
-    return sum(event["k"] == "metrics" for file in notes for event, _ in read_events(file))
+    return recorded_steps(notes).last
 
 
 @dataclass

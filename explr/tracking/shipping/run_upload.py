@@ -16,14 +16,14 @@ from explr.core.errors import TrackingError
 from explr.core.secrets import without_user_info
 from explr.tracking.journal.items import Item
 from explr.tracking.journal.journal import (
-    VERSION,
     attempts_of,
+    end_as_killed,
     first_event,
     now_ms,
     parent_of,
-    read_events,
     uid_of,
 )
+from explr.tracking.journal.lines import VERSION, ends_a_line, is_over, read_events
 from explr.tracking.journal.position import Position, read_position, write_position
 from explr.tracking.shipping.delay import Clock
 from explr.tracking.shipping.files import FileUploads
@@ -39,7 +39,7 @@ MISSING_TAG = "explr.missing"
 """Tag that names artifacts which the sink will not have."""
 MOST_REPLAYS = 2
 """How often one process uploads a run again of which the sink lacks something."""
-SHARE_BYTES = 1_000_000
+SHARE_BYTES = 500_000
 """Bytes of one journal that are uploaded before other journals have their turn."""
 
 
@@ -61,7 +61,7 @@ class RunUpload:
         self._position = read_position(journal)
         self._files = FileUploads(sink, journal, clock, retries)
         lost = self._files.is_damaged or (self._position.waiting and not self._files.waiting)
-        if lost or not _ends_a_line(journal, self._position.offset):  # the journal was cut
+        if lost or not ends_a_line(journal, self._position.offset):  # the journal was cut
             self._position.offset = self._position.observed = 0
         self._position.done = self._position.done and not self._files.waiting
         self._exhausted_at = (-1, -1)
@@ -106,7 +106,8 @@ class RunUpload:
         before = self._position.offset
         events: list[dict[str, Any]] = []
         rows, end = 0, before
-        for event, after in read_events(self._journal, before, self._leave_out):
+        over = self._position.ended and is_over(self._journal, before)
+        for event, after in () if over else read_events(self._journal, before, self._leave_out):
             kind = event.get("k")
             if kind in ("start", "end"):
                 self._send(events, end)
@@ -141,21 +142,16 @@ class RunUpload:
             self._exhausted_at = size
         return moved
 
-    def close_as_killed(self) -> bool:
-        """Finish the run of a process that died before it wrote the end of its journal.
+    def close_as_killed(self) -> None:
+        """End the run of a process that died before it wrote the end of its journal.
 
-        Returns:
-            Whether the sink lacks something, and the upload begins again.
+        Raises:
+            SinkUnavailable, TrackingError, OSError: as in `advance`.
         """
-        again = False
         if self.run_id and not self._position.ended:
-            # The clock of file times may be some milliseconds behind that of the events.
-            begun_ms = (first_event(self._journal) or {}).get("t", 0)
-            written_ms = self._journal.stat().st_mtime_ns // 1_000_000
-            self._finish("KILLED", max(written_ms, begun_ms))
-            again = self._begin_again_if_lacking()
-            self._save(self._position.offset)
-        return again
+            end_as_killed(self._journal)
+            while self.advance():  # a process that it had started may have written since
+                pass
 
     def fail(self, reason: str, stuck: bool) -> None:
         """Store why the upload failed, where the training's own process can read it.
@@ -282,20 +278,20 @@ class RunUpload:
         assert self._observed is not None
         events: list[dict[str, Any]] = []
         seen: list[dict[str, Any]] = []
-        end = self._position.observed
-        for event, after in read_events(self._observed, end):
+        before = end = self._position.observed
+        for event, end in read_events(self._observed, before):
             if event["k"] == "artifact":
                 self._files.add(_item(event))
             else:
                 events.append(event)
             seen.append(event)
-            end = after
+            if end - before > SHARE_BYTES:
+                break
         if events:
             self._sink.send(self.run_id, events)
         self._count(seen)
-        moved = end > self._position.observed
         self._position.observed = end
-        return moved
+        return end > before
 
     def _observed_size(self) -> int:
         """Bytes that the observer wrote; only a run with a companion of its own has one."""
@@ -369,12 +365,3 @@ def _item(event: dict[str, Any]) -> Item:
     if event["k"] == "artifact":
         return Item(event["f"], event["d"])
     return Item(event["model"], model=event["name"], run=event["run"], about=event["about"])
-
-
-def _ends_a_line(journal: Path, offset: int) -> bool:
-    """Whether a line of a journal begins at an offset."""
-    if offset == 0:
-        return True
-    with journal.open("rb") as file:
-        file.seek(offset - 1)
-        return file.read(1) == b"\n"

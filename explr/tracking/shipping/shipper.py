@@ -187,7 +187,7 @@ class Shipper:
         if left and not moved and not upload.awaits:
             if not upload.run_id and first_event(journal) is None:
                 return self._drop_empty(entry)
-            moved = upload.close_as_killed()
+            upload.close_as_killed()
         if upload.done:
             self._strike_off(entry)
             return True

@@ -11,7 +11,8 @@ from typing import Any
 
 from explr.core.errors import shortened
 from explr.core.secrets import without_user_info
-from explr.tracking.journal.journal import first_event, read_events
+from explr.tracking.journal.journal import first_event
+from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import Entry, enter
 from explr.tracking.journal.position import Position, read_position, write_position
 from explr.tracking.shipping.observer import observed_file

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,9 @@ from explr.tracking.journal.journal import (
     Journal,
     first_event,
     is_being_written,
-    read_events,
     uid_of,
 )
+from explr.tracking.journal.lines import read_events
 
 WRITER = """
 import os, sys, pathlib
@@ -119,11 +120,29 @@ def test_a_damaged_line_is_passed_over(journal: Journal, damage: bytes) -> None:
 
 
 def test_no_byte_of_damage_invents_an_event(journal: Journal) -> None:
+    journal.append("metrics", s=3, m={"loss": 0.5, "acc": math.inf})
     whole = journal.path.read_bytes()
-    good = tags(journal.path)
+    good = [event for event, _ in read_events(journal.path)]
+    assert len(good) == 4
     for i in range(len(whole)):
-        journal.path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
-        assert all(event in good for event in tags(journal.path))
+        for bit in (1, 2, 16):
+            journal.path.write_bytes(whole[:i] + bytes([whole[i] ^ bit]) + whole[i + 1 :])
+            assert all(event in good for event, _ in read_events(journal.path))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"t": -5, "s": 0, "m": {"x": 1.0}},
+        {"t": 1764000000002, "s": None, "m": {"x": 0.5, 'a "b",': 2, "é\udcff": -math.inf}},
+        {"t": 2**43, "s": -(2**63), "m": {"": True, "x": 1e-320}},
+        {"t": 1, "s": True, "m": {"x": 0.5}},
+        {"t": 1, "s": 1, "m": {}},
+    ],
+)
+def test_any_metrics_are_kept(journal: Journal, event: dict[str, Any]) -> None:
+    journal.write({"k": "metrics", **event})
+    assert [read.event for read in read_events(journal.path)][-1] == {"k": "metrics", **event}
 
 
 def test_a_damaged_beginning_is_no_beginning(tmp_path: Path) -> None:

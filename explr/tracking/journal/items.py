@@ -65,7 +65,8 @@ class Items:
             return ""
         more = f" and {len(lines) - MOST_NAMED} more" if len(lines) > MOST_NAMED else ""
         count = "1 artifact is" if len(lines) == 1 else f"{len(lines)} artifacts are"
-        return f"{count} missing: {', '.join(lines[:MOST_NAMED])}{more}"
+        line = f"{count} missing: {', '.join(lines[:MOST_NAMED])}{more}"
+        return line.encode(errors="backslashreplace").decode()  # any terminal can show it
 
     def refuse(self, item: Item, reason: str) -> None:
         """Set aside what the sink does not take."""

@@ -54,7 +54,7 @@ class FileUploads:
             self._items.refused.clear()
         self._tried: set[str] = set()
         self._sent: dict[str, Stamp] = {}
-        self._sample: tuple[Path, str] | None = None
+        self._sample: tuple[int, Path, str] | None = None
         self._failures, self._lost_s = 0, 0.0
         self._reasons: dict[str, str] = {}
 
@@ -192,15 +192,16 @@ class FileUploads:
         if self._sent.get(item.name) != stamp:
             self._sink.upload(run_id, path, item.folder)
             self._sent[item.name] = stamp
-            self._sample = path, item.folder
+            if self._sample is None or stamp[1] < self._sample[0]:
+                self._sample = stamp[1], path, item.folder
         return True
 
     def _takes_others(self, run_id: str) -> bool:
-        """Whether the sink still takes a file that it took before."""
+        """Whether the sink still takes the smallest file that it took before."""
         if self._sample is None:
             return False
         try:
-            self._sink.upload(run_id, *self._sample)
+            self._sink.upload(run_id, *self._sample[1:])
         except Exception:  # noqa: BLE001 - whatever it is, it proves nothing about one file
             return False
         return True

@@ -36,7 +36,7 @@ class Item(NamedTuple):
         """Its path among the artifacts, or the name of the model; a run has each name once."""
         if self.model:
             return f"model {self.model} of {Path(self.run).name}"
-        name = Path(self.source).name
+        name = self.source.rpartition("/")[2]
         return f"{self.folder}/{name}" if self.folder else name
 
 

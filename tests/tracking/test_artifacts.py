@@ -177,7 +177,11 @@ def test_a_deleted_file_is_named_once_and_not_waited_for(
     follow(2.0)
     assert closing_line(run).endswith("; 1 artifact is missing: a.txt (deleted before its upload)")
     assert list(memory.run("run").files) == ["b.txt"]
-    assert sync_journals(tmp_path) == 0  # there is nothing to try again
+    assert entries() == []
+    assert sync_journals(tmp_path) == 1
+    (tmp_path / "run" / "artifacts" / "a.txt").write_text("restored")
+    assert sync_journals(tmp_path) == 0
+    assert memory.run("run").files["a.txt"] == b"restored"
 
 
 def test_the_closing_line_of_a_sweep_names_what_its_trials_lack(

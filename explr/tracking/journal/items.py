@@ -46,21 +46,18 @@ class Items:
 
     Args:
         owed: what is still to be uploaded.
-        refused: what the sink does not take.
-        reasons: why, for each that is refused.
-        gone: names of files that were deleted before they were uploaded.
+        refused: what the sink does not take, and what was deleted before its upload.
+        reasons: why, for each of these.
     """
 
     owed: dict[str, Item] = field(default_factory=dict)
     refused: dict[str, Item] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    gone: list[str] = field(default_factory=list)
 
     @property
     def missing(self) -> str:
         """A line about what the sink will not have; "" if it will have everything."""
         lines = [f"{name} ({self.reasons[name]})" for name in self.refused]
-        lines += [f"{name} (deleted before its upload)" for name in self.gone]
         if not lines:
             return ""
         more = f" and {len(lines) - MOST_NAMED} more" if len(lines) > MOST_NAMED else ""
@@ -69,7 +66,7 @@ class Items:
         return line.encode(errors="backslashreplace").decode()  # any terminal can show it
 
     def refuse(self, item: Item, reason: str) -> None:
-        """Set aside what the sink does not take."""
+        """Set aside what the sink will not have, unless it is asked for again."""
         self.refused[item.name] = item
         self.reasons[item.name] = reason[:LONGEST_REASON]
 
@@ -80,7 +77,7 @@ def read_items(journal: Path) -> Items | None:
         content = read_json(_items_file(journal)) or {}
         refused = [(Item(*fields), reason) for *fields, reason in content.get("refused", ())]
         owed = [Item(*fields) for fields in content.get("owed", ())]
-        items = Items({item.name: item for item in owed}, gone=list(content.get("gone", ())))
+        items = Items({item.name: item for item in owed})
     except (OSError, FileError, TypeError, ValueError):
         return None
     for item, reason in refused:
@@ -97,7 +94,6 @@ def write_items(journal: Path, items: Items) -> None:
     content: Mapping[str, Any] = {
         "owed": list(items.owed.values()),
         "refused": [(*item, items.reasons[name]) for name, item in items.refused.items()],
-        "gone": items.gone,
     }
     if any(content.values()):
         replace_file(_items_file(journal), content)

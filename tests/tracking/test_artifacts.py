@@ -7,6 +7,7 @@ import random
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,11 @@ def test_a_deleted_file_is_named_once_and_not_waited_for(
     follow(2.0)
     assert closing_line(run).endswith("; 1 artifact is missing: a.txt (deleted before its upload)")
     assert list(memory.run("run").files) == ["b.txt"]
-    assert sync_journals(tmp_path) == 0  # there is nothing to try again
+    assert entries() == []
+    assert sync_journals(tmp_path) == 1
+    (tmp_path / "run" / "artifacts" / "a.txt").write_text("restored")
+    assert sync_journals(tmp_path) == 0
+    assert memory.run("run").files["a.txt"] == b"restored"
 
 
 def test_the_closing_line_of_a_sweep_names_what_its_trials_lack(
@@ -261,7 +266,7 @@ def test_thousands_of_artifacts_are_not_written_down_for_each(
     monkeypatch.setattr(
         items_module, "replace_file", lambda file, content: written.append(replace(file, content))
     )
-    count = 20 * AT_ONCE
+    count = 8 * AT_ONCE
     run = begin()
     for i in range(count):
         (run.journal.path.parent / f"{i}.txt").write_text("")
@@ -399,6 +404,53 @@ def test_odd_names_of_artifacts_are_told_a_few_times(
     told = [r.getMessage() for r in caplog.records if "MLflow takes no artifact" in r.getMessage()]
     assert len(told) == 3
     assert told[2].endswith("; further names are changed without a message")
+
+
+# Whatever happens
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nobody catches it."""
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_faults_at_random_lose_and_double_nothing(
+    memory: Memory, begin: Begin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance = random.Random(seed)
+    names = [f"{i}.txt" for i in range(chance.randint(1, 30))]
+    refused = set(chance.sample(names, len(names) // 2))
+    calm = False
+    upload = MemorySink.upload
+
+    def faulty(sink: MemorySink, run_id: str, path: Path, folder: str) -> None:
+        drawn = 1.0 if calm else chance.random()
+        if drawn < 0.3:
+            raise SinkUnavailable("500")
+        if path.name in refused:
+            raise Refused("413")
+        upload(sink, run_id, path, folder)
+        if drawn < 0.35:
+            raise Killed
+
+    monkeypatch.setattr(MemorySink, "upload", faulty)
+    run = begin()
+    for name in chance.choices(names, k=len(names)) + names:
+        run.tracker.log_text(f"{name} {chance.random()}", name)
+        run.tracker.log_metric("loss", 1.0, len(name))
+    run.close("FINISHED")
+    for attempt in range(20):
+        calm = attempt > 10
+        with suppress(Killed):
+            Shipper(MemorySink(memory), None, None, clock).run()
+    here = run.journal.path.parent / "artifacts"
+    wanted = {name: (here / name).read_bytes() for name in names if name not in refused}
+    assert memory.run("run").files == wanted
+    items = read_items(run.journal.path)
+    assert items is not None
+    assert set(items.refused) == refused
+    assert read_position(run.journal.path).done
+    assert entries() == []
 
 
 # A slow sink

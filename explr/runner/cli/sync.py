@@ -249,7 +249,7 @@ def _has_events(journal: Path) -> bool:
 def _enter_strays(folder: Path) -> list[Path]:
     """Add journals that are not in the list of pending runs, such as copied ones.
 
-    A run of which MLflow refused an artifact is added too, so that this is tried again.
+    A run that lacks an artifact is added too, so that this is tried again.
 
     Returns:
         Journals whose beginning is damaged and which MLflow does not have.

@@ -30,8 +30,8 @@ Rows = list[tuple[Any, ...]]
 class Appended:
     """What a process has appended to a journal since it had a length.
 
-    A writer takes what was appended before it appends, and adds to it afterwards, so all that it
-    counts lies beyond `begin`, in every thread. Were some bytes there not counted, because another
+    A writer takes this object before it appends, and adds to it afterwards, so all that it counts
+    lies beyond `begin`, in every thread. Were some bytes there not counted, because another
     process or thread wrote them, then `bytes` would be less than the journal has grown.
 
     Args:

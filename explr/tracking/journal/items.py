@@ -36,7 +36,7 @@ class Item(NamedTuple):
         """Its path among the artifacts, or the name of the model; a run has each name once."""
         if self.model:
             return f"model {self.model} of {Path(self.run).name}"
-        name = Path(self.source).name
+        name = self.source.rpartition("/")[2]
         return f"{self.folder}/{name}" if self.folder else name
 
 
@@ -46,20 +46,18 @@ class Items:
 
     Args:
         owed: what is still to be uploaded.
-        refused: what the sink does not take.
-        reasons: why, for each that is refused.
-        gone: names of files that were deleted before they were uploaded.
+        refused: what the sink does not take, and what was deleted before its upload.
+        reasons: why, for each of these.
     """
 
     owed: dict[str, Item] = field(default_factory=dict)
     refused: dict[str, Item] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    gone: list[str] = field(default_factory=list)
 
     @property
     def set_aside(self) -> set[str]:
         """Names of what the sink will not have."""
-        return {*self.refused, *self.gone}
+        return set(self.refused)
 
     def missing(self, most: int = MOST_NAMED) -> str:
         """A line about what the sink will not have; "" if it will have everything.
@@ -68,15 +66,15 @@ class Items:
             most: so many are named.
         """
         lines = [f"{name} ({self.reasons[name]})" for name in self.refused]
-        lines += [f"{name} (deleted before its upload)" for name in self.gone]
         if not lines:
             return ""
         more = f" and {len(lines) - most} more" if len(lines) > most else ""
         count = "1 artifact is" if len(lines) == 1 else f"{len(lines)} artifacts are"
-        return f"{count} missing: {', '.join(lines[:most])}{more}"
+        line = f"{count} missing: {', '.join(lines[:most])}{more}"
+        return line.encode(errors="backslashreplace").decode()  # any terminal can show it
 
     def refuse(self, item: Item, reason: str) -> None:
-        """Set aside what the sink does not take."""
+        """Set aside what the sink will not have, unless it is asked for again."""
         self.refused[item.name] = item
         self.reasons[item.name] = reason[:LONGEST_REASON]
 
@@ -87,7 +85,7 @@ def read_items(journal: Path) -> Items | None:
         content = read_json(_items_file(journal)) or {}
         refused = [(Item(*fields), reason) for *fields, reason in content.get("refused", ())]
         owed = [Item(*fields) for fields in content.get("owed", ())]
-        items = Items({item.name: item for item in owed}, gone=list(content.get("gone", ())))
+        items = Items({item.name: item for item in owed})
     except (OSError, FileError, TypeError, ValueError):
         return None
     for item, reason in refused:
@@ -104,7 +102,6 @@ def write_items(journal: Path, items: Items) -> None:
     content: Mapping[str, Any] = {
         "owed": list(items.owed.values()),
         "refused": [(*item, items.reasons[name]) for name, item in items.refused.items()],
-        "gone": items.gone,
     }
     if any(content.values()):
         replace_file(_items_file(journal), content)

@@ -1,7 +1,7 @@
 """Uploads the artifacts and models of one run; each has its own fate and holds up no other.
 
-A file that fails is tried again after all others. What the sink refuses is set aside, and what was
-deleted is noted: the run does not wait for either.
+A file that fails is tried again after all others. What the sink refuses, and what was deleted, is
+set aside: the run does not wait for it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ AWAY_AFTER = 5
 AWAY_AFTER_S = 30.0
 """The sink takes no files for now after so many failures in a row, or two that took so long."""
 
+GONE = "deleted before its upload"
+
 Stamp = tuple[int, int, int]
 """What changes when a file is replaced: its inode, size, and time of change."""
 
@@ -38,7 +40,7 @@ class FileUploads:
         sink: where to upload to.
         journal: journal of the run; relative paths begin at its folder.
         clock: measures pauses.
-        retries: try again what the sink has refused before.
+        retries: try again what was set aside.
     """
 
     def __init__(self, sink: Sink, journal: Path, clock: Clock, retries: bool) -> None:
@@ -55,7 +57,7 @@ class FileUploads:
             self._items.refused.clear()
         self._tried: set[str] = set()
         self._sent: dict[str, Stamp] = {}
-        self._sample: tuple[Path, str] | None = None
+        self._sample: tuple[int, Path, str] | None = None
         self._failures, self._lost_s = 0, 0.0
         self._reasons: dict[str, str] = {}
 
@@ -165,8 +167,6 @@ class FileUploads:
 
     def _owe(self, item: Item) -> None:
         self._items.refused.pop(item.name, None)
-        if item.name in self._items.gone:
-            self._items.gone.remove(item.name)
         self._items.owed[item.name] = item
         self._tried.discard(item.name)
         self._is_changed = True
@@ -174,12 +174,10 @@ class FileUploads:
     def _settle(self, run_id: str, item: Item) -> bool:
         """Upload an item or set it aside; False if it waits for its run."""
         path = self._path(item.source)
-        if not path.exists():
-            log.warning("%s is gone: %s is not uploaded", path, item.name)
-            self._items.gone.append(item.name)
-            return True
         try:
-            return self._send(run_id, path, item)
+            if path.exists():
+                return self._send(run_id, path, item)
+            reason = GONE
         except Refused as error:
             if not error.certain and not self._takes_others(run_id):
                 raise
@@ -187,8 +185,8 @@ class FileUploads:
         except Exception:
             if path.exists():
                 raise
-            return self._settle(run_id, item)
-        log.warning("%s is refused, and set aside: %s", path, reason)
+            reason = GONE
+        log.warning("%s is set aside: %s", path, reason)
         self._items.refuse(item, reason)
         return True
 
@@ -207,15 +205,16 @@ class FileUploads:
         if self._sent.get(item.name) != stamp:
             self._sink.upload(run_id, path, item.folder)
             self._sent[item.name] = stamp
-            self._sample = path, item.folder
+            if self._sample is None or stamp[1] < self._sample[0]:
+                self._sample = stamp[1], path, item.folder
         return True
 
     def _takes_others(self, run_id: str) -> bool:
-        """Whether the sink still takes a file that it took before."""
+        """Whether the sink still takes the smallest file that it took before."""
         if self._sample is None:
             return False
         try:
-            self._sink.upload(run_id, *self._sample)
+            self._sink.upload(run_id, *self._sample[1:])
         except Exception:  # noqa: BLE001 - whatever it is, it proves nothing about one file
             return False
         return True

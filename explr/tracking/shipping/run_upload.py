@@ -50,7 +50,7 @@ class RunUpload:
         sink: where to upload to; connected.
         journal: the journal, which may still grow.
         clock: measures the pauses between retries.
-        retries: try again the files that the sink has refused before.
+        retries: try again the files that were set aside.
     """
 
     def __init__(

@@ -43,7 +43,9 @@ def read_metric(name: str, value: Any) -> dict[str, float]:
         TypeError: it cannot be read; the message starts with the value.
     """
     try:
-        plain = _checked_size(value)
+        plain = value if type(value) is int else _checked(value)
+        if type(plain) is float:
+            return {name: plain}
         if not isinstance(plain, (list, tuple)):
             return {name: _as_float(plain)}
         rows: dict[str, float] = {}
@@ -69,9 +71,9 @@ def readable(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 def unboxed(value: Any) -> Any:
     """An array, tensor or number of a library as Python's own, in nested lists."""
-    if not hasattr(value, "tolist") and hasattr(value, "numpy"):  # TensorFlow, Keras
-        value = value.numpy()
-    return value.tolist() if hasattr(value, "tolist") else value
+    if (tolist := getattr(value, "tolist", None)) is not None:
+        return tolist()
+    return unboxed(value.numpy()) if hasattr(value, "numpy") else value  # TensorFlow, Keras
 
 
 def described(value: Any) -> str:
@@ -88,14 +90,15 @@ def described(value: Any) -> str:
         return kind
 
 
-def _checked_size(value: Any) -> Any:
-    if math.prod(getattr(value, "shape", ())) > MOST_VALUES:
+def _checked(value: Any) -> Any:
+    shape = getattr(value, "shape", None)
+    if shape and math.prod(shape) > MOST_VALUES:
         raise OverflowError(f"has more than {MOST_VALUES} elements")
     return unboxed(value)
 
 
 def _add(name: str, value: Any, rows: dict[str, float]) -> None:
-    plain = _checked_size(value)
+    plain = _checked(value)
     if isinstance(plain, (list, tuple)):
         for index, each in enumerate(plain):
             _add(f"{name}/{index}", each, rows)

@@ -64,7 +64,7 @@ class TrainingContext:
             TypeError: no step is given.
             TrialPruned: `should_prune` was true after the previous report, but was ignored.
         """
-        at = given_step(step, metrics)
+        at = given_step(metrics) if step is ... else step
         (self.recorder or self.tracker).log_metrics(metrics, at)
         objective = self.config.objective.primary if self.config else None
         if objective in metrics:

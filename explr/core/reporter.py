@@ -50,18 +50,15 @@ def whole_step(step: Any, least: int = -MAX_STEP) -> int:
     return whole
 
 
-def given_step(step: Any, metrics: dict[str, Any]) -> Any:
-    """The step of a report, taken out of the metrics if it was given by its name.
+def given_step(metrics: dict[str, Any]) -> Any:
+    """Take the step of a report, given by its name, out of the metrics.
 
     Args:
-        step: the argument of `report` before the metrics; Ellipsis if there was none.
-        metrics: the arguments by name.
+        metrics: the arguments of `report` by name.
 
     Raises:
         TypeError: there is no step.
     """
-    if step is not ...:
-        return step
     if "step" not in metrics:
         raise TypeError("report takes a step before the metrics, as in report(epoch, loss=loss)")
     return metrics.pop("step")

@@ -283,7 +283,7 @@ def report(step: int = ..., /, **metrics: Any) -> None:  # type: ignore[assignme
         TypeError: no step is given.
         UsageError: no metric was given.
     """
-    at = given_step(step, metrics)
+    at = given_step(metrics) if step is ... else step
     if not metrics:
         raise UsageError("explr.report needs a metric, as in explr.report(step, loss=loss)")
     context = running_context()

@@ -122,11 +122,13 @@ class ExplrTracker:
         known = self._tables.names()
         copy = self._copies.place(name)
         before = copy.read_text(encoding="utf-8") if name in known and copy.exists() else None
-        self.log_text(table_text(data, before), name)
+        text = table_text(data, before)
         if name in known:
+            self.log_text(text, name)
             return
         known.append(name)
-        self._tables.write(known)
+        self._tables.write(known)  # first: a table that is not listed is begun anew
+        self.log_text(text, name)
         tag, listed = tag_of(known)
         self.set_tag(TAG, tag)
         if listed < len(known):
@@ -151,7 +153,7 @@ class ExplrTracker:
             self._keep_image(picture, str(artifact_file))
             return
         assert key is not None
-        name = stepped_name(key, 0 if step is None else whole_step(step), now_ms())
+        name = stepped_name(str(key), 0 if step is None else whole_step(step), now_ms())
         self._keep_image(picture, f"{name}.png")
         self._keep_image(preview(picture), f"{name}+compressed.webp")
         self.set_tag("mlflow.loggedImages", True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from explr.core.numbers import unboxed
 from explr.tracking.journal.journal import first_event, uid_of
 from explr.tracking.mlflow.names import MAX_TAG
 from explr.tracking.values import listed
+
+log = logging.getLogger("explr.tracking")
 
 TAG = "mlflow.loggedArtifacts"
 """Tag with the list of a run's tables, as JSON."""
@@ -103,7 +106,7 @@ def table_text(data: Any, before: str | None) -> str:
         ValueError: its columns are not equally long.
     """
     columns = _columns(data)
-    table = json.loads(before) if before else {"columns": [], "data": []}
+    table = _earlier(before)
     names = [*table["columns"], *(name for name in columns if name not in table["columns"])]
     padding = len(names) - len(table["columns"])
     rows = [[*row, *([None] * padding)] for row in table["data"]]
@@ -113,6 +116,15 @@ def table_text(data: Any, before: str | None) -> str:
         for i in range(length)
     ]
     return json.dumps({"columns": names, "data": rows}, default=str, allow_nan=False)
+
+
+def _earlier(text: str | None) -> dict[str, list[Any]]:
+    try:
+        if text:
+            return dict(json.loads(text))
+    except ValueError:
+        log.warning("log_table: the earlier rows are lost, since a kill has damaged their file")
+    return {"columns": [], "data": []}
 
 
 def _columns(data: Any) -> dict[str, Sequence[Any]]:

@@ -168,6 +168,12 @@ def test_columns_of_libraries() -> None:
     assert json.loads(table_text(times, None))["data"] == [["2026-01-02 00:00:00"], [None]]
 
 
+def test_a_damaged_table_is_begun_anew(caplog: pytest.LogCaptureFixture) -> None:
+    text = table_text({"a": [1, 2]}, None)
+    assert json.loads(table_text({"a": 3}, text[:-5]))["data"] == [[3]]
+    assert "the earlier rows are lost" in caplog.text
+
+
 def test_a_dictionary_holds_anything() -> None:
     given = {"a": np.arange(2), 3: {2, 1}, ("b", 1): [np.float32(0.5), Path("x")], "n": math.nan}
     plain = {"a": [0, 1], "3": [1, 2], "('b', 1)": [0.5, "x"]}

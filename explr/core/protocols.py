@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ExplrConfig
 from explr.core.errors import CheckpointError
-from explr.core.reporter import NullReporter, Reporter, given_step, whole_step
+from explr.core.reporter import BY_NAME, NullReporter, Reporter, given_step, whole_step
 from explr.core.tracker import Tracker
 
 
@@ -48,7 +48,7 @@ class TrainingContext:
     reporter: Reporter = field(default_factory=NullReporter)
     recorder: Tracker | None = None
 
-    def report(self, step: int = ..., /, **metrics: Any) -> None:  # type: ignore[assignment]
+    def report(self, step: int = BY_NAME, /, **metrics: Any) -> None:
         """Log metrics of a step; if the objective is among them, it is reported to the tuner.
 
         Any thread of the training may report, and any process that it starts and gives `ctx` to.
@@ -64,7 +64,7 @@ class TrainingContext:
             TypeError: no step is given.
             TrialPruned: `should_prune` was true after the previous report, but was ignored.
         """
-        at = given_step(metrics) if step is ... else step
+        at = given_step(metrics) if step is BY_NAME else step
         (self.recorder or self.tracker).log_metrics(metrics, at)
         objective = self.config.objective.primary if self.config else None
         if objective in metrics:

@@ -19,6 +19,10 @@ MOST_STEPS = 100_000
 """Number of steps of a job that are remembered, to notice one that is reported twice."""
 
 
+BY_NAME: Any = ...
+"""In place of a step: it is among the arguments by name, after which no metric is called `step`."""
+
+
 def whole_step(step: Any, least: int = -MAX_STEP) -> int:
     """The number of an epoch or batch as an int.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
 from explr.core.reporter import (
+    BY_NAME,
     HeardReporter,
     Listeners,
     NullReporter,
@@ -264,7 +265,7 @@ def _tracker_of(text: str, channel: str | None) -> ReportingTracker | None:
     return ReportingTracker(tracker, current_reporter(), training["objective"])
 
 
-def report(step: int = ..., /, **metrics: Any) -> None:  # type: ignore[assignment]
+def report(step: int = BY_NAME, /, **metrics: Any) -> None:
     """Report metrics of a step and stop the trial if the tuner wants that; works in any Hydra app.
 
     In a training of explr's the metrics are also logged, and pruning uses the objective. Another
@@ -283,7 +284,7 @@ def report(step: int = ..., /, **metrics: Any) -> None:  # type: ignore[assignme
         TypeError: no step is given.
         UsageError: no metric was given.
     """
-    at = given_step(metrics) if step is ... else step
+    at = given_step(metrics) if step is BY_NAME else step
     if not metrics:
         raise UsageError("explr.report needs a metric, as in explr.report(step, loss=loss)")
     context = running_context()

@@ -207,7 +207,9 @@ def _certainty_of_part(part: str) -> int:
 
 
 def _is_marker(value: Any) -> bool:
-    return value is not None and _MARKER.fullmatch(str(value).strip("'\"")) is not None
+    if value is None or isinstance(value, float):
+        return value is not None
+    return _MARKER.fullmatch(str(value).strip("'\"")) is not None
 
 
 def _without_value(value: Any) -> str:

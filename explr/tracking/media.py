@@ -110,7 +110,7 @@ def image_of(image: Any, warn: WarnOnce) -> Image:
         warn(
             "log_image",
             f"log_image: values must lie between 0 and {top}, and are rescaled, since they go "
-            f"from {array.min()} to {array.max()}",
+            f"from {array.min():.4g} to {array.max():.4g}",
         )
         array, top = _rescaled(array), 1
     return Image.fromarray((array * (255 // top)).astype(np.uint8))

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from explr.tracking.media import dictionary_text, image_of
+from explr.tracking.mlflow.names import MAX_TAG
 from explr.tracking.null import NullTracker
-from explr.tracking.tables import table_text
+from explr.tracking.tables import table_text, tag_of
 from explr.tracking.values import WarnOnce
 
 Image = pytest.importorskip("PIL.Image")
@@ -183,6 +184,14 @@ def test_a_dictionary_holds_anything() -> None:
     assert read == plain
 
 
+def test_the_list_of_200_tables_is_json() -> None:
+    names = [f"tables/epoch_{epoch:03}.json" for epoch in range(200)]
+    tag, listed = tag_of(names)
+    assert len(tag) <= MAX_TAG
+    assert 150 < listed < 200
+    assert [one["path"] for one in json.loads(tag)] == names[-listed:]
+
+
 def test_many_tables_over_two_attempts(
     kit: Any,
     store: Any,
@@ -192,24 +201,24 @@ def test_many_tables_over_two_attempts(
 ) -> None:
     """All are among the artifacts, and MLflow lists the newest, also after a resume."""
     folder = tmp_path / "run"
+    names = [f"predictions/{'validation_' * 18}{epoch:03}.json" for epoch in range(50)]
     run = kit.begin(folder)
-    for epoch in range(120):
-        run.tracker.log_table({"epoch": epoch}, Path("predictions") / f"validation_{epoch:04}.json")
+    for epoch, name in enumerate(names[:25]):
+        run.tracker.log_table({"epoch": epoch}, Path(name))
     run.tracker.log_table({"epoch": 0}, "kept.json")
     run.close("FAILED")
     run = kit.begin(folder, resumes=True)
-    for epoch in range(120, 200):
-        run.tracker.log_table({"epoch": epoch}, f"predictions/validation_{epoch:04}.json")
+    for epoch, name in enumerate(names[25:]):
+        run.tracker.log_table({"epoch": epoch}, name)
     run.tracker.log_table({"epoch": 1}, "kept.json")
     run.close("FINISHED")
     kit.ship()
     found = store.run()
     listed = [one["path"] for one in json.loads(found.data.tags["mlflow.loggedArtifacts"])]
-    assert 120 < len(listed) < 201
-    assert listed[-1] == "predictions/validation_0199.json"
-    assert "kept.json" in listed
+    assert 25 < len(listed) < 50
+    assert listed == [*names[:25], "kept.json", *names[25:]][-len(listed) :]
     assert sum("shows only the newest" in message for message in caplog.messages) == 1
-    assert len(store.artifacts(found, "predictions")) == 200
+    assert [*store.artifacts(found, "predictions")] == names
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)  # MLflow searches there
     experiment, run_id = found.info.experiment_id, found.info.run_id
     read = store.client.load_table(experiment, "kept.json", run_ids=[run_id])

@@ -168,8 +168,8 @@ def _as_mapping(value: Any) -> Mapping[Any, Any] | None:
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
         return {name: getattr(value, name) for name in names if hasattr(value, name)}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return dict(value._asdict())
+    if isinstance(value, tuple) and (fields := getattr(type(value), "__match_args__", ())):
+        return dict(zip(fields, value, strict=True))  # a named tuple
     if callable(getattr(type(value), "model_dump", None)):  # pydantic
         with suppress(Exception):
             return dict(value.model_dump())

@@ -118,9 +118,9 @@ class ExplrTracker:
 
     def log_table(self, data: Any, artifact_file: str | Path) -> None:
         """See `Tracker.log_table`."""
-        name = table_name(artifact_file)
+        copy = self._copies.place(table_name(artifact_file))
+        name = (Path(self._copies.folder_of(copy)) / copy.name).as_posix()  # as MLflow has it
         known = self._tables.names()
-        copy = self._copies.place(name)
         before = copy.read_text(encoding="utf-8") if name in known and copy.exists() else None
         text = table_text(data, before)
         if name in known:

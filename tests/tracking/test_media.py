@@ -26,7 +26,7 @@ def test_dictionaries_tables_and_images_arrive(store: Any, kit: Any, tmp_path: P
     tracker.log_dict(given, "settings.json")
     tracker.log_dict(given, "deep/settings.yaml")
     tracker.log_table({"name": ["a", "b"], "loss": np.array([0.5, math.nan])}, "table.json")
-    tracker.log_table({"name": "c", "note": "later"}, "table.json")
+    tracker.log_table({"name": "c", "note": "later"}, "./table.json")
     tracker.log_image(np.zeros((4, 6), dtype=np.uint8), "black.png")
     for step in (1, 2):
         tracker.log_image(np.full((300, 600, 3), 0.5), key="samples/first", step=step)

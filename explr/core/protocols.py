@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ExplrConfig
 from explr.core.errors import CheckpointError
-from explr.core.reporter import NullReporter, Reporter, whole_step
+from explr.core.reporter import BY_NAME, NullReporter, Reporter, given_step, whole_step
 from explr.core.tracker import Tracker
 
 
@@ -48,7 +48,7 @@ class TrainingContext:
     reporter: Reporter = field(default_factory=NullReporter)
     recorder: Tracker | None = None
 
-    def report(self, step: int, **metrics: float) -> None:
+    def report(self, step: int = BY_NAME, /, **metrics: Any) -> None:
         """Log metrics of a step; if the objective is among them, it is reported to the tuner.
 
         Any thread of the training may report, and any process that it starts and gives `ctx` to.
@@ -56,18 +56,19 @@ class TrainingContext:
         Args:
             step: epoch or batch, counted by the training: a whole number from 0 on, of any type
                 (3, 3.0, a NumPy number, a tensor). A tuner takes the first value of a step.
-            metrics: values by metric name.
+                `step=` works too; after a step without its name, `step` is a metric like others.
+            metrics: values by metric name; see `Tracker.log_metric`. An objective that is not
+                one number, or whose step is negative, is not reported, with a warning.
 
         Raises:
-            TypeError: a value cannot be read as a number, or `step` is not a whole number.
-            ValueError: `step` is negative.
+            TypeError: no step is given.
             TrialPruned: `should_prune` was true after the previous report, but was ignored.
         """
-        at = whole_step(step, least=0)
-        (self.recorder or self.tracker).log_metrics(metrics, step=at)
+        at = given_step(metrics) if step is BY_NAME else step
+        (self.recorder or self.tracker).log_metrics(metrics, at)
         objective = self.config.objective.primary if self.config else None
         if objective in metrics:
-            self.reporter.report(at, float(metrics[objective]))
+            self.reporter.report(at, metrics[objective])
 
     @property
     def should_prune(self) -> bool:

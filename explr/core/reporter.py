@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import operator
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, Protocol
+
+from explr.core.numbers import described, one_number
 
 log = logging.getLogger("explr")
 
@@ -16,6 +17,10 @@ MAX_STEP = 2**63 - 1
 
 MOST_STEPS = 100_000
 """Number of steps of a job that are remembered, to notice one that is reported twice."""
+
+
+BY_NAME: Any = ...
+"""In place of a step: it is among the arguments by name, after which no metric is called `step`."""
 
 
 def whole_step(step: Any, least: int = -MAX_STEP) -> int:
@@ -31,11 +36,14 @@ def whole_step(step: Any, least: int = -MAX_STEP) -> int:
     """
     try:
         whole = operator.index(step)
-    except (TypeError, AttributeError):  # TensorFlow raises the latter for a float
-        number = _as_float(step)
+    except Exception:  # noqa: BLE001 - each library has its own for a float
+        try:
+            number = one_number(step)
+        except TypeError:
+            number = 0.5
         if not number.is_integer():
             raise TypeError(
-                f"step must be a whole number, got {type(step).__name__} {step!r:.80}: "
+                f"step must be a whole number, got {described(step)}: "
                 "count the epochs or batches, and give their number"
             ) from None
         whole = int(number)
@@ -46,12 +54,18 @@ def whole_step(step: Any, least: int = -MAX_STEP) -> int:
     return whole
 
 
-def _as_float(step: Any) -> float:
-    """A number, array or tensor as a float; NaN for anything else."""
-    try:
-        return math.nan if isinstance(step, (str, bytes, bytearray)) else float(step)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
+def given_step(metrics: dict[str, Any]) -> Any:
+    """Take the step of a report, given by its name, out of the metrics.
+
+    Args:
+        metrics: the arguments of `report` by name.
+
+    Raises:
+        TypeError: there is no step.
+    """
+    if "step" not in metrics:
+        raise TypeError("report takes a step before the metrics, as in report(epoch, loss=loss)")
+    return metrics.pop("step")
 
 
 class Reporter(Protocol):
@@ -165,6 +179,9 @@ class Listeners(Generic[P]):
 class HeardReporter:
     """A reporter whose reports, once they are answered, go to listeners.
 
+    It takes steps and values of any type. What is no number reaches nobody: that is logged once,
+    and the training continues.
+
     Args:
         answering: answers the reports.
         listeners: hear each report after its answer.
@@ -173,15 +190,26 @@ class HeardReporter:
     def __init__(self, answering: Reporter, listeners: Listeners[[int, float]]) -> None:
         self._answering = answering
         self._listeners = listeners
+        self._warned = False
 
-    def report(self, step: int, value: float) -> None:
+    def report(self, step: Any, value: Any) -> None:
         """See `Reporter.report`.
 
         Raises:
             Exception: whatever the answering reporter raises; then no listener hears the report.
         """
-        self._answering.report(step, value)
-        self._listeners(step, value)
+        try:
+            at, number = whole_step(step, least=0), one_number(value)
+        except (TypeError, ValueError) as error:
+            if not self._warned:
+                self._warned = True
+                log.warning(
+                    "the tuner gets no report of the objective at step %s: %s. "
+                    "This warning is shown once", step, error,
+                )  # fmt: skip
+            return
+        self._answering.report(at, number)
+        self._listeners(at, number)
 
     def should_prune(self) -> bool:
         """See `Reporter.should_prune`."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import ResultError
+from explr.core.numbers import read_metric
 from explr.core.protocols import TrainingResult
 
 
@@ -31,10 +32,13 @@ def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
         result = TrainingResult(returned, objective.primary, objective.minimize)
     value = _number(result.primary_metric, objective.primary)
     path = result.best_model_path
+    metrics: dict[str, float] = {}
+    for name, each in _items(result.metrics):
+        metrics |= _rows(each, str(name))
     result = replace(
         result,
         primary_metric=value,
-        metrics={str(name): _number(each, str(name)) for name, each in _items(result.metrics)},
+        metrics=metrics,
         best_model_path=None if path is None else str(path),
     )
     for name, each in objective_values(result, objective).items():
@@ -81,15 +85,31 @@ def _check_objective(result: TrainingResult, metric: str, minimize: bool) -> Non
 
 
 def _number(value: Any, metric: str) -> float:
-    wanted = f"return a TrainingResult, or {metric} as a number"
-    if value is None:
-        raise ResultError(f"train_model returned None: {wanted}")
-    if isinstance(value, (str, bytes, bool)):
-        raise ResultError(f"train_model returned {value!r} as {metric}: {wanted}")
+    rows = _rows(value, metric)
+    if metric not in rows:
+        raise _refused(value, metric)
+    return rows[metric]
+
+
+def _rows(value: Any, metric: str) -> dict[str, float]:
+    """The rows of a metric; see `read_metric`."""
+    if value is None or isinstance(value, (str, bytes, bool)):
+        what = "None" if value is None else f"{value!r} as {metric}"
+        raise ResultError(f"train_model returned {what}: {_wanted(metric)}")
+    if isinstance(value, (list, tuple)):  # several results
+        raise _refused(value, metric)
     try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor with several elements
-        kind = type(value).__name__
-        raise ResultError(
-            f"train_model returned {metric} as a value of type {kind}: {wanted}"
-        ) from None
+        return read_metric(metric, value)
+    except TypeError:
+        raise _refused(value, metric) from None
+
+
+def _refused(value: Any, metric: str) -> ResultError:
+    kind = type(value).__name__
+    return ResultError(
+        f"train_model returned {metric} as a value of type {kind}: {_wanted(metric)}"
+    )
+
+
+def _wanted(metric: str) -> str:
+    return f"return a TrainingResult, or {metric} as a number"

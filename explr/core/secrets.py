@@ -19,11 +19,29 @@ SHORTEST = 6
 
 _ANYWHERE = re.compile(r"passw(?:or)?ds?|pwd|passphrase|secrets?|credentials?|apikey")
 _KEYS = re.compile(r"api|access|private|auth|encryption|signing|ssh|account")
-_TOKENS = re.compile(r"token|authorization|bearer|cookie")
-_VOCABULARY = re.compile(
-    r"pad|[be]os|unk|mask|cls|sep|special|start|end|max|min|num|n|per|new|next"
+_HEADERS = re.compile(r"authorization|bearer|cookie")
+_SERVICES = re.compile(
+    r"o?auth|access|api|bearer|refresh|session|security|login|secret|personal|private|deploy|jwt|id"
+    r"|[cx]srf|sas|ssh|client|app|bot|hf|hub|git(?:hub|lab)?|gh|docker|registry|npm|pypi|vault"
+    r"|wandb|mlflow|neptune|comet|clearml|dagshub|databricks|openai|anthropic|aws|azure|gcp|google"
+    r"|slack|discord|telegram"
 )
-"""Words before `token` that make it a term of language models, not a secret."""
+"""Words before `token` with which it is a secret, whatever its value."""
+_VOCABULARY = re.compile(
+    r"pad|padding|[bes]o[sdtmiavp]|unk|unknown|oov|rare|mask|masked|cls|class|label|sep|separator"
+    r"|delimiter|newline|special|added|extra|control|sentinel|dummy|placeholder|blank|null|empty"
+    r"|begin|beginning|start|stop|end|first|last|prev|previous|new|next|fim|prefix|middle|suffix"
+    r"|infill|think|thinking|reasoning|prompt|soft|question|answer|query|context|summary|memory"
+    r"|register|latent|learned|learnable|global|local|dist|distill|distillation|object|obj|box|seg"
+    r"|det|image|img|pixel|patch|frame|video|vision|visual|audio|speech|speaker|text|word|subword"
+    r"|char|byte|language|lang|task|style|time|timestamps?|spatial|temporal|input|output|encoder"
+    r"|decoder|draft|vocab|vocabulary|max|min|avg|mean|total|num|n|count|per|every|each"
+)
+"""Words before `token` that make it a term of language and vision models, not a secret."""
+_MARKER = re.compile(
+    r"<[^<>\s]{0,40}>|\[[A-Z]{2,12}\d{0,3}\]|-?\d{1,7}(?:\.\d*)?|(?i:true|false|null|none)"
+)
+"""Values of models' tokens: `<|endoftext|>`, `[PAD]`, a number in a vocabulary, a count."""
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # Hydra escapes with backslashes.
@@ -34,8 +52,10 @@ _USER_INFO = re.compile(
     r"""(?P<scheme>\b[a-zA-Z][\w+.-]*\\?://)"""
     r"""[^\s"'<>/@:]*(?::(?!\d{1,5}/)(?P<password>[^\s"'<>@]*))?@"""
 )
+_BARE = r"""(?:[^\s,;&|{}\[\]()'"\\]|\\.)"""
 _VALUE = (
-    r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\\?\{[^{}\s]*\}|(?:[^\s,;&|{}\[\]()'"\\]|\\.)+)"""
+    r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\\?\{[^{}\s]*\}"""
+    rf"""|<\|[\w ]*\|>(?!{_BARE})|{_BARE}+)"""
 )
 _PAIR = re.compile(
     rf"""(?P<start>(?P<key>[\w.-]*\w)=|(?:(?<=[{{,])\s*|['"])(?P<name>[\w.-]*\w)['"]?\s*:\s*)"""
@@ -45,10 +65,16 @@ _PAIR = re.compile(
 _known: set[str] = set()
 
 
-@lru_cache(maxsize=4096)
-def is_secret(key: str) -> bool:
-    """Whether a key, dotted or not, names a secret or a part of one."""
-    return any(_names_secret(part) for part in re.split(r"[./@:]", key))
+def is_secret(key: str, value: Any = None) -> bool:
+    """Whether a key, dotted or not, names a secret or a part of one.
+
+    Args:
+        key: the key.
+        value: its value, if it is known. A `…_token` whose first word says neither that it is a
+            secret nor that it belongs to a model is no secret if it looks like a model's token.
+    """
+    certainty = _certainty(key)
+    return certainty == _CERTAIN or (certainty == _LIKELY and not _is_marker(value))
 
 
 def remember(values: Any) -> None:
@@ -57,7 +83,7 @@ def remember(values: Any) -> None:
     Args:
         values: a mapping, nested or not; the values of keys that name secrets are remembered.
     """
-    _collect(values, False)
+    _collect(values, "")
 
 
 def remember_environment() -> None:
@@ -89,9 +115,9 @@ def redacted(value: Any, key: str = "") -> Any:
         return {k: redacted(v, f"{below}{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(item, key) for item in value]
-    if value is None or isinstance(value, bool) or value in ("", "???"):
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and value in _UNSET):
         return value
-    if key and is_secret(key):
+    if key and is_secret(key, value):
         return _without_value(value)
     return redacted_argument(value) if isinstance(value, str) else value
 
@@ -100,7 +126,7 @@ def redacted_argument(text: str) -> str:
     """An argument of a command line, or any text, without secrets."""
     if (override := _OVERRIDE.fullmatch(text)) is not None:
         name, value = override.groups()
-        if is_secret(name.strip("+~=")):
+        if is_secret(name.strip("+~="), value):
             return f"{name}{_without_value(value)}" if value else text
     return redacted_text(text)
 
@@ -151,16 +177,39 @@ def masked_keys(values: Mapping[Any, Any], prefix: str = "") -> list[str]:
     return found
 
 
-def _names_secret(part: str) -> bool:
+_NOT, _LIKELY, _CERTAIN = range(3)
+_UNSET = ("", "???")
+
+
+@lru_cache(maxsize=4096)
+def _certainty(key: str) -> int:
+    return max(_certainty_of_part(part) for part in re.split(r"[./@:]", key))
+
+
+def _certainty_of_part(part: str) -> int:
     words = [word.lower() for word in _WORDS.findall(part)]
     if not words or words[-1] in ("file", "path", "name", "env"):  # says where the secret is
-        return False
+        return _NOT
     before, last = words[-2] if len(words) > 1 else "", words[-1]
-    return (
+    if (
         any(_ANYWHERE.fullmatch(word) for word in words)
-        or bool(last in ("key", "keys") and _KEYS.fullmatch(before))
-        or bool(_TOKENS.fullmatch(last) and not _VOCABULARY.fullmatch(before))
-    )
+        or _HEADERS.fullmatch(last)
+        or (last in ("key", "keys") and _KEYS.fullmatch(before))
+        or (last in ("token", "tokens") and _SERVICES.fullmatch(before))
+    ):
+        return _CERTAIN
+    if last != "token":
+        return _NOT
+    of_environment = part.isupper()
+    if _VOCABULARY.fullmatch(before):
+        return _LIKELY if of_environment else _NOT
+    return _CERTAIN if of_environment or not before else _LIKELY
+
+
+def _is_marker(value: Any) -> bool:
+    if value is None or isinstance(value, float):
+        return value is not None
+    return _MARKER.fullmatch(str(value).strip("'\"")) is not None
 
 
 def _without_value(value: Any) -> str:
@@ -173,20 +222,20 @@ def _without_value(value: Any) -> str:
 
 def _pair(found: re.Match[str]) -> str:
     value = found["value"]
-    if not is_secret(found["key"] or found["name"]) or value in ("null", "None", "???"):
+    if value in ("null", "None", "???") or not is_secret(found["key"] or found["name"], value):
         return found[0]
     quote = value[0] if value[0] in "'\"" else ""
     return f"{found['start']}{quote}{_without_value(value.strip(quote or None))}{quote}"
 
 
-def _collect(value: Any, secret: bool) -> None:
+def _collect(value: Any, key: str) -> None:
     if isinstance(value, Mapping):
-        for key, below in value.items():
-            _collect(below, secret or is_secret(str(key)))
+        for name, below in value.items():
+            _collect(below, f"{key}.{name}")
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _collect(item, secret)
-    elif secret and value is not None and not isinstance(value, bool):
+            _collect(item, key)
+    elif value is not None and not isinstance(value, bool) and is_secret(key, value):
         _keep(str(value))
     elif isinstance(value, str) and "://" in value:
         for found in _USER_INFO.finditer(value):

@@ -17,22 +17,26 @@ class Tracker(Protocol):
         """Names of the metrics recorded so far."""
         ...
 
-    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+    def log_metric(self, name: str, value: Any, step: int | None = None) -> None:
         """Record one value of a metric; takes microseconds.
+
+        What cannot be recorded is left out, with one warning for each name: a value that is not a
+        number, or a step that is not a whole number.
 
         Args:
             name: name of the metric.
-            value: a number, or an array or tensor of no dimensions; NaN and infinities are kept.
+            value: a number of any type, or an array, tensor or list of one element; NaN and
+                infinities are kept. Several elements, up to 100, are recorded as metrics of
+                their own, `NAME/0`, `NAME/1` and so on.
             step: epoch or batch, counted by the training: a whole number of any type, from 0 on
                 for the objective, which is reported; None stands for 0, as in MLflow.
 
         Raises:
-            TypeError: `value` is not a number, or `step` is not a whole number.
             TrackingError: the disk is full, or the run's folder was deleted.
         """
         ...
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Record values of several metrics at one step; see `log_metric`.
 
         Args:
@@ -41,21 +45,28 @@ class Tracker(Protocol):
         """
         ...
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record parameters; nested mappings become dotted names.
+    def log_params(self, params: Any) -> None:
+        """Record parameters; nested mappings, and lists of them, become dotted names.
 
         A value that is too long for MLflow is also kept as a file, `params/NAME.txt`.
+
+        Args:
+            params: values of any type by name: a mapping, an `argparse.Namespace`, a dataclass
+                instance, a config of OmegaConf or a model of pydantic.
+
+        Raises:
+            TypeError: `params` is something else.
         """
         ...
 
     def set_tag(self, name: str, value: Any) -> None:
-        """Attach a tag to the run; a later value replaces an earlier one.
+        """Attach a tag to the run, a value of any type; a later one replaces an earlier one.
 
         A value that is too long for MLflow is also kept as a file, `tags/NAME.txt`.
         """
         ...
 
-    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
+    def log_artifact(self, path: str | Path, artifact_path: str | Path | None = None) -> None:
         """Keep a copy of a file or folder with the run; the original may be deleted afterwards.
 
         Args:
@@ -70,20 +81,22 @@ class Tracker(Protocol):
         """
         ...
 
-    def log_figure(self, figure: Any, name: str) -> None:
-        """Keep a Matplotlib figure as an image.
+    def log_figure(self, figure: Any, name: str | Path) -> None:
+        """Keep a figure as an image, or one of Plotly as a page.
 
         Args:
-            figure: a figure, or anything with `savefig`.
-            name: file name among the run's artifacts; its ending is the format.
+            figure: a figure of Matplotlib or anything with `savefig`, or a figure of Plotly.
+            name: file name among the run's artifacts; its ending is the format, `.html` for the
+                page.
 
         Raises:
+            TypeError: `figure` is something else.
             ValueError: `name` lies outside the run's artifacts, or has an unknown ending.
             TrackingError: it cannot be written.
         """
         ...
 
-    def log_text(self, text: str, name: str) -> None:
+    def log_text(self, text: str, name: str | Path) -> None:
         """Keep a text as a file.
 
         Args:
@@ -96,11 +109,12 @@ class Tracker(Protocol):
         """
         ...
 
-    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
+    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str | Path) -> None:
         """Keep a mapping as a file: YAML if its name ends in .yaml or .yml, else JSON.
 
         Args:
-            dictionary: nested mappings and lists of plain values; other values become text.
+            dictionary: nested mappings and lists of plain values. Arrays and sets become lists,
+                other values text; in JSON also NaN and infinities.
             artifact_file: file name among the run's artifacts.
 
         Raises:
@@ -109,11 +123,15 @@ class Tracker(Protocol):
         """
         ...
 
-    def log_table(self, data: Any, artifact_file: str) -> None:
+    def log_table(self, data: Any, artifact_file: str | Path) -> None:
         """Keep a table, which MLflow compares between runs; a second call appends rows.
 
+        A later attempt at the run appends to the tables of the earlier one.
+
         Args:
-            data: a mapping of equally long columns, a mapping of single values, or a DataFrame.
+            data: a DataFrame, or a mapping of equally long columns (lists, arrays, tensors) and
+                single values, which stand in each row. Of several columns with one name the
+                second is called `NAME.1`. NaN becomes null.
             artifact_file: file name among the run's artifacts, ending in `.json`.
 
         Raises:
@@ -126,22 +144,23 @@ class Tracker(Protocol):
     def log_image(
         self,
         image: Any,
-        artifact_file: str | None = None,
+        artifact_file: str | Path | None = None,
         key: str | None = None,
         step: int | None = None,
     ) -> None:
         """Keep an image as a file, or as the image of `key` at `step`.
 
         Args:
-            image: a Pillow image, or an array of shape (height, width) or
-                (height, width, 1, 3 or 4) with values from 0 to 255, or from 0.0 to 1.0.
+            image: a Pillow image, or an array or tensor of shape (height, width) or
+                (height, width, 1, 3 or 4) with values from 0 to 255, or from 0.0 to 1.0. Other
+                values are rescaled, the smallest to black, with a warning.
             artifact_file: file name among the run's artifacts; its ending is the format.
             key: what the image shows; MLflow's page has a slider over the steps of a key.
             step: epoch or batch; None stands for 0.
 
         Raises:
             TypeError: it is not an image, or not exactly one of `artifact_file` and `key` is given.
-            ValueError: an array has another shape or other values, or the name lies outside.
+            ValueError: an array has another shape, or the name lies outside.
             MissingDependencyError: Pillow is not installed.
             TrackingError: it cannot be written.
         """

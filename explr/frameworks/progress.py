@@ -10,6 +10,7 @@ from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned
 from explr.core.folders import replace_file, replacing
+from explr.core.numbers import readable
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.objective import Objective
 
@@ -54,19 +55,19 @@ class Progress:
 
         Args:
             epoch: counted from 0.
-            metrics: numbers by name; an epoch without the objective's metric is only reported.
+            metrics: values by name; an epoch without the objective's metric is only reported, and
+                a value that cannot be read is left out with a warning.
             save_model: writes the model to the path that it is given.
 
         Raises:
             TrialPruned: the tuner prunes the trial.
-            TypeError: a metric cannot be read as a number.
         """
-        values = {name: float(value) for name, value in metrics.items()}
+        values = readable(metrics)
         self._completed = epoch + 1
         if self._objective.is_best(values):
             self._keep(epoch, values, save_model)
         logger.info("%s", self._line(epoch, values))
-        self._ctx.report(epoch, **values)
+        self._ctx.report(epoch, **{**metrics, **values})
         if self._ctx.should_prune:
             raise TrialPruned(f"{BY_TUNER}, after epoch {epoch + 1}")
 

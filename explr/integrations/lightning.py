@@ -127,7 +127,7 @@ class ExplrCallback(Callback):
         new = {name: value for name, value in now.items() if self._before.get(name) is not value}
         self._before = now
         if trainer.is_global_zero:
-            self._reports.take(self._step, {name: float(value) for name, value in new.items()})
+            self._reports.take(self._step, new)
         if trainer.world_size == 1:
             self._reports.end_if_pruned(f"after epoch {trainer.current_epoch + 1}")
         elif trainer.strategy.broadcast(self._reports.pruned):

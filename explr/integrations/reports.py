@@ -7,6 +7,7 @@ from typing import Any
 
 import explr
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
+from explr.core.numbers import readable
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.objective import Objective
 
@@ -34,14 +35,14 @@ class Reports:
         self._objective = Objective(ctx.config if ctx is not None else None)
         self.metric = monitor or self._objective.metric
 
-    def take(self, step: int, metrics: Mapping[str, float]) -> None:
+    def take(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Log metrics, and report the objective if it is among them.
 
         Once the tuner has answered that the trial is to end, nothing is reported any more.
 
         Args:
             step: epoch or step that they belong to.
-            metrics: values by name.
+            metrics: values by name, numbers of any type.
         """
         if self.pruned or not metrics:
             return
@@ -55,10 +56,11 @@ class Reports:
             except TrialPruned:
                 self.pruned = True
 
-    def recall(self, metrics: Mapping[str, float] | None) -> None:
+    def recall(self, metrics: Mapping[str, Any] | None) -> None:
         """Have metrics of an earlier attempt at this training count for the result."""
-        if metrics and self._objective.is_best(metrics):
-            self._objective.best = dict(metrics)
+        numbers = readable(metrics or {})
+        if numbers and self._objective.is_best(numbers):
+            self._objective.best = numbers
 
     def end_if_pruned(self, when: str) -> None:
         """Stop the trial if the tuner prunes it.

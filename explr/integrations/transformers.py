@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -78,13 +77,11 @@ class ExplrCallback(TrainerCallback):
         """
         return self._reports.result(int(self._state.epoch or 0), self._state.best_model_checkpoint)
 
-    def _metrics(self, logs: Mapping[str, Any]) -> dict[str, float]:
-        numbers = {name: float(value) for name, value in logs.items() if _is_number(value)}
-        if (
-            "train_runtime" in numbers
-        ):  # the summary at the end, whose loss is a mean over all steps
-            numbers.pop("train_loss", None)
-        return {self._name(name): value for name, value in numbers.items()}
+    def _metrics(self, logs: Mapping[str, Any]) -> dict[str, Any]:
+        values = dict(logs)
+        if "train_runtime" in values:  # the summary at the end, whose loss is a mean over all steps
+            values.pop("train_loss", None)
+        return {self._name(name): value for name, value in values.items()}
 
     def _name(self, name: str) -> str:
         if name == self._reports.metric:
@@ -92,7 +89,3 @@ class ExplrCallback(TrainerCallback):
         if name == "loss":
             return "train_loss"
         return f"val_{name.removeprefix('eval_')}" if name.startswith("eval_") else name
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -14,18 +14,18 @@ from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
 from explr.core.reporter import (
+    BY_NAME,
     HeardReporter,
     Listeners,
     NullReporter,
     RepeatedSteps,
     Reporter,
-    whole_step,
+    given_step,
 )
 from explr.core.tracker import Tracker
 from explr.core.user_code import running_context
 from explr.tracking.null import NullTracker
 from explr.tracking.sweeps import current, set_current_sweep
-from explr.tracking.values import number
 from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter, ChannelServer
 
 TRAINING_VARIABLE = "EXPLR_TRAINING"
@@ -205,7 +205,7 @@ class ReportingTracker:
             raise AttributeError(name)
         return getattr(self.inner, name)
 
-    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+    def log_metric(self, name: str, value: Any, step: int | None = None) -> None:
         """See `Tracker.log_metric`.
 
         Raises:
@@ -213,7 +213,7 @@ class ReportingTracker:
         """
         self.log_metrics({name: value}, step)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """See `Tracker.log_metrics`.
 
         Raises:
@@ -222,11 +222,9 @@ class ReportingTracker:
         if self._objective not in metrics:
             self.inner.log_metrics(metrics, step)
             return
-        at = None if step is None else whole_step(step, least=0)
-        self.inner.log_metrics(metrics, at)
+        self.inner.log_metrics(metrics, step)
         counted = next(self._count)  # takes the place of a step: a pruner needs an order
-        value = float(metrics[self._objective])
-        self._reporter.report(counted if at is None else at, value)
+        self._reporter.report(counted if step is None else step, metrics[self._objective])
         if self._reporter.should_prune():
             raise TrialPruned(BY_TUNER)
 
@@ -267,7 +265,7 @@ def _tracker_of(text: str, channel: str | None) -> ReportingTracker | None:
     return ReportingTracker(tracker, current_reporter(), training["objective"])
 
 
-def report(step: int, **metrics: float) -> None:
+def report(step: int = BY_NAME, /, **metrics: Any) -> None:
     """Report metrics of a step and stop the trial if the tuner wants that; works in any Hydra app.
 
     In a training of explr's the metrics are also logged, and pruning uses the objective. Another
@@ -277,17 +275,18 @@ def report(step: int, **metrics: float) -> None:
     Args:
         step: epoch or batch, counted by the training: a whole number from 0 on, of any type (3,
             3.0, a NumPy number, a tensor). A tuner takes the first value of a step.
-        metrics: values by metric name.
+            `step=` works too; after a step without its name, `step` is a metric like others.
+        metrics: values by metric name; what cannot be read is left out with a warning, as by
+            `TrainingContext.report`.
 
     Raises:
         TrialPruned: the tuner wants this trial to stop.
-        TypeError: a value cannot be read as a number, or `step` is not a whole number.
+        TypeError: no step is given.
         UsageError: no metric was given.
-        ValueError: `step` is negative.
     """
+    at = given_step(metrics) if step is BY_NAME else step
     if not metrics:
         raise UsageError("explr.report needs a metric, as in explr.report(step, loss=loss)")
-    at = whole_step(step, least=0)
     context = running_context()
     if context is not None:
         context.report(at, **metrics)
@@ -297,7 +296,6 @@ def report(step: int, **metrics: float) -> None:
         return
     else:
         reporter = foreign_reporter()
-        name, value = next(iter(metrics.items()))
-        reporter.report(at, number(name, value, at))
+        reporter.report(at, next(iter(metrics.values())))
     if reporter.should_prune():
         raise TrialPruned(f"{BY_TUNER}, at step {at}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -12,26 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.reporter import whole_step
-from explr.core.secrets import redacted
 from explr.tracking.artifacts import Copies
 from explr.tracking.journal.journal import Journal, now_ms
 from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.media import (
     check_place,
-    check_table_name,
     dictionary_text,
     image_of,
     preview,
+    save_figure,
     stepped_name,
-    table_text,
 )
 from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name
-from explr.tracking.values import flatten, number
+from explr.tracking.tables import TAG, TableList, table_name, table_text, tag_of
+from explr.tracking.values import WarnOnce, parameters, read_metrics, text_of
 
 if TYPE_CHECKING:
     from explr.core.tracker import Tracker
-
-log = logging.getLogger("explr.tracking")
 
 
 class ExplrTracker:
@@ -56,40 +51,37 @@ class ExplrTracker:
         self._journal = journal
         self._copies = Copies(folder)
         self._open_mlflow_run = open_mlflow_run
-        self._names: set[str] = set()
-        self._tables: list[str] = []
+        self._tables = TableList(journal.path)
         self._metric_names: set[str] = set()
-        self._not_finite: set[str] = set()
+        self._warn = WarnOnce()
 
     @property
     def metric_names(self) -> AbstractSet[str]:
         """See `Tracker.metric_names`."""
         return self._metric_names
 
-    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+    def log_metric(self, name: str, value: Any, step: int | None = None) -> None:
         """See `Tracker.log_metric`."""
         self.log_metrics({name: value}, step)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """See `Tracker.log_metrics`."""
-        values = {str(name): number(name, value, step) for name, value in metrics.items()}
-        at = None if step is None else whole_step(step)
+        values, at = read_metrics(metrics, step, self._warn)
         if self._recorded and at is not None:
             values = {n: v for n, v in values.items() if (n, at) not in self._recorded}
-            if not values:
-                return
+        if not values:
+            return
         self._journal.write({"k": "metrics", "t": now_ms(), "s": at, "m": values})
         for name, value in values.items():
             if name not in self._metric_names:
                 self._metric_names.add(name)
                 self._tell_name("metric", name)
-            if not math.isfinite(value) and name not in self._not_finite:
-                self._not_finite.add(name)
-                log.warning("metric %s is %s; this warning is shown once", name, value)
+            if not math.isfinite(value):
+                self._warn(f"finite {name}", "metric %s is %s", name, value)
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
+    def log_params(self, params: Any) -> None:
         """See `Tracker.log_params`."""
-        values = {str(name): str(value) for name, value in flatten(redacted(params)).items()}
+        values = parameters(params)
         self._journal.append("params", p=values)
         for name, value in values.items():
             self._tell_name("parameter", name)
@@ -98,56 +90,73 @@ class ExplrTracker:
 
     def set_tag(self, name: str, value: Any) -> None:
         """See `Tracker.set_tag`."""
-        text = str(redacted(value, str(name)))
-        self._journal.append("tags", g={str(name): text})
-        self._tell_name("tag", str(name))
+        name = str(name)
+        text = text_of(value, name)
+        self._journal.append("tags", g={name: text})
+        self._tell_name("tag", name)
         if len(text) > MAX_TAG:
-            self.log_text(text, f"tags/{legal_name(str(name))}.txt")
+            self.log_text(text, f"tags/{legal_name(name)}.txt")
 
-    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
+    def log_artifact(self, path: str | Path, artifact_path: str | Path | None = None) -> None:
         """See `Tracker.log_artifact`."""
-        self._log_copy(self._copies.take(path, artifact_path))
+        folder = None if artifact_path is None else str(artifact_path)
+        self._log_copy(self._copies.take(path, folder))
 
-    def log_figure(self, figure: Any, name: str) -> None:
+    def log_figure(self, figure: Any, name: str | Path) -> None:
         """See `Tracker.log_figure`."""
-        self._log_copy(self._copies.write(name, figure.savefig))
+        self._log_copy(self._copies.write(str(name), lambda path: save_figure(figure, path)))
 
-    def log_text(self, text: str, name: str) -> None:
+    def log_text(self, text: str, name: str | Path) -> None:
         """See `Tracker.log_text`."""
         data = text.encode("utf-8", "backslashreplace")
-        self._log_copy(self._copies.write(name, lambda path: path.write_bytes(data)))
+        self._log_copy(self._copies.write(str(name), lambda path: path.write_bytes(data)))
 
-    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str) -> None:
+    def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str | Path) -> None:
         """See `Tracker.log_dict`."""
-        self.log_text(dictionary_text(dictionary, artifact_file), artifact_file)
+        self.log_text(dictionary_text(dictionary, str(artifact_file)), artifact_file)
 
-    def log_table(self, data: Any, artifact_file: str) -> None:
+    def log_table(self, data: Any, artifact_file: str | Path) -> None:
         """See `Tracker.log_table`."""
-        check_table_name(artifact_file)
-        with self._copies.alone():
-            copy = self._copies.place(artifact_file)
-            before = copy.read_text(encoding="utf-8") if copy.exists() else None
-            self.log_text(table_text(data, before), artifact_file)
-        if artifact_file not in self._tables:
-            self._tables.append(artifact_file)
-            listed = [{"path": path, "type": "table"} for path in self._tables]
-            self.set_tag("mlflow.loggedArtifacts", json.dumps(listed))
+        with self._copies.alone():  # another process may append to the same table
+            self._log_table(data, table_name(artifact_file))
+
+    def _log_table(self, data: Any, artifact_file: str) -> None:
+        copy = self._copies.place(artifact_file)
+        name = (Path(self._copies.folder_of(copy)) / copy.name).as_posix()  # as MLflow has it
+        known = self._tables.names()
+        before = copy.read_text(encoding="utf-8") if name in known and copy.exists() else None
+        text = table_text(data, before)
+        if name in known:
+            self.log_text(text, name)
+            return
+        known.append(name)
+        self._tables.write(known)  # first: a table that is not listed is begun anew
+        self.log_text(text, name)
+        tag, listed = tag_of(known)
+        self.set_tag(TAG, tag)
+        if listed < len(known):
+            self._warn(
+                TAG,
+                "MLflow's page of tables shows only the newest %d, since its tag takes no more; "
+                "all are among the artifacts",
+                listed,
+            )
 
     def log_image(
         self,
         image: Any,
-        artifact_file: str | None = None,
+        artifact_file: str | Path | None = None,
         key: str | None = None,
         step: int | None = None,
     ) -> None:
         """See `Tracker.log_image`."""
         check_place(artifact_file, key)
-        picture = image_of(image)
+        picture = image_of(image, self._warn)
         if artifact_file is not None:
-            self._keep_image(picture, artifact_file)
+            self._keep_image(picture, str(artifact_file))
             return
         assert key is not None
-        name = stepped_name(key, 0 if step is None else whole_step(step), now_ms())
+        name = stepped_name(str(key), 0 if step is None else whole_step(step), now_ms())
         self._keep_image(picture, f"{name}.png")
         self._keep_image(preview(picture), f"{name}+compressed.webp")
         self.set_tag("mlflow.loggedImages", True)
@@ -157,11 +166,13 @@ class ExplrTracker:
         return self._open_mlflow_run()
 
     def _tell_name(self, kind: str, name: str) -> None:
-        if name in self._names:
-            return
-        self._names.add(name)
         if (legal := legal_name(name)) != name:
-            log.warning("MLflow has no %s named %r: there it is called %s", kind, name, legal)
+            self._warn(
+                "names",
+                "MLflow has no %s named %r: there it is called %s, and other names that MLflow "
+                "does not accept are changed in the same way",
+                kind, name, legal,
+            )  # fmt: skip
 
     def _keep_image(self, picture: Any, name: str) -> None:
         self._log_copy(self._copies.write(name, picture.save))

@@ -1,15 +1,17 @@
-"""Turns dictionaries, tables and images into files that MLflow's pages show."""
+"""Turns dictionaries, figures and images into files that MLflow's pages show."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import MissingDependencyError
+from explr.core.folders import json_text
+from explr.tracking.values import WarnOnce, listed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,52 +23,38 @@ _KEY = re.compile(r"[a-zA-Z0-9_\-./ ]+")
 
 
 def dictionary_text(dictionary: Mapping[str, Any], name: str) -> str:
-    """A mapping as YAML if `name` ends in .yaml or .yml, else as JSON; other types become text."""
+    """A mapping as YAML if `name` ends in .yaml or .yml, else as JSON.
+
+    Arrays and sets become lists, other types text. JSON has no NaN and no infinities: there they
+    are the texts "NaN", "Infinity" and "-Infinity", which `float` understands.
+    """
     if name.endswith((".yaml", ".yml")):
         import yaml
 
-        plain = json.loads(json.dumps(dictionary, default=str))
-        return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-    return json.dumps(dictionary, indent=2, default=str)
+        simple = json.loads(json.dumps(listed(dictionary), default=str))
+        return str(yaml.safe_dump(simple, sort_keys=False, allow_unicode=True))
+    return json_text(listed(dictionary))
 
 
-def table_text(data: Any, before: str | None) -> str:
-    """A table as JSON in the form that pandas calls `split`, appended to an earlier table.
-
-    Args:
-        data: a mapping of columns, a mapping of single values, or a pandas DataFrame.
-        before: the table as it was written earlier; None if it is new.
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure of Matplotlib or Plotly to a file.
 
     Raises:
-        TypeError: it is no table.
-        ValueError: its columns are not equally long.
+        TypeError: it is neither.
+        ValueError: the ending of the path is unknown.
     """
-    columns = _columns(data)
-    table = json.loads(before) if before else {"columns": [], "data": []}
-    names = [*table["columns"], *(name for name in columns if name not in table["columns"])]
-    padding = len(names) - len(table["columns"])
-    rows = [[*row, *([None] * padding)] for row in table["data"]]
-    length = len(next(iter(columns.values()), ()))
-    rows += [
-        [_cell(columns[name][i]) if name in columns else None for name in names]
-        for i in range(length)
-    ]
-    return json.dumps({"columns": names, "data": rows}, default=str, allow_nan=False)
+    if hasattr(figure, "savefig"):
+        figure.savefig(path)
+    elif hasattr(figure, "write_html") and path.suffix == ".html":
+        figure.write_html(path, include_plotlyjs="cdn", auto_open=False)
+    elif hasattr(figure, "write_image"):
+        figure.write_image(path)
+    else:
+        kind = type(figure).__name__
+        raise TypeError(f"log_figure: a figure is one of Matplotlib or Plotly, got {kind}")
 
 
-def check_table_name(name: str) -> None:
-    """Check that MLflow shows a file of this name as a table.
-
-    Raises:
-        ValueError: it does not end in `.json`, or has characters that MLflow refuses.
-    """
-    if not name.endswith(".json") or set(name) & set("\"',:[]{}"):
-        raise ValueError(
-            f"log_table: the name ends in .json, and has none of \" ' , : [ ] {{ }}, got {name!r}"
-        )
-
-
-def check_place(artifact_file: str | None, key: str | None) -> None:
+def check_place(artifact_file: str | Path | None, key: str | None) -> None:
     """Check that an image gets either a file name or a key.
 
     Raises:
@@ -76,16 +64,18 @@ def check_place(artifact_file: str | None, key: str | None) -> None:
         raise TypeError("log_image: give one of artifact_file=… and key=…")
 
 
-def image_of(image: Any) -> Image:
+def image_of(image: Any, warn: WarnOnce) -> Image:
     """Convert to a Pillow image.
 
     Args:
-        image: a Pillow image, or an array of shape (height, width) or
+        image: a Pillow image, or an array or tensor of shape (height, width) or
             (height, width, 1, 3 or 4) with integers from 0 to 255, booleans, or floats from 0 to 1.
+            Other values are rescaled, the smallest to 0 and the largest to 255.
+        warn: takes the warning about that.
 
     Raises:
         TypeError: it is neither an image nor such an array.
-        ValueError: the array has another shape or other values.
+        ValueError: the array has another shape.
         MissingDependencyError: Pillow is not installed.
     """
     try:
@@ -94,25 +84,35 @@ def image_of(image: Any) -> Image:
         raise MissingDependencyError(
             "images need Pillow, which is not installed: pip install pillow"
         ) from None
+    if hasattr(image, "to_pil"):  # MLflow's own
+        image = image.to_pil()
     if isinstance(image, Image.Image):
         return image
     import numpy as np
 
-    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    if hasattr(image, "detach"):
+        image = image.detach().cpu()
+        image = image.float() if image.is_floating_point() else image  # NumPy has no bfloat16
+    array = np.asarray(image)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"log_image: an array of {array.dtype} is no image")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
+    if array.size == 0 or (array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4))):
+        turned = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        remedy = ": put its channels last, as numpy.moveaxis(image, 0, -1) does" if turned else ""
         raise ValueError(
             "log_image: an image has the shape (height, width) or (height, width, 1, 3 or 4), "
-            f"got {array.shape}"
+            f"got {array.shape}{remedy}"
         )
     top = 255 if array.dtype.kind in "iu" else 1
-    if array.size and not (array.min() >= 0 and array.max() <= top):
-        raise ValueError(
-            f"log_image: values must lie between 0 and {top}, got {array.min()} to {array.max()}"
+    if not (array.min() >= 0 and array.max() <= top):
+        warn(
+            "log_image",
+            f"log_image: values must lie between 0 and {top}, and are rescaled, since they go "
+            f"from {array.min():.4g} to {array.max():.4g}",
         )
+        array, top = _rescaled(array), 1
     return Image.fromarray((array * (255 // top)).astype(np.uint8))
 
 
@@ -137,25 +137,13 @@ def stepped_name(key: str, step: int, time_ms: int) -> str:
     return f"images/{flat}+step+{step}+timestamp+{time_ms}+{uuid.uuid4()}"
 
 
-def _columns(data: Any) -> dict[str, Sequence[Any]]:
-    if hasattr(data, "columns") and hasattr(data, "to_dict"):  # a DataFrame
-        data = data.to_dict("list")
-    if not isinstance(data, Mapping):
-        raise TypeError(f"log_table: data must be a mapping of columns, got {type(data).__name__}")
-    columns = {str(name): _column(values) for name, values in data.items()}
-    if len({len(values) for values in columns.values()}) > 1:
-        lengths = ", ".join(f"{name}: {len(values)}" for name, values in columns.items())
-        raise ValueError(f"log_table: the columns must be equally long, got {lengths}")
-    return columns
+def _rescaled(array: Any) -> Any:
+    """An array with its smallest number at 0.0 and its largest at 1.0; NaN becomes 0.0."""
+    import numpy as np
 
-
-def _column(values: Any) -> Sequence[Any]:
-    if hasattr(values, "tolist"):
-        values = values.tolist()
-    return values if isinstance(values, (list, tuple)) else [values]
-
-
-def _cell(value: Any) -> Any:
-    """A value that JSON can hold; NaN becomes null, as pandas writes it."""
-    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    array = array.astype(np.float64)
+    finite = array[np.isfinite(array)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    if low == high or (low >= 0 and high <= 1):  # one colour, which scaling would lose; only NaN
+        low, high = min(low, 0.0), max(high, 1.0)
+    return np.clip((np.nan_to_num(array, nan=low) - low) / (high - low), 0, 1)

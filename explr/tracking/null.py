@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from explr.core.errors import TrackingError
-from explr.core.reporter import whole_step
 from explr.tracking.artifacts import existing
-from explr.tracking.media import check_place, check_table_name, image_of, table_text
-from explr.tracking.values import number
+from explr.tracking.media import check_place, image_of
+from explr.tracking.tables import table_name, table_text
+from explr.tracking.values import WarnOnce, parameters, read_metrics
 
 if TYPE_CHECKING:
     from explr.core.tracker import Tracker
@@ -22,40 +22,45 @@ class NullTracker:
 
     metric_names: AbstractSet[str] = frozenset()
 
+    def __init__(self) -> None:
+        self._warn = WarnOnce()
+
     def _nothing(self, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
-    log_params = set_tag = log_figure = log_text = log_dict = _nothing
+    set_tag = log_figure = log_text = log_dict = _nothing
 
-    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Check the value."""
+    def log_metric(self, name: str, value: Any, step: Any = None) -> None:
+        """Warn if the value cannot be read."""
         self.log_metrics({name: value}, step)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Check the values."""
-        whole_step(0 if step is None else step)
-        for name, value in metrics.items():
-            number(name, value, step)
+    def log_metrics(self, metrics: Mapping[str, Any], step: Any = None) -> None:
+        """Warn of values that cannot be read."""
+        read_metrics(metrics, step, self._warn)
 
-    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
+    def log_params(self, params: Any) -> None:
+        """Check that they are parameters."""
+        parameters(params)
+
+    def log_artifact(self, path: str | Path, artifact_path: str | Path | None = None) -> None:
         """Check that `path` exists."""
         existing(path)
 
-    def log_table(self, data: Any, artifact_file: str) -> None:
+    def log_table(self, data: Any, artifact_file: str | Path) -> None:
         """Check that it is a table."""
-        check_table_name(artifact_file)
+        table_name(artifact_file)
         table_text(data, None)
 
     def log_image(
         self,
         image: Any,
-        artifact_file: str | None = None,
+        artifact_file: str | Path | None = None,
         key: str | None = None,
         step: int | None = None,
     ) -> None:
         """Check that it is an image."""
         check_place(artifact_file, key)
-        image_of(image)
+        image_of(image, self._warn)
 
     def mlflow_run(self) -> NoReturn:
         """Raise a `TrackingError`, since there is no run."""

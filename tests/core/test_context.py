@@ -70,10 +70,18 @@ def test_a_report_is_logged_and_the_objective_is_told(
     assert reporter.values == [(1, 1.0), (2, 0.5)]
     assert ctx.should_prune
     ctx.report(np.float64(3), val_loss=0.25)
-    for step in (3.5, -1):
-        with pytest.raises((TypeError, ValueError), match="step must be"):
-            ctx.report(step, val_loss=0.25)  # type: ignore[arg-type]
     assert (tracker.rows[3:], reporter.values[2:]) == ([(3, {"val_loss": 0.25})], [(3, 0.25)])
+
+
+def test_a_metric_may_have_any_name() -> None:
+    tracker = Tracker()
+    ctx = context(tracker)
+    odd = {"step": 1, "self": 2, "metrics": 3, "name": 4}
+    ctx.report(0, **odd)
+    ctx.report(step=1, loss=0.5)
+    assert tracker.rows == [(0, odd), (1, {"loss": 0.5})]
+    with pytest.raises(TypeError, match=r"as in report\(epoch, loss=loss\)"):
+        ctx.report(loss=0.5)
 
 
 def test_without_a_config_nothing_is_reported() -> None:

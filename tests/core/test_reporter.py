@@ -92,14 +92,15 @@ def test_listeners_stay_in_their_process() -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [3, 3.0, np.int64(3), np.float64(3), np.float32(3), np.array(3), np.array(3.0)]
+    "step", [3, 3.0, np.int64(3), np.float64(3), np.float32(3), np.array(3), np.array([3.0])]
 )
 def test_a_step_may_be_of_any_type(step: Any) -> None:
     assert (whole_step(step), type(whole_step(step))) == (3, int)
 
 
 @pytest.mark.parametrize(
-    "step", [2.5, np.float64(2.5), "3", b"3", None, float("nan"), float("inf"), [3], Decimal("0.5")]
+    "step",
+    [2.5, np.float64(2.5), "3", b"3", None, float("nan"), float("inf"), [3, 4], Decimal("0.5")],
 )
 def test_a_step_is_a_whole_number(step: Any) -> None:
     with pytest.raises(TypeError, match="step must be a whole number, got "):
@@ -117,6 +118,23 @@ def test_a_step_whose_library_raises_another_error() -> None:
             return 3.0
 
     assert whole_step(FloatTensor()) == 3
+
+
+def test_what_cannot_be_read_reaches_nobody_and_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: list[str] = []
+    reporter = HeardReporter(Answering(heard, 9), Listeners[[int, float]]())
+    given: list[tuple[Any, Any]] = [(0, None), (1, [1.0, 2.0]), (-1, 0.5), (2.5, 0.5), ("3", 0.5)]
+    for step, value in given:
+        reporter.report(step, value)
+    assert heard == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "the tuner gets no report of the objective at step 0: NoneType None is not a number. "
+        "This warning is shown once"
+    ]
+    reporter.report(np.float64(4), np.ones((1, 1)))
+    assert heard == ["answered 4"]
 
 
 def test_where_steps_begin_and_end() -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from explr.core import secrets
@@ -22,10 +24,23 @@ SECRETS = """
     password db.password DB_PASSWORD pwd db_pwd passphrase secret secrets.a AWS_SECRET_ACCESS_KEY
     token hf_token HF_TOKEN accessToken api_key apiKey OPENAI_API_KEY private_key credentials.user
     credential Authorization client_secret_2
+    auth_token access_token accessTokens api_token api_tokens bearer_token refresh_token id_token
+    session_token csrf_token github_token GH_TOKEN gitlab.token slack_bot_token wandb_token
+    hugging_face_token huggingFaceHubToken HUGGING_FACE_HUB_TOKEN MLFLOW_TRACKING_TOKEN npm_token
+    acme_token ACME_TOKEN user_token device_token IMAGE_TOKEN token_2 model.token set_cookie
 """
 PLAIN = """
     lr max_tokens n_tokens pad_token eos_token mask_token tokenizer token_dim tokens key keys
     monkey keyboard compass secretary password_file AWS_ACCESS_KEY_ID num_keys
+    image_token img_token imageToken video_token audio_token padding_token pad_token eot_token
+    eod_token boi_token eoi_token bos_token sos_token cls_token class_token sep_token unk_token
+    special_token mask_token patch_token register_token memory_token query_token prefix_token
+    prompt_token visual_token text_token time_token latent_token dist_token start_token end_token
+    begin_token stop_token new_token next_token prev_token first_token last_token num_token
+    max_token min_token avg_token mean_token total_token rare_token oov_token fim_prefix_token
+    fim_middle_token think_token model.image_token.size img_token_id pad_token_id token_index
+    image_token_index tokens_per_batch tokens_per_second max_new_tokens num_image_tokens
+    MAX_TOKENS vocab vocab_size tokenizer_name token_type_embeddings access_token_file
 """
 
 
@@ -37,6 +52,35 @@ def test_keys_of_secrets(key: str) -> None:
 @pytest.mark.parametrize("key", PLAIN.split())
 def test_keys_of_hyperparameters(key: str) -> None:
     assert not is_secret(key)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["<|user|>", "<image>", "[PAD]", "</s>", "50256", "-1", 50256, 0, 0.5, True, None, "${x}"],
+)
+def test_a_token_of_a_model_is_known_by_its_value(value: Any) -> None:
+    remember({"user_token": value})
+    assert redacted({"user_token": value, "IMAGE_TOKEN": value}) == {
+        "user_token": value, "IMAGE_TOKEN": value,
+    }  # fmt: skip
+    for text in (f"user_token={value}", f"{{'user_token': {value!r}}}"):
+        assert redacted_argument(text) == text
+    assert redacted_text(f"a text with {value}") == f"a text with {value}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["sesame", "0123456789", 12345678, "[abcdefgh]", "[abcdefgh,ijk]", "a b", "xoxb-17-secret"],
+)
+def test_any_other_value_of_an_unknown_token_is_a_secret(value: Any) -> None:
+    assert redacted({"user_token": value, "IMAGE_TOKEN": [value]}) == {
+        "user_token": MASK, "IMAGE_TOKEN": [MASK],
+    }  # fmt: skip
+    assert redacted_argument(f"user_token={value}") == f"user_token={MASK}"
+    assert redacted({"auth_token": 5, "token": "[PAD]", "HF_TOKEN": "7"}) == {
+        "auth_token": MASK, "token": MASK, "HF_TOKEN": MASK,
+    }  # fmt: skip
+    assert redacted({"image_token": value}) == {"image_token": value}
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,15 @@ def test_no_epoch_is_no_result(make_context: Any) -> None:
         Progress(make_context(), "best_model.bin").result()
 
 
-def test_a_metric_must_be_a_number(make_context: Any, model: Model) -> None:
-    with pytest.raises(TypeError):
-        Progress(make_context(), "best_model.bin").epoch_end(0, {"val_loss": []}, model.save)
+def test_no_metric_ends_a_training(make_context: Any, model: Model) -> None:
+    ctx = make_context()
+    progress = Progress(ctx, "best_model.bin")
+    progress.epoch_end(0, {"val_loss": [], "f1": [0.5, 0.25]}, model.save)
+    assert ctx.tracker.rows == [(0, {"val_loss": [], "f1": [0.5, 0.25], "f1/0": 0.5, "f1/1": 0.25})]
+    with pytest.raises(ResultError, match=r"val_loss is not among .* they have f1/0, f1/1"):
+        progress.result()
+    progress.epoch_end(1, {"val_loss": [2.0]}, model.save)
+    assert progress.result().primary_metric == 2.0
 
 
 def test_resuming_remembers_what_is_to_be_beaten(

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 import explr
+from explr.core.numbers import readable
 from explr.core.protocols import TrainFunction, TrainingContext
 
 
 class Rows:
-    """Keeps what is reported."""
+    """Keeps what is reported, the rows that a run would have."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int | None, dict[str, float]]] = []
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.rows.append((step, dict(metrics)))
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        self.rows.append((step, readable(metrics)))
 
     def of(self, name: str) -> dict[int | None, float]:
         """The values of a metric by step; each step has one."""

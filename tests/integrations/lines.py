@@ -35,6 +35,7 @@ class Line(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.log("late", float(self.current_epoch))
+        self.log("step", 10.0 * self.current_epoch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), 0.1)

@@ -39,6 +39,7 @@ def test_what_the_module_logs_is_reported_by_epoch(
     assert sorted(losses) == [0, 1, 2]
     assert sorted(rows.of("train_loss_epoch")) == [0, 1, 2]
     assert rows.of("late") == {0: 0.0, 1: 1.0, 2: 2.0}
+    assert rows.of("step") == {0: 0.0, 1: 10.0, 2: 20.0}  # a metric that is called like the step
     assert result.primary_metric == min(losses.values())
     assert result.epochs_completed == 3
     assert result.best_model_path is not None

@@ -76,7 +76,10 @@ def fit(
         train_dataset=Data(8),
         eval_dataset=Data(4),
         callbacks=callbacks,
-        compute_metrics=lambda _: {"score": 0.5 if quality else 1000.0},
+        compute_metrics=lambda _: {
+            "score": 0.5 if quality else 1000.0,
+            "of_class": [0.25, 0.75],
+        },
     )
     trainer.train(resume_from_checkpoint=resumes or None)
     return trainer
@@ -99,6 +102,7 @@ def test_what_the_trainer_logs_is_reported_by_step(run_once: Callable[..., Any])
     assert sorted(losses) == [2, 4, 6]
     assert sorted(rows.of("train_loss")) == [2, 4, 6]
     assert sorted(rows.of("learning_rate")) == [2, 4, 6]
+    assert rows.of("val_of_class/1") == dict.fromkeys((2, 4, 6), 0.75)
     assert not {name for _, row in rows.rows for name in row if name.startswith("eval_")}
     assert result.primary_metric == min(losses.values())
     assert result.epochs_completed == 3

@@ -201,7 +201,7 @@ def test_23_a_killed_actor_costs_no_trial(sweep: Sweep) -> None:
         ("none", "None"),
         ("string", "'0.5'"),
         ("too_many", "list"),
-        ("reports_none", "metric val_loss must be a number, got NoneType None at step 3"),
+        ("reports_none", "train_model returned None"),
         ("reports_nan", "the objective is NaN at step 3"),
         ("no_gpu_memory", "out of memory"),
         ("no_host_memory", "out of memory"),

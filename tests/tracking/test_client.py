@@ -1,13 +1,18 @@
+import argparse
 import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from explr.core.errors import TrackingError
 from explr.tracking.client import ExplrTracker
@@ -79,32 +84,32 @@ def test_tensors_are_taken_with_or_without_their_graph(
     tracker.log_metric("x", torch.tensor(0.5, requires_grad=True) * 2, step=torch.tensor(4))
     (event,) = events("metrics")
     assert (event["m"], event["s"]) == ({"x": 1.0}, 4)
-    with pytest.raises(TypeError, match="metric x must be a number, got Tensor"):
-        tracker.log_metric("x", torch.ones(2))
 
 
-@pytest.mark.parametrize("value", [None, "0.5", b"1", [1.0], {}, 1j, 10**400, np.ones(2)])
-def test_what_is_no_number_is_refused_by_name(any_tracker: Any, value: Any) -> None:
-    with pytest.raises(TypeError, match="metric val_loss must be a number"):
-        any_tracker.log_metric("val_loss", value)
-    with pytest.raises(TypeError, match="metric val_loss must be a number"):
-        any_tracker.log_metrics({"fine": 1.0, "val_loss": value})
+def test_what_is_no_number_is_left_out_and_told_once(
+    any_tracker: Any, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in range(2):
+        any_tracker.log_metrics({"a": 1.0, "b": None, "f1": np.array([0.5, 1.0])}, step)
+        any_tracker.log_metric("c", "high", step)
+    assert caplog.messages == [
+        "metric b is left out: NoneType None is not a number. This warning is shown once",
+        "metric c is left out: str 'high' is not a number. This warning is shown once",
+    ]
+    if isinstance(any_tracker, ExplrTracker):
+        rows = {"a": 1.0, "f1/0": 0.5, "f1/1": 1.0}
+        assert [(event["s"], event["m"]) for event in events("metrics")] == [(0, rows), (1, rows)]
+        assert any_tracker.metric_names == set(rows)
 
 
-@pytest.mark.parametrize("step", [1.5, "3", np.float64(2.5)])
-def test_a_step_is_whole(any_tracker: Any, step: Any) -> None:
-    with pytest.raises(TypeError, match="step must be a whole number"):
+@pytest.mark.parametrize("step", [1.5, "3", np.float64(2.5), 2**63])
+def test_a_row_without_a_proper_step_is_left_out(
+    any_tracker: Any, events: Events, caplog: pytest.LogCaptureFixture, step: Any
+) -> None:
+    for _ in range(2):
         any_tracker.log_metric("x", 1.0, step=step)
-
-
-def test_a_step_fits_a_database(any_tracker: Any) -> None:
-    with pytest.raises(ValueError, match="64 bits"):
-        any_tracker.log_metric("x", 1.0, step=2**63)
-
-
-def test_a_refused_value_leaves_nothing_behind(tracker: ExplrTracker, events: Events) -> None:
-    with pytest.raises(TypeError):
-        tracker.log_metrics({"a": 1.0, "b": None})  # type: ignore[dict-item]
+    (message,) = caplog.messages
+    assert message.startswith("metric x is left out: step must ")
     assert events("metrics") == []
 
 
@@ -115,17 +120,88 @@ def test_odd_names_and_values_are_told_once(
         for step in range(3):
             tracker.log_metric("acc@5", 0.5, step)
             tracker.log_metric("loss", math.inf, step)
+        tracker.log_metrics({f"acc@{i}": 0.5 for i in range(300)})
     assert [r.getMessage() for r in caplog.records] == [
-        "MLflow has no metric named 'acc@5': there it is called acc_5-a7b80f52",
-        "metric loss is inf; this warning is shown once",
+        "MLflow has no metric named 'acc@5': there it is called acc_5-a7b80f52, and other names "
+        "that MLflow does not accept are changed in the same way. This warning is shown once",
+        "metric loss is inf. This warning is shown once",
     ]
-    assert [list(e["m"]) for e in events("metrics")] == [["acc@5"], ["loss"]] * 3
+    assert [list(e["m"]) for e in events("metrics")][:6] == [["acc@5"], ["loss"]] * 3
+
+
+@dataclass
+class Optimizer:
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    api_key: str = "hunter2"
+
+
+class Size(NamedTuple):
+    width: int
+    height: int
+
+
+class Colour(Enum):
+    RED = 1
 
 
 def test_parameters_are_flat_texts(tracker: ExplrTracker, events: Events) -> None:
-    tracker.log_params({"lr": 1e-3, "model": {"layers": [1, 2], "bias": None}})
-    (event,) = events("params")
-    assert event["p"] == {"lr": "0.001", "model.layers": "[1, 2]", "model.bias": "None"}
+    config = OmegaConf.create({"a": 1, "b": "${a}", "c": "${nowhere}", "d": [{"e": 2}]})
+    for params in (
+        {"lr": np.float64(1e-3), "model": {"layers": [np.int64(1), 2], "bias": None}, 3: Path("x")},
+        argparse.Namespace(optimizer=Optimizer(), size=Size(2, 3), colour=Colour.RED),
+        SimpleNamespace(stages=[{"depth": 1}, {"depth": 2, "token": "hunter2"}], tags={"b", "a"}),
+        config,
+        Optimizer(lr=10**5000),  # type: ignore[arg-type]
+        {"array": np.arange(3), "table": np.zeros((2, 2)), "scalar": np.array(2.5)},
+    ):
+        tracker.log_params(params)
+    found = [event["p"] for event in events("params")]
+    assert found == [
+        {"lr": "0.001", "model.layers": "[1, 2]", "model.bias": "None", "3": "x"},
+        {
+            "optimizer.lr": "0.001", "optimizer.betas": "[0.9, 0.99]", "optimizer.api_key": "***",
+            "size.width": "2", "size.height": "3", "colour": "Colour.RED",
+        },
+        {"stages.0.depth": "1", "stages.1.depth": "2", "stages.1.token": "***",
+         "tags": "['a', 'b']"},
+        {"a": "1", "b": "${a}", "c": "${nowhere}", "d.0.e": "2"},
+        {"lr": "int", "betas": "[0.9, 0.99]", "api_key": "***"},
+        {"array": "[0 1 2]", "table": "[[0. 0.]\n [0. 0.]]", "scalar": "2.5"},
+    ]  # fmt: skip
+
+
+def test_what_holds_no_parameters_is_refused(any_tracker: Any) -> None:
+    with pytest.raises(TypeError, match=r"log_params takes a mapping.*, got list \[1\]"):
+        any_tracker.log_params([1])
+
+
+def test_tags_and_names_may_be_of_any_type(tracker: ExplrTracker, events: Events) -> None:
+    for value in (Path("a/b"), Colour.RED, np.ones(2), [np.float32(0.5)], None, {"token": "x" * 9}):
+        tracker.set_tag("t", value)
+    assert [event["g"]["t"] for event in events("tags")] == [
+        "a/b", "Colour.RED", "[1. 1.]", "[0.5]", "None", "{'token': '***'}",
+    ]  # fmt: skip
+    tracker.log_text("x", Path("a/b.txt"))
+    tracker.log_figure(Figure(), Path("a/b.png"))
+    tracker.log_dict({}, Path("a/b.json"))
+    tracker.log_table({}, Path("a/t.json"))
+    kept = [event["f"] for event in events("artifact")]
+    assert kept == [f"artifacts/a/{name}" for name in ("b.txt", "b.png", "b.json", "t.json")]
+
+
+class Page:
+    """A figure as Plotly has one."""
+
+    def write_html(self, path: Path, **_: Any) -> None:
+        path.write_text("<html>")
+
+
+def test_a_figure_may_be_a_page(tracker: ExplrTracker, journal: Journal) -> None:
+    tracker.log_figure(Page(), "curve.html")
+    assert (journal.path.parent / "artifacts/curve.html").read_text() == "<html>"
+    with pytest.raises(TypeError, match="log_figure: a figure is one of Matplotlib or Plotly"):
+        tracker.log_figure(3, "x.png")
 
 
 def test_long_values_are_kept_whole_as_files(

@@ -60,6 +60,8 @@ class ExplrTracker:
         self._tables: list[str] = []
         self._metric_names: set[str] = set()
         self._not_finite: set[str] = set()
+        self.params_end = 0
+        """Bytes of the journal after its last parameters."""
 
     @property
     def metric_names(self) -> AbstractSet[str]:
@@ -91,6 +93,7 @@ class ExplrTracker:
         """See `Tracker.log_params`."""
         values = {str(name): str(value) for name, value in flatten(redacted(params)).items()}
         self._journal.append("params", p=values)
+        self.params_end = self._journal.path.stat().st_size
         for name, value in values.items():
             self._tell_name("parameter", name)
             if len(value) > MAX_PARAM:

@@ -156,7 +156,8 @@ class TrackedRun:
 
     def _mlflow_run(self) -> AbstractContextManager[Any]:
         self.keep_shipping()
-        return active_run(self.journal.path, self.destination.resolved_uri)
+        uri = self.destination.resolved_uri
+        return active_run(self.journal.path, uri, self.tracker.params_end)
 
 
 def open_run(

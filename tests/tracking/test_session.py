@@ -38,7 +38,7 @@ def test_a_training_is_mirrored_without_mlflow_in_its_process(
         f"""
 for i in range(5):
     ctx.tracker.log_metric("val_loss", 1 / (i + 1), step=i)
-ctx.tracker.log_params({{"extra": 1}})
+ctx.tracker.log_params({{"extra": 1, "half": ctx.hyperparameters["epochs"] // 2}})
 print("heavy:", [m for m in {MIRRORS} if m in sys.modules])
 return 0.25
 """,
@@ -53,6 +53,8 @@ return 0.25
     assert run.data.metrics["objective"] == 0.25
     assert run.data.params["lr"] == "0.125"
     assert run.data.params["extra"] == "1"
+    assert (run.data.params["epochs"], run.data.params["half"]) == ("20", "10")
+    assert "width" not in run.data.params  # the training does not have it
     assert run.data.tags["explr.command"].startswith("__main__.py")
     sizes = store.artifacts(run)
     assert {".hydra/config.yaml", ".hydra/overrides.yaml", "result.json"} <= set(sizes)

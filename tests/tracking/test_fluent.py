@@ -32,6 +32,31 @@ def run(store: Any, kit: Any, tmp_path: Path) -> Iterator[TrackedRun]:
     run.close("FINISHED")
 
 
+def test_mlflows_own_calls_land_in_the_run(store: Any, kit: Any, run: TrackedRun) -> None:
+    import mlflow
+
+    run.tracker.log_metric("ours", 1.0)
+    with run.tracker.mlflow_run() as active:
+        mlflow.log_metric("theirs", 2.0, step=3)
+        mlflow.log_param("theirs", "p")
+        mlflow.set_tag("theirs", "t")
+        mlflow.log_text("x", "theirs.txt")
+        assert mlflow.active_run().info.run_id == active.info.run_id
+    assert mlflow.active_run() is None
+    with run.tracker.mlflow_run():
+        mlflow.log_metric("again", 3.0)
+    run.tracker.log_metric("ours", 2.0, step=1)
+    run.close("FINISHED")
+    kit.ship()
+    found = store.run()
+    assert found.info.status == "FINISHED"
+    assert store.rows(found, "ours") == [(0, 1.0), (1, 2.0)]
+    assert store.rows(found, "theirs") == [(3, 2.0)]
+    assert store.rows(found, "again") == [(0, 3.0)]
+    assert (found.data.params["theirs"], found.data.tags["theirs"]) == ("p", "t")
+    assert "theirs.txt" in store.artifacts(found)
+
+
 @pytest.mark.parametrize("how", ["fluent", "client", "asynchronous", "queue", "single"])
 def test_a_parameter_that_has_another_value_becomes_a_tag(
     store: Any, run: TrackedRun, how: str

@@ -1,4 +1,4 @@
-"""What is private to Hydra, OmegaConf, Optuna and Ray is used in one file a library."""
+"""What is private to Hydra, MLflow, OmegaConf, Optuna and Ray is used in one file a library."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ENDS = {"_clear", "_run_exitfuncs", "_exit_function"}
 """Of `atexit` and `multiprocessing.util`: a fork has no public way to end as an interpreter."""
 
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
-NAME = re.compile(r"(hydra|hydra_plugins|omegaconf|optuna|ray)(\.\w+)*\._\w+(\.\w+)*")
+NAME = re.compile(r"(hydra|hydra_plugins|mlflow|omegaconf|optuna|ray)(\.\w+)*\._\w+(\.\w+)*")
 
 
 @cache

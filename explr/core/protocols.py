@@ -18,7 +18,8 @@ class TrainingContext:
     """The argument of `train_model`: values, paths, and what records and reports.
 
     Args:
-        hyperparameters: values of the hyperparameters by name.
+        hyperparameters: values of the hyperparameters by name, a dict. The defaults of explr's
+            examples are recorded in MLflow when they are read.
         tracker: records metrics, parameters, tags and artifacts.
         trial_id: identifies this training among all of them.
         trial_number: number of the trial in its sweep, 0 outside one.

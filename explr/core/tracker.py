@@ -169,9 +169,12 @@ class Tracker(Protocol):
     def mlflow_run(self) -> AbstractContextManager[Any]:
         """Wait until the run exists in MLflow, and make it the active run within the block.
 
-        MLflow's own fluent calls and its autologging then write to this run.
+        MLflow's own fluent calls and its autologging then write to this run, and runs that are
+        started with `nested=True` are its children. A parameter that has another value already
+        becomes a tag, `changed.NAME`. The run does not end with the block.
 
         Raises:
-            TrackingError: the run is not tracked, or MLflow did not create it in time.
+            TrackingError: the run is not tracked, MLflow cannot create it, or another thread has
+                such a block for another store or experiment.
         """
         ...

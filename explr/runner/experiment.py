@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,7 @@ def run_training(
     is_trial: bool = False,
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
+    overrides: Iterable[str] = (),
 ) -> FinishedTraining:
     """Train once: check the config, set seeds, record, train, check and write the result.
 
@@ -115,6 +116,7 @@ def run_training(
         is_trial: if it is told to stop, it is unfinished, also if it catches that and returns.
         first_files: files to record as they are when the run starts.
         last_files: files to record as they are when the run ends.
+        overrides: what the config was composed of, where that is known.
 
     Raises:
         UsageError: the configuration or the result is wrong.
@@ -138,10 +140,11 @@ def run_training(
         memory_limit_gb=memory_budget(config.gpu.memory_limit_gb).gb,
     )
     begin = time.monotonic()
-    with recorded(training, folder, first_files, last_files) as (tracker, tracked):
+    record = recorded(training, folder, first_files, last_files, overrides)
+    with record as (tracker, tracked, hyperparameters):
         reporter = current_reporter()
         context = TrainingContext(
-            hyperparameters=config.hyperparameters,
+            hyperparameters=hyperparameters,
             tracker=ReportingTracker(tracker, reporter, config.objective.primary),
             recorder=tracker,
             reporter=reporter,
@@ -152,7 +155,7 @@ def run_training(
             checkpoint_dir=str(folder / "checkpoints"),
             seed=seed,
             output_dir=folder,
-            config=config,
+            config=replace(config, hyperparameters=hyperparameters),
             checkpoints=Checkpoints(folder / "checkpoints", training.framework.serializer),
         )
 
@@ -169,7 +172,7 @@ def run_training(
                 with helped(tracked.journal.path if tracked else None, config.objective.primary):
                     returned = call_train_function(training.train_model, context)
                 result = read_result(returned, config.objective)
-                if _has_all_epochs(result, config.hyperparameters):
+                if _has_all_epochs(result, hyperparameters):
                     forget_stop()
             fresh = {n: v for n, v in result.metrics.items() if n not in tracker.metric_names}
             tracker.log_metrics(
@@ -195,9 +198,9 @@ def _as_trial() -> Iterator[None]:
         check_stopped()
 
 
-def _has_all_epochs(result: TrainingResult, hyperparameters: Mapping[str, Any]) -> bool:
+def _has_all_epochs(result: TrainingResult, hyperparameters: dict[str, Any]) -> bool:
     """Whether a training says that it has trained as many epochs as it was to."""
-    epochs = hyperparameters.get("epochs")
+    epochs = dict.get(hyperparameters, "epochs")  # the training has not read it here
     return isinstance(epochs, int) and result.epochs_completed >= epochs > 0
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from explr.config.defaults import untouched_defaults
 from explr.core.config import ROOT_KEYS
 from explr.core.folders import RESULT
 from explr.core.protocols import TrainingResult
 from explr.core.tracker import Tracker
+from explr.runner.hyperparameters import Hyperparameters
 from explr.runner.prepare import Prepared
 from explr.tracking.destination import Destination
 from explr.tracking.null import NullTracker
@@ -31,26 +33,33 @@ def recorded(
     folder: Path,
     first_files: tuple[Path, ...],
     last_files: tuple[Path, ...],
-) -> Iterator[tuple[Tracker, TrackedRun | None]]:
-    """Yield a tracker and the record of a training; close the record with the training's status.
+    overrides: Iterable[str] = (),
+) -> Iterator[tuple[Tracker, TrackedRun | None, dict[str, Any]]]:
+    """Yield a tracker, the record and the hyperparameters of a training.
+
+    The record is closed with the training's status. Hyperparameters that only explr's own search
+    space gives, for its examples, are recorded when the training reads them.
 
     Args:
         training: the training to record.
         folder: folder of the run.
         first_files: files to record as they are when the run starts.
         last_files: files to record as they are when the run ends.
+        overrides: what the config was composed of, where that is known.
     """
     destination = Destination.in_config(training.config.tracking)
+    values = training.config.hyperparameters
     if destination is None:
-        yield NullTracker(), None
+        yield NullTracker(), None, values
         return
+    defaults = untouched_defaults(values, overrides)
     sweep = current()
     run = open_run(
         folder,
         destination.beside(sweep),
         experiment=training.config.experiment_name,
         name=folder.name,
-        params=_recorded_params(training),
+        params=_recorded_params(training, defaults),
         tags={
             **provenance_of(sweep),
             "explr.framework": training.framework.name,  # the parameter may be `auto`
@@ -61,8 +70,13 @@ def recorded(
         last_files=(*last_files, folder / RESULT),
         resumes=sweep is not None and sweep.keeps_folders,
     )
+
+    def record(names: Iterable[str]) -> None:
+        if run.status is None:  # else somebody has kept them
+            run.tracker.log_params({name: training.params[name] for name in names})
+
     try:
-        yield run.tracker, run
+        yield run.tracker, run, Hyperparameters.watched(values, defaults, record)
         run.tracker.log_metrics(peak_memory())
     except Exception:
         run.close("FAILED")
@@ -73,13 +87,13 @@ def recorded(
     run.close("FINISHED")
 
 
-def _recorded_params(training: Prepared) -> dict[str, Any]:
+def _recorded_params(training: Prepared, left_out: frozenset[str]) -> dict[str, Any]:
     """The hyperparameters with their resolved values, and the other settings as written."""
     written = OmegaConf.to_container(training.cfg, enum_to_str=True)
     assert isinstance(written, dict)
     rest = {str(key): written[key] for key in written if key in ROOT_KEYS - {"hydra"}}
     return {
-        **training.params,
+        **{name: value for name, value in training.params.items() if name not in left_out},
         **rest,
         "train_model": training.train_model_name,
         "device": training.device,

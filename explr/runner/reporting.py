@@ -27,6 +27,7 @@ from explr.core.user_code import running_context
 from explr.tracking.null import NullTracker
 from explr.tracking.sweeps import current, set_current_sweep
 from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter, ChannelServer
+from explr.utils.environment import environment
 
 TRAINING_VARIABLE = "EXPLR_TRAINING"
 """Environment variable of the processes that a training starts: its journal and its objective."""
@@ -93,25 +94,6 @@ def reporting_to(channel: ChannelServer, key: int) -> Iterator[None]:
 def in_controller() -> bool:
     """Whether the job of this process runs in that of its sweep."""
     return _direct is not None
-
-
-@contextmanager
-def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Set environment variables within the block; None removes one."""
-    before = {name: os.environ.get(name) for name in variables}
-    _put(variables)
-    try:
-        yield
-    finally:
-        _put(before)
-
-
-def _put(variables: Mapping[str, str | None]) -> None:
-    for name, text in variables.items():
-        if text is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = text
 
 
 @contextmanager

@@ -124,6 +124,7 @@ def _train(
         is_trial=is_trial,
         first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
         last_files=(folder / f"{hydra.job.name}.log",),
+        overrides=hydra.overrides.task,
     )
 
 

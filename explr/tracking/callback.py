@@ -22,7 +22,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.defaults import untouched_defaults
 from explr.config.hydra_private import value_of
+from explr.config.nodes import is_own_tree
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
@@ -219,4 +221,8 @@ def _params(config: DictConfig) -> Mapping[str, Any]:
     OmegaConf.set_readonly(job, False)
     content = OmegaConf.to_container(job, resolve=False, enum_to_str=True)
     assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    values = {str(key): value for key, value in content.items()}
+    if is_own_tree(config):  # a trial records what it reads of these
+        for name in untouched_defaults(values, config.hydra.overrides.task):
+            del values[name]
+    return values

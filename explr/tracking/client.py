@@ -54,6 +54,8 @@ class ExplrTracker:
         self._tables = TableList(journal.path)
         self._metric_names: set[str] = set()
         self._warn = WarnOnce()
+        self.params_end = 0
+        """Bytes of the journal after its last parameters."""
 
     @property
     def metric_names(self) -> AbstractSet[str]:
@@ -83,6 +85,7 @@ class ExplrTracker:
         """See `Tracker.log_params`."""
         values = parameters(params)
         self._journal.append("params", p=values)
+        self.params_end = self._journal.path.stat().st_size
         for name, value in values.items():
             self._tell_name("parameter", name)
             if len(value) > MAX_PARAM:

@@ -166,7 +166,8 @@ class TrackedRun:
             raise self.journal.missing()
         if os.getpid() == self._owner:
             self.keep_shipping()
-        return active_run(self.journal.path, self.destination.resolved_uri)
+        uri = self.destination.resolved_uri
+        return active_run(self.journal.path, uri, self.tracker.params_end)
 
 
 def open_run(

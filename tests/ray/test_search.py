@@ -273,7 +273,7 @@ def test_rays_scheduler_reads_no_value_where_there_is_none(
     assert inner.heard[1:] == [("complete", 0.25)]
 
 
-@pytest.mark.parametrize("pruner", ["SuccessiveHalvingPruner", "MedianPruner"])
+@pytest.mark.parametrize("pruner", ["SuccessiveHalvingPruner", "MedianPruner", "HyperbandPruner"])
 def test_rays_scheduler_knows_the_trials_before_it(bench: Bench, pruner: str) -> None:
     node = {"_target_": f"optuna.pruners.{pruner}"}
     if pruner == "MedianPruner":

@@ -133,7 +133,8 @@ def test_a_training_refuses_a_limit_from_outside_in_one_sentence(
 @pytest.mark.slow
 def test_verify_passes_or_warns_on_a_machine_without_a_gpu(explr: Any, tmp_path: Path) -> None:
     folder = str(no_driver(tmp_path / "none"))
-    done = explr("verify", "--json", LD_LIBRARY_PATH=folder, timeout_s=240)
+    settings = ("tuner=optuna", "tuner.n_jobs=4", "gpu.memory_limit_gb=20")  # as in docs/gpus.md
+    done = explr("verify", *settings, "--json", LD_LIBRARY_PATH=folder, timeout_s=240)
     assert done.returncode == 0, done.stdout + done.stderr
     found = statuses(done.stdout)
     assert set(found) == {

@@ -16,12 +16,13 @@ from explr import TrainingContext, TrainingResult, TrialPruned
 from explr.core.errors import ConfigError, ResultError, TargetError, UsageError
 from explr.runner.experiment import run_training
 from explr.runner.prepare import prepare
-from explr.runner.reporting import TRAINING_VARIABLE, environment, listening, reporting_to
+from explr.runner.reporting import TRAINING_VARIABLE, listening, reporting_to
 from explr.tracking.journal.journal import Journal, journals_in
 from explr.tracking.journal.lines import read_events
 from explr.tracking.run import TrackedRun
 from explr.tracking.sweeps import Sweep, set_current_sweep
 from explr.tuning.channel import ChannelServer
+from explr.utils.environment import environment
 
 OFF = ["tracking=off", "lr=3"]
 

@@ -6,20 +6,20 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 from sweeping import APP, BASIC, PATIENT, Workshop, any_runs, workers_of
 from terminals import spawn
 from waiting import PATIENCE_S, wait_until
+from zygote import Started
 
 
 def started(shop: Workshop) -> list[Path]:
     return [*shop.folder.rglob("started-*")]
 
 
-def hold(shop: Workshop, *arguments: str) -> subprocess.Popen[str]:
+def hold(shop: Workshop, *arguments: str) -> Started:
     """A sweep whose first two trials wait for the file `go`."""
     command = shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=4", "tuner.n_jobs=2")
     controller = shop.start([*command, *arguments])
@@ -63,21 +63,6 @@ def test_03_a_killed_controller_takes_its_workers_along_and_is_resumed(
     assert more.stdout.count(" starts") == 2
 
 
-def test_11_the_second_controller_names_the_first(shop: Workshop) -> None:
-    first = hold(shop)
-    done = shop.run(
-        shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=4", "tuner.n_jobs=2")
-    )  # fmt: skip
-    assert done.returncode == 2
-    who = json.loads((shop.folder / "multirun" / "s" / "controller.json").read_text())
-    assert who["pid"] == first.pid
-    (line,) = done.stderr.splitlines()
-    assert f"is run by process {first.pid} on {who['host']}" in line
-    (shop.folder / "go").touch()
-    assert first.wait(PATIENCE_S) == 0
-    assert shop.states("multirun/s") == ["COMPLETE"] * 4
-
-
 def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
     command = [
         argument
@@ -94,20 +79,39 @@ def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
         assert json.loads(file.read_text())["study"] == str(file.parent.relative_to(sweeps))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["17_ctrl_c", "18_sigterm"])
-def test_an_interrupted_sweep_stops_and_says_how_to_resume(shop: Workshop, number: int) -> None:
+def check_that_a_second_controller_names_the_first(shop: Workshop, first: Started) -> None:
+    done = shop.run(
+        shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=4", "tuner.n_jobs=2")
+    )  # fmt: skip
+    assert done.returncode == 2
+    who = json.loads((shop.folder / "multirun" / "s" / "controller.json").read_text())
+    assert who["pid"] == first.pid
+    (line,) = done.stderr.splitlines()
+    assert f"is run by process {first.pid} on {who['host']}" in line
+    assert first.poll() is None
+
+
+def test_11_17_18_a_sweep_that_is_interrupted_twice_stops_and_says_how_to_resume(
+    shop: Workshop,
+) -> None:
     controller = hold(shop)
-    family = workers_of(controller.pid)
-    controller.send_signal(number)
-    assert controller.wait(PATIENCE_S) == 130
-    assert not any_runs(family)
-    assert "to resume: explr resume multirun/s" in shop.log()
-    assert "Traceback" not in shop.log()
-    results = shop.results("multirun/s")
-    assert [trial["state"] for trial in results["trials"]] == ["RUNNING"] * 2
-    assert results["best"] is None
+    check_that_a_second_controller_names_the_first(shop, controller)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        family = workers_of(controller.pid)
+        controller.send_signal(number)
+        assert controller.wait(PATIENCE_S) == 130
+        assert not any_runs(family)
+        assert "to resume: explr resume multirun/s" in shop.log()
+        assert "Traceback" not in shop.log()
+        results = shop.results("multirun/s")
+        assert [trial["state"] for trial in results["trials"]] == ["RUNNING"] * 2
+        assert results["best"] is None
+        for old in (*started(shop), shop.folder / "log"):
+            old.unlink()
+        controller = shop.start(shop.explr("resume", "multirun/s"))
+        wait_until(lambda: len(started(shop)) == 2)
     (shop.folder / "go").touch()
-    assert shop.run(shop.explr("resume", "multirun/s")).returncode == 0
+    assert controller.wait(PATIENCE_S) == 0
     assert shop.states("multirun/s") == ["COMPLETE"] * 4
 
 

@@ -154,6 +154,7 @@ return lr
     ]
     assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parent.info.run_id}
     assert {r.info.status for r in runs} == {"FINISHED"}
+    assert not any({"epochs", "width"} & r.data.params.keys() for r in runs)  # nobody's
     for child in children:
         lr = float(child.data.params["lr"])
         assert store.rows(child, "loss") == [(i, lr * i) for i in range(3)]

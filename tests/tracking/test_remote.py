@@ -368,3 +368,28 @@ def test_eight_starters_make_one_experiment(store: Any, kit: Any) -> None:
     names = done.stdout.split()
     assert len(names) == 8
     assert len(set(names)) == 1
+
+
+def test_mlflows_own_calls_to_a_server(
+    server: Server, kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    kit.eventually(lambda: answers(server.uri, 5.0), "the server")
+    params = {"epochs": 20, "lr": 0.1}
+    run = kit.begin(tmp_path / "own", server.uri, experiment="own calls", params=params)
+    kit.ship(server.uri)
+    with run.tracker.mlflow_run():
+        mlflow.log_params({"epochs": 3, "depth": 1})
+        mlflow.log_params({"lr": 0.2, "width": 2}, synchronous=False)
+        mlflow.start_run(nested=True, run_name="fold")
+    assert capsys.readouterr().out == ""  # the run has not ended: MLflow announces no address
+    run.close("FINISHED")
+    kit.ship(server.uri)
+    remote = kit.store_at(server.uri)
+    own, fold = remote.run("own"), remote.run("fold")
+    assert own.data.params == {"epochs": "20", "lr": "0.1", "depth": "1", "width": "2"}
+    assert (own.data.tags["changed.epochs"], own.data.tags["changed.lr"]) == ("3", "0.2")
+    assert (own.info.status, fold.info.status) == ("FINISHED", "FINISHED")
+    assert fold.data.tags["mlflow.parentRunId"] == own.info.run_id
+    assert fold.info.experiment_id == own.info.experiment_id

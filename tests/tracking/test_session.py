@@ -38,7 +38,7 @@ def test_a_training_is_mirrored_without_mlflow_in_its_process(
         f"""
 for i in range(5):
     ctx.tracker.log_metric("val_loss", 1 / (i + 1), step=i)
-ctx.tracker.log_params({{"extra": 1}})
+ctx.tracker.log_params({{"extra": 1, "half": ctx.hyperparameters["epochs"] // 2}})
 print("heavy:", [m for m in {MIRRORS} if m in sys.modules])
 return 0.25
 """,
@@ -53,6 +53,8 @@ return 0.25
     assert run.data.metrics["objective"] == 0.25
     assert run.data.params["lr"] == "0.125"
     assert run.data.params["extra"] == "1"
+    assert (run.data.params["epochs"], run.data.params["half"]) == ("20", "10")
+    assert "width" not in run.data.params  # the training does not have it
     assert run.data.tags["explr.command"].startswith("__main__.py")
     sizes = store.artifacts(run)
     assert {".hydra/config.yaml", ".hydra/overrides.yaml", "result.json"} <= set(sizes)
@@ -159,38 +161,6 @@ return 1.0
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-
-
-def test_mlflows_own_calls_land_in_the_run(store: Any, kit: Any, tmp_path: Path) -> None:
-    train = kit.write_training(
-        tmp_path / "job.py",
-        """
-ctx.tracker.log_metric("ours", 1.0)
-with ctx.tracker.mlflow_run() as run:
-    import mlflow
-    mlflow.log_metric("theirs", 2.0, step=3)
-    mlflow.log_param("theirs", "p")
-    mlflow.set_tag("theirs", "t")
-    mlflow.log_text("x", "theirs.txt")
-    assert mlflow.active_run().info.run_id == run.info.run_id
-assert mlflow.active_run() is None
-assert mlflow.MlflowClient(os.environ["STORE"]).get_run(run.info.run_id).info.status == "RUNNING"
-with ctx.tracker.mlflow_run():
-    mlflow.log_metric("again", 3.0)
-ctx.tracker.log_metric("ours", 2.0, step=1)
-return 1.0
-""",
-    )
-    environment = {**os.environ, "STORE": store.uri, "MLFLOW_RUN_ID": "0" * 32}
-    done = kit.explr(train, TRAIN, env=environment)
-    assert done.returncode == 0, done.stderr
-    run = store.run()
-    assert run.info.status == "FINISHED"
-    assert store.rows(run, "ours") == [(0, 1.0), (1, 2.0)]
-    assert store.rows(run, "theirs") == [(3, 2.0)]
-    assert store.rows(run, "again") == [(0, 3.0)]
-    assert (run.data.params["theirs"], run.data.tags["theirs"]) == ("p", "t")
-    assert "theirs.txt" in store.artifacts(run)
 
 
 def test_without_tracking_there_is_no_mlflow_run_and_no_journal(kit: Any, tmp_path: Path) -> None:

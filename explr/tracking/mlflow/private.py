@@ -1,18 +1,79 @@
-"""What is private to MLflow."""
+"""What is private to MLflow. Read in MLflow 3.13.0 and 3.17.2."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from explr.utils.environment import environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+ACTIVE = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID")
+"""Variables that say where MLflow's fluent calls go; child processes inherit them."""
+
+
+@contextmanager
+def fluent_calls_to(uri: str, experiment_id: str) -> Iterator[None]:
+    """Have MLflow's fluent calls go to a store and an experiment within the block.
+
+    MLflow holds both in globals and in environment variables, and has no public way to put them
+    back. Read in 3.17.2.
+
+    Args:
+        uri: tracking URI of the store.
+        experiment_id: the experiment of runs that are started.
+    """
+    import mlflow.tracking
+
+    fluent: Any = mlflow.tracking.fluent
+    service: Any = mlflow.tracking._tracking_service.utils
+    uri_before, experiment_before = service._tracking_uri, fluent._active_experiment_id
+    with environment({**dict.fromkeys(ACTIVE), "MLFLOW_EXPERIMENT_ID": experiment_id}):
+        try:
+            service.set_tracking_uri(uri)
+            fluent._active_experiment_id = experiment_id
+            yield
+        finally:
+            service.set_tracking_uri(uri_before)
+            fluent._active_experiment_id = experiment_before
+
+
+@contextmanager
+def replaced(uri: str, replace: Callable[[Any], dict[str, Any]]) -> Iterator[None]:
+    """Replace methods of the store that MLflow's clients use for a tracking URI within the block.
+
+    Every client of a process shares one store object for a URI. Its queue for asynchronous logging
+    has a reference to `log_batch` of its own. Read in 3.17.2.
+
+    Args:
+        uri: tracking URI of the store.
+        replace: takes the store, returns the new methods by name, `log_batch` among them.
+    """
+    from mlflow.tracking import _get_store
+
+    store: Any = _get_store(uri)  # type: ignore[no-untyped-call]
+    queue = store._async_logging_queue
+    methods = replace(store)
+    logging_func = queue._logging_func
+    vars(store).update(methods)
+    queue._logging_func = methods["log_batch"]
+    try:
+        yield
+    finally:
+        store.shut_down_async_logging()  # what was logged before the end of the block
+        queue._logging_func = logging_func
+        for name in methods:
+            del vars(store)[name]
 
 
 def count_rows(client: MlflowClient, run_id: str, metric: str) -> int:
     """How many rows a metric of a run has.
 
     They are read in pages, since there may be millions; `get_metric_history` of the client would
-    hold all of them at once.
+    hold all of them at once. Read in 3.17.2.
     """
     from mlflow.store.tracking import GET_METRIC_HISTORY_MAX_RESULTS
 

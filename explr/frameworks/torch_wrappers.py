@@ -1,0 +1,78 @@
+"""Names of weights in compiled and parallel models.
+
+`torch.compile` puts `_orig_mod.` before the name of each weight, `DistributedDataParallel` and
+`DataParallel` put `module.`. Saved weights have the names of the model itself, so that they load
+whether it is wrapped or not: explr removes the prefix at saving, and wrapped models of its
+processes accept names without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any, TypeVar
+
+COMPILED = "_orig_mod"
+PARALLEL = "module"
+WRAPPERS = {
+    "OptimizedModule": COMPILED,
+    "DistributedDataParallel": PARALLEL,
+    "DataParallel": PARALLEL,
+}
+"""The name of the model in its wrapper, by the wrapper's class."""
+
+_parallel_models = False
+"""Whether this process has had one: a model of one's own may call its only part `module` too."""
+
+State = TypeVar("State", bound=Mapping[Any, Any])
+
+
+def accept_plain_names(torch: ModuleType) -> None:
+    """Have wrappers that this process makes from now on load weights without their prefix."""
+    torch.nn.modules.module.register_module_module_registration_hook(_on_part)
+
+
+def _on_part(module: Any, name: str, part: Any) -> None:
+    global _parallel_models
+    if name is not None and WRAPPERS.get(type(module).__name__) == name:
+        _parallel_models |= name == PARALLEL
+        module.register_load_state_dict_pre_hook(partial(_add_prefix, f"{name}."))
+
+
+def _add_prefix(
+    added: str, module: Any, state_dict: dict[str, Any], prefix: str, *rest: Any
+) -> None:
+    """Put the wrapper's prefix before the names of its weights, if none has it."""
+    names = [name for name in state_dict if name.startswith(prefix)]
+    if not any(name.startswith(prefix + added) for name in names):
+        for name in names:
+            state_dict[prefix + added + name.removeprefix(prefix)] = state_dict.pop(name)
+
+
+def unwrapped(state: State) -> State:
+    """A mapping whose keys have no prefix of a wrapper; the same one if there was none."""
+    if not state or not all(isinstance(name, str) for name in state):
+        return state
+    parallel = _parallel_models and all(
+        name.removeprefix(f"{COMPILED}.").startswith(f"{PARALLEL}.") for name in state
+    )
+
+    def plain_name(name: str) -> str:
+        name = name.replace(f"{COMPILED}.", "")
+        return name.removeprefix(f"{PARALLEL}.") if parallel else name
+
+    plain: Any = type(state)()
+    for name, value in state.items():
+        plain[plain_name(name)] = value
+    if plain.keys() == state.keys() or len(plain) < len(state):
+        return state
+    if isinstance(state, OrderedDict):  # PyTorch keeps the versions of the layers there
+        vars(plain).update(vars(state))
+        versions = getattr(state, "_metadata", {})
+        plain._metadata = OrderedDict(
+            (plain_name(f"{path}.").removesuffix("."), of) for path, of in versions.items()
+        )
+    return plain

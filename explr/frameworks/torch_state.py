@@ -97,7 +97,11 @@ def to_plain(state: Any) -> Any:
     if not writer.notes:
         return plain
     kind = type(plain).__name__
-    held = plain if kind == "OrderedDict" else OrderedDict(plain if kind == "dict" else [("state", plain)])
+    held = (
+        plain
+        if kind == "OrderedDict"
+        else OrderedDict(plain if kind == "dict" else [("state", plain)])
+    )
     setattr(held, NOTES, (kind, writer.notes))
     return held
 
@@ -184,7 +188,9 @@ class _Writer:
         if isinstance(value, set):
             return self._unless_same(value, [self._key(one, where) for one in value])
         if not isinstance(value, dict):
-            return self._unless_same(value, [self.plain(o, (*where, i)) for i, o in enumerate(value)])
+            return self._unless_same(
+                value, [self.plain(o, (*where, i)) for i, o in enumerate(value)]
+            )
         value = unwrapped(value)
         keys = [self._key(key, where) for key in value]
         values = [

@@ -8,7 +8,6 @@ processes accept names without it.
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
@@ -43,13 +42,22 @@ def _on_part(module: Any, name: str, part: Any) -> None:
 
 
 def _add_prefix(
-    added: str, module: Any, state_dict: dict[str, Any], prefix: str, *rest: Any
+    added: str, wrapper: Any, state_dict: dict[str, Any], prefix: str, *rest: Any
 ) -> None:
-    """Put the wrapper's prefix before the names of its weights, if none has it."""
-    names = [name for name in state_dict if name.startswith(prefix)]
-    if not any(name.startswith(prefix + added) for name in names):
+    """Put the wrapper's prefix before the names of the weights, if they are the model's own."""
+    names = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
+    if wrapper.state_dict().keys() >= set(names):
+        return
+    model = wrapper
+    while inner := WRAPPERS.get(type(model).__name__):
+        model = getattr(model, inner)
+    if {_uncompiled(name) for name in model.state_dict()}.intersection(map(_uncompiled, names)):
         for name in names:
-            state_dict[prefix + added + name.removeprefix(prefix)] = state_dict.pop(name)
+            state_dict[prefix + added + name] = state_dict.pop(prefix + name)
+
+
+def _uncompiled(name: str) -> str:
+    return name.replace(f"{COMPILED}.", "")
 
 
 def unwrapped(state: State) -> State:
@@ -61,7 +69,7 @@ def unwrapped(state: State) -> State:
     )
 
     def plain_name(name: str) -> str:
-        name = name.replace(f"{COMPILED}.", "")
+        name = _uncompiled(name)
         return name.removeprefix(f"{PARALLEL}.") if parallel else name
 
     plain: Any = type(state)()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -137,8 +137,18 @@ def run_training(
         device=training.device,
         memory_limit_gb=memory_budget(config.gpu.memory_limit_gb).gb,
     )
+    checkpoints = Checkpoints(
+        folder / "checkpoints",
+        training.framework.serializer,
+        keep=config.framework.keep_checkpoints,
+        max_gb=config.framework.max_checkpoints_gb,
+        run=f"the run in {folder}",
+    )
     begin = time.monotonic()
-    with recorded(training, folder, first_files, last_files) as (tracker, tracked):
+    with (
+        closing(checkpoints),
+        recorded(training, folder, first_files, last_files) as (tracker, tracked),
+    ):
         reporter = current_reporter()
         context = TrainingContext(
             hyperparameters=config.hyperparameters,
@@ -153,7 +163,7 @@ def run_training(
             seed=seed,
             output_dir=folder,
             config=config,
-            checkpoints=Checkpoints(folder / "checkpoints", training.framework.serializer),
+            checkpoints=checkpoints,
         )
 
         def finish(state: str, result: TrainingResult | None, reason: str = "") -> FinishedTraining:

@@ -84,7 +84,7 @@ class Claim:
     """
 
     _held: ClassVar[dict[Path, tuple[int, str, IO[str]]]] = {}
-    """Claims of this process: its pid, the claim's id and the open file. A lock of this kind belongs
+    """Claims of this process: its pid, the id, the open file. A lock of this kind belongs
     to the process: it goes when any descriptor of the file is closed."""
     _guard = threading.Lock()
 

@@ -66,21 +66,43 @@ class KerasSerializer:
         """Write the Keras model `state` to `path`.
 
         Raises:
-            CheckpointError: `state` is no Keras model.
+            CheckpointError: `state` is no Keras model, or none that Keras could load again; the
+                message names the layer, loss or metric and what to do.
         """
         import keras
 
+        from explr.frameworks.keras_loading import loading_fault
+
         if not isinstance(state, keras.Model):
             raise CheckpointError(
-                f"a TensorFlow checkpoint is a Keras model, got {type(state).__name__}"
+                "a TensorFlow checkpoint is a Keras model, with what it was compiled with, got "
+                f"{type(state).__name__}: give the model, and write other values to a file of your "
+                "own in ctx.output_dir"
             )
-        state.save(path)
+        try:
+            state.save(path)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"Keras cannot save the model: {reason}") from error
+        if (fault := loading_fault(path)) is not None:
+            raise CheckpointError(fault)
 
     def load(self, path: Path) -> Any:
-        """Read the model that `save` wrote."""
+        """Read the model that `save` wrote.
+
+        Raises:
+            CheckpointError: one of its classes or functions is not known in this process.
+        """
         import keras
 
-        return keras.models.load_model(path)
+        try:
+            return keras.models.load_model(path)
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).rpartition("Exception encountered: ")[2].split())[:300]
+            raise CheckpointError(
+                f"{path} cannot be loaded: {reason}; import or define what the model was made of "
+                "before ctx.load_checkpoint()"
+            ) from error
 
 
 class TensorFlow:

@@ -246,7 +246,7 @@ def _refused(value: Any, where: Where) -> CheckpointError:
 
 
 def _remedy(value: Any) -> str:
-    if isinstance(value, type) or not hasattr(value, "__dict__") and callable(value):
+    if isinstance(value, type) or (not hasattr(value, "__dict__") and callable(value)):
         return "leave it out, or give its name"
     if isinstance(value, np.random.Generator):
         return "give its bit_generator.state"

@@ -7,7 +7,6 @@ import random
 import re
 import zipfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,10 @@ _RATE = re.compile(rb'("learning_rate": )[-+.\de]+')
 """What changes from epoch to epoch, although the parts stay the same."""
 
 
+_sound: bytes | None = None
+"""The config that was checked last, if it had no fault."""
+
+
 def loading_fault(path: Path) -> str | None:
     """Why the model in a file could not be loaded, and what to do; None if it can be.
 
@@ -30,11 +33,14 @@ def loading_fault(path: Path) -> str | None:
     Args:
         path: a file that `keras.Model.save` wrote.
     """
+    global _sound
     with zipfile.ZipFile(path) as file:
-        return _fault_of(_RATE.sub(rb"\g<1>0.001", file.read("config.json")))
+        config = _RATE.sub(rb"\g<1>0.001", file.read("config.json"))
+    fault = None if config == _sound else _fault_of(config)
+    _sound = config if fault is None else None
+    return fault
 
 
-@lru_cache(maxsize=1)
 def _fault_of(config: bytes) -> str | None:
     drawn = random.getstate()  # Keras draws seeds for what it makes
     try:
@@ -75,7 +81,8 @@ def _unbuilt(node: Any) -> Any:
 def _remedy(node: Any, error: Exception) -> str:
     text = str(error).rpartition("Exception encountered: ")[2] or type(error).__name__
     decorate = "with @keras.saving.register_keras_serializable() where it is defined"
-    if '"__lambda__"' in json.dumps(node):
+    written = json.dumps(node)
+    if '"__lambda__"' in written or '{"value": ["' in written:  # the code of one in a layer
         return f"it holds a lambda; write a function with a name, and decorate it {decorate}"
     if "Could not locate" in text:
         name = text.partition("'")[2].partition("'")[0]

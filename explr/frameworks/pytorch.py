@@ -20,7 +20,7 @@ from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.device import choose_device, cuda_index
 from explr.frameworks.progress import Progress
 from explr.frameworks.torch_wrappers import accept_plain_names, unwrapped
-from explr.utils.memory import CONFIG_KEY, set_configured_limit
+from explr.utils.memory import CONFIG_KEY, set_configured_limit, within_card
 from explr.utils.nvml import GIB
 from explr.utils.seed import seed_everything
 
@@ -127,8 +127,12 @@ class PyTorch:
 
     def limit_memory(self, module: ModuleType, limit_gb: float, setting: str) -> None:
         """See `Framework.limit_memory`; starts CUDA."""
-        for index in range(module.cuda.device_count() if module.cuda.is_available() else 0):
-            limit_torch(module, index, limit_gb, setting)
+        count = module.cuda.device_count() if module.cuda.is_available() else 0
+        cards = [module.cuda.get_device_properties(i).total_memory / GIB for i in range(count)]
+        fits = any(limit_gb <= total_gb for total_gb in cards)
+        for index, total_gb in enumerate(cards):
+            least_gb = within_card(limit_gb, total_gb) if fits else limit_gb
+            limit_torch(module, index, least_gb, setting)
 
     def peak_memory_gb(self) -> float | None:
         """See `Framework.peak_memory_gb`."""

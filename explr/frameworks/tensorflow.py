@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,8 @@ from explr.core.errors import CheckpointError, DeviceError
 from explr.core.framework import Seeder
 from explr.core.on_import import apply_on_import
 from explr.frameworks.device import choose_device, cuda_index, device_missing
-from explr.utils.memory import CONFIG_KEY, set_configured_limit
+from explr.utils.gpu import visible_gpus
+from explr.utils.memory import CONFIG_KEY, set_configured_limit, within_card
 from explr.utils.nvml import GIB
 from explr.utils.seed import seed_everything
 
@@ -144,8 +145,7 @@ class TensorFlow:
 
     def limit_memory(self, module: ModuleType, limit_gb: float, setting: str) -> None:
         """See `Framework.limit_memory`."""
-        for gpu in module.config.get_visible_devices("GPU"):
-            limit_tensorflow(module.config, gpu, limit_gb, setting)
+        _limit_each(module.config, module.config.get_visible_devices("GPU"), limit_gb, setting)
 
     def peak_memory_gb(self) -> float | None:
         """See `Framework.peak_memory_gb`."""
@@ -185,8 +185,7 @@ def _apply(
         config.set_visible_devices(visible, "GPU")
     except RuntimeError:
         raise tensorflow_started(f"gpu.device={device}") from None
-    for gpu in visible:
-        limit_tensorflow(config, gpu, memory_limit_gb, CONFIG_KEY)
+    _limit_each(config, visible, memory_limit_gb, CONFIG_KEY)
     _set_threads(config, threads)
     if deterministic:
         config.experimental.enable_op_determinism()
@@ -215,6 +214,15 @@ def _set_threads(config: Any, threads: int | None) -> None:
         )
         return
     _threads_in_force = threads
+
+
+def _limit_each(config: Any, gpus: Sequence[Any], limit_gb: float, setting: str) -> None:
+    """Limit GPUs, each to what it has; TensorFlow does not tell how much that is."""
+    known = visible_gpus() if limit_gb and len(gpus) > 1 else []
+    for gpu in gpus:
+        number = int(gpu.name.rpartition(":")[2])
+        total_gb = known[number].memory_total_gb if number < len(known) else None
+        limit_tensorflow(config, gpu, within_card(limit_gb, total_gb), setting)
 
 
 def limit_tensorflow(config: Any, gpu: Any, limit_gb: float, setting: str) -> None:

@@ -135,7 +135,7 @@ def run_training(
         deterministic=config.framework.deterministic,
         threads=config.framework.threads,
         device=training.device,
-        memory_limit_gb=memory_budget(config.gpu.memory_limit_gb).gb,
+        memory_limit_gb=memory_budget(config.gpu.memory_limit_gb, training.device).gb,
     )
     checkpoints = Checkpoints(
         folder / "checkpoints",

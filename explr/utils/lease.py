@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 CONTEXT_GB = 0.5
@@ -28,25 +29,27 @@ class Lease:
         return {} if self.devices is None else {"CUDA_VISIBLE_DEVICES": self.devices}
 
 
-def divide(slots: int, devices: list[str], budget_gb: float) -> list[Lease]:
+def divide(slots: int, budgets_gb: Mapping[str, float]) -> list[Lease]:
     """Divide slots among GPUs, and the budget of each GPU among its slots.
 
     Args:
         slots: jobs at the same time.
-        devices: the usable GPUs, as `CUDA_VISIBLE_DEVICES` names them.
-        budget_gb: GiB of each GPU for all jobs on it; 0 sets no limit.
+        budgets_gb: the usable GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all
+            jobs on it; 0 sets no limit.
 
     Returns:
-        One lease per slot. Jobs that share a GPU each get an equal part of the budget, less
+        One lease per slot. Jobs that share a GPU each get an equal part of its budget, less
         `CONTEXT_GB` for the CUDA context.
     """
-    if not devices:
+    if not budgets_gb:
         return [Lease(slot, None, 0.0) for slot in range(slots)]
     leases = []
+    devices = list(budgets_gb)
     for slot in range(slots):
         place = slot % len(devices)
         sharing = len(range(place, slots, len(devices)))
-        leases.append(Lease(slot, devices[place], share_gb(budget_gb, sharing)))
+        device = devices[place]
+        leases.append(Lease(slot, device, share_gb(budgets_gb[device], sharing)))
     return leases
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from explr.tracking.callback import OWN_TASK
 from explr.tuning.trial import Job
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import Lease, divide, share_gb, visible_devices
-from explr.utils.memory import memory_budget
+from explr.utils.memory import card_budgets
 
 
 class Leases(Protocol):
@@ -65,14 +65,13 @@ class PackedLeases:
 
     Args:
         packing: decides how many jobs fit.
-        devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
-        budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
+        budgets_gb: the GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all that run
+            there at once; 0 sets no limit.
     """
 
-    def __init__(self, packing: Packing, devices: Sequence[str], budget_gb: float) -> None:
+    def __init__(self, packing: Packing, budgets_gb: Mapping[str, float]) -> None:
         self._packing = packing
-        self._devices = list(devices)
-        self._budget_gb = budget_gb
+        self._budgets_gb = budgets_gb
         self._given: dict[int, Lease] = {}
 
     @property
@@ -84,10 +83,10 @@ class PackedLeases:
         """See `Leases.take`."""
         slot = next(number for number in count() if number not in self._given)
         lease = Lease(slot, None, 0.0)
-        if self._devices:
+        if self._budgets_gb:
             taken = [each.devices for each in self._given.values()]
-            device = min(self._devices, key=taken.count)
-            lease = Lease(slot, device, self._share_gb(job.alone))
+            device = min(self._budgets_gb, key=taken.count)
+            lease = Lease(slot, device, self._share_gb(device, job.alone))
         self._given[slot] = lease
         return lease
 
@@ -95,12 +94,13 @@ class PackedLeases:
         """See `Leases.give_back`."""
         del self._given[lease.slot]
 
-    def _share_gb(self, alone: bool) -> float:
-        sharing = 1 if alone else math.ceil(self.slots / len(self._devices))
+    def _share_gb(self, device: str, alone: bool) -> float:
+        budget_gb = self._budgets_gb[device]
+        sharing = 1 if alone else math.ceil(self.slots / len(self._budgets_gb))
         room_gb = self._packing.room.gpu_gb
         if sharing == 1 or room_gb is None:
-            return share_gb(self._budget_gb, sharing)
-        return share_gb(min(self._budget_gb, room_gb), sharing)
+            return share_gb(budget_gb, sharing)
+        return share_gb(min(budget_gb, room_gb), sharing)
 
 
 def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Lease]:
@@ -111,11 +111,11 @@ def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Leas
         task: its task function.
         n_jobs: jobs at the same time.
     """
-    return divide(n_jobs, *devices_and_budget(config, task))
+    return divide(n_jobs, gpu_budgets(config, task))
 
 
-def devices_and_budget(config: DictConfig, task: TaskFunction) -> tuple[list[str], float]:
-    """The GPUs of a sweep, and GiB of each for all jobs on it; 0 sets no limit.
+def gpu_budgets(config: DictConfig, task: TaskFunction) -> dict[str, float]:
+    """The GPUs of a sweep, each with GiB for all jobs on it; 0 sets no limit.
 
     Args:
         config: composed config of the sweep.
@@ -123,10 +123,13 @@ def devices_and_budget(config: DictConfig, task: TaskFunction) -> tuple[list[str
             mean something else.
     """
     own = bool(getattr(task, OWN_TASK, False))
-    devices: list[str] = []
-    if not (own and config.gpu.device == "cpu"):
-        devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
-    return devices, memory_budget(config.gpu.memory_limit_gb).gb if own else 0.0
+    if own and config.gpu.device == "cpu":
+        return {}
+    devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
+    if not own:
+        return dict.fromkeys(devices, 0.0)
+    budgets = card_budgets(config.gpu.memory_limit_gb)
+    return {device: budget.gb for device, budget in zip(devices, budgets, strict=True)}
 
 
 def _conforms(one: FixedLeases, two: PackedLeases) -> list[Leases]:

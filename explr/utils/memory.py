@@ -148,7 +148,8 @@ def limit_gpu_memory(max_memory_gb: float | None = None) -> float:
     ignored with a warning.
 
     The limit applies to the framework's allocator on each visible GPU; where one of them has less
-    memory, to nine tenths of that. The CUDA context, about half a GiB, comes on top. Other processes are not limited.
+    memory, to nine tenths of that. The CUDA context, about half a GiB, comes on top. Other
+    processes are not limited.
 
     Args:
         max_memory_gb: GiB of each GPU, 0 for no limit. None takes the limit in force: that of the
@@ -160,9 +161,9 @@ def limit_gpu_memory(max_memory_gb: float | None = None) -> float:
 
     Raises:
         UsageError: the limit is not a number, or negative.
-        DeviceError: it is above the memory of every card, or too late: the framework uses more already,
-            or has started with another limit. If the framework is not imported yet, its `import`
-            raises this.
+        DeviceError: it is above the memory of every card, or too late: the framework uses more
+            already, or has started with another limit. If the framework is not imported yet, its
+            `import` raises this.
     """
     if max_memory_gb is None:
         limit_gb = memory_budget().gb if _configured_gb is None else _configured_gb

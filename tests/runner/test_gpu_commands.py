@@ -162,7 +162,7 @@ def test_verify_fails_beside_a_gpu_that_the_build_of_pytorch_cannot_use(
     assert "pip install torch==2.10.0" in " ".join(done.stdout.split())
     assert "fail  trials at once: 60 on 1 GPU(s)" in done.stdout
     assert (
-        "warn  memory budget: 24 GiB (explr's default), and GPU 0 has 12.0 of 32.0" in done.stdout
+        "warn  memory budget: 24 GiB (explr's default), and cuda:0 has 12.0 of 32.0" in done.stdout
     )
     assert "sees 1 GPU(s)" in done.stdout  # Ray does, by a copy of the binding of its own
 

@@ -59,6 +59,12 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
 }
 """How a value is written whose type alone says how to read it."""
 
+_FACTORIES: dict[str | None, type | None] = {
+    None: None,
+    **{one.__name__: one for one in (int, float, str, list, dict, set)},
+}
+"""Default factories that need no code from the file."""
+
 _TYPED: dict[str, Callable[[Any, Any], Any]] = {
     "int": lambda value, _: int(value, 16),
     "Decimal": lambda value, _: Decimal(value),
@@ -78,9 +84,6 @@ _TYPED: dict[str, Callable[[Any, Any], Any]] = {
     "dtype": lambda value, _: np.dtype(value),
 }
 """How a value is read back, by the kind in its note."""
-
-_FACTORIES = {None: None, **{one.__name__: one for one in (int, float, str, list, dict, set)}}
-"""Default factories that need no code from the file."""
 
 
 def to_plain(state: Any) -> Any:

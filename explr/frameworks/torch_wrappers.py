@@ -9,10 +9,9 @@ processes accept names without it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 COMPILED = "_orig_mod"
 PARALLEL = "module"
@@ -25,8 +24,6 @@ WRAPPERS = {
 
 _parallel_models = False
 """Whether this process has had one: a model of one's own may call its only part `module` too."""
-
-State = TypeVar("State", bound=Mapping[Any, Any])
 
 
 def accept_plain_names(torch: ModuleType) -> None:
@@ -60,7 +57,7 @@ def _uncompiled(name: str) -> str:
     return name.replace(f"{COMPILED}.", "")
 
 
-def unwrapped(state: State) -> State:
+def unwrapped(state: Any) -> Any:
     """A mapping whose keys have no prefix of a wrapper; the same one if there was none."""
     if not state or not all(isinstance(name, str) for name in state):
         return state

@@ -105,8 +105,9 @@ def card_budgets(configured: float | None = None) -> list[MemoryBudget]:
 
 def within_card(limit_gb: float, total_gb: float | None) -> float:
     """A limit in GiB; nine tenths of a card that has less than that, in all."""
-    fits = total_gb is None or limit_gb <= total_gb
-    return limit_gb if fits else round(total_gb * CARD_SHARE, 2)
+    if total_gb is None or limit_gb <= total_gb:
+        return limit_gb
+    return round(total_gb * CARD_SHARE, 2)
 
 
 def check_limit(value: Any, name: str, gpus: Sequence[Gpu] | None = None) -> float:

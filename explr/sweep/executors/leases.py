@@ -12,6 +12,7 @@ from typing import Protocol
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
+from explr.frameworks.device import cuda_index
 from explr.sweep.executors.packing import Packing
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.trial import Job
@@ -67,10 +68,14 @@ class PackedLeases:
         packing: decides how many jobs fit.
         budgets_gb: the GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all that run
             there at once; 0 sets no limit.
+        device: how a job names its GPU; see `Lease`.
     """
 
-    def __init__(self, packing: Packing, budgets_gb: Mapping[str, float]) -> None:
+    def __init__(
+        self, packing: Packing, budgets_gb: Mapping[str, float], device: str | None = None
+    ) -> None:
         self._packing = packing
+        self._device = device
         self._budgets_gb = budgets_gb
         self._given: dict[int, Lease] = {}
 
@@ -85,8 +90,8 @@ class PackedLeases:
         lease = Lease(slot, None, 0.0)
         if self._budgets_gb:
             taken = [each.devices for each in self._given.values()]
-            device = min(self._budgets_gb, key=taken.count)
-            lease = Lease(slot, device, self._share_gb(device, job.alone))
+            name = min(self._budgets_gb, key=taken.count)
+            lease = Lease(slot, name, self._share_gb(name, job.alone), self._device)
         self._given[slot] = lease
         return lease
 
@@ -94,8 +99,8 @@ class PackedLeases:
         """See `Leases.give_back`."""
         del self._given[lease.slot]
 
-    def _share_gb(self, device: str, alone: bool) -> float:
-        budget_gb = self._budgets_gb[device]
+    def _share_gb(self, name: str, alone: bool) -> float:
+        budget_gb = self._budgets_gb[name]
         sharing = 1 if alone else math.ceil(self.slots / len(self._budgets_gb))
         room_gb = self._packing.room.gpu_gb
         if sharing == 1 or room_gb is None:
@@ -111,7 +116,7 @@ def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Leas
         task: its task function.
         n_jobs: jobs at the same time.
     """
-    return divide(n_jobs, gpu_budgets(config, task))
+    return divide(n_jobs, gpu_budgets(config, task), only_device(config, task))
 
 
 def gpu_budgets(config: DictConfig, task: TaskFunction) -> dict[str, float]:
@@ -122,14 +127,27 @@ def gpu_budgets(config: DictConfig, task: TaskFunction) -> dict[str, float]:
         task: its task function. The group `gpu` applies only to explr's own; in another app it may
             mean something else.
     """
-    own = bool(getattr(task, OWN_TASK, False))
+    own = _is_own(task)
     if own and config.gpu.device == "cpu":
         return {}
     devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
     if not own:
         return dict.fromkeys(devices, 0.0)
-    budgets = card_budgets(config.gpu.memory_limit_gb)
-    return {device: budget.gb for device, budget in zip(devices, budgets, strict=True)}
+    budgets = [budget.gb for budget in card_budgets(config.gpu.memory_limit_gb)]
+    gpus = [*zip(devices, budgets, strict=True)]
+    if only_device(config, task):
+        gpus = [gpus[cuda_index(config.gpu.device) or 0]]
+    return dict(gpus)
+
+
+def only_device(config: DictConfig, task: TaskFunction) -> str | None:
+    """How a job names its GPU, if its config chooses one by number: it sees this one alone."""
+    number = cuda_index(config.gpu.device) if _is_own(task) else None
+    return None if number is None or number >= nvidia_gpu_count() else "cuda"
+
+
+def _is_own(task: TaskFunction) -> bool:
+    return bool(getattr(task, OWN_TASK, False))
 
 
 def _conforms(one: FixedLeases, two: PackedLeases) -> list[Leases]:

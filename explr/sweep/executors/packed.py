@@ -149,6 +149,7 @@ class PackedExecutor:
 def packed_executor(
     local: Callable[[Leases], LocalExecutor],
     budgets_gb: Mapping[str, float],
+    device: str | None,
     memory_gb: float | None,
     reports: CountedReports,
 ) -> PackedExecutor:
@@ -158,6 +159,7 @@ def packed_executor(
         local: makes the executor that runs the jobs, for given leases.
         budgets_gb: the GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all that run
             there at once; 0 sets no limit.
+        device: how a job names its GPU; see `Lease`.
         memory_gb: GiB of host memory for all jobs; None takes most of what is free.
         reports: takes the reports of the jobs.
     """
@@ -172,7 +174,7 @@ def packed_executor(
         room = Room(cpu_cores(), host_gb, len(budgets_gb), min(limits, default=None))
         packing = Packing(room)
         log.info("n_jobs=auto: %s", packing)
-        inner = local(PackedLeases(packing, budgets_gb))
+        inner = local(PackedLeases(packing, budgets_gb, device))
     except BaseException:
         meter.close()
         raise

@@ -47,6 +47,12 @@ def test_gpu_info_for_programs(explr: Any, tmp_path: Path) -> None:
     assert (first["compute_capability"], first["memory_total_gb"]) == ("12.0", 32)
     unknown = ("utilization_percent", "temperature_c", "power_w", "mig", "processes")
     assert {laptop[name] for name in unknown} == {None}
+    shown = explr("memory", "--show", LD_LIBRARY_PATH=str(driver)).stdout.splitlines()
+    assert shown[:2] == [
+        "budget of cuda:0 (GPU 0, NVIDIA GeForce RTX 5090): 24 GiB (explr's default)",
+        "budget of cuda:1 (GPU 1, NVIDIA GeForce RTX 3050 Laptop GPU): "
+        "3.6 GiB (90% of cuda:1, NVIDIA GeForce RTX 3050 Laptop GPU)",
+    ]
 
 
 def test_gpu_info_shows_what_a_laptop_does_not_tell_as_unknown(explr: Any, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ class GpuConfig:
 
     # auto, cpu, cuda, or cuda:N
     device: str = "auto"
-    # memory in GiB of each GPU for all running trials on it; 0 sets no limit; null takes
+    # GPU memory in GiB for all running trials together, on each GPU; 0 sets no limit; null takes
     # EXPLR_GPU_MEMORY_GB, else your own default, else 24 (90 % of that GPU if it is less)
     memory_limit_gb: float | None = None
 

@@ -74,10 +74,10 @@ def unwrapped(state: Any) -> Any:
         plain[plain_name(name)] = value
     if plain.keys() == state.keys() or len(plain) < len(state):
         return state
-    if isinstance(state, OrderedDict):  # PyTorch keeps the versions of the layers there
-        vars(plain).update(vars(state))
-        versions = getattr(state, "_metadata", {})
-        plain._metadata = OrderedDict(
-            (plain_name(f"{path}.").removesuffix("."), of) for path, of in versions.items()
-        )
+    if isinstance(state, OrderedDict):  # PyTorch keeps there the versions of layers, by their names
+        for attribute, value in vars(state).items():
+            if isinstance(value, OrderedDict):
+                names = [plain_name(f"{name}.").removesuffix(".") for name in value]
+                value = OrderedDict(zip(names, value.values(), strict=True))
+            setattr(plain, attribute, value)
     return plain

@@ -41,7 +41,6 @@ _NATIVE = frozenset(
     {type(None), bool, float, complex, str, bytes, bytearray}
     | {torch.Size, torch.dtype, torch.device, torch.layout}
 )
-_KEYS = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({dict, OrderedDict, Counter, list, tuple, set})
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {
@@ -143,9 +142,7 @@ class _Writer:
 
     def plain(self, value: Any, where: Where) -> Any:
         kind = type(value)
-        if kind in _NATIVE or isinstance(value, torch.Tensor) or id(kind) in self._allowed:
-            return value
-        if kind is int and value.bit_length() <= _LARGEST_BITS:
+        if _is_native(value) or id(kind) in self._allowed:
             return value
         if kind in _CONTAINERS:
             if id(value) not in self._met:
@@ -217,12 +214,20 @@ class _Writer:
             return self._unless_same(key, [self._key(one, where) for one in key])
         if isinstance(key, np.generic):
             key = key.item()
-        if type(key) in _KEYS and (type(key) is not int or key.bit_length() <= _LARGEST_BITS):
+        if _is_native(key):
             return key
         raise CheckpointError(
             f"{_name(where)} has {key!r} as a key or in a set, and a {_kind(key)} there could not "
             "be read back: give a text or a number"
         )
+
+
+def _is_native(value: Any) -> bool:
+    """Whether the safe loader reads a value that is no container."""
+    kind = type(value)
+    if kind is int:
+        return bool(value.bit_length() <= _LARGEST_BITS)
+    return kind in _NATIVE or isinstance(value, torch.Tensor)
 
 
 def _same(new: Any, old: Any) -> bool:

@@ -27,6 +27,8 @@ class Card:
         load_percent: how busy it is.
         power_w: watts that it draws.
         knows_health: whether it tells load, temperature, power and who uses it.
+        cores: number of its CUDA cores; their clock is 2000 MHz.
+        mig_gb: memory of each of its MIG instances; without one it has none.
         processes: GiB that each process holds, by pid; they are part of `used_gb`.
     """
 
@@ -37,11 +39,14 @@ class Card:
     load_percent: int = 7
     power_w: float = 61.5
     knows_health: bool = True
+    cores: int = 21760
+    mig_gb: tuple[float, ...] = ()
     processes: dict[int, float] = field(default_factory=dict)
 
 
-LAPTOP = Card("NVIDIA GeForce RTX 3050 Laptop GPU", 4, (8, 6), 0.5, knows_health=False)
-TWO_GPUS = (Card(used_gb=0), Card("NVIDIA RTX A4000", 16, (8, 6), used_gb=0))
+LAPTOP = Card("NVIDIA GeForce RTX 3050 Laptop GPU", 4, (8, 6), 0.5, knows_health=False, cores=2048)
+DISPLAY = Card("NVIDIA GeForce GT 1030", 2, (6, 1), 0.1, cores=384)
+TWO_GPUS = (Card(used_gb=0), Card("NVIDIA RTX A4000", 16, (8, 6), used_gb=0, cores=6144))
 
 PROCESSES = "SIMULATED_GPU_PROCESSES"
 """Variable that names a file of processes which come and go: lines of card, pid and bytes.
@@ -58,11 +63,12 @@ typedef struct {{ unsigned long long total, free, used; }} memory_t;
 typedef struct {{ unsigned int gpu, memory; }} utilization_t;
 typedef struct {{ unsigned int pid; unsigned long long used; unsigned int gi, ci; }} process_t;
 typedef struct {{
-  const char *name; long long total, used; int major, minor, load, milliwatts, healthy, n;
+  const char *name; long long total, used; int major, minor, load, milliwatts, healthy, cores;
+  int parent, first, parts, n;
   process_t processes[8];
 }} card_t;
 static card_t cards[] = {{ {cards} }};
-enum {{ NOT_SUPPORTED = 3, TOO_SMALL = 7 }};
+enum {{ NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7 }};
 #define CARD ((card_t *)device)
 static int running(card_t *card, process_t *found, int room) {{
   int n = 0, index; unsigned int pid; unsigned long long used;
@@ -97,13 +103,15 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {{
   *device = &cards[index]; return 0;
 }}
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {{
-  *device = &cards[atoi(uuid + 4)]; return 0;
+  int index = strncmp(uuid, "GPU-", 4) && strncmp(uuid, "MIG-", 4) ? {all} : atoi(uuid + 4);
+  if (index >= {all}) return NOT_FOUND;
+  *device = &cards[index]; return 0;
 }}
 int nvmlDeviceGetName(void *device, char *text, unsigned int length) {{
   snprintf(text, length, "%s", CARD->name); return 0;
 }}
 int nvmlDeviceGetUUID(void *device, char *text, unsigned int length) {{
-  snprintf(text, length, "GPU-%d", (int)(CARD - cards)); return 0;
+  snprintf(text, length, "%s-%d", CARD->parent < 0 ? "GPU" : "MIG", (int)(CARD - cards)); return 0;
 }}
 int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory) {{
   if (CARD->total < 0) return NOT_SUPPORTED;
@@ -132,8 +140,22 @@ int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned int *milliwatts) {{
 int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor) {{
   *major = CARD->major; *minor = CARD->minor; return 0;
 }}
+int nvmlDeviceGetNumGpuCores(void *device, unsigned int *cores) {{
+  *cores = CARD->cores; return 0;
+}}
+int nvmlDeviceGetMaxClockInfo(void *device, int clock, unsigned int *mhz) {{
+  *mhz = 2000; return 0;
+}}
 int nvmlDeviceGetMigMode(void *device, unsigned int *now, unsigned int *next) {{
-  return NOT_SUPPORTED;
+  if (!CARD->parts) return NOT_SUPPORTED;
+  *now = *next = 1; return 0;
+}}
+int nvmlDeviceGetMaxMigDeviceCount(void *device, unsigned int *count) {{
+  *count = 7; return 0;
+}}
+int nvmlDeviceGetMigDeviceHandleByIndex(void *device, unsigned int index, void **part) {{
+  if (index >= (unsigned)CARD->parts) return NOT_FOUND;
+  *part = &cards[CARD->first + index]; return 0;
 }}
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, process_t *found) {{
   if (!CARD->healthy) return NOT_SUPPORTED;
@@ -169,10 +191,15 @@ def build_driver(
     if compiler is None:
         pytest.skip("gcc is not installed, which builds the driver library for this test")
     folder.mkdir(parents=True, exist_ok=True)
+    in_c, parts = [], []
+    for index, card in enumerate(cards):
+        in_c.append(_in_c(card, first=len(cards) + len(parts)))
+        parts += [_in_c(Card("MIG", gb, used_gb=0), parent=index) for gb in card.mig_gb]
     (folder / "nvml.c").write_text(
         SOURCE.format(
-            cards=", ".join(map(_in_c, cards)) or "{0}",
+            cards=", ".join(in_c + parts) or "{0}",
             count=len(cards),
+            all=len(in_c + parts),
             version=version,
             cuda=cuda,
             fault=fault,
@@ -208,12 +235,13 @@ def no_driver(folder: Path) -> Path:
     return folder
 
 
-def _in_c(card: Card) -> str:
+def _in_c(card: Card, parent: int = -1, first: int = 0) -> str:
     total = -1 if card.memory_gb is None else int(card.memory_gb * 2**30)
     processes = ", ".join(f"{{{pid}, {int(gb * 2**30)}ULL}}" for pid, gb in card.processes.items())
     numbers = (
         total, int(card.used_gb * 2**30), *card.capability, card.load_percent,
-        int(card.power_w * 1000), int(card.knows_health), len(card.processes),
+        int(card.power_w * 1000), int(card.knows_health), card.cores, parent, first,
+        len(card.mig_gb), len(card.processes),
     )  # fmt: skip
     inside = ", ".join(f"{number}LL" if abs(number) > 2**30 else str(number) for number in numbers)
     return f'{{"{card.name}", {inside}, {{{processes or "{0}"}}}}}'

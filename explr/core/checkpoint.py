@@ -1,22 +1,30 @@
 """Checkpoints that survive a kill in the middle of saving.
 
 A checkpoint is written under another name, flushed to the disk and renamed; only then a file with
-its checksum is written. The checkpoint before it is kept. Loading takes the latest checkpoint whose
-checksum is right.
+its checksum is written. Some checkpoints before it are kept. Loading takes the latest checkpoint
+whose checksum is right.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from pathlib import Path
 from typing import Any, Protocol
 
+from explr.core.claims import Claim
 from explr.core.errors import CheckpointError
-from explr.core.folders import WRITING, flush, replacing
+from explr.core.folders import drop_unfinished, flush, replacing
 
 KEPT = 2
-"""Checkpoints kept in a folder: the latest one and a fallback."""
+"""Checkpoints always kept in a folder: the latest one and a fallback."""
+
+CLAIM = ".claim"
+"""File in the folder that names the run that writes there."""
+
+GIB = 2**30
+"""Bytes in a GiB."""
 
 
 class Serializer(Protocol):
@@ -39,14 +47,30 @@ class Checkpoints:
     Args:
         folder: their folder; created with the first checkpoint.
         serializer: writes and reads them in the framework's format.
+        keep: how many of the latest are kept, at least `KEPT`.
+        max_gb: GiB that the kept ones may have together; the older ones of them go first, but
+            `KEPT` are kept whatever their size. None sets no limit.
+        run: what a person knows the run by that alone may write there, until `close`; None lets
+            everybody write.
     """
 
-    def __init__(self, folder: Path, serializer: Serializer) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        serializer: Serializer,
+        *,
+        keep: int = KEPT,
+        max_gb: float | None = None,
+        run: str | None = None,
+    ) -> None:
         self._folder = folder
         self._serializer = serializer
+        self._keep = max(keep, KEPT)
+        self._max_bytes = math.inf if max_gb is None else max_gb * GIB
+        self._claim = None if run is None else Claim(folder / CLAIM, run)
 
     def save(self, state: Any, step: int) -> Path:
-        """Write a checkpoint, and delete all others but the one before it.
+        """Write a checkpoint, and delete the older ones that are not to be kept.
 
         Checkpoints of later steps are deleted too: a training that saves an earlier step has
         started again, and its own state is the latest.
@@ -59,7 +83,8 @@ class Checkpoints:
             The file.
 
         Raises:
-            CheckpointError: the file cannot be written; earlier checkpoints stay.
+            CheckpointError: the file cannot be written, the state could not be read back, or
+                another run writes to the folder; earlier checkpoints stay.
             ValueError: `step` is negative.
         """
         if step < 0:
@@ -67,8 +92,13 @@ class Checkpoints:
         path = self._folder / f"step-{step:09d}{self._serializer.suffix}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self._folder.glob(f"{WRITING}*"):  # of a process that was killed
-                leftover.unlink(missing_ok=True)
+            if self._claim is not None and (holder := self._claim.make()) is not None:
+                raise CheckpointError(
+                    f"the checkpoints in {self._folder} are those of another run, which has not "
+                    f"ended yet: {holder}; give this run a folder of its own (hydra.run.dir=…), "
+                    "or stop the other one"
+                )
+            drop_unfinished(self._folder)
             with replacing(path, self._serializer.suffix) as aside:
                 self._serializer.save(state, aside)
                 digest = _digest(aside)
@@ -105,6 +135,11 @@ class Checkpoints:
             )
         return None
 
+    def close(self) -> None:
+        """Let other runs write to the folder."""
+        if self._claim is not None:
+            self._claim.give_back()
+
     def _by_age(self) -> list[Path]:
         """Finished checkpoints, the newest first; an unfinished one has no checksum."""
         finished = (f for f in self._files() if _checksum_file(f).is_file())
@@ -115,13 +150,19 @@ class Checkpoints:
         return list(self._folder.glob(f"step-*{self._serializer.suffix}"))
 
     def _drop_all_but(self, latest: Path) -> None:
-        """Delete all checkpoints but `latest` and the `KEPT - 1` before it."""
+        """Delete all checkpoints but `latest` and as many before it as are to be kept."""
         checkpoints = self._by_age()
-        kept = checkpoints[checkpoints.index(latest) :][:KEPT]
+        kept = checkpoints[checkpoints.index(latest) :][: self._keep]
+        while len(kept) > KEPT and sum(map(_size, kept)) > self._max_bytes:
+            kept.pop()
         for old in self._files():
             if old not in kept:
                 _checksum_file(old).unlink(missing_ok=True)
                 old.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _step(path: Path) -> int:

@@ -55,7 +55,7 @@ class ObjectiveConfig:
 
 @dataclass
 class FrameworkConfig:
-    """The deep-learning framework and how it is set up before training."""
+    """The deep-learning framework, how it is set up before training, and its checkpoints."""
 
     # pytorch, tensorflow, none (plain Python, NumPy, scikit-learn), or auto: the one that the
     # training imports
@@ -66,6 +66,11 @@ class FrameworkConfig:
     deterministic: bool = False
     # CPU threads within one operation; null keeps the framework's default
     threads: int | None = None
+    # how many of a training's latest checkpoints are kept; at least 2, the latest and a fallback
+    keep_checkpoints: int = 2
+    # GiB that the kept checkpoints of a training may have together; 2 are kept whatever their
+    # size; null sets no limit
+    max_checkpoints_gb: float | None = None
 
 
 @dataclass
@@ -192,8 +197,8 @@ class GpuConfig:
 
     # auto, cpu, cuda, or cuda:N
     device: str = "auto"
-    # GPU memory in GiB for all running trials together; 0 sets no limit; null takes
-    # EXPLR_GPU_MEMORY_GB, else your own default, else 24 (90 % of the card if that is less)
+    # GPU memory in GiB for all running trials together, on each GPU; 0 sets no limit; null takes
+    # EXPLR_GPU_MEMORY_GB, else your own default, else 24 (90 % of that GPU if it is less)
     memory_limit_gb: float | None = None
 
 

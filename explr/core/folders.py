@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from explr.core.claims import belongs_to_running, own_mark
 from explr.core.errors import FileError
 from explr.core.secrets import redacted
 
@@ -74,7 +75,7 @@ def replacing(path: Path, ending: str = "") -> Iterator[Path]:
     Raises:
         OSError: the file cannot be replaced.
     """
-    aside = path.with_name(f"{WRITING}{path.name}.{os.getpid()}{ending}")
+    aside = path.with_name(f"{WRITING}{path.name}.{own_mark()}{ending}")
     try:
         yield aside
         aside.replace(path)
@@ -82,6 +83,18 @@ def replacing(path: Path, ending: str = "") -> Iterator[Path]:
         with suppress(OSError):  # the first error is the one to raise
             aside.unlink(missing_ok=True)
         raise
+
+
+def drop_unfinished(folder: Path, name: str = "") -> None:
+    """Delete the unfinished files of processes that have ended.
+
+    Args:
+        folder: where they lie.
+        name: of the file that they would have replaced; all of them without one.
+    """
+    for leftover in folder.glob(f"{WRITING}{name}*"):
+        if not belongs_to_running(leftover.name):
+            leftover.unlink(missing_ok=True)
 
 
 def replace_file(

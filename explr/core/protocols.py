@@ -79,16 +79,20 @@ class TrainingContext:
     def save_checkpoint(self, state: Any, step: int) -> Path:
         """Save training state; a kill at any moment leaves a usable checkpoint.
 
+        The latest ones are kept, as many as `framework.keep_checkpoints` says.
+
         Args:
-            state: training state: a mapping of tensors and plain values for PyTorch, a Keras
-                model for TensorFlow.
+            state: training state: a mapping of tensors, state dicts and plain values for PyTorch,
+                a compiled Keras model for TensorFlow, otherwise anything that pickles.
             step: step of the state, a whole number from 0 on.
 
         Returns:
             The file.
 
         Raises:
-            CheckpointError: the file cannot be written, or this context saves no checkpoints.
+            CheckpointError: the state could not be read back (says which part, and what to give
+                instead), the file cannot be written, another run saves in the same folder, or this
+                context saves no checkpoints.
             TypeError: `step` is not a whole number.
             ValueError: `step` is negative.
         """
@@ -98,10 +102,11 @@ class TrainingContext:
         """Read the latest valid checkpoint.
 
         Returns:
-            Its step and state; None if there is none.
+            Its step and state, with tensors on the CPU; None if there is none.
 
         Raises:
-            CheckpointError: this context saves no checkpoints.
+            CheckpointError: a class or function that the state needs is not there, or this context
+                saves no checkpoints.
         """
         return self._checkpoints().load()
 

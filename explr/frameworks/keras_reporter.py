@@ -1,15 +1,20 @@
-"""A Keras callback; the one module of explr that imports Keras when it is imported."""
+"""A Keras callback; imports Keras when it is imported."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainingContext, TrainingResult
+from explr.frameworks.keras_loading import loading_fault
 from explr.frameworks.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 
 class KerasReporter(keras.callbacks.Callback):  # type: ignore[misc]
@@ -32,6 +37,7 @@ class KerasReporter(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._progress = Progress(ctx, "best_model.keras", start_epoch=start_epoch)
         self._pruned: TrialPruned | None = None
+        self._warned = False
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take in the metrics of an epoch; Keras calls it."""
@@ -39,7 +45,7 @@ class KerasReporter(keras.callbacks.Callback):  # type: ignore[misc]
         metrics = {_reported_name(name): value for name, value in (logs or {}).items()}
         losses_first = dict(sorted(metrics.items(), key=lambda item: not item[0].endswith("loss")))
         try:
-            self._progress.epoch_end(epoch, losses_first, self.model.save)
+            self._progress.epoch_end(epoch, losses_first, self._save)
         except TrialPruned as pruned:
             self._pruned = pruned
             self.model.stop_training = True
@@ -60,6 +66,12 @@ class KerasReporter(keras.callbacks.Callback):  # type: ignore[misc]
             ResultError: no epoch had the metric of the objective.
         """
         return self._progress.result()
+
+    def _save(self, path: Path) -> None:
+        self.model.save(path)
+        if not self._warned and (fault := loading_fault(path)) is not None:
+            self._warned = True
+            logger.warning("best_model.keras needs custom_objects to be loaded: %s", fault)
 
 
 def _reported_name(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -36,18 +36,58 @@ class PickleSerializer:
         """Write `state` to `path`.
 
         Raises:
-            CheckpointError: `state` holds an object that does not pickle.
+            CheckpointError: `state` holds an object that does not pickle, or that could not be
+                read back; the message names where it stands.
             OSError: the file cannot be written.
         """
-        try:
-            content = pickle.dumps(state)
-        except (pickle.PicklingError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"the checkpoint cannot be pickled: {error}") from error
-        path.write_bytes(content)
+        if (fault := _fault_of(state)) is not None:
+            where, error = _culprit(state, "the state", fault)
+            raise CheckpointError(
+                f"{where} could not be read back from a checkpoint: {type(error).__name__}: "
+                f"{error}; give what it holds, as numbers, texts, arrays, and lists and mappings "
+                "of them"
+            ) from error
+        with path.open("wb") as file:
+            pickle.dump(state, file, pickle.HIGHEST_PROTOCOL)
 
     def load(self, path: Path) -> Any:
-        """Read what `save` wrote."""
-        return pickle.loads(path.read_bytes())
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: a class or function in it is not there any more.
+        """
+        with path.open("rb") as file:
+            try:
+                return pickle.load(file)
+            except (AttributeError, ImportError) as error:
+                raise CheckpointError(
+                    f"{path} cannot be read: {error}; bring back what it was made of, or delete "
+                    f"the folder {path.parent} to start anew"
+                ) from error
+
+
+def _fault_of(state: Any) -> Exception | None:
+    """Why a state could not be read back; arrays are handed through, not copied, to find out."""
+    arrays: list[pickle.PickleBuffer] = []
+    try:
+        # Objects of the user's may raise what they like.
+        pickle.loads(pickle.dumps(state, 5, buffer_callback=arrays.append), buffers=arrays)
+    except Exception as error:  # noqa: BLE001
+        return error
+    return None
+
+
+def _culprit(state: Any, where: str, fault: Exception) -> tuple[str, Exception]:
+    """The innermost part of a mapping or list that has a fault, and the fault."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(state, Mapping):
+        items = state.items()
+    elif isinstance(state, (list, tuple)):
+        items = enumerate(state)
+    for key, value in items:
+        if (inner := _fault_of(value)) is not None:
+            return _culprit(value, f"{where}[{key!r}]", inner)
+    return where, fault
 
 
 class PlainPython:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,7 +19,8 @@ from explr.core.on_import import apply_on_import
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.device import choose_device, cuda_index
 from explr.frameworks.progress import Progress
-from explr.utils.memory import CONFIG_KEY, set_configured_limit
+from explr.frameworks.torch_wrappers import accept_plain_names, unwrapped
+from explr.utils.memory import CONFIG_KEY, set_configured_limit, within_card
 from explr.utils.nvml import GIB
 from explr.utils.seed import seed_everything
 
@@ -32,6 +34,8 @@ OUT_OF_MEMORY = (
 )
 """What errors say whose class is that of every error."""
 
+apply_on_import("names of weights", {"torch": accept_plain_names})
+
 _in_force = ExitStack()
 """Takes back what the last training set."""
 
@@ -41,7 +45,11 @@ def _seed(seed: int, torch: ModuleType) -> None:
 
 
 class TorchSerializer:
-    """Writes tensors, numbers, texts, and lists and mappings of them with `torch.save`."""
+    """Writes tensors, plain values, and containers of them with `torch.save`.
+
+    `torch.load(path, weights_only=True)` reads the files too. There, NumPy's arrays are tensors,
+    and paths, dates, deques and the like are texts and lists; `load` gives them their types back.
+    """
 
     suffix = ".pt"
 
@@ -49,26 +57,34 @@ class TorchSerializer:
         """Write `state` to `path`.
 
         Raises:
-            CheckpointError: `state` holds an object that `load` would refuse.
+            CheckpointError: `state` holds an object that `load` could not read.
             OSError: the file cannot be written.
         """
         import torch
 
-        with path.open("wb") as file:  # torch's own writer reports a full disk as RuntimeError
-            torch.save(state, file)
-        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        from explr.frameworks.torch_state import to_plain
+
+        plain = to_plain(state)
+        try:
+            with path.open("wb") as file:  # torch's own writer reports a full disk as RuntimeError
+                torch.save(plain, file)
+            # What the walk cannot see, such as the class of a tensor.
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        except (pickle.PickleError, AttributeError, TypeError) as error:
+            unsafe = [str(error)]
         if unsafe:
-            path.unlink()
             raise CheckpointError(
-                f"the checkpoint could not be read back, because it holds {', '.join(unsafe)}: "
-                "save tensors, numbers, texts, and lists and mappings of them"
+                f"the checkpoint could not be read back, because a tensor in it is or holds more "
+                f"than a tensor ({', '.join(unsafe)}): save plain ones, as in tensor.detach()"
             )
 
     def load(self, path: Path) -> Any:
         """Read what `save` wrote, with tensors on the CPU; never runs code from the file."""
         import torch
 
-        return torch.load(path, map_location="cpu", weights_only=True)
+        from explr.frameworks.torch_state import from_plain
+
+        return from_plain(torch.load(path, map_location="cpu", weights_only=True))
 
 
 class PyTorch:
@@ -111,8 +127,12 @@ class PyTorch:
 
     def limit_memory(self, module: ModuleType, limit_gb: float, setting: str) -> None:
         """See `Framework.limit_memory`; starts CUDA."""
-        for index in range(module.cuda.device_count() if module.cuda.is_available() else 0):
-            limit_torch(module, index, limit_gb, setting)
+        count = module.cuda.device_count() if module.cuda.is_available() else 0
+        cards = [module.cuda.get_device_properties(i).total_memory / GIB for i in range(count)]
+        fits = any(limit_gb <= total_gb for total_gb in cards)
+        for index, total_gb in enumerate(cards):
+            least_gb = within_card(limit_gb, total_gb) if fits else limit_gb
+            limit_torch(module, index, least_gb, setting)
 
     def peak_memory_gb(self) -> float | None:
         """See `Framework.peak_memory_gb`."""
@@ -136,7 +156,7 @@ class TorchReporter:
     Args:
         ctx: the training's context.
         model: its `state_dict` is saved as `best_model.pt` in `ctx.output_dir` when it is the
-            best so far.
+            best so far, under the names of the model itself if it is compiled or parallel.
         epochs: number of epochs in all, for the log.
         start_epoch: first epoch of this attempt; with more than 0, the best epoch of the
             attempt before it still counts.
@@ -176,7 +196,7 @@ class TorchReporter:
         import torch
 
         with path.open("wb") as file:
-            torch.save(self._model.state_dict(), file)
+            torch.save(unwrapped(self._model.state_dict()), file)
 
 
 def _imported() -> Any:

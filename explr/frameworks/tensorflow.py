@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,8 @@ from explr.core.errors import CheckpointError, DeviceError
 from explr.core.framework import Seeder
 from explr.core.on_import import apply_on_import
 from explr.frameworks.device import choose_device, cuda_index, device_missing
-from explr.utils.memory import CONFIG_KEY, set_configured_limit
+from explr.utils.gpu import visible_gpus
+from explr.utils.memory import CONFIG_KEY, set_configured_limit, within_card
 from explr.utils.nvml import GIB
 from explr.utils.seed import seed_everything
 
@@ -66,21 +67,43 @@ class KerasSerializer:
         """Write the Keras model `state` to `path`.
 
         Raises:
-            CheckpointError: `state` is no Keras model.
+            CheckpointError: `state` is no Keras model, or none that Keras could load again; the
+                message names the layer, loss or metric and what to do.
         """
         import keras
 
+        from explr.frameworks.keras_loading import loading_fault
+
         if not isinstance(state, keras.Model):
             raise CheckpointError(
-                f"a TensorFlow checkpoint is a Keras model, got {type(state).__name__}"
+                "a TensorFlow checkpoint is a Keras model, with what it was compiled with, got "
+                f"{type(state).__name__}: give the model, and write other values to a file of your "
+                "own in ctx.output_dir"
             )
-        state.save(path)
+        try:
+            state.save(path)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"Keras cannot save the model: {reason}") from error
+        if (fault := loading_fault(path)) is not None:
+            raise CheckpointError(fault)
 
     def load(self, path: Path) -> Any:
-        """Read the model that `save` wrote."""
+        """Read the model that `save` wrote.
+
+        Raises:
+            CheckpointError: one of its classes or functions is not known in this process.
+        """
         import keras
 
-        return keras.models.load_model(path)
+        try:
+            return keras.models.load_model(path)
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).rpartition("Exception encountered: ")[2].split())[:300]
+            raise CheckpointError(
+                f"{path} cannot be loaded: {reason}; import or define what the model was made of "
+                "before ctx.load_checkpoint()"
+            ) from error
 
 
 class TensorFlow:
@@ -122,8 +145,7 @@ class TensorFlow:
 
     def limit_memory(self, module: ModuleType, limit_gb: float, setting: str) -> None:
         """See `Framework.limit_memory`."""
-        for gpu in module.config.get_visible_devices("GPU"):
-            limit_tensorflow(module.config, gpu, limit_gb, setting)
+        _limit_each(module.config, module.config.get_visible_devices("GPU"), limit_gb, setting)
 
     def peak_memory_gb(self) -> float | None:
         """See `Framework.peak_memory_gb`."""
@@ -163,8 +185,7 @@ def _apply(
         config.set_visible_devices(visible, "GPU")
     except RuntimeError:
         raise tensorflow_started(f"gpu.device={device}") from None
-    for gpu in visible:
-        limit_tensorflow(config, gpu, memory_limit_gb, CONFIG_KEY)
+    _limit_each(config, visible, memory_limit_gb, CONFIG_KEY)
     _set_threads(config, threads)
     if deterministic:
         config.experimental.enable_op_determinism()
@@ -193,6 +214,15 @@ def _set_threads(config: Any, threads: int | None) -> None:
         )
         return
     _threads_in_force = threads
+
+
+def _limit_each(config: Any, gpus: Sequence[Any], limit_gb: float, setting: str) -> None:
+    """Limit GPUs, each to what it has; TensorFlow does not tell how much that is."""
+    known = visible_gpus() if limit_gb and len(gpus) > 1 else []
+    for gpu in gpus:
+        number = int(gpu.name.rpartition(":")[2])
+        total_gb = known[number].memory_total_gb if number < len(known) else None
+        limit_tensorflow(config, gpu, within_card(limit_gb, total_gb), setting)
 
 
 def limit_tensorflow(config: Any, gpu: Any, limit_gb: float, setting: str) -> None:

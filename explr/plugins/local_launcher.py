@@ -74,8 +74,7 @@ class LocalLauncher(Launcher):
                     job, lease = waiting.pop(0), leases.pop()
                     log.info("\t#%d : %s", job.number, " ".join(filter_overrides(job.overrides)))
                     held[job.number] = lease
-                    if lease.memory_gb:
-                        job.overrides.append(f"++gpu.memory_limit_gb={lease.memory_gb}")
+                    job.overrides.extend(f"++{key}={one}" for key, one in lease.settings.items())
                     pool.start(job.number, job, environment=lease.environment)
                 for answer in pool.wait(None):
                     leases.append(held.pop(answer.key))

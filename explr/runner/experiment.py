@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -137,11 +137,18 @@ def run_training(
         deterministic=config.framework.deterministic,
         threads=config.framework.threads,
         device=training.device,
-        memory_limit_gb=memory_budget(config.gpu.memory_limit_gb).gb,
+        memory_limit_gb=memory_budget(config.gpu.memory_limit_gb, training.device).gb,
+    )
+    checkpoints = Checkpoints(
+        folder / "checkpoints",
+        training.framework.serializer,
+        keep=config.framework.keep_checkpoints,
+        max_gb=config.framework.max_checkpoints_gb,
+        run=f"the run in {folder}",
     )
     begin = time.monotonic()
     record = recorded(training, folder, first_files, last_files, overrides)
-    with record as (tracker, tracked, hyperparameters):
+    with closing(checkpoints), record as (tracker, tracked, hyperparameters):
         reporter = current_reporter()
         context = TrainingContext(
             hyperparameters=hyperparameters,
@@ -156,7 +163,7 @@ def run_training(
             seed=seed,
             output_dir=folder,
             config=replace(config, hyperparameters=hyperparameters),
-            checkpoints=Checkpoints(folder / "checkpoints", training.framework.serializer),
+            checkpoints=checkpoints,
         )
 
         def finish(state: str, result: TrainingResult | None, reason: str = "") -> FinishedTraining:

@@ -67,8 +67,8 @@ class SweepJobs:
                 own["seed"] = seed + job.replicate
         elif self._own_folders:
             own["hydra.sweep.subdir"] = str(job.trial)
-        if lease is not None and lease.memory_gb:
-            own["gpu.memory_limit_gb"] = lease.memory_gb
+        if lease is not None:
+            own |= lease.settings
         return self._space.job(job.key, job.params, own)
 
     def _seed(self, job: Job) -> Any:

@@ -1,13 +1,13 @@
-"""Memory of the GPUs, read from NVML without a deep-learning framework."""
+"""The GPUs as CUDA counts them, and their memory, without a deep-learning framework."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from explr.utils.nvml import GIB, nvml_session, opened_nvml
+from explr.utils.nvml import GIB, Gpu, has_driver, nvml_session, opened_nvml, read_driver
 
 
 class GpuMemory(NamedTuple):
@@ -53,6 +53,56 @@ def gpu_memory() -> list[GpuMemory | None]:
             return [of(index) for index in range(nvml.nvmlDeviceGetCount())]
         except nvml.NVMLError:
             return []
+
+
+def visible_gpus(
+    gpus: Sequence[Gpu] | None = None, environ: Mapping[str, str] = os.environ
+) -> list[Gpu]:
+    """The GPUs that this process may use, in the order in which CUDA numbers them.
+
+    The driver numbers GPUs by their place on the bus. CUDA puts the fastest first, unless
+    `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`, and of a GPU with MIG instances it uses one.
+
+    Args:
+        gpus: all GPUs of the machine, in the driver's order; None asks the driver.
+        environ: variables; `CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER` count.
+
+    Returns:
+        Number N is what CUDA calls `cuda:N`. One that the driver does not know has no values.
+    """
+    if gpus is None:
+        gpus = read_driver().gpus if has_driver() else ()
+    ordered = list(gpus)
+    if environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and all(map(_speed, gpus)):
+        ordered.sort(key=_speed, reverse=True)
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [_usable(gpu) for gpu in ordered]
+    found: list[Gpu] = []
+    for name in visible.split(",")[: _let_through(visible, len(ordered))]:
+        found.append(_named(name.strip(), ordered))
+    return found
+
+
+def _speed(gpu: Gpu) -> int:
+    return (gpu.cores or 0) * (gpu.clock_mhz or 0)
+
+
+def _usable(gpu: Gpu) -> Gpu:
+    return gpu.instances[0] if gpu.instances else gpu
+
+
+def _named(name: str, ordered: Sequence[Gpu]) -> Gpu:
+    """The GPU that an entry of `CUDA_VISIBLE_DEVICES` names, also by the begin of its UUID."""
+    if name.isdecimal():
+        return _usable(ordered[int(name)])
+    for gpu in ordered:
+        for part in (gpu, *gpu.instances):
+            if part.uuid is not None and part.uuid.startswith(name):
+                return _usable(part)
+        if gpu.uuid is not None and name.startswith(f"MIG-{gpu.uuid}/"):  # of older drivers
+            return _usable(gpu)
+    return Gpu(-1, uuid=name)
 
 
 def _let_through(visible: str, present: int) -> int:
@@ -123,9 +173,10 @@ class HeldGpuMemory:
         self._session.close()
 
     def _handle(self, device: str) -> Any:
-        if device.isdecimal():
-            return self._nvml.nvmlDeviceGetHandleByIndex(int(device))
-        return self._nvml.nvmlDeviceGetHandleByUUID(device)
+        (gpu,) = visible_gpus(environ={**os.environ, "CUDA_VISIBLE_DEVICES": device})
+        if gpu.uuid is not None:
+            return self._nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+        return self._nvml.nvmlDeviceGetHandleByIndex(gpu.index)
 
     def _used_gb(self, device: str) -> float | None:
         memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, self._handles[device])

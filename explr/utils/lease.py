@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 CONTEXT_GB = 0.5
 """GiB of a process's CUDA context, which no framework's limit includes."""
@@ -16,37 +18,49 @@ class Lease:
         slot: number of the slot, from 0.
         devices: value of `CUDA_VISIBLE_DEVICES`; None leaves it unchanged.
         memory_gb: GiB of the GPU that a job in this slot may use; 0 sets no limit.
+        device: how a job in this slot names its GPU, if its config has another name for it; None
+            leaves that unchanged.
     """
 
     slot: int
     devices: str | None
     memory_gb: float
+    device: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """Variables to set before the framework looks for devices."""
         return {} if self.devices is None else {"CUDA_VISIBLE_DEVICES": self.devices}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that a job in this slot gets."""
+        given = {"gpu.memory_limit_gb": self.memory_gb, "gpu.device": self.device}
+        return {name: value for name, value in given.items() if value}
 
-def divide(slots: int, devices: list[str], budget_gb: float) -> list[Lease]:
+
+def divide(slots: int, budgets_gb: Mapping[str, float], device: str | None = None) -> list[Lease]:
     """Divide slots among GPUs, and the budget of each GPU among its slots.
 
     Args:
         slots: jobs at the same time.
-        devices: the usable GPUs, as `CUDA_VISIBLE_DEVICES` names them.
-        budget_gb: GiB of each GPU for all jobs on it; 0 sets no limit.
+        budgets_gb: the usable GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all
+            jobs on it; 0 sets no limit.
+        device: how a job names its GPU; see `Lease`.
 
     Returns:
-        One lease per slot. Jobs that share a GPU each get an equal part of the budget, less
+        One lease per slot. Jobs that share a GPU each get an equal part of its budget, less
         `CONTEXT_GB` for the CUDA context.
     """
-    if not devices:
+    if not budgets_gb:
         return [Lease(slot, None, 0.0) for slot in range(slots)]
     leases = []
+    devices = list(budgets_gb)
     for slot in range(slots):
         place = slot % len(devices)
         sharing = len(range(place, slots, len(devices)))
-        leases.append(Lease(slot, devices[place], share_gb(budget_gb, sharing)))
+        name = devices[place]
+        leases.append(Lease(slot, name, share_gb(budgets_gb[name], sharing), device))
     return leases
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 GIB = 2**30
@@ -95,7 +96,10 @@ class Gpu:
         power_w: watts.
         power_limit_w: limit of the power in watts.
         compute_capability: major and minor number, such as (12, 0).
+        cores: number of its CUDA cores.
+        clock_mhz: highest clock of the cores in MHz.
         mig: whether it is divided into MIG instances.
+        instances: these, each with its name, UUID and memory.
         processes: processes that use it, None if unknown.
     """
 
@@ -110,7 +114,10 @@ class Gpu:
     power_w: float | None = None
     power_limit_w: float | None = None
     compute_capability: tuple[int, int] | None = None
+    cores: int | None = None
+    clock_mhz: int | None = None
     mig: bool | None = None
+    instances: tuple[Gpu, ...] = ()
     processes: tuple[GpuProcess, ...] | None = None
 
     @property
@@ -193,6 +200,7 @@ def _read_gpu(nvml: Any, ask: _Asker, index: int) -> Gpu:
     if handle is None:
         return Gpu(index)
     memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    mig = ask(lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0]))
     capability = ask(lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
     return Gpu(
         index=index,
@@ -208,9 +216,31 @@ def _read_gpu(nvml: Any, ask: _Asker, index: int) -> Gpu:
         power_w=ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
         power_limit_w=ask(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
         compute_capability=None if capability is None else (capability[0], capability[1]),
-        mig=ask(lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0])),
+        cores=ask(lambda: int(nvml.nvmlDeviceGetNumGpuCores(handle))),
+        clock_mhz=ask(lambda: int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))),
+        mig=mig,
+        instances=_instances(nvml, ask, handle, index) if mig else (),
         processes=_processes(nvml, ask, handle),
     )
+
+
+def _instances(nvml: Any, ask: _Asker, handle: Any, index: int) -> tuple[Gpu, ...]:
+    found = []
+    for number in range(ask(lambda: int(nvml.nvmlDeviceGetMaxMigDeviceCount(handle))) or 0):
+        part = ask(partial(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number))
+        if part is None:
+            continue  # not in use
+        memory = ask(partial(nvml.nvmlDeviceGetMemoryInfo, part))
+        found.append(
+            Gpu(
+                index,
+                name=ask(partial(nvml.nvmlDeviceGetName, part)),
+                uuid=ask(partial(nvml.nvmlDeviceGetUUID, part)),
+                memory_total_gb=None if memory is None else memory.total / GIB,
+                memory_free_gb=None if memory is None else memory.free / GIB,
+            )
+        )
+    return tuple(found)
 
 
 def _processes(nvml: Any, ask: _Asker, handle: Any) -> tuple[GpuProcess, ...] | None:

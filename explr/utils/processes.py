@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from explr.core.claims import start_ticks
+
 if TYPE_CHECKING:
     import psutil
 
@@ -135,20 +137,15 @@ def end(processes: Sequence[psutil.Process], grace_s: float) -> list[psutil.Proc
 def _start_of(process: psutil.Process) -> str:
     """The start time of a process, independent of changes to the clock.
 
-    Linux gives it in ticks since boot (proc(5), field 22 of /proc/PID/stat). Other systems give the
-    time of day.
+    Linux gives it in ticks since boot. Other systems give the time of day.
     """
     import psutil
 
     if sys.platform != "linux":
         return repr(process.create_time())
-    try:
-        fields = Path(f"/proc/{process.pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        raise psutil.NoSuchProcess(process.pid) from None
-    ticks = int(
-        fields.rpartition(b")")[2].split()[19]
-    )  # the name before it may contain spaces and brackets
+    ticks = start_ticks(process.pid)
+    if ticks is None:
+        raise psutil.NoSuchProcess(process.pid)
     return f"{ticks} after boot {_boot_id()}"
 
 

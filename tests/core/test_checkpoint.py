@@ -75,6 +75,28 @@ def test_the_latest_is_loaded_and_the_one_before_kept(
     assert KEPT == 2
 
 
+@pytest.mark.parametrize(
+    ("keep", "max_bytes", "left"),
+    [
+        (4, None, [2, 3, 4, 5]),
+        (9, None, [0, 1, 2, 3, 4, 5]),
+        (9, 300, [3, 4, 5]),
+        (2, 300, [4, 5]),
+        (9, 0, [4, 5]),  # the latest and a fallback, whatever their size
+    ],
+)
+def test_as_many_are_kept_as_asked_for_and_as_have_room(
+    tmp_path: Path, keep: int, max_bytes: int | None, left: list[int]
+) -> None:
+    max_gb = None if max_bytes is None else max_bytes / 2**30
+    checkpoints = Checkpoints(tmp_path, Json(), keep=keep, max_gb=max_gb)
+    for step in range(6):
+        checkpoints.save("x" * 98, step)
+    assert [path.stat().st_size for path in tmp_path.glob("*.json")] == [100] * len(left)
+    assert [int(path.stem[5:]) for path in sorted(tmp_path.glob("*.json"))] == left
+    assert len(names(tmp_path)) == 2 * len(left), "their checksums alone are beside them"
+
+
 def test_a_step_saved_again_is_replaced(checkpoints: Checkpoints) -> None:
     checkpoints.save({"take": 1}, 5)
     checkpoints.save({"take": 2}, 5)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from explr.core.errors import TrialPruned
+from explr.config.importing import import_file
+from explr.core.checkpoint import Checkpoints
+from explr.core.errors import CheckpointError, TrialPruned
+from explr.frameworks.tensorflow import TensorFlow
 
 pytestmark = [
     pytest.mark.slow,
@@ -182,3 +187,162 @@ def test_the_callback_resumes(make_context: Any) -> None:
     fit([resumed], epochs=3, initial_epoch=2)
     assert resumed.result().epochs_completed == 3
     assert resumed.result().primary_metric == min(row["val_loss"] for _, row in ctx.tracker.rows)
+
+
+PARTS = """\
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("mine")
+class Doubled(keras.layers.Layer):
+    def __init__(self, times=2.0, **other):
+        super().__init__(**other)
+        self.times = times
+
+    def call(self, x):
+        return x * self.times
+
+    def get_config(self):
+        return {**super().get_config(), "times": self.times}
+
+
+@keras.saving.register_keras_serializable("mine")
+class Forgetful(Doubled):
+    def __init__(self, times, **other):
+        super().__init__(times, **other)
+
+    def get_config(self):
+        return keras.layers.Layer.get_config(self)
+
+
+class Unknown(Doubled):
+    pass
+
+
+@keras.saving.register_keras_serializable("mine")
+def own_loss(y, p):
+    return ops.mean(ops.abs(y - p))
+
+
+@keras.saving.register_keras_serializable("mine")
+class Worst(keras.metrics.MeanMetricWrapper):
+    def __init__(self, name="worst", dtype=None):
+        super().__init__(own_loss, name=name, dtype=dtype)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def unknown_loss(y, p):
+    return ops.mean(y - p)
+
+
+def train(ctx):
+    step, model = ctx.load_checkpoint()
+    assert type(model.layers[0]).__name__ == "Doubled" and model.layers[0].times == 3.0
+    return float(model.optimizer.iterations.numpy())
+"""
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Any:
+    """A user's file with layers, losses and metrics, imported as explr imports it."""
+    (tmp_path / "parts.py").write_text(PARTS)
+    module = import_file(tmp_path / "parts.py", "parts")
+    yield module
+    sys.path.remove(str(tmp_path))
+    del sys.modules["parts"]
+
+
+def model_of(layer: Any, loss: Any = "mse", metrics: Any = None) -> Any:
+    import keras
+
+    model = keras.Sequential([keras.Input((1,)), layer, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.1), loss=loss, metrics=metrics)
+    return model
+
+
+def test_a_model_with_parts_of_ones_own_is_resumed_by_another_process(
+    explr: Any, parts: Any, tmp_path: Path
+) -> None:
+    model = model_of(parts.Doubled(3.0), parts.own_loss, [parts.Worst()])
+    x = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
+    model.fit(x, x, epochs=2, verbose=0)
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", TensorFlow.serializer)
+    drawn = random.getstate()
+    checkpoints.save(model, 1)
+    assert random.getstate() == drawn, "the check draws no numbers of the training's"
+    loaded = checkpoints.load()
+    assert loaded is not None
+    again = loaded[1]
+    assert again.evaluate(x, x, verbose=0) == model.evaluate(x, x, verbose=0)
+    moments = [variable.numpy() for variable in model.optimizer.variables]
+    for variable, moment in zip(again.optimizer.variables, moments, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), moment)
+    done = explr(
+        "framework=tensorflow", "train_model=parts.py:train", "tracking=off", "hydra.run.dir=run"
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["value"] == 2, "the steps of the optimizer"
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_model_that_keras_could_not_load_is_refused(parts: Any, tmp_path: Path) -> None:
+    import keras
+
+    layers, decorate = keras.layers, r"decorate it with @keras\.saving\.register_keras_serializable"
+    half = layers.Dense(1, activation=lambda x: x / 2)
+    refused = [
+        (model_of(parts.Unknown(name="odd")), f"layer odd .*does not know Unknown; {decorate}"),
+        (model_of(layers.Lambda(lambda x: x, name="odd")), f"layer odd .*a lambda; .*{decorate}"),
+        (model_of(half), f"layer {half.name} .*a lambda; .*{decorate}"),
+        (
+            model_of(parts.Forgetful(2.0, name="odd")),
+            r"layer odd .*'times'; its get_config\(\) must",
+        ),
+        (
+            model_of(layers.Flatten(), parts.unknown_loss),
+            f"loss in compile.*unknown_loss; {decorate}",
+        ),
+        (
+            model_of(layers.Flatten(), lambda y, p: y - p),
+            f"loss in compile.*a lambda; .*{decorate}",
+        ),
+        (model_of(layers.Flatten(), metrics=[parts.unknown_loss]), "metrics in compile"),
+        ({"epoch": 3}, "a TensorFlow checkpoint is a Keras model, .* got dict: give the model"),
+    ]
+    for model, said in refused:
+        with pytest.raises(CheckpointError, match=said):
+            Checkpoints(tmp_path / "checkpoints", TensorFlow.serializer).save(model, 0)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_class_that_is_not_defined_yet_is_named_at_loading(parts: Any, tmp_path: Path) -> None:
+    import keras
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints", TensorFlow.serializer)
+    checkpoints.save(model_of(parts.Doubled()), 0)
+    known = keras.saving.get_custom_objects()
+    doubled = known.pop("mine>Doubled")
+    try:
+        with pytest.raises(CheckpointError, match=r"'Doubled'.*before ctx\.load_checkpoint\(\)"):
+            checkpoints.load()
+    finally:
+        known["mine>Doubled"] = doubled
+
+
+def test_the_callback_warns_of_a_best_model_that_needs_custom_objects(
+    make_context: Any, parts: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    from explr.frameworks.tensorflow import KerasReporter
+
+    model = model_of(layer=parts.Unknown())
+    x = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
+    model.fit(
+        x, x, epochs=2, validation_data=(x, x), callbacks=[KerasReporter(make_context())], verbose=0
+    )
+    warned = [one.message for one in caplog.records if "custom_objects" in one.message]
+    assert len(warned) == 1
+    assert "Keras does not know Unknown" in warned[0]

@@ -6,25 +6,30 @@ from explr.utils.lease import CONTEXT_GB, divide, visible_devices
 
 
 def test_without_a_gpu_no_variable_is_set_and_no_limit_applies() -> None:
-    leases = divide(3, [], 24.0)
+    leases = divide(3, {})
     assert [lease.environment for lease in leases] == [{}, {}, {}]
     assert {lease.memory_gb for lease in leases} == {0.0}
 
 
 def test_slots_take_turns_on_the_gpus() -> None:
-    leases = divide(3, ["0", "1"], 24.0)
+    leases = divide(3, {"0": 24.0, "1": 24.0})
     assert [lease.environment["CUDA_VISIBLE_DEVICES"] for lease in leases] == ["0", "1", "0"]
 
 
 def test_jobs_on_one_gpu_stay_within_its_budget_together() -> None:
-    leases = divide(3, ["0", "1"], 24.0)
+    leases = divide(3, {"0": 24.0, "1": 24.0})
     shared = [lease for lease in leases if lease.devices == "0"]
     assert sum(lease.memory_gb + CONTEXT_GB for lease in shared) == pytest.approx(24.0)
     assert leases[1].memory_gb == 24.0
 
 
+def test_each_gpu_has_a_budget_of_its_own() -> None:
+    leases = divide(3, {"0": 24.0, "1": 1.8})
+    assert [lease.memory_gb for lease in leases] == [11.5, 1.8, 11.5]
+
+
 def test_no_budget_is_no_limit() -> None:
-    assert {lease.memory_gb for lease in divide(2, ["0"], 0.0)} == {0.0}
+    assert {lease.memory_gb for lease in divide(2, {"0": 0.0})} == {0.0}
 
 
 @pytest.mark.parametrize(

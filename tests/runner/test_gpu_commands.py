@@ -47,6 +47,12 @@ def test_gpu_info_for_programs(explr: Any, tmp_path: Path) -> None:
     assert (first["compute_capability"], first["memory_total_gb"]) == ("12.0", 32)
     unknown = ("utilization_percent", "temperature_c", "power_w", "mig", "processes")
     assert {laptop[name] for name in unknown} == {None}
+    shown = explr("memory", "--show", LD_LIBRARY_PATH=str(driver)).stdout.splitlines()
+    assert shown[:2] == [
+        "budget of cuda:0 (GPU 0, NVIDIA GeForce RTX 5090): 24 GiB (explr's default)",
+        "budget of cuda:1 (GPU 1, NVIDIA GeForce RTX 3050 Laptop GPU): "
+        "3.6 GiB (90% of cuda:1, NVIDIA GeForce RTX 3050 Laptop GPU)",
+    ]
 
 
 def test_gpu_info_shows_what_a_laptop_does_not_tell_as_unknown(explr: Any, tmp_path: Path) -> None:
@@ -163,7 +169,7 @@ def test_verify_fails_beside_a_gpu_that_the_build_of_pytorch_cannot_use(
     assert "pip install torch==2.10.0" in " ".join(done.stdout.split())
     assert "fail  trials at once: 60 on 1 GPU(s)" in done.stdout
     assert (
-        "warn  memory budget: 24 GiB (explr's default), and GPU 0 has 12.0 of 32.0" in done.stdout
+        "warn  memory budget: 24 GiB (explr's default), and cuda:0 has 12.0 of 32.0" in done.stdout
     )
     assert "sees 1 GPU(s)" in done.stdout  # Ray does, by a copy of the binding of its own
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from simulated_driver import build_driver
+from simulated_driver import DISPLAY, Card, build_driver
 from sweeping import Workshop
 
 TRAINING = """\
@@ -23,7 +23,7 @@ def train(ctx):
 
 @pytest.mark.slow  # imports PyTorch, to ask it which GPUs it can use
 def test_each_slot_has_its_gpu_and_its_part_of_the_memory(shop: Workshop, tmp_path: Path) -> None:
-    leases = [("0", 14.4 / 2 - 0.5), ("1", 14.4), ("0", 14.4 / 2 - 0.5)]
+    leases = [("0", 24 / 2 - 0.5), ("1", 14.4), ("0", 24 / 2 - 0.5)]
     (shop.folder / "leasing.py").write_text(TRAINING)
     driver = tmp_path / "driver"
     driver.mkdir()
@@ -41,3 +41,25 @@ def test_each_slot_has_its_gpu_and_its_part_of_the_memory(shop: Workshop, tmp_pa
     ]
     assert [devices for devices, _ in given] == [devices for devices, _ in leases]
     assert [gb for _, gb in given] == pytest.approx([gb for _, gb in leases])
+
+
+def test_a_sweep_on_one_gpu_of_several(shop: Workshop, tmp_path: Path) -> None:
+    (shop.folder / "leasing.py").write_text(TRAINING)
+    driver = tmp_path / "driver"
+    driver.mkdir()
+    cards = [DISPLAY, Card(), Card("NVIDIA RTX A4000", 16, cores=6144)]
+    shop.environment["LD_LIBRARY_PATH"] = str(build_driver(driver, cards))
+    common = ("framework=none", "train_model=leasing:train", "tracking=off", "gpu.device=cuda:1")
+    sweep = (
+        "tuner=optuna",
+        "tuner.study_name=s",
+        "lr=interval(0,1)",
+        "tuner.n_jobs=1",
+        "tuner.n_trials=1",
+    )
+    grid = ("hydra/launcher=explr_local", "hydra.sweep.dir=multirun/s", "lr=0.1,0.2")
+    for number, more in enumerate((sweep, grid)):
+        done = shop.run(shop.explr(*common, "-m", *more))
+        assert done.returncode == 0, done.stderr
+        lease = (shop.folder / "multirun" / "s" / str(number) / "lease.json").read_text()
+        assert json.loads(lease) == ["1", 14.4], "CUDA's number 1 is the second fastest"

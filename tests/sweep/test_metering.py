@@ -72,7 +72,7 @@ def job(alone: bool = False) -> Job:
 
 def test_leases_go_round_the_gpus_and_share_their_budget() -> None:
     packing = Packing(Room(8, 64.0, gpus=2, gpu_gb=24.0))
-    leases = PackedLeases(packing, ["0", "1"], 24.0)
+    leases = PackedLeases(packing, {"0": 24.0, "1": 24.0})
     first, second = leases.take(job()), leases.take(job())
     assert (first, second) == (Lease(0, "0", 24.0), Lease(1, "1", 24.0))
     for _ in range(2):
@@ -88,7 +88,7 @@ def test_a_job_that_runs_alone_has_the_whole_budget() -> None:
     packing = Packing(Room(8, 64.0, gpus=1, gpu_gb=24.0))
     packing.measured(Peak(1.0, 8.0))
     assert packing.slots == 2
-    assert PackedLeases(packing, ["0"], 24.0).take(job(alone=True)).memory_gb == 24.0
+    assert PackedLeases(packing, {"0": 24.0}).take(job(alone=True)).memory_gb == 24.0
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_what_is_shared_out_is_what_is_free(
     packing = Packing(Room(8, 64.0, gpus=1, gpu_gb=free_gb))
     packing.measured(Peak(1.0, 1.0))
     assert packing.slots == 2
-    assert PackedLeases(packing, ["0"], budget_gb).take(job()).memory_gb == share_gb
+    assert PackedLeases(packing, {"0": budget_gb}).take(job()).memory_gb == share_gb
 
 
 def test_without_a_gpu_a_lease_says_nothing() -> None:
-    leases = PackedLeases(Packing(Room(8, 64.0)), [], 24.0)
+    leases = PackedLeases(Packing(Room(8, 64.0)), {})
     assert leases.take(job()) == Lease(0, None, 0.0)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from simulated_driver import PROCESSES, TWO_GPUS, Card, build_driver, environment_with
+from simulated_driver import DISPLAY, PROCESSES, TWO_GPUS, Card, build_driver, environment_with
 
 LOOK = """\
 import os, sys
@@ -47,6 +47,10 @@ def test_on_the_host_a_process_is_known_by_its_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", ["1", "GPU-1"])
 def test_only_the_gpu_that_was_asked_for(tmp_path: Path, device: str) -> None:
     assert look(tmp_path, TWO_GPUS, "host", device)[2:] == ["11.0", "5.0", "5.0", "5.0"]
+
+
+def test_a_number_is_cudas_and_not_the_drivers(tmp_path: Path) -> None:
+    assert look(tmp_path, (DISPLAY, Card()), "host", "0")[2:] == ["25.0", "5.0", "5.0", "5.0"]
 
 
 def test_in_a_container_what_was_added_is_the_trials_if_it_is_alone(tmp_path: Path) -> None:

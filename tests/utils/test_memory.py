@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from simulated_driver import LAPTOP, Card, build_driver, environment_with
+from simulated_driver import DISPLAY, LAPTOP, Card, build_driver, environment_with
 
 from explr.core.errors import DeviceError, UsageError
 from explr.frameworks.pytorch import limit_torch
@@ -74,11 +74,70 @@ def test_each_source_goes_before_the_next(big_card: Path, home: Path) -> None:
     ]
 
 
-def test_the_default_fits_the_smallest_card(tmp_path: Path) -> None:
-    driver = build_driver(tmp_path, [Card(), LAPTOP])
-    assert budgets(driver, "open") == ["3.6 GiB (90% of the smallest card)"]
-    driver = build_driver(tmp_path / "silent", [Card(), Card(memory_gb=None)])
+CARDS = [
+    DISPLAY,  # first on the bus
+    Card(),
+    Card("NVIDIA A100", 40, cores=6912, mig_gb=(5, 10)),
+    Card("NVIDIA RTX A4000", 16, cores=6144),
+]
+"""CUDA's order: the RTX 5090, the A100, the A4000, the GT 1030."""
+
+BUDGETS_OF_CARDS = """
+import json, os, sys
+from explr.utils.memory import card_budgets, memory_budget
+for variables, device in json.load(sys.stdin):
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        os.environ.pop(name, None)
+    os.environ.update(variables)
+    print(memory_budget(None, device).gb if device else [one.gb for one in card_budgets()])
+print(*card_budgets(15), sep="; ")
+"""
+
+WHOLE, OF_A_PART, OF_A4000, OF_DISPLAY = 24.0, 4.5, 14.4, 1.8
+
+
+def test_the_default_is_that_of_the_card_that_is_trained_on(tmp_path: Path) -> None:
+    visible, order = "CUDA_VISIBLE_DEVICES", {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    expected: list[tuple[dict[str, str], str, Any]] = [
+        ({}, "cuda", WHOLE),
+        ({}, "cuda:1", OF_A_PART),
+        ({}, "cuda:3", OF_DISPLAY),
+        (order, "cuda", OF_DISPLAY),
+        (order, "cuda:1", WHOLE),
+        ({visible: "3"}, "cuda", OF_DISPLAY),
+        ({visible: "3", **order}, "cuda", OF_A4000),
+        ({visible: "GPU-3,GPU-1"}, "cuda:1", WHOLE),
+        ({visible: "MIG-5"}, "cuda", 9.0),
+        ({visible: "MIG-GPU-2/1/0"}, "cuda", OF_A_PART),
+        ({visible: "GPU-77"}, "cuda", WHOLE),
+        ({visible: ""}, "cuda", WHOLE),
+        ({}, "cuda:9", WHOLE),
+        ({}, "", [WHOLE, OF_A_PART, OF_A4000, OF_DISPLAY]),
+        ({visible: "2,3"}, "", [OF_A4000, OF_DISPLAY]),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", BUDGETS_OF_CARDS],
+        env=environment_with(build_driver(tmp_path, CARDS)),
+        input=json.dumps([case[:2] for case in expected]),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    *told, configured = done.stdout.splitlines()
+    assert told == [str(case[2]) for case in expected]
+    assert configured == (
+        "15 GiB (gpu.memory_limit_gb, the configuration); "
+        "1.8 GiB (gpu.memory_limit_gb, the configuration)"
+    ), "each card gives what it has"
+
+
+def test_a_card_that_does_not_tell_has_the_default(tmp_path: Path) -> None:
+    driver = build_driver(tmp_path, [LAPTOP, Card(memory_gb=None)])
     assert budgets(driver, "open") == ["24 GiB (explr's default)"]
+    driver = build_driver(tmp_path / "known", [LAPTOP])
+    told = "3.6 GiB (90% of cuda:0, NVIDIA GeForce RTX 3050 Laptop GPU)"
+    assert budgets(driver, "open") == [told]
 
 
 def test_a_limit_above_every_card_is_refused_whoever_set_it(big_card: Path) -> None:

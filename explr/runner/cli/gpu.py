@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from explr.utils.memory import SETTING, check_limit, memory_budget
+from explr.utils.gpu import visible_gpus
+from explr.utils.memory import SETTING, card_budgets, check_limit, memory_budget
 from explr.utils.nvml import Driver, Gpu, GpuProcess, read_driver
 from explr.utils.settings import write_setting
 
@@ -40,7 +41,7 @@ def show_memory() -> None:
     Raises:
         UsageError: the limit that is set is invalid.
     """
-    click.echo(f"budget: {memory_budget()}")
+    _print_budget()
     driver = read_driver()
     if not driver.gpus:
         click.echo(driver.state if driver.fault else f"{driver.state}: it has no GPU")
@@ -58,10 +59,20 @@ def keep_memory_limit(limit: str) -> None:
     Raises:
         UsageError: the limit is invalid, exceeds the card's memory, or cannot be saved.
     """
-    kept = None if limit == "default" else check_limit(limit, "--limit")
+    kept = None if limit == "default" else check_limit(limit, "--limit", read_driver().gpus)
     path = write_setting(SETTING, kept)
     click.echo(f"saved in {path}")
-    click.echo(f"budget: {memory_budget()}")
+    _print_budget()
+
+
+def _print_budget() -> None:
+    """Print the budget; one line for each GPU that CUDA may use, if it is not the same on all."""
+    budgets = card_budgets()
+    if len({str(budget) for budget in budgets}) <= 1:
+        click.echo(f"budget: {memory_budget()}")
+        return
+    for number, (gpu, budget) in enumerate(zip(visible_gpus(), budgets, strict=True)):
+        click.echo(f"budget of cuda:{number} (GPU {gpu.index}, {gpu.name or UNKNOWN}): {budget}")
 
 
 def _plain(driver: Driver) -> dict[str, Any]:

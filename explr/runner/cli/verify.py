@@ -32,9 +32,9 @@ from explr.tracking.home import explr_home
 from explr.tracking.mlflow.server_process import past_proxies
 from explr.tracking.server import server_url
 from explr.utils.gpu import nvidia_gpu_count
-from explr.utils.lease import CONTEXT_GB, divide, visible_devices
-from explr.utils.memory import memory_budget
-from explr.utils.nvml import Driver, read_driver
+from explr.utils.lease import CONTEXT_GB, divide
+from explr.utils.memory import MemoryBudget, card_budgets
+from explr.utils.nvml import read_driver
 from explr.utils.verify.check import Check, Probe, passed, probe
 from explr.utils.verify.driver import (
     TRIALS,
@@ -108,8 +108,8 @@ def find(cfg: DictConfig) -> list[Check]:
         first = [
             *driver_checks(driver),
             binding_check(),
-            *budget_checks(driver, config.gpu.memory_limit_gb),
-            *_shares(config, driver, usable),
+            *budget_checks(driver, config.gpu.memory_limit_gb, config.gpu.device),
+            *_shares(config),
         ]
         last = [
             shared_memory_check(),
@@ -145,20 +145,19 @@ def _told(future: Future[Probe] | None) -> Probe | None:
     return None if future is None else future.result()
 
 
-def _shares(config: ExplrConfig, driver: Driver, usable: int) -> list[Check]:
+def _shares(config: ExplrConfig) -> list[Check]:
     """Compare the trials that run at once with the budget, divided as a sweep would do."""
     trials = getattr(config.tuner, "n_jobs", 1)
     if trials == AUTO:
         return [passed(TRIALS, "as many as fit, measured by the sweep (tuner.n_jobs=auto)")]
-    devices: list[str] = []
+    budgets: list[MemoryBudget] = []
     if config.gpu.device != "cpu":
-        devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), usable)
-    try:
-        budget = memory_budget(config.gpu.memory_limit_gb)
-    except UsageError:
-        return []  # the check of the budget reports this
-    leases = divide(trials, devices, budget.gb)
-    return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(devices))]
+        try:
+            budgets = card_budgets(config.gpu.memory_limit_gb)
+        except UsageError:
+            return []  # the check of the budget reports this
+    leases = divide(trials, {str(number): one.gb for number, one in enumerate(budgets)})
+    return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(budgets))]
 
 
 def _mlflow(destination: Destination | None, uri: str | None, found: Probe | None) -> list[Check]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from explr.core.validation import AUTO
 from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
-from explr.sweep.executors.leases import FixedLeases, devices_and_budget, leases_for
+from explr.sweep.executors.leases import FixedLeases, gpu_budgets, leases_for, only_device
 from explr.sweep.executors.local import LocalExecutor
 from explr.sweep.executors.meter import MeasuredTrial
 from explr.sweep.executors.packed import CountedReports, packed_executor
@@ -48,8 +48,9 @@ class LocalKind(ExecutorKind):
             )
             executor: Executor
             if auto:
-                room = devices_and_budget(config, task)
-                executor = packed_executor(local, *room, launching.memory_gb, counted)
+                budgets_gb = gpu_budgets(config, task)
+                device = only_device(config, task)
+                executor = packed_executor(local, budgets_gb, device, launching.memory_gb, counted)
             else:
                 executor = local(FixedLeases(leases_for(config, task, launching.n_jobs)))
             with closing(executor):

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Protocol
 
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
+from explr.frameworks.device import cuda_index
 from explr.sweep.executors.packing import Packing
 from explr.tracking.callback import OWN_TASK
 from explr.tuning.trial import Job
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import Lease, divide, share_gb, visible_devices
-from explr.utils.memory import memory_budget
+from explr.utils.memory import card_budgets
 
 
 class Leases(Protocol):
@@ -65,14 +66,17 @@ class PackedLeases:
 
     Args:
         packing: decides how many jobs fit.
-        devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
-        budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
+        budgets_gb: the GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all that run
+            there at once; 0 sets no limit.
+        device: how a job names its GPU; see `Lease`.
     """
 
-    def __init__(self, packing: Packing, devices: Sequence[str], budget_gb: float) -> None:
+    def __init__(
+        self, packing: Packing, budgets_gb: Mapping[str, float], device: str | None = None
+    ) -> None:
         self._packing = packing
-        self._devices = list(devices)
-        self._budget_gb = budget_gb
+        self._device = device
+        self._budgets_gb = budgets_gb
         self._given: dict[int, Lease] = {}
 
     @property
@@ -84,10 +88,10 @@ class PackedLeases:
         """See `Leases.take`."""
         slot = next(number for number in count() if number not in self._given)
         lease = Lease(slot, None, 0.0)
-        if self._devices:
+        if self._budgets_gb:
             taken = [each.devices for each in self._given.values()]
-            device = min(self._devices, key=taken.count)
-            lease = Lease(slot, device, self._share_gb(job.alone))
+            name = min(self._budgets_gb, key=taken.count)
+            lease = Lease(slot, name, self._share_gb(name, job.alone), self._device)
         self._given[slot] = lease
         return lease
 
@@ -95,12 +99,13 @@ class PackedLeases:
         """See `Leases.give_back`."""
         del self._given[lease.slot]
 
-    def _share_gb(self, alone: bool) -> float:
-        sharing = 1 if alone else math.ceil(self.slots / len(self._devices))
+    def _share_gb(self, name: str, alone: bool) -> float:
+        budget_gb = self._budgets_gb[name]
+        sharing = 1 if alone else math.ceil(self.slots / len(self._budgets_gb))
         room_gb = self._packing.room.gpu_gb
         if sharing == 1 or room_gb is None:
-            return share_gb(self._budget_gb, sharing)
-        return share_gb(min(self._budget_gb, room_gb), sharing)
+            return share_gb(budget_gb, sharing)
+        return share_gb(min(budget_gb, room_gb), sharing)
 
 
 def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Lease]:
@@ -111,22 +116,38 @@ def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Leas
         task: its task function.
         n_jobs: jobs at the same time.
     """
-    return divide(n_jobs, *devices_and_budget(config, task))
+    return divide(n_jobs, gpu_budgets(config, task), only_device(config, task))
 
 
-def devices_and_budget(config: DictConfig, task: TaskFunction) -> tuple[list[str], float]:
-    """The GPUs of a sweep, and GiB of each for all jobs on it; 0 sets no limit.
+def gpu_budgets(config: DictConfig, task: TaskFunction) -> dict[str, float]:
+    """The GPUs of a sweep, each with GiB for all jobs on it; 0 sets no limit.
 
     Args:
         config: composed config of the sweep.
         task: its task function. The group `gpu` applies only to explr's own; in another app it may
             mean something else.
     """
-    own = bool(getattr(task, OWN_TASK, False))
-    devices: list[str] = []
-    if not (own and config.gpu.device == "cpu"):
-        devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
-    return devices, memory_budget(config.gpu.memory_limit_gb).gb if own else 0.0
+    own = _is_own(task)
+    if own and config.gpu.device == "cpu":
+        return {}
+    devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
+    if not own:
+        return dict.fromkeys(devices, 0.0)
+    budgets = [budget.gb for budget in card_budgets(config.gpu.memory_limit_gb)]
+    gpus = [*zip(devices, budgets, strict=True)]
+    if only_device(config, task):
+        gpus = [gpus[cuda_index(config.gpu.device) or 0]]
+    return dict(gpus)
+
+
+def only_device(config: DictConfig, task: TaskFunction) -> str | None:
+    """How a job names its GPU, if its config chooses one by number: it sees this one alone."""
+    number = cuda_index(config.gpu.device) if _is_own(task) else None
+    return None if number is None or number >= nvidia_gpu_count() else "cuda"
+
+
+def _is_own(task: TaskFunction) -> bool:
+    return bool(getattr(task, OWN_TASK, False))
 
 
 def _conforms(one: FixedLeases, two: PackedLeases) -> list[Leases]:

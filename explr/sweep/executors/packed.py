@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from explr.sweep.executors.leases import Leases, PackedLeases
@@ -148,8 +148,8 @@ class PackedExecutor:
 
 def packed_executor(
     local: Callable[[Leases], LocalExecutor],
-    devices: list[str],
-    budget_gb: float,
+    budgets_gb: Mapping[str, float],
+    device: str | None,
     memory_gb: float | None,
     reports: CountedReports,
 ) -> PackedExecutor:
@@ -157,23 +157,24 @@ def packed_executor(
 
     Args:
         local: makes the executor that runs the jobs, for given leases.
-        devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
-        budget_gb: GiB of each GPU for all that run there at once; 0 sets no limit.
+        budgets_gb: the GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all that run
+            there at once; 0 sets no limit.
+        device: how a job names its GPU; see `Lease`.
         memory_gb: GiB of host memory for all jobs; None takes most of what is free.
         reports: takes the reports of the jobs.
     """
     free_gb = available_gb()
     host_gb = free_gb * HOST_SHARE if memory_gb is None else min(memory_gb, free_gb)
-    gpus = HeldGpuMemory(devices) if devices else None
+    gpus = HeldGpuMemory(list(budgets_gb)) if budgets_gb else None
     meter = Meter(gpus)
     try:
-        limits = [budget_gb] if budget_gb else []
+        limits = [budget_gb for budget_gb in budgets_gb.values() if budget_gb]
         if gpus is not None:
-            limits += [gb for gb in map(gpus.free_gb, devices) if gb is not None]
-        room = Room(cpu_cores(), host_gb, len(devices), min(limits, default=None))
+            limits += [gb for gb in map(gpus.free_gb, budgets_gb) if gb is not None]
+        room = Room(cpu_cores(), host_gb, len(budgets_gb), min(limits, default=None))
         packing = Packing(room)
         log.info("n_jobs=auto: %s", packing)
-        inner = local(PackedLeases(packing, devices, budget_gb))
+        inner = local(PackedLeases(packing, budgets_gb, device))
     except BaseException:
         meter.close()
         raise

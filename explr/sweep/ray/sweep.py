@@ -46,7 +46,7 @@ from explr.tuning.account import Limits, SweepAccount
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
 from explr.utils.lease import divide
-from explr.utils.memory import memory_budget
+from explr.utils.memory import card_budgets, memory_budget
 
 if TYPE_CHECKING:
     from explr.sweep.ray.searchers import NativeSearch
@@ -213,8 +213,12 @@ def _work(
     """
     config, task = launching.config, launching.task
     own = bool(getattr(task, OWN_TASK, False))
-    budget_gb = memory_budget(config.gpu.memory_limit_gb).gb if own and gpus else 0.0
-    (lease, *_) = divide(math.floor(1 / gpus) if 0 < gpus < 1 else 1, ["0"], budget_gb)
+    budget_gb = 0.0
+    if own and gpus:  # Ray chooses the GPU of a trial: what the smallest one has is right on each
+        limit_gb = config.gpu.memory_limit_gb
+        budgets = [budget.gb for budget in card_budgets(limit_gb)]
+        budget_gb = min(budgets, default=memory_budget(limit_gb).gb)
+    (lease, *_) = divide(math.floor(1 / gpus) if 0 < gpus < 1 else 1, {"0": budget_gb})
     on_cpu = own and config.gpu.device == "cpu"
     return Work(
         task=launching.shared,

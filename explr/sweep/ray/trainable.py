@@ -129,7 +129,7 @@ class TrialTrainable(Trainable):
         if self._slot is None or (folder := self._slot.folder) is None:
             return
         source = folder / CHECKPOINTS
-        if source.is_dir() and any(source.iterdir()):
+        if any(source.glob("step-*")):
             shutil.copytree(source, Path(checkpoint_dir, CHECKPOINTS), dirs_exist_ok=True)
         else:
             self._refused = (

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError, holds_web_page, one_line, shortened
-from explr.core.folders import WRITING, flush, replacing
+from explr.core.folders import drop_unfinished, flush, replacing
 from explr.core.secrets import redacted_text
 from explr.tracking.home import artifact_root, ensure_home, explr_home, is_local_store
 from explr.tracking.mlflow.first_look import (
@@ -129,8 +129,7 @@ def _create(uri: str) -> None:
         return
     from mlflow import MlflowClient
 
-    for leftover in path.parent.glob(f"{WRITING}{path.name}.*"):  # of a process that was killed
-        leftover.unlink()
+    drop_unfinished(path.parent, f"{path.name}.")
     with replacing(path) as aside:
         MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
         flush(aside)

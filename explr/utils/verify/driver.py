@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from explr.core.errors import UsageError
+from explr.utils.gpu import visible_gpus
 from explr.utils.memory import CONFIG_KEY, memory_budget
 from explr.utils.nvml import Driver
 from explr.utils.verify.check import Check, failed, passed, warned
@@ -51,35 +52,37 @@ def driver_checks(driver: Driver, pci: Path = PCI) -> list[Check]:
     return [passed(NVML, f"{driver.state}: {names}"), passed(MATCH, "they are of one version")]
 
 
-def budget_checks(driver: Driver, configured: float | None) -> list[Check]:
-    """The memory budget against what the GPUs have and what is free.
+def budget_checks(driver: Driver, configured: float | None, device: str = "auto") -> list[Check]:
+    """The memory budget against what the GPU that would be trained on has and what is free.
 
     Args:
         driver: what NVML reports.
         configured: GiB that the configuration sets; None leaves it open.
+        device: what the configuration says to train on.
     """
+    gpus = visible_gpus(driver.gpus)
+    number = int(device.partition(":")[2] or 0)
     try:
-        budget = memory_budget(configured)
+        budget = memory_budget(configured, f"cuda:{number}", gpus)
     except UsageError as error:
         return [failed(BUDGET, str(error), f"Set another {CONFIG_KEY}, or see `explr memory`.")]
-    if not driver.gpus:
+    if not gpus:
         return [passed(BUDGET, f"{budget}, and there is no GPU")]
-    for gpu in driver.gpus:
-        total_gb, free_gb = gpu.memory_total_gb, gpu.memory_free_gb
-        if total_gb is None or free_gb is None:
-            continue
-        if budget.gb > total_gb:
-            return [
-                failed(
-                    BUDGET,
-                    f"{budget}, and GPU {gpu.index} has {total_gb:.1f} GiB",
-                    f"Lower {CONFIG_KEY}, or choose the other GPU with gpu.device.",
-                )
-            ]
-        if budget.gb > free_gb:
-            seen = f"{budget}, and GPU {gpu.index} has {free_gb:.1f} of {total_gb:.1f} GiB free"
-            remedy = f"End what uses it (`explr memory` shows it), or lower {CONFIG_KEY}."
-            return [warned(BUDGET, seen, remedy)]
+    if device == "cpu" or number >= len(gpus):
+        return [passed(BUDGET, str(budget))]
+    total_gb, free_gb = gpus[number].memory_total_gb, gpus[number].memory_free_gb
+    if total_gb is not None and budget.gb > total_gb:
+        return [
+            failed(
+                BUDGET,
+                f"{budget}, and cuda:{number} has {total_gb:.1f} GiB",
+                f"Lower {CONFIG_KEY}, or choose the other GPU with gpu.device.",
+            )
+        ]
+    if total_gb is not None and free_gb is not None and budget.gb > free_gb:
+        seen = f"{budget}, and cuda:{number} has {free_gb:.1f} of {total_gb:.1f} GiB free"
+        remedy = f"End what uses it (`explr memory` shows it), or lower {CONFIG_KEY}."
+        return [warned(BUDGET, seen, remedy)]
     return [passed(BUDGET, str(budget))]
 
 

@@ -11,7 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -29,9 +29,6 @@ from hydra.experimental.callback import Callback
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 from hydra.types import HydraContext
 from omegaconf import DictConfig
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 # `Hydra` composes and sweeps without a command line, by `compose_config`, `multirun`,
 # `list_all_config_groups` and `config_loader`. `hydra.compose` composes single runs only, and never
@@ -195,21 +192,6 @@ def admit_null() -> None:
     """
     for function in (_grammar.choice, _grammar.shuffle):
         function.__annotations__["args"] |= None
-
-
-def distribution_of(override: Override) -> BaseDistribution:
-    """Optuna's distribution of a range in Hydra's sweep grammar.
-
-    The sweeper has no public function for it, and a study that Hydra's sweeper began must resume
-    with the same distributions. Read in 1.4.0rc3; 1.3.0 has the same name.
-
-    Raises:
-        ValueError, NotImplementedError: the range cannot be sampled.
-    """
-    from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
-
-    distribution: BaseDistribution = create_optuna_distribution_from_override(override)
-    return distribution
 
 
 def start_on_ray(launcher: Any, config: DictConfig) -> Any:

@@ -17,7 +17,6 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.grammar import grammar_functions as _grammar
 from hydra._internal.hydra import Hydra
-from hydra._internal.logging_config import configure_logging as _configure_logging
 from hydra._internal.utils import create_config_search_path
 from hydra._internal.utils import get_args_parser as _get_args_parser
 from hydra.core import utils as _utils
@@ -137,13 +136,11 @@ def flush_logs() -> None:
     _utils._flush_loggers()
 
 
-def configure_logging(config: dict[str, Any], whitelist: Any) -> None:
-    """Configure logging as Hydra does for a job.
+def configure_trusted_logging(config: dict[str, Any], whitelist: Any) -> None:
+    """Configure logging as Hydra 1.4 does for a job. Read in 1.4.0rc3; 1.3.8 has no such thing."""
+    from hydra._internal.logging_config import configure_logging
 
-    The public `configure_log` requires a root logger in the config, and replaces the handlers of
-    the one there is. Read in 1.4.0rc3; in 1.3.8 it takes no whitelist.
-    """
-    _configure_logging(config, whitelist)
+    configure_logging(config, whitelist)
 
 
 def value_of(returned: JobReturn) -> Any:

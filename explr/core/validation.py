@@ -210,7 +210,7 @@ DIRECTIONS = ("minimize", "maximize")
 """What can be done with an objective."""
 
 
-def objective_faults(metrics: Sequence[str], directions: Sequence[str]) -> list[str]:
+def objective_faults(metrics: Sequence[Any], directions: Sequence[Any]) -> list[str]:
     """What is wrong with the objectives.
 
     Args:
@@ -227,7 +227,7 @@ def objective_faults(metrics: Sequence[str], directions: Sequence[str]) -> list[
         for name in dict.fromkeys(metrics)
         if metrics.count(name) > 1
     ]
-    if not metrics or not all(name.strip() for name in metrics):
+    if not metrics or not all(isinstance(name, str) and name.strip() for name in metrics):
         faults.append(f"objective.metric must name a metric, got {list(metrics)}")
     elif len(metrics) != len(directions):
         faults.append(

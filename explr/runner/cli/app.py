@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import hydra
 from omegaconf import DictConfig
 
 from explr.config.command_line import (
@@ -26,6 +25,7 @@ from explr.config.command_line import (
 )
 from explr.config.compose import CONFIG_NAME, TRUSTED
 from explr.config.grammar import literal
+from explr.config.hydra_versions import command, flags_first
 from explr.config.importing import refuse_in_import
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.config.nodes import CONFIG_TREE
@@ -140,10 +140,8 @@ def _start(line: Sequence[str], args: Namespace) -> int:
         task = _no_job
     else:
         from explr.runner.task import train_job as task
-    sys.argv[1:] = line
-    app = hydra.main(config_path=CONFIG_TREE, config_name=CONFIG_NAME, execution_whitelist=TRUSTED)(
-        task
-    )
+    sys.argv[1:] = flags_first(line, args.overrides)
+    app = command(task, CONFIG_TREE, CONFIG_NAME, TRUSTED)
     with apart_from_trial():  # a trial may have started this command
         app()
     return 0

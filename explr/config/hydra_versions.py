@@ -36,7 +36,7 @@ def plugin(module: str, name: str) -> dict[str, Any]:
     return target if HAS_WHITELIST else target | {"_recursive_": False}
 
 
-def store(name: str, node: Any, group: str, package: str | None = None) -> None:
+def store(name: str, node: Any, group: str | None, package: str | None = None) -> None:
     """Put a node into Hydra's config store, in place of an earlier one."""
     replace: dict[str, Any] = {"replace": True} if HAS_WHITELIST else {}
     ConfigStore.instance().store(

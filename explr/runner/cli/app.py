@@ -25,10 +25,11 @@ from explr.config.command_line import (
 )
 from explr.config.compose import CONFIG_NAME, TRUSTED
 from explr.config.grammar import literal
-from explr.config.hydra_versions import command, flags_first
+from explr.config.hydra_versions import HAS_WHITELIST, command, flags_first
 from explr.config.importing import refuse_in_import
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.config.nodes import CONFIG_TREE
+from explr.config.saved import saved_overrides
 from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.config.target import check_train_function, spell_target
 from explr.core.errors import UsageError
@@ -114,6 +115,9 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             if args.experimental_rerun is not None:
                 restore(args.experimental_rerun, args.overrides)
                 line = list(arguments)
+                if not HAS_WHITELIST:  # Hydra 1.3 reads a pickle, which nothing writes
+                    args.overrides = [*saved_overrides(args.experimental_rerun), *args.overrides]
+                    line = args.overrides
             sweeps = sweeps_trials(args)
             return (_sweep if sweeps else _start)(line, args)
     except SystemExit as stop:

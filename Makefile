@@ -82,7 +82,7 @@ $(VENV)/.constraints: FORCE | $(BIN)/python
 
 $(VENV)/.run: $(NEEDED)
 	@echo "Installing explr and PyTorch under $(CONSTRAINTS), which takes a few minutes"
-	@$(INSTALL) --editable '.[torch]'
+	@$(INSTALL) --editable '.[torch,hydra14]'
 	@touch $@
 
 $(VENV)/.docs: $(NEEDED)

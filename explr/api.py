@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, open_dict
 
 from explr.config.compose import CONFIG_NAME, TRUSTED, compose_with, hydra_app
 from explr.config.diagnosis import diagnosing
+from explr.config.hydra_versions import trusting
 from explr.config.importing import refuse_in_import
 from explr.config.target import check_train_function
 from explr.core.config import ExplrConfig
@@ -92,7 +92,7 @@ def tune(
     diagnosed = diagnosing(
         [*given, "-m"], partial(check_trial, check=check, train_model=train_model)
     )
-    with callers_logging(), apart_from_trial(), execution_whitelist(TRUSTED), diagnosed:
+    with callers_logging(), apart_from_trial(), trusting(TRUSTED), diagnosed:
         tuned = check_first_job(given, check, train_model=train_model)
         with hydra_app() as app:
             sweep = partial(

@@ -36,10 +36,12 @@ HYDRA_CORE = {
     "override_parser.types": {
         "ChoiceSweep",
         "Glob",
+        "IntervalSweep",
         "Override",
         "Quote",
         "QuotedString",
         "RangeSweep",
+        "Transformer",
     },
     "plugins": {"Plugins"},
     "singleton": {"Singleton"},

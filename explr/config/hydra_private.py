@@ -11,13 +11,12 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.grammar import grammar_functions as _grammar
 from hydra._internal.hydra import Hydra
-from hydra._internal.logging_config import configure_logging as _configure_logging
 from hydra._internal.utils import create_config_search_path
 from hydra._internal.utils import get_args_parser as _get_args_parser
 from hydra.core import utils as _utils
@@ -29,9 +28,6 @@ from hydra.experimental.callback import Callback
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 from hydra.types import HydraContext
 from omegaconf import DictConfig
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 # `Hydra` composes and sweeps without a command line, by `compose_config`, `multirun`,
 # `list_all_config_groups` and `config_loader`. `hydra.compose` composes single runs only, and never
@@ -140,13 +136,11 @@ def flush_logs() -> None:
     _utils._flush_loggers()
 
 
-def configure_logging(config: dict[str, Any], whitelist: Any) -> None:
-    """Configure logging as Hydra does for a job.
+def configure_trusted_logging(config: dict[str, Any], whitelist: Any) -> None:
+    """Configure logging as Hydra 1.4 does for a job. Read in 1.4.0rc3; 1.3.8 has no such thing."""
+    from hydra._internal.logging_config import configure_logging
 
-    The public `configure_log` requires a root logger in the config, and replaces the handlers of
-    the one there is. Read in 1.4.0rc3; in 1.3.8 it takes no whitelist.
-    """
-    _configure_logging(config, whitelist)
+    configure_logging(config, whitelist)
 
 
 def value_of(returned: JobReturn) -> Any:
@@ -195,21 +189,6 @@ def admit_null() -> None:
     """
     for function in (_grammar.choice, _grammar.shuffle):
         function.__annotations__["args"] |= None
-
-
-def distribution_of(override: Override) -> BaseDistribution:
-    """Optuna's distribution of a range in Hydra's sweep grammar.
-
-    The sweeper has no public function for it, and a study that Hydra's sweeper began must resume
-    with the same distributions. Read in 1.4.0rc3; 1.3.0 has the same name.
-
-    Raises:
-        ValueError, NotImplementedError: the range cannot be sampled.
-    """
-    from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
-
-    distribution: BaseDistribution = create_optuna_distribution_from_override(override)
-    return distribution
 
 
 def start_on_ray(launcher: Any, config: DictConfig) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from explr.config.hydra_versions import plugin
 from explr.core.config import MirrorConfig, RayClusterConfig, SearchConfig, SweeperConfig
 
 CONFIG_TREE = "pkg://explr.conf"
@@ -43,18 +44,18 @@ CALLBACK = {
     }
 }
 SWEEPER = {
-    "_target_": "explr.plugins.optuna_sweeper.OptunaSweeper",
+    **plugin("optuna_sweeper", "OptunaSweeper"),
     **_scalars_first(asdict(SweeperConfig())),
     "sampler": {"_target_": "optuna.samplers.TPESampler"},
     "pruner": {"_target_": "explr.tuning.percentile.MedianPruner"},
     "params": None,
 }
 RAY_SWEEPER = SWEEPER | {
-    "_target_": "explr.plugins.ray_sweeper.RaySweeper",
+    **plugin("ray_sweeper", "RaySweeper"),
     "ray": asdict(RayClusterConfig()),
 }
 LAUNCHER = {
-    "_target_": "explr.plugins.local_launcher.LocalLauncher",
+    **plugin("local_launcher", "LocalLauncher"),
     "n_jobs": 1,
     "preload": [],
 }

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.grammar import literal
+from explr.config.hydra_versions import store
 from explr.config.nodes import is_own_tree
 from explr.config.saved import saved_overrides, saved_run
 from explr.core.config import ROOT_KEYS
@@ -55,21 +56,12 @@ def of_training(overrides: Sequence[str], config: DictConfig, program: str) -> l
 def store_script_space(hyperparameters: Mapping[str, Any]) -> None:
     """Make `hyperparameters` the content of `SCRIPT_SPACE`."""
     group, _, name = SCRIPT_SPACE.partition("=")
-    ConfigStore.instance().store(
-        name, dict(hyperparameters), group=group, package="_global_", provider="explr", replace=True
-    )
+    store(name, dict(hyperparameters), group, "_global_")
 
 
 def store_file_overlay(settings: Mapping[str, Any]) -> None:
     """Make `settings` the content of `FILE_OVERLAY`."""
-    ConfigStore.instance().store(
-        "settings",
-        dict(settings),
-        group="explr/file",
-        package="_global_",
-        provider="explr",
-        replace=True,
-    )
+    store("settings", dict(settings), "explr/file", "_global_")
 
 
 def file_overlay() -> dict[str, Any]:

@@ -28,19 +28,21 @@ class ObjectiveConfig:
     """What a tuner optimizes."""
 
     # name of the metric, as the training logs it; for several objectives, a list of names
-    metric: str | list[str] = "val_loss"
+    metric: Any = "val_loss"
     # minimize or maximize; for several objectives, a list with one direction for each
-    direction: str | list[str] = "minimize"
+    direction: Any = "minimize"
+    # OmegaConf 2.3 knows no `str | list[str]`: `objective_faults` checks both.
 
     @property
     def metrics(self) -> list[str]:
         """Name of each objective."""
-        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
+        return list(self.metric) if isinstance(self.metric, (list, tuple)) else [self.metric]
 
     @property
     def directions(self) -> list[str]:
         """Minimize or maximize, for each objective."""
-        return [self.direction] if isinstance(self.direction, str) else list(self.direction)
+        given = self.direction
+        return list(given) if isinstance(given, (list, tuple)) else [given]
 
     @property
     def primary(self) -> str:

@@ -212,7 +212,7 @@ DIRECTIONS = ("minimize", "maximize")
 """What can be done with an objective."""
 
 
-def objective_faults(metrics: Sequence[str], directions: Sequence[str]) -> list[str]:
+def objective_faults(metrics: Sequence[Any], directions: Sequence[Any]) -> list[str]:
     """What is wrong with the objectives.
 
     Args:
@@ -224,14 +224,14 @@ def objective_faults(metrics: Sequence[str], directions: Sequence[str]) -> list[
         for direction in directions
         if direction not in DIRECTIONS
     ]
+    if not metrics or not all(isinstance(name, str) and name.strip() for name in metrics):
+        return [*faults, f"objective.metric must name a metric, got {list(metrics)}"]
     faults += [
         f"objective.metric names {name} {metrics.count(name)} times"
         for name in dict.fromkeys(metrics)
         if metrics.count(name) > 1
     ]
-    if not metrics or not all(name.strip() for name in metrics):
-        faults.append(f"objective.metric must name a metric, got {list(metrics)}")
-    elif len(metrics) != len(directions):
+    if len(metrics) != len(directions):
         faults.append(
             f"objective.direction needs one direction for each metric: there are {len(metrics)} "
             f"metrics ({', '.join(metrics)}) and {len(directions)} directions"

@@ -20,25 +20,14 @@ import cloudpickle
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
-from hydra.core.utils import (
-    JobReturn,
-    JobStatus,
-    configure_log,
-    setup_globals,
-)
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from explr.config.hydra_private import (
-    apply_overrides,
-    configure_logging,
-    flush_logs,
-    job_environment,
-    job_name,
-)
+from explr.config.hydra_private import apply_overrides, flush_logs, job_environment, job_name
+from explr.config.hydra_versions import configure_logging, set_up_log, trusted_by, trusting
 from explr.config.omegaconf_private import resolvers_kept
 from explr.core.user_code import contained, failing_trial
 from explr.launching.job_files import JobFiles
@@ -119,14 +108,14 @@ class HydraTask:
         """Touch, ahead of the job in a process of its own, the memory that every job writes to."""
         _pickled(self._base)
         if OmegaConf.select(self.config, "hydra.job_logging.root") is not None:
-            configure_logging(deepcopy(_LOG), self.context.execution_whitelist)
+            configure_logging(deepcopy(_LOG), self.context)
 
     def _rehearse(self) -> None:
         """Do what every job does, on a config that is thrown away, and leave nothing behind."""
         config = pickle.loads(_pickled(self._base))
         OmegaConf.set_readonly(config.hydra, None)
         apply_overrides(config, self.example.changes if self.example else ())
-        with _in_force(config), execution_whitelist(self.context.execution_whitelist, reset=True):
+        with _in_force(config), trusting(trusted_by(self.context), reset=True):
             _, task_config = _settle(config)
             OmegaConf.to_container(config.hydra.job_logging, resolve=True)
             self._files.texts(config, task_config)
@@ -186,7 +175,7 @@ class HydraTask:
             BaseException: anything but an `Exception`, such as KeyboardInterrupt.
         """
         config = self.config_of(job, own_process)
-        with _in_force(config), execution_whitelist(self.context.execution_whitelist, reset=True):
+        with _in_force(config), trusting(trusted_by(self.context), reset=True):
             return self._run(config)
 
     def _run(self, config: DictConfig) -> JobReturn:
@@ -198,9 +187,7 @@ class HydraTask:
         folder.mkdir(parents=True, exist_ok=True)
         with _working_directory(folder if config.hydra.job.chdir else None):
             result.working_dir = os.getcwd()
-            configure_log(
-                config.hydra.job_logging, config.hydra.verbose, self.context.execution_whitelist
-            )
+            set_up_log(config, self.context)
             if config.hydra.output_subdir is not None:
                 saved = folder / config.hydra.output_subdir
                 saved.mkdir(parents=True, exist_ok=True)

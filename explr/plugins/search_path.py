@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.config_store import ConfigStore
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from explr.config.hydra_private import admit_null
+from explr.config.hydra_versions import store
 from explr.config.nodes import (
     CALLBACK,
     CONFIG_TREE,
@@ -33,35 +33,17 @@ class ExplrSearchPath(SearchPathPlugin):
         """Do so if this is an explr app; other apps keep their groups as they are."""
         if all(element.path != CONFIG_TREE for element in search_path.get_path()):
             return
-        store = ConfigStore.instance()
         for name, schema in SCHEMAS.items():
-            store.store(
-                group="explr/schema", name=name, node=schema, provider="explr", replace=True
-            )
+            store(name, schema, "explr/schema")
         for name, node in {"mirror": MIRROR, "search": SEARCH}.items():
-            store.store(
-                group="explr",
-                name=name,
-                node=node,
-                package="_global_",
-                provider="explr",
-                replace=True,
-            )
+            store(name, node, "explr", "_global_")
         project = Path.cwd() / "conf"
         if project.is_dir():
             # Hydra takes what follows the scheme as it is: it knows no escaped characters.
             search_path.append("explr-project", f"file://{project}")
 
 
-ConfigStore.instance().store(
-    group="hydra/callbacks", name="explr_mlflow", node=CALLBACK, provider="explr", replace=True
-)
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="explr_optuna", node=SWEEPER, provider="explr", replace=True
-)
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="explr_ray", node=RAY_SWEEPER, provider="explr", replace=True
-)
-ConfigStore.instance().store(
-    group="hydra/launcher", name="explr_local", node=LAUNCHER, provider="explr", replace=True
-)
+store("explr_mlflow", CALLBACK, "hydra/callbacks")
+store("explr_optuna", SWEEPER, "hydra/sweeper")
+store("explr_ray", RAY_SWEEPER, "hydra/sweeper")
+store("explr_local", LAUNCHER, "hydra/launcher")

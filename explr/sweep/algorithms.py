@@ -11,8 +11,8 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 
+from explr.config.hydra_versions import make
 from explr.config.target import INSTANTIATE_KEYS
 from explr.core.errors import ConfigError
 from explr.sweep.space import SweepSpace
@@ -198,7 +198,7 @@ def _optuna(node: Mapping[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # our configs choose these on purpose
         try:
-            return instantiate(dict(node), _execution_whitelist_=places)
+            return make(dict(node), places)
         except (HydraException, TypeError, ValueError, AssertionError, ImportError) as error:
             said = str(error.__cause__ or error).strip() or type(error).__name__
             raise ConfigError([f"{node['_target_']}: {said.splitlines()[0]}"]) from None

@@ -40,8 +40,8 @@ from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
 
 log = logging.getLogger(__name__)
 
-OWN_SWEEPERS = "explr."
-"""Prefix of the `_target_` of sweepers that open the sweep's run themselves."""
+OWN_SWEEPERS = ("explr.", "hydra_plugins.explr.")
+"""Prefixes of the `_target_` of sweepers that open the sweep's run themselves."""
 
 OWN_TASK = "explr_records_itself"
 """Attribute of a task function that records its own runs."""

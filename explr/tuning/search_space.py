@@ -7,14 +7,23 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, ulp
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+    Transformer,
+)
 from hydra.errors import HydraException
 
 from explr.config.grammar import grammar_fault, literal, plain, word
-from explr.config.hydra_private import distribution_of
 from explr.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -201,7 +210,7 @@ def _add(space: SearchSpace, name: str, override: Override) -> None:
     if not isinstance(sweep, ChoiceSweep):
         if isinstance(sweep, RangeSweep):
             sweep.shuffle = False  # the sampler decides the order
-        space.distributions[name] = distribution_of(override)
+        space.distributions[name] = _distribution(override)
         return
     choices = [plain(choice) for choice in sweep.list]
     try:
@@ -216,6 +225,51 @@ def _add(space: SearchSpace, name: str, override: Override) -> None:
         return
     space.distributions[name] = CategoricalDistribution(list(codes))
     space.decode[name] = codes
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    """Optuna's distribution of an interval or range.
+
+    It is the one that Hydra's own Optuna sweeper makes, so a study that it began can resume.
+
+    Raises:
+        ValueError: a range has no value, or the step 0.
+        NotImplementedError: it is no interval and no range.
+    """
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    sweep: Any = override.value()
+    if isinstance(sweep, IntervalSweep):
+        ends: Any = (sweep.start, sweep.end)
+        whole = all(isinstance(end, int) for end in ends)
+        kind = IntDistribution if whole else FloatDistribution
+        return kind(*ends, log="log" in sweep.tags)
+    if not isinstance(sweep, RangeSweep):
+        raise NotImplementedError(f"{override.input_line} cannot be sampled")
+    if sweep.step == 0:
+        raise ValueError("the step of a range must not be 0")
+    if getattr(sweep, "transformers", ()):  # Hydra 1.4: a cast of each value
+        return _one_of_its_values(override)
+    start, stop, step = (Decimal(str(each)) for each in (sweep.start, sweep.stop, sweep.step))
+    count = ceil((Fraction(stop) - Fraction(start)) / Fraction(step))
+    if count <= 0:
+        raise ValueError("a range must hold at least one value")
+    # Hydra's stop is left out, and Optuna's is included.
+    low, high = sorted((start, start + (count - 1) * step))
+    if isinstance(sweep.range(), range):
+        return IntDistribution(int(low), int(high), step=int(abs(step)))
+    exact = all(Decimal(str(float(each))) == each for each in (low, high, abs(step)))
+    distinct = low == high or float(abs(step)) >= max(ulp(float(low)), ulp(float(high)))
+    if not (exact and distinct):
+        return _one_of_its_values(override)
+    return FloatDistribution(float(low), float(high), step=float(abs(step)))
+
+
+def _one_of_its_values(override: Override) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution
+
+    values: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
+    return CategoricalDistribution(values)
 
 
 def _encoded(value: Any) -> str:

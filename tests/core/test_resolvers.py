@@ -11,6 +11,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 from hydra.core.singleton import Singleton
+from hydra_spelling import MAIN, REGISTER, register
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,10 +20,10 @@ from explr.config.importing import refuse_in_import
 from explr.config.target import resolve_target
 from explr.core.errors import TargetError
 
-MODULE = """\
+MODULE = f"""\
 from omegaconf import OmegaConf
 
-OmegaConf.register_resolver("double", lambda value: 2 * value)
+OmegaConf.{REGISTER}("double", lambda value: 2 * value)
 
 
 def train(ctx):
@@ -69,7 +70,7 @@ def test_no_training_of_another_app_is_imported() -> None:
 
 
 def test_a_module_registers_again_what_another_process_has_sent() -> None:
-    OmegaConf.register_resolver("double", lambda value: -value)
+    register("double", lambda value: -value)
     sent = cloudpickle.dumps(Singleton.get_state())
     program = (
         "import pickle, sys\n"
@@ -94,7 +95,7 @@ def test_a_module_registers_again_what_another_process_has_sent() -> None:
 
 
 def test_two_of_one_name_in_one_process_stay_an_error() -> None:
-    OmegaConf.register_resolver("double", lambda value: -value)
+    register("double", lambda value: -value)
     with pytest.raises(TargetError, match="resolver 'double' is already registered"):
         resolve_target("with_resolver:train")
 
@@ -105,7 +106,7 @@ def test_two_of_one_name_in_one_process_stay_an_error() -> None:
         ("explr.main(f)", "explr.main"),
         ("explr.run({})", "explr.run"),
         ("explr.tune([], f)", "explr.tune"),
-        ("hydra.main(config_path=None)(f)()", "its @hydra.main function"),
+        (f"hydra.main(config_path=None{MAIN})(f)()", "its @hydra.main function"),
     ],
 )
 def test_a_script_that_trains_when_it_is_imported_is_refused(

@@ -11,22 +11,23 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
+from hydra_spelling import MAIN, VERSION_BASE
 from omegaconf import DictConfig, OmegaConf
 
 import explr
 from explr.config.compose import TRUSTED
+from explr.config.hydra_versions import make
 from explr.core.errors import ConfigError
 
-FRESH = """\
+FRESH = f"""\
 import sys, json
-{first}
+{{first}}
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
-with initialize_config_module("explr.conf"):
+with initialize_config_module("explr.conf"{MAIN}):
     cfg = compose("config", ["framework=tensorflow", "tuner=optuna", "tuner.study_name=s", "lr=3"])
 assert ("explr.core.config" in sys.modules), "the plugin registers the schemas"
-{after}
+{{after}}
 print(json.dumps(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True), sort_keys=True))
 """
 
@@ -72,7 +73,7 @@ def test_groups_are_typed_from_the_start() -> None:
 
 
 def test_within_an_initialised_hydra_which_stays_as_it_was() -> None:
-    with initialize_config_module("explr.conf"):
+    with initialize_config_module("explr.conf", **VERSION_BASE):
         before = GlobalHydra.instance().hydra
         assert explr.compose(["lr=5"]).lr == 5
         assert GlobalHydra.instance().hydra is before
@@ -138,7 +139,7 @@ def test_another_hydra_app_gets_no_group_of_ours(explr, tmp_path: Path) -> None:
     (tmp_path / "conf" / "config.yaml").write_text("a: 1\n")
     (tmp_path / "app.py").write_text(
         "import hydra\n"
-        "@hydra.main(config_path='conf', config_name='config')\n"
+        f"@hydra.main(config_path='conf', config_name='config'{MAIN})\n"
         "def app(cfg):\n    print(dict(cfg))\n"
         "app()\n"
     )
@@ -158,5 +159,5 @@ def test_callbacks_of_hydras_own_package_are_trusted() -> None:
     target = "hydra.experimental.callbacks.LogJobReturnCallback"
     with catch_warnings():
         simplefilter("ignore")  # Hydra 1.4 deprecates it
-        made = instantiate({"_target_": target}, _execution_whitelist_=TRUSTED)
+        made = make({"_target_": target}, TRUSTED)
     assert isinstance(made, Callback)

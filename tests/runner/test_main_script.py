@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra_spelling import REGISTER
 
 SCRIPT = """\
 import explr
@@ -31,10 +32,10 @@ if __name__ == "__main__":
     )
 """
 
-NEIGHBOUR = """\
+NEIGHBOUR = f"""\
 from omegaconf import OmegaConf
 
-OmegaConf.register_resolver("double", lambda value: 2 * value)
+OmegaConf.{REGISTER}("double", lambda value: 2 * value)
 FACTOR = 2.0
 """
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from companions import companions_of
+from hydra_spelling import spelled
 from waiting import PATIENCE_S, runs, wait_until
 from zygote import Started, zygote
 
@@ -257,7 +258,7 @@ def faulty(ctx):
     return FAULTS[ctx.trial_number](ctx)
 """
 
-APP = """\
+APP = spelled("""\
 import os
 import time
 from pathlib import Path
@@ -286,7 +287,7 @@ def app(cfg: DictConfig):
 
 if __name__ == "__main__":
     app()
-"""
+""")
 
 PATIENT = """\
 import explr.tuning.loop

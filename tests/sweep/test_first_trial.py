@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra_spelling import VERSION_BASE
 
 from explr.config.compose import compose_with, hydra_app
 from explr.config.hydra_private import silent_context
+from explr.config.hydra_versions import store
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
 from explr.launching.hydra_job import HydraTask
@@ -44,7 +45,7 @@ def _app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "app" / "config.yaml").write_text("lr: 0.1\nsteps: 6\nopt: {wd: 0.1}\n")
     for option in ("a", "b"):
         (tmp_path / "app" / "model" / f"{option}.yaml").write_text(f"seed: {ord(option)}\n")
-    ConfigStore.instance().store("typed", Typed, replace=True)
+    store("typed", Typed, None)
 
 
 def space_of(*line: str, name: str = "config", **params: Any) -> SweepSpace:
@@ -54,7 +55,7 @@ def space_of(*line: str, name: str = "config", **params: Any) -> SweepSpace:
 
 def space_and_task(*line: str, name: str = "config", **params: Any) -> tuple[SweepSpace, HydraTask]:
     """The search space of a sweep of the app, and what its jobs share."""
-    with initialize_config_dir(str(Path("app").absolute())):
+    with initialize_config_dir(str(Path("app").absolute()), **VERSION_BASE):
         app = GlobalHydra.instance().hydra
         assert app is not None
         config = compose_with(app, line, name, multirun=True)
@@ -119,7 +120,7 @@ def test_a_value_among_the_ranges_is_set_in_every_trial() -> None:
 def test_a_dollar_that_was_escaped_among_the_ranges_stays_one() -> None:
     space, task = space_and_task(steps="choice('${lr}',b)", lr="'${steps}'")
     (text, _) = space.every.distributions["steps"].choices  # type: ignore[attr-defined]
-    with initialize_config_dir(str(Path("app").absolute())):
+    with initialize_config_dir(str(Path("app").absolute()), **VERSION_BASE):
         config = task.config_of(space.job(0, {"steps": text}, {}), own_process=False)
     assert (config.steps, config.lr) == ("${lr}", "${steps}")
 
@@ -128,7 +129,7 @@ def test_an_option_among_the_ranges_is_chosen_in_every_trial() -> None:
     Path("app", "config.yaml").write_text("defaults: [_self_, model: a]\nlr: 0.1\n")
     space, task = space_and_task(model="b", **PARAMS)
     assert set(space.every.distributions) == {"lr"}
-    with initialize_config_dir(str(Path("app").absolute())):
+    with initialize_config_dir(str(Path("app").absolute()), **VERSION_BASE):
         job = space.job(0, {"lr": 0.5}, {})
         assert task.config_of(job, own_process=False).model.seed == ord("b")
     assert space_of("model=a", model="b", **PARAMS).fixed == ["model=a"]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra_spelling import register
 from omegaconf import OmegaConf
 
 from explr.config.settings_file import FILE_OVERLAY
@@ -22,7 +23,7 @@ from explr.tuning.trial import Job
 @pytest.fixture(autouse=True)
 def _numbers() -> Iterator[None]:
     numbers = count()
-    OmegaConf.register_resolver("number", lambda: next(numbers))
+    register("number", lambda: next(numbers))
     yield
     OmegaConf.clear_resolver("number")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra_spelling import spelled
 from simulated_driver import PROCESSES, Card, build_driver
 from sweeping import Workshop
 from waiting import PATIENCE_S, wait_until
@@ -23,7 +24,7 @@ from explr.utils.host import cpu_cores
 
 pytestmark = pytest.mark.skipif(cpu_cores() < 2, reason="one CPU core runs one trial at a time")
 
-APP = """\
+APP = spelled("""\
 import json
 import os
 import time
@@ -88,7 +89,7 @@ def wait_for(name: str) -> None:
 
 if __name__ == "__main__":
     app()
-"""
+""")
 
 TAKES = """\
 import time

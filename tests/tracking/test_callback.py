@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra_spelling import spelled
 from zygote import zygote
 
 from explr.tracking.journal.pending import entries
 
-APP = """
+APP = spelled("""
 import os, sys, time
 import hydra
 
@@ -26,7 +27,7 @@ def app(cfg):
     return cfg.a / 2
 
 app()
-"""
+""")
 CONFIG = "a: 1\nready: ready\nnested:\n  path: ${oc.env:HOME}\n  size: 3\n"
 CALLBACK = ["hydra/callbacks=explr_mlflow"]
 WAIT = "hydra.callbacks.explr_mlflow.drain_timeout_s=200"

@@ -2,6 +2,7 @@
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from explr.config.grammar import literal, plain
@@ -141,3 +142,28 @@ def test_the_spellings_that_are_named_are_right() -> None:
         if (spelled := said.partition("as in ")[2]) != "":
             space, _ = parse({"c": f"choice({spelled},b)"})
             assert "b" in space.distributions["c"].choices  # type: ignore[attr-defined]
+
+
+OFFICIAL = [
+    "interval(0,1)", "interval(0,1.5)", "tag(log,interval(1e-5,1))", "int(interval(1.2,9.9))",
+    "tag(log,int(interval(1,100)))", "range(3)", "range(1,9,3)", "range(9,1,-3)",
+    "range(0,1,0.1)", "range(0.1,1,0.25)", "range(1,0,-0.3)", "float(range(1,4))",
+    "int(range(0.5,3.5))", "range(1e17,1e17,1)", "range(1,1.00000000000000000001,1e-21)",
+    "range(1,9,0)", "range(9,1)", "interval(2,1)", "tag(log,interval(0,1))",
+]  # fmt: skip
+"""Ranges of all kinds, and some that cannot be sampled."""
+
+
+@pytest.mark.parametrize("text", OFFICIAL)
+def test_a_range_is_that_of_hydras_own_optuna_sweeper(text: str) -> None:
+    official = pytest.importorskip(
+        "hydra_plugins.hydra_optuna_sweeper._impl", reason="that sweeper needs Hydra 1.4"
+    )
+    override = OverridesParser.create().parse_override(f"x={text}")
+    try:
+        expected = official.create_optuna_distribution_from_override(override)
+    except (ValueError, HydraException):
+        with pytest.raises(ConfigError):
+            parse({"x": text})
+    else:
+        assert parse({"x": text})[0].distributions == {"x": expected}

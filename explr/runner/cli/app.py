@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import hydra
 from omegaconf import DictConfig
 
 from explr.config.command_line import (
@@ -26,9 +25,11 @@ from explr.config.command_line import (
 )
 from explr.config.compose import CONFIG_NAME, TRUSTED
 from explr.config.grammar import literal
+from explr.config.hydra_versions import HAS_WHITELIST, command, flags_first
 from explr.config.importing import refuse_in_import
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.config.nodes import CONFIG_TREE
+from explr.config.saved import saved_overrides
 from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.config.target import check_train_function, spell_target
 from explr.core.errors import UsageError
@@ -114,6 +115,9 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             if args.experimental_rerun is not None:
                 restore(args.experimental_rerun, args.overrides)
                 line = list(arguments)
+                if not HAS_WHITELIST:  # Hydra 1.3 reads a pickle, which nothing writes
+                    args.overrides = [*saved_overrides(args.experimental_rerun), *args.overrides]
+                    line = args.overrides
             sweeps = sweeps_trials(args)
             return (_sweep if sweeps else _start)(line, args)
     except SystemExit as stop:
@@ -140,10 +144,8 @@ def _start(line: Sequence[str], args: Namespace) -> int:
         task = _no_job
     else:
         from explr.runner.task import train_job as task
-    sys.argv[1:] = line
-    app = hydra.main(config_path=CONFIG_TREE, config_name=CONFIG_NAME, execution_whitelist=TRUSTED)(
-        task
-    )
+    sys.argv[1:] = flags_first(line, args.overrides)
+    app = command(task, CONFIG_TREE, CONFIG_NAME, TRUSTED)
     with apart_from_trial():  # a trial may have started this command
         app()
     return 0

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from explr.config.hydra_private import BASIC_LAUNCHER
+from explr.config.nodes import LAUNCHER
 from explr.sweep.executors.explr_local import LocalKind
 from explr.sweep.executors.hydra_launcher import JoblibKind, LauncherKind, RayKind
 from explr.sweep.executors.inline import InlineKind
 from explr.sweep.executors.kind import ExecutorKind
 
 KINDS: Mapping[str, ExecutorKind] = {
-    "explr.plugins.local_launcher.LocalLauncher": LocalKind(),
+    LAUNCHER["_target_"]: LocalKind(),
     BASIC_LAUNCHER: InlineKind(),
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher": JoblibKind(),
     "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher": RayKind(),

@@ -1,0 +1,118 @@
+"""What Hydra 1.3 and Hydra 1.4 spell differently; no other module asks for the version.
+
+Hydra 1.4 has a whitelist of what `instantiate` and logging may call; Hydra 1.3 calls what a config
+names. Read in hydra-core 1.3.2, 1.3.8 and 1.4.0rc3.
+"""
+
+from __future__ import annotations
+
+import logging.config
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import configure_log
+from hydra.types import HydraContext
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+HAS_WHITELIST = hydra.__version__.partition("rc")[0].split(".")[:2] >= ["1", "4"]
+"""Whether this is Hydra 1.4."""
+
+PLUGINS = "explr.plugins.{module}" if HAS_WHITELIST else "hydra_plugins.explr"
+"""Module of a plugin's class: Hydra 1.3 takes plugins of the package `hydra_plugins` only."""
+
+
+def plugin(module: str, name: str) -> dict[str, Any]:
+    """How the node of a plugin begins: Hydra makes the plugin, and nothing that stands in its node.
+
+    Args:
+        module: its module in `explr.plugins`.
+        name: its class.
+    """
+    target = {"_target_": f"{PLUGINS.format(module=module)}.{name}"}
+    return target if HAS_WHITELIST else target | {"_recursive_": False}
+
+
+def store(name: str, node: Any, group: str | None, package: str | None = None) -> None:
+    """Put a node into Hydra's config store, in place of an earlier one."""
+    replace: dict[str, Any] = {"replace": True} if HAS_WHITELIST else {}
+    ConfigStore.instance().store(
+        name, node, group=group, package=package, provider="explr", **replace
+    )
+
+
+def trusting(targets: Any, reset: bool = False) -> AbstractContextManager[None]:
+    """Let `instantiate` call these targets within the block; Hydra 1.3 calls all.
+
+    Args:
+        targets: names of callables, `*` at their end stands for anything; see Hydra's
+            `execution_whitelist`.
+        reset: no others than these.
+    """
+    if not HAS_WHITELIST:
+        return nullcontext()
+    from hydra.utils import execution_whitelist
+
+    block: AbstractContextManager[None] = execution_whitelist(targets, reset=reset)
+    return block
+
+
+def trusted_by(context: HydraContext) -> Any:
+    """The targets that an app trusts."""
+    return getattr(context, "execution_whitelist", None)
+
+
+def make(node: dict[str, Any], trusted: Sequence[str]) -> Any:
+    """What `instantiate` makes of a node whose `_target_` is one of the trusted ones."""
+    return instantiate(node, **({"_execution_whitelist_": trusted} if HAS_WHITELIST else {}))
+
+
+def set_up_log(config: DictConfig, context: HydraContext) -> None:
+    """Set up logging as a job's config has it."""
+    known: tuple[Any, ...] = (trusted_by(context),) if HAS_WHITELIST else ()
+    configure_log(config.hydra.job_logging, config.hydra.verbose, *known)
+
+
+def configure_logging(config: dict[str, Any], context: HydraContext) -> None:
+    """Configure logging from a dictionary, as Hydra does for a job.
+
+    The public `configure_log` requires a root logger in the config, and replaces the handlers of
+    the one there is.
+    """
+    if HAS_WHITELIST:
+        from explr.config.hydra_private import configure_trusted_logging
+
+        configure_trusted_logging(config, trusted_by(context))
+    else:
+        logging.config.dictConfig(config)
+
+
+def command(
+    task: Callable[[DictConfig], Any], path: str, name: str, trusted: Sequence[str]
+) -> Callable[[], Any]:
+    """A task as an app with Hydra's command line.
+
+    Args:
+        task: called with the composed config.
+        path: the config tree.
+        name: the primary config.
+        trusted: targets that it may instantiate.
+    """
+    more = {"execution_whitelist": trusted} if HAS_WHITELIST else {"version_base": "1.3"}
+    app: Callable[[], Any] = hydra.main(config_path=path, config_name=name, **more)(task)
+    return app
+
+
+def flags_first(line: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """A command line with its overrides at the end: Hydra 1.3 reads no other order.
+
+    Args:
+        line: the arguments.
+        overrides: those of them that are overrides, in their order.
+    """
+    left = list(overrides)
+    flags = [text for text in line if not (left and text == left[0] and left.pop(0))]
+    return [*flags, *overrides]

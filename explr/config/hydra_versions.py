@@ -67,7 +67,8 @@ def trusted_by(context: HydraContext) -> Any:
 
 def make(node: dict[str, Any], trusted: Sequence[str]) -> Any:
     """What `instantiate` makes of a node whose `_target_` is one of the trusted ones."""
-    return instantiate(node, **({"_execution_whitelist_": trusted} if HAS_WHITELIST else {}))
+    more: dict[str, Any] = {"_execution_whitelist_": trusted} if HAS_WHITELIST else {}
+    return instantiate(node, **more)
 
 
 def set_up_log(config: DictConfig, context: HydraContext) -> None:

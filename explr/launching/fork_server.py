@@ -19,10 +19,10 @@ from multiprocessing.connection import Connection, wait
 
 from explr.core.errors import ExplrError
 from explr.core.framework import frameworks
-from explr.core.gc import postpone_collection, resume_collection
 from explr.launching.child import IGNORED, Child, signal_session
 from explr.launching.exit import recording_handlers
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started, same_user
+from explr.utils.gc import postpone_collection, resume_collection
 
 
 class ForkServer:

@@ -16,7 +16,6 @@ from explr.config.importing import refuse_in_import
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned, described
-from explr.core.gc import resume_collection
 from explr.core.protocols import (
     TrainFunction,
     TrainingContext,
@@ -38,6 +37,7 @@ from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
 from explr.utils.console import count_as_own, escape_unprintable
+from explr.utils.gc import resume_collection
 from explr.utils.memory import memory_budget
 from explr.utils.scratch import shorten_socket_paths
 from explr.utils.seed import take_seed_apart

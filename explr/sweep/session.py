@@ -17,7 +17,6 @@ from explr.config.messages import check_text
 from explr.config.target import source_of, target_in
 from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError, TargetError, UsageError
-from explr.core.gc import resume_collection
 from explr.core.signals import terminable, uninterrupted
 from explr.results.report.write import write_report
 from explr.results.sweep import SweepCommand, objective_names, sweep_command
@@ -39,6 +38,7 @@ from explr.tuning.lock import sole_controller
 from explr.tuning.storage import storage_in_use
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
+from explr.utils.gc import resume_collection
 
 log = logging.getLogger("explr.sweep")
 

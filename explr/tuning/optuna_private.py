@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from explr.core.gc import collection_paused
+from explr.utils.gc import collection_paused
 
 if TYPE_CHECKING:
     from optuna import Study

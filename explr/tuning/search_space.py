@@ -240,10 +240,11 @@ def _distribution(override: Override) -> BaseDistribution:
 
     sweep: Any = override.value()
     if isinstance(sweep, IntervalSweep):
-        ends: Any = (sweep.start, sweep.end)
-        whole = all(isinstance(end, int) for end in ends)
-        kind = IntDistribution if whole else FloatDistribution
-        return kind(*ends, log="log" in sweep.tags)
+        low, high = sweep.start, sweep.end
+        whole = isinstance(low, int) and isinstance(high, int)
+        kind: Any = IntDistribution if whole else FloatDistribution
+        distribution: BaseDistribution = kind(low, high, log="log" in sweep.tags)
+        return distribution
     if not isinstance(sweep, RangeSweep):
         raise NotImplementedError(f"{override.input_line} cannot be sampled")
     if sweep.step == 0:

@@ -34,12 +34,12 @@ from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.config.target import check_train_function, spell_target
 from explr.core.errors import UsageError
 from explr.core.folders import common_folder
-from explr.core.gc import postpone_collection, resume_collection
 from explr.core.secrets import guard_logs, remember_arguments
 from explr.core.signals import terminable
 from explr.runner.grid_tally import Trials, gathering
 from explr.utils import console
 from explr.utils.console import escape_unprintable, outlive_readers
+from explr.utils.gc import postpone_collection, resume_collection
 
 if TYPE_CHECKING:
     from explr.core.protocols import TrainFunction

@@ -6,8 +6,8 @@ import os
 import re
 import sys
 
-from explr.core.gc import postpone_collection, resume_collection
 from explr.runner.cli.completion_scripts import COMPLETION_VARIABLE
+from explr.utils.gc import postpone_collection, resume_collection
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from explr.core.errors import FileError, TrackingError, one_line
 from explr.core.folders import RESULTS
-from explr.core.gc import postpone_collection, resume_collection
 from explr.tracking.journal.journal import first_event, has_ended, now_ms, parent_of
 from explr.tracking.journal.pending import Entry, Liveness, entries, is_of_this_host, strike_off
 from explr.tracking.journal.position import read_position, write_position
@@ -20,6 +19,7 @@ from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.run_ids import add_run_ids, trial_of
 from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.sink import Sink, SinkSlow
+from explr.utils.gc import postpone_collection, resume_collection
 from explr.utils.priority import all_cores_are_busy
 
 log = logging.getLogger(__name__)

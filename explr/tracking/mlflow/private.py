@@ -1,4 +1,7 @@
-"""What is private to MLflow."""
+"""What is private to MLflow, in this file alone. Read in MLflow 3.17.2.
+
+The client has no call that reads the history of a metric page by page; its store has.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is private to MLflow, in this file alone. Read in MLflow 3.17.2.
+"""Every use of MLflow that it does not document.
 
-The client has no call that reads the history of a metric page by page; its store has.
+Read in mlflow 3.17.2. On an upgrade this file is the one to read.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def count_rows(client: MlflowClient, run_id: str, metric: str) -> int:
     """How many rows a metric of a run has.
 
-    They are read in pages, since there may be millions; `get_metric_history` of the client would
-    hold all of them at once.
+    They are read in pages, since there may be millions. `get_metric_history` of the client holds
+    all of them at once; that of its store gives pages. Read in 3.17.2.
     """
     from mlflow.store.tracking import GET_METRIC_HISTORY_MAX_RESULTS
 

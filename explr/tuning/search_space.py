@@ -256,14 +256,14 @@ def _distribution(override: Override) -> BaseDistribution:
     if count <= 0:
         raise ValueError("a range must hold at least one value")
     # Hydra's stop is left out, and Optuna's is included.
-    low, high = sorted((start, start + (count - 1) * step))
+    least, most = sorted((start, start + (count - 1) * step))
     if isinstance(sweep.range(), range):
-        return IntDistribution(int(low), int(high), step=int(abs(step)))
-    exact = all(Decimal(str(float(each))) == each for each in (low, high, abs(step)))
-    distinct = low == high or float(abs(step)) >= max(ulp(float(low)), ulp(float(high)))
+        return IntDistribution(int(least), int(most), step=int(abs(step)))
+    exact = all(Decimal(str(float(each))) == each for each in (least, most, abs(step)))
+    distinct = least == most or float(abs(step)) >= max(ulp(float(least)), ulp(float(most)))
     if not (exact and distinct):
         return _one_of_its_values(override)
-    return FloatDistribution(float(low), float(high), step=float(abs(step)))
+    return FloatDistribution(float(least), float(most), step=float(abs(step)))
 
 
 def _one_of_its_values(override: Override) -> BaseDistribution:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from explr.tracking.mlflow.variables import DEFAULTS
 from explr.tracking.shipping.sink import SinkSlow
 
 VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-SHORT_S = 10
+SHORT_S = int(DEFAULTS[VARIABLE])
 """Time-out of a request, unless `VARIABLE` is set: a server that is gone is noticed soon."""
 LONGEST_S = 120
 """A request that timed out may take twice as long the next time, and up to this."""

@@ -1,11 +1,7 @@
-<<<<<<< HEAD
-"""What is private to MLflow. Read in MLflow 3.13.0 and 3.17.2."""
-=======
 """Every use of MLflow that it does not document.
 
-Read in mlflow 3.17.2. On an upgrade this file is the one to read.
+Read in MLflow 3.13.0 and 3.17.2. On an upgrade this file is the one to read.
 """
->>>>>>> confirmed
 
 from __future__ import annotations
 
@@ -79,13 +75,8 @@ def replaced(uri: str, replace: Callable[[Any], dict[str, Any]]) -> Iterator[Non
 def count_rows(client: MlflowClient, run_id: str, metric: str) -> int:
     """How many rows a metric of a run has.
 
-<<<<<<< HEAD
-    They are read in pages, since there may be millions; `get_metric_history` of the client would
-    hold all of them at once. Read in 3.17.2.
-=======
     They are read in pages, since there may be millions. `get_metric_history` of the client holds
     all of them at once; that of its store gives pages. Read in 3.17.2.
->>>>>>> confirmed
     """
     from mlflow.store.tracking import GET_METRIC_HISTORY_MAX_RESULTS
 

@@ -117,8 +117,10 @@ def test_the_wheel_holds_the_data(wheel: Path) -> None:
         assert f"explr/conf/{path.relative_to(SOURCE / 'conf')}" in names
     sources = (SOURCE / "explr").rglob
     for path in [*sources("*.py"), *sources("*.template")]:
-        assert f"explr/{path.relative_to(SOURCE / 'explr')}" in names
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"explr", "explr_train"}
+        name = f"explr/{path.relative_to(SOURCE / 'explr')}"
+        assert name.replace("explr/plugins/namespace", "hydra_plugins/explr") in names
+    tops = {name.split("/")[0].split("-")[0] for name in names}
+    assert tops == {"explr", "explr_train", "hydra_plugins"}
 
 
 def test_the_installed_one_is_used_from_any_folder(

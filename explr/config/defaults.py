@@ -23,13 +23,14 @@ def untouched_defaults(values: Mapping[str, Any], overrides: Iterable[str]) -> f
         return frozenset()
     return frozenset(
         name
-        for name, value in _bundled().items()
+        for name, value in bundled_defaults().items()
         if name in values and name not in named and values[name] == value
     )
 
 
 @cache
-def _bundled() -> Mapping[str, Any]:
+def bundled_defaults() -> Mapping[str, Any]:
+    """The hyperparameters of explr's examples, by name."""
     text = files("explr.conf").joinpath("search_space", "default.yaml").read_text(encoding="utf-8")
     content = OmegaConf.to_container(OmegaConf.create(text))
     assert isinstance(content, dict)

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from explr.config.defaults import bundled_defaults
 from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import (
     RESULT,
@@ -186,7 +187,13 @@ def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(runs: Iterable[RunView]) -> list[str]:
-    """Parameters whose values differ between runs, in the order of the runs."""
+    """Parameters whose values differ between runs, in the order of the runs.
+
+    A run that has not read a default of explr's examples has not recorded it.
+    """
     runs = list(runs)
     names = dict.fromkeys(name for run in runs for name in run.params)
-    return [name for name in names if len({run.params.get(name) for run in runs}) > 1]
+    default = {name: str(value) for name, value in bundled_defaults().items()}
+    return [
+        name for name in names if len({run.params.get(name, default.get(name)) for run in runs}) > 1
+    ]

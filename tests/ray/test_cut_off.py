@@ -36,7 +36,7 @@ CELLS = [
     if tuner == "ray" or (pruner != "pbt" and cut != "raylet")
 ]
 
-SOME = [("ray", "pbt", ("kill",))]  # each cut costs two starts of Ray
+SOME = [("ray", "pbt", ("raylet",))]  # each cut costs two starts of Ray
 
 ALL = os.environ.get("EXPLR_CUTS") == "all"
 CHOSEN = CELLS if ALL else SOME

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
@@ -275,6 +276,7 @@ def test_rays_scheduler_reads_no_value_where_there_is_none(
 
 @pytest.mark.parametrize("pruner", ["SuccessiveHalvingPruner", "MedianPruner", "HyperbandPruner"])
 def test_rays_scheduler_knows_the_trials_before_it(bench: Bench, pruner: str) -> None:
+    numpy.random.seed(0)  # by which Ray gives a trial to a bracket of Hyperband
     node = {"_target_": f"optuna.pruners.{pruner}"}
     if pruner == "MedianPruner":
         node |= {"n_startup_trials": 2}

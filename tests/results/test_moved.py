@@ -126,7 +126,8 @@ def test_a_sweep_is_resumed_with_the_code_of_its_new_place(explr, tmp_path: Path
     killed = explr("tuner=optuna", "-m", "train_model=job:train", "tracking=off", *search, cwd=old)
     assert killed.returncode == -9
     shutil.copytree(old, new := tmp_path / "it's = new, é")
-    (new / "job.py").write_text(f"FACTOR = 3\n{TRAINING}")
+    # Of another length: Python takes bytecode by the length and the second of the source.
+    (new / "job.py").write_text(f"FACTOR = 3  # and not 1\n{TRAINING}")
     (new / "power-cut").unlink()
     done = explr("resume", str(new / "multirun" / "s"))
     assert (done.returncode, done.stderr) == (0, "")

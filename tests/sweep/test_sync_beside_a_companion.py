@@ -34,8 +34,8 @@ def test_what_it_could_not_ship_is_said_and_is_no_success(shop: Workshop) -> Non
         synced = shop.run([sys.executable, "-c", HASTY_SYNC])
         assert synced.returncode == 1
         assert synced.stderr == (
-            f"{journal}: another process is uploading and has not reached this run yet: try "
-            f"again, or if it is gone with its machine, delete {lock}\n"
+            f"out/{journal.name}: another process is uploading and has not reached this run yet: "
+            f"try again, or if it is gone with its machine, delete {lock}\n"
         )
         assert synced.stdout.endswith("0 runs uploaded, 1 left.\n")
     shop.sync()

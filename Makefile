@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+VENV13 ?= .venv13
 ARGS ?=
 
 # The PyTorch build must match the NVIDIA driver: CUDA 13 needs 580 or newer. Empty without a driver.
@@ -22,10 +23,10 @@ NEEDED := pyproject.toml constraints-common.txt $(CONSTRAINTS) $(VENV)/.constrai
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check lint format docs bench mlflow docker clean FORCE
+.PHONY: help run test test13 check lint format docs bench mlflow docker clean FORCE
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
+	@sed -n 's/^\([a-z0-9]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
 	  while IFS='|' read -r left right; do printf '%-15s %s\n' "$$left" "$$right"; done
 	@echo
 	@echo "  PYTHON=$(PYTHON)  VENV=$(VENV)  CONSTRAINTS=$(CONSTRAINTS)"
@@ -37,7 +38,11 @@ run: $(VENV)/.run  ## train the PyTorch example, tracked in MLflow
 test: $(VENV)/.test  ## run the tests, both frameworks included
 	@$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
-check: lint test  ## run what CI runs: format, lint, types, tests
+test13: $(VENV13)/.packages  ## run a part of the tests with Hydra 1.3
+	@$(VENV13)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-deps --force-reinstall .
+	@$(VENV13)/bin/pytest -n 4 --dist loadfile -m hydra13 $(ARGS)
+
+check: lint test test13  ## run what CI runs: format, lint, types, tests
 
 lint: $(VENV)/.test  ## check format, style and types
 	@$(BIN)/ruff format --check .
@@ -62,8 +67,8 @@ mlflow: $(VENV)/.run  ## start the MLflow server if needed, print its address
 docker:  ## build the container image explr
 	docker build --target torch --tag explr .
 
-clean:  ## remove .venv, caches and builds; outputs/ and multirun/ stay
-	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
+clean:  ## remove .venv and .venv13, caches and builds; outputs/ and multirun/ stay
+	rm -rf .venv .venv13 build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find conf explr examples tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -94,3 +99,15 @@ $(VENV)/.test: $(NEEDED)
 	@echo "Installing PyTorch, TensorFlow, Ray and the tools under $(CONSTRAINTS), which takes several minutes"
 	@$(INSTALL) --editable '.[torch,ray,dev]' tensorflow-cpu
 	@touch $(VENV)/.run $(VENV)/.docs $@
+
+# Hydra 1.3 as most applications pin it, and explr as it is installed for them: Hydra 1.3 does not
+# find the plugins of an editable installation.
+$(VENV13)/.packages: $(NEEDED)
+	@echo "Installing Hydra 1.3, PyTorch and Ray in $(VENV13), which takes some minutes"
+	@$(PYTHON) -m venv $(VENV13)
+	@grep -v '^hydra-\|^omegaconf' constraints-common.txt > $(VENV13)/constraints.txt
+	@grep -v '^-c' $(CONSTRAINTS) >> $(VENV13)/constraints.txt
+	@printf '%s\n' hydra-core==1.3.2 omegaconf==2.3.0 >> $(VENV13)/constraints.txt
+	@$(VENV13)/bin/python -m pip --quiet --no-input --disable-pip-version-check install \
+	  --constraint $(VENV13)/constraints.txt '.[torch,ray]' matplotlib pytest pytest-timeout pytest-xdist
+	@touch $@

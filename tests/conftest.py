@@ -49,6 +49,17 @@ SqlAlchemyStore(f"sqlite:///{sys.argv[1]}", "./mlruns").search_experiments()
 
 ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
 
+HYDRA_13 = (
+    *("core", "launching", "tuning"),
+    *("runner/test_bad_input.py", "runner/test_cli.py", "runner/test_compose.py"),
+    *("runner/test_main_script.py", "runner/test_run.py", "runner/test_settings_file.py"),
+    *("sweep/test_algorithms.py", "sweep/test_composition.py", "sweep/test_first_trial.py"),
+    *("sweep/test_folder.py", "sweep/test_faults_of_controllers.py", "sweep/test_launchers.py"),
+    *("tracking/test_callback.py", "ray/test_swap.py"),
+)
+"""Folders and files whose tests are run with Hydra 1.3 too: the command line, the plugins, other
+people's apps, sweeps of each tuner, resuming."""
+
 TRAININGS = """\
 import explr
 from explr import TrainingContext, TrainingResult
@@ -122,9 +133,18 @@ def other_direction(ctx):
 """
 
 
+def runs_with_hydra_13(path: Path) -> bool:
+    """Whether a file of tests is run with Hydra 1.3 too."""
+    return path.relative_to(Path(__file__).parent).as_posix().startswith(HYDRA_13)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip modules that contain only slow tests if these are deselected: they import a lot."""
-    if config.option.markexpr != "not slow" or not collection_path.match("test_*.py"):
+    """Skip modules of which no test is chosen: they import a lot, or what is not installed."""
+    if not collection_path.match("test_*.py"):
+        return None
+    if config.option.markexpr == "hydra13":
+        return not runs_with_hydra_13(collection_path) or None
+    if config.option.markexpr != "not slow":
         return None
     return bool(ALL_SLOW.search(collection_path.read_text())) or None
 
@@ -133,6 +153,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what runs sweeps of several processes, or has a store of MLflow."""
     for item in items:
+        if runs_with_hydra_13(item.path):
+            item.add_marker(pytest.mark.hydra13)
         if {"shop", "template"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 

@@ -36,7 +36,7 @@ run: $(VENV)/.run  ## train the PyTorch example, tracked in MLflow
 	@$(BIN)/explr framework=pytorch $(ARGS)
 
 test: $(VENV)/.test  ## run the tests, both frameworks included
-	@$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test13: $(VENV13)/.packages  ## run a part of the tests with Hydra 1.3
 	@$(VENV13)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-deps --force-reinstall .

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ SqlAlchemyStore(f"sqlite:///{sys.argv[1]}", "./mlruns").search_experiments()
 """
 
 ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
+
+LONGEST = ("test_remote.py", "test_tuners.py", "test_readme.py", "test_examples.py")
+"""Files that take minutes."""
 
 HYDRA_13 = (
     *("core", "launching", "tuning"),
@@ -151,12 +155,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what runs sweeps of several processes, or has a store of MLflow."""
+    """Mark as slow what runs sweeps of several processes, or has a store of MLflow.
+
+    Files with slow tests come first, so that no worker is left with one at the end.
+    """
     for item in items:
         if runs_with_hydra_13(item.path):
             item.add_marker(pytest.mark.hydra13)
         if {"shop", "template"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (item.path.name not in LONGEST, not slow[item.path]))
 
 
 @pytest.hookimpl(optionalhook=True)

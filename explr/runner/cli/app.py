@@ -24,7 +24,7 @@ from explr.config.command_line import (
     version_line,
 )
 from explr.config.compose import CONFIG_NAME, TRUSTED
-from explr.config.grammar import literal
+from explr.config.grammar import literal, quoted
 from explr.config.hydra_versions import HAS_WHITELIST, command, flags_first
 from explr.config.importing import refuse_in_import
 from explr.config.messages import INTERRUPTED, report_fault
@@ -116,8 +116,10 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
                 restore(args.experimental_rerun, args.overrides)
                 line = list(arguments)
                 if not HAS_WHITELIST:  # Hydra 1.3 reads a pickle, which nothing writes
-                    args.overrides = [*saved_overrides(args.experimental_rerun), *args.overrides]
-                    line = args.overrides
+                    folder = args.experimental_rerun
+                    place = f"hydra.run.dir={quoted(str(Path(folder)))}"
+                    line = [*saved_overrides(folder), place, *args.overrides]
+                    args.overrides = line
             sweeps = sweeps_trials(args)
             return (_sweep if sweeps else _start)(line, args)
     except SystemExit as stop:

@@ -9,7 +9,6 @@ import socket
 import struct
 import threading
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,26 +61,15 @@ class RandomFaults:
     Args:
         seed: of the draw.
         share: probability of a fault.
-        slow_s: how long a slow answer takes.
     """
 
-    def __init__(self, seed: int, share: float = 0.25, slow_s: float = 12.0) -> None:
+    def __init__(self, seed: int, share: float = 0.1) -> None:
         self._random = random.Random(seed)
         self._share = share
         self._expired = 0
-        self.slow_s = slow_s
-        self.seen: Counter[str] = Counter()
-        self.refused: set[str] = set()
-        """Paths of the artifacts that were refused."""
 
     def __call__(self, request: Request) -> Fault | None:
-        fault = self._fault(request)
-        self.seen[fault.kind if fault else "none"] += 1
-        return fault
-
-    def _fault(self, request: Request) -> Fault | None:
         if request.is_artifact and is_forbidden(request.path):
-            self.refused.add(request.path)
             return Fault("413" if zlib.crc32(request.path.encode()) % 4 else "404")
         if self._expired:
             self._expired -= 1

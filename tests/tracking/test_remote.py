@@ -196,7 +196,7 @@ def test_random_faults_lose_nothing_double_nothing_and_end(
 ) -> None:
     seed = int(os.environ.get("EXPLR_FAULTY_SEED", "0"))
     is_long = RANDOM_RUNS > 50
-    draw, faults = random.Random(seed), RandomFaults(seed, share=0.1 if is_long else 0.25)
+    draw, faults = random.Random(seed), RandomFaults(seed)
     slow_s = 12.0 if is_long else 2.0
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10" if is_long else "1")
     dead = subprocess.Popen(["true"])
@@ -219,7 +219,7 @@ def test_random_faults_lose_nothing_double_nothing_and_end(
         while entries():  # each time, the upload ends at what fails
             kit.ship(proxy.uri)
             rounds += 1
-            assert rounds < 20 * RANDOM_RUNS
+            assert rounds < 1000
     remote = kit.store_at(f"sqlite:///{server.folder}/remote.db")
     found = [r for r in remote.runs() if r.data.tags.get("explr.run") in statuses]
     assert {r.data.tags["explr.run"]: r.info.status for r in found} == statuses

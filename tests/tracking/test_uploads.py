@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from ports import held_port
 
 from explr.runner.cli.sync import sync_journals
 from explr.tracking.journal.pending import entries
+from explr.tracking.mlflow.contents import _listed
 from explr.tracking.mlflow.failures import refusal
 from explr.tracking.mlflow.names import legal_file
 from explr.tracking.mlflow.server_process import answers
@@ -57,6 +59,19 @@ def of_mlflow(code: str) -> Exception:
     return RestException({"error_code": code, "message": "no"})
 
 
+def before_mlflow(status: int) -> Exception:
+    """What MLflow's client raises if a proxy answers a request about the run."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.rest_utils import verify_rest_response
+    from requests import Response
+
+    response = Response()
+    response.status_code, response._content = status, b"<html>sorry</html>"
+    with pytest.raises(MlflowException) as caught:
+        verify_rest_response(response, "/api/2.0/mlflow/runs/get")
+    return caught.value
+
+
 def of_s3(code: str, status: int) -> Exception:
     """What boto3 raises from an upload."""
     botocore = pytest.importorskip("botocore.exceptions")
@@ -91,6 +106,7 @@ def test_what_holds_for_one_file_is_told_apart_from_what_holds_for_now() -> None
     ]
     for_now = [
         *map(answer, (401, 408, 429, 500, 502, 503, 504, 507)),
+        *map(before_mlflow, (404, 413, 200)),
         of_mlflow("UNAUTHENTICATED"),
         of_mlflow("INTERNAL_ERROR"),
         of_mlflow("REQUEST_LIMIT_EXCEEDED"),
@@ -104,6 +120,21 @@ def test_what_holds_for_one_file_is_told_apart_from_what_holds_for_now() -> None
     assert [error and error.certain for error in found[1]] == [False] * len(for_all)
     assert found[2] == [None] * len(for_now)
     assert str(refusal(answer(413, b"<html>\n" * 500))) == "413 Reason"
+
+
+@pytest.mark.parametrize("refusals", [1, 2, 9])
+def test_a_store_that_lists_nothing_is_believed_when_it_says_so_again(refusals: int) -> None:
+    errors = [answer(404)] * refusals
+
+    class Client:
+        def list_artifacts(self, run_id: str, folder: str | None) -> list[Any]:
+            if errors:
+                raise errors.pop()
+            return [SimpleNamespace(path="texts/a.txt")]
+
+    client: Any = Client()
+    found = _listed(client, "run", {"texts/a.txt", "texts/b.txt"})
+    assert found == ({"texts/a.txt"} if refusals < 3 else {"texts/a.txt", "texts/b.txt"})
 
 
 # How long a request may take

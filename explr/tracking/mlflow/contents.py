@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NOT_LISTED = (403, 404, 405, 501)
 """Statuses of the answer of an artifact store that lists nothing, or not to this user."""
+REFUSALS = 3
+"""So often a store says so before it is believed: a proxy may answer once like that."""
 
 
 class Held(NamedTuple):
@@ -125,13 +127,22 @@ def _listed(client: MlflowClient, run_id: str, paths: Collection[str]) -> set[st
     """Those of some paths that a run has; all, if its artifacts cannot be listed."""
     found: set[str] = set()
     for folder in {posixpath.dirname(path) for path in paths}:
+        listing = _listing(client, run_id, folder)
+        if listing is None:
+            return set(paths)  # each of them was acknowledged when it was uploaded
+        found |= listing
+    return found & set(paths)
+
+
+def _listing(client: MlflowClient, run_id: str, folder: str) -> set[str] | None:
+    """What a folder of a run's artifacts has; None if the store refuses to list, always."""
+    for _ in range(REFUSALS):
         try:
-            found |= {info.path for info in client.list_artifacts(run_id, folder or None)}
+            return {info.path for info in client.list_artifacts(run_id, folder or None)}
         except Exception as error:
             if not _lists_nothing(error):
                 raise
-            return set(paths)  # each of them was acknowledged when it was uploaded
-    return found & set(paths)
+    return None
 
 
 def _lists_nothing(error: Exception) -> bool:

@@ -18,6 +18,8 @@ OF_ONE_FILE = (
 )
 """Errors of a file system that does not take one file: its name, its size, or that a folder is in
 its place."""
+NOT_OF_FILE = "API request to endpoint"
+"""How an error begins if not MLflow but something before it has answered, and not about a file."""
 TOO_LARGE = (413, 414, "EntityTooLarge", "KeyTooLongError")
 """Statuses, and what S3 says with status 400, which it also has for an expired token."""
 
@@ -54,6 +56,8 @@ def _status(error: BaseException) -> tuple[int | None, bool]:
     from requests import HTTPError
 
     if isinstance(error, MlflowException):
+        if str(error).startswith(NOT_OF_FILE):
+            return 500, True
         return ERROR_CODE_TO_HTTP_STATUS.get(error.error_code, 500), True
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # boto3's

@@ -18,7 +18,7 @@ from hydra.types import HydraContext
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-HAS_WHITELIST = hydra.__version__.partition("rc")[0].split(".")[:2] >= ["1", "4"]
+HAS_WHITELIST = tuple(map(int, hydra.__version__.split(".")[:2])) >= (1, 4)
 """Whether this is Hydra 1.4."""
 
 PLUGINS = "explr.plugins.{module}" if HAS_WHITELIST else "hydra_plugins.explr"

@@ -75,7 +75,21 @@ def replacing(path: Path, ending: str = "") -> Iterator[Path]:
     Raises:
         OSError: the file cannot be replaced.
     """
-    aside = path.with_name(f"{WRITING}{path.name}.{own_mark()}{ending}")
+    with replacing_by(path.with_name(f"{WRITING}{path.name}.{own_mark()}{ending}"), path) as aside:
+        yield aside
+
+
+@contextmanager
+def replacing_by(aside: Path, path: Path) -> Iterator[Path]:
+    """Replace a file in one step by another one, which the block writes; see `replacing`.
+
+    Args:
+        aside: the other file, beside it; gone after the block.
+        path: the file.
+
+    Raises:
+        OSError: the file cannot be replaced.
+    """
     try:
         yield aside
         aside.replace(path)

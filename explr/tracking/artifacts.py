@@ -9,12 +9,12 @@ import posixpath
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
-from explr.core.folders import WRITING
+from explr.core.folders import WRITING, replacing_by
 from explr.tracking.mlflow.names import MAX_ENDING, legal_file
 from explr.tracking.tree import files_below, some
 
@@ -161,20 +161,13 @@ class Copies:
         return legal
 
 
-@contextmanager
-def replacing_copy(copy: Path) -> Iterator[Path]:
+def replacing_copy(copy: Path) -> AbstractContextManager[Path]:
     """Replace a file in one step, so that no half of it is uploaded.
 
     Unlike `explr.core.folders.replacing`, it works for the longest names, and in two threads.
     """
     aside = copy.with_name(f"{WRITING}{uuid.uuid4().hex}{copy.suffix[-MAX_ENDING:]}")
-    try:
-        yield aside
-        aside.replace(copy)
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to raise
-            aside.unlink(missing_ok=True)
-        raise
+    return replacing_by(aside, copy)
 
 
 def existing(path: str | Path) -> Path:

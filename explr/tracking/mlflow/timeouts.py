@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from explr.tracking.mlflow.variables import DEFAULTS
 from explr.tracking.shipping.sink import SinkSlow
+from explr.utils.environment import environment
 
 VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 SHORT_S = int(DEFAULTS[VARIABLE])
@@ -48,18 +49,9 @@ class Patience:
             self._limit_s = 0
 
 
-@contextmanager
-def time_out(seconds: int) -> Iterator[None]:
+def time_out(seconds: int) -> AbstractContextManager[None]:
     """Give the requests in the block a time-out."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(seconds)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = before
+    return environment({VARIABLE: str(seconds)})
 
 
 def upload_limit_s(size: int) -> int:

@@ -4,19 +4,17 @@ import json
 import math
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty_proxy import Fault, FaultyProxy, RandomFaults, Request, is_forbidden
-from ports import held_port
+from remote_server import Server, begun
 
 from explr.runner.cli.sync import verify_journals
 from explr.tracking.journal.lines import read_events
@@ -74,48 +72,10 @@ sys.exit(any(os.wait()[1] for _ in range(8)))
 """
 
 
-class Server:
-    """A real MLflow server, which can be killed and brought back."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder = folder
-        self.port = port
-        self.uri = f"http://127.0.0.1:{port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--port", str(self.port)),
-                *("--workers", "1", "--uvicorn-opts", "--loop asyncio --no-access-log"),
-                *("--backend-store-uri", f"sqlite:///{self.folder}/remote.db"),
-                *("--artifacts-destination", str(self.folder / "artifacts")),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            # Not the home of the test that starts it, which ends all processes of its home.
-            env={**os.environ, "EXPLR_HOME": "", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )
-
-    def kill(self) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("remote")
-    shutil.copyfile(template, folder / "remote.db")
-    with held_port() as port:
-        server = Server(folder, port)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.kill()
+    with begun(tmp_path_factory.mktemp("remote"), template) as server:
+        yield server
 
 
 def test_lost_replies_make_no_second_run_and_no_second_row(

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ports import held_port
+from remote_server import Server, begun
 
 from explr.runner.cli.sync import sync_journals
 from explr.tracking.journal.pending import entries
@@ -252,37 +248,15 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[int]:
-    """The port of a server that passes artifacts on to its own store."""
-    folder = tmp_path_factory.mktemp("uploads")
-    shutil.copyfile(template, folder / "remote.db")
-    with held_port() as port:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-                *("--backend-store-uri", f"sqlite:///{folder}/remote.db"),
-                *("--artifacts-destination", str(folder / "artifacts")),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            # Without a home: it outlives the test that it is started in.
-            env={
-                **{name: text for name, text in os.environ.items() if name != "EXPLR_HOME"},
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            },
-        )
-        try:
-            yield port
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Server]:
+    with begun(tmp_path_factory.mktemp("uploads"), template) as server:
+        yield server
 
 
 @pytest.fixture
-def proxy(server: int, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    kit.eventually(lambda: answers(f"http://127.0.0.1:{server}", 5.0), "the server")
-    with closing(Proxy(server)) as proxy:
+def proxy(server: Server, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    kit.eventually(lambda: answers(server.uri, 5.0), "the server")
+    with closing(Proxy(server.port)) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
         yield proxy
 

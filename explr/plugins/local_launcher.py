@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.errors import ConfigCompositionException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from explr.config.hydra_private import below_run_job, value_of
+
+if TYPE_CHECKING:
+    from explr.launching.hydra_job import HydraJob
+    from explr.launching.pool import Answer
+    from explr.utils.lease import Lease
 
 log = logging.getLogger(__name__)
 
@@ -66,23 +73,31 @@ class LocalLauncher(Launcher):
             HydraJob(initial_job_idx + i, list(overrides))
             for i, overrides in enumerate(job_overrides)
         ]
+        log.info("Launching %d jobs locally", len(waiting))
         returns: dict[int, JobReturn] = {}
-        held: dict[int, Any] = {}
+        held: dict[int, tuple[HydraJob, Lease]] = {}
         with LocalPool(task.run, self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:
                 while waiting and leases:
                     job, lease = waiting.pop(0), leases.pop()
                     log.info("\t#%d : %s", job.number, " ".join(filter_overrides(job.overrides)))
-                    held[job.number] = lease
+                    held[job.number] = job, lease
                     job.overrides.extend(f"++{key}={one}" for key, one in lease.settings.items())
                     pool.start(job.number, job, environment=lease.environment)
                 for answer in pool.wait(None):
-                    leases.append(held.pop(answer.key))
-                    returns[answer.key] = answer.value or _failed(answer.error)
+                    job, lease = held.pop(answer.key)
+                    leases.append(lease)
+                    returns[answer.key] = _returned(job, answer)
         return [returns[number] for number in sorted(returns)]
 
 
-def _failed(error: BaseException | None) -> JobReturn:
-    result = JobReturn(status=JobStatus.FAILED)
-    result.return_value = error
+def _returned(job: HydraJob, answer: Answer) -> JobReturn:
+    """What came of a job; of an exception, Hydra prints the frames that are the user's."""
+    result: JobReturn | None = answer.value
+    if result is None:
+        result = JobReturn(filter_overrides(job.overrides), status=JobStatus.FAILED)
+        result.return_value = answer.error
+    error = value_of(result)
+    if result.status is JobStatus.FAILED and isinstance(error, BaseException):
+        error.__traceback__ = below_run_job(error.__traceback__)
     return result

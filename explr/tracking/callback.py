@@ -27,6 +27,7 @@ from explr.config.hydra_private import value_of
 from explr.config.nodes import is_own_tree
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
+from explr.core.errors import is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
 from explr.core.secrets import guard_logs
 from explr.core.validation import settings_of
@@ -142,7 +143,7 @@ class MLflowCallback(Callback):
             state, status = "COMPLETE", _status(None)
             if isinstance(returned, Real) and not isinstance(returned, bool):
                 tracker.log_metric("objective", float(returned))
-        elif type(returned).__name__ == "TrialPruned":  # explr's, or Optuna's own
+        elif is_pruning(returned):
             state, status = "PRUNED", _status(None)
         else:
             state, status = "FAIL", _status(returned)

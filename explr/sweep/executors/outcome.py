@@ -10,7 +10,7 @@ import traceback
 from hydra.core.utils import JobReturn, JobStatus
 
 from explr.config.hydra_private import value_of
-from explr.core.errors import ExplrError, TrialPruned, described
+from explr.core.errors import ExplrError, described, is_pruning
 from explr.core.framework import frameworks
 from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
@@ -48,7 +48,7 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
     """
     value = value_of(returned)
     if returned.status is not JobStatus.COMPLETED:
-        if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
+        if is_pruning(value):
             return Outcome("PRUNED", reason=str(value))
         if isinstance(value, BaseException):
             return failed_outcome(value)

@@ -49,7 +49,8 @@ def _reduced(error: BaseException) -> Any:
         copy = pickle.loads(cloudpickle.dumps(error))
         if type(copy) is not type(error) or str(copy) != str(error):
             raise TypeError("unpickled, it is another exception")
-        make, arguments, *state = error.__reduce__()
+        reduced: Any = error.__reduce__()
+        make, arguments, *state = reduced
     except Exception:  # noqa: BLE001 - whatever its methods raise
         make, arguments, state = ExplrError, (described(error),), []
     chain = (error.__cause__, error.__context__, error.__suppress_context__)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from explr.config.hydra_versions import make
 from explr.config.nodes import SWEEPER_NODE
 from explr.core.errors import ConfigError
 from explr.sweep.algorithms import GRID
@@ -21,7 +21,11 @@ KEY = f"{SWEEPER_NODE}.custom_search_space"
 
 
 def custom_space(
-    target: str, config: DictConfig, fixed: Mapping[str, str], sampler: Mapping[str, Any]
+    target: str,
+    config: DictConfig,
+    fixed: Mapping[str, str],
+    sampler: Mapping[str, Any],
+    trusted: Any,
 ) -> Extend:
     """The function as the study calls it.
 
@@ -31,6 +35,7 @@ def custom_space(
         fixed: the parameters that are not searched, with their values as they are written; the
             trial has them as user attributes.
         sampler: the sampler's `_target_` and arguments.
+        trusted: the targets that the app trusts; None trusts this one.
 
     Raises:
         ConfigError: there is no such function, or the sampler needs to know all ranges before.
@@ -40,7 +45,7 @@ def custom_space(
             [f"{KEY} samples parameters of its own, and a grid has none but its ranges"]
         )
     try:
-        function = instantiate({"_target_": target, "_partial_": True})
+        function = make({"_target_": target, "_partial_": True}, trusted or [target])
     except HydraException as error:
         raise ConfigError([f"{KEY}={target}: {str(error).splitlines()[0]}"]) from None
 

@@ -16,6 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.hydra_versions import trusted_by
 from explr.config.nodes import SWEEPER, SWEEPER_NODE
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
@@ -265,7 +266,11 @@ class Sweep:
         self._backend.equip(study, replace(settings, pruner=pruner), space)
         if settings.custom_search_space is not None:
             study.extend = custom_space(
-                settings.custom_search_space, self._config, space.fixed_values, settings.sampler
+                settings.custom_search_space,
+                self._config,
+                space.fixed_values,
+                settings.sampler,
+                trusted_by(self._context),
             )
 
 

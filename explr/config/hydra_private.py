@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import wraps
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -24,11 +25,12 @@ from hydra._internal.utils import get_args_parser as _get_args_parser
 from hydra.core import utils as _utils
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
-from hydra.types import HydraContext
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 # `Hydra` composes and sweeps without a command line, by `compose_config`, `multirun`,
@@ -221,6 +223,31 @@ def admit_null() -> None:
     """
     for function in (_grammar.choice, _grammar.shuffle):
         function.__annotations__["args"] |= None
+
+
+def make_plugins_within(block: Callable[[DictConfig], AbstractContextManager[None]]) -> None:
+    """Have Hydra make sweepers and launchers within a block that gets the composed config.
+
+    Hydra calls `on_multirun_start` before, but only of callbacks that the app's config has, and
+    whose class the app trusts. Read in 1.4.0rc3; 1.3.8 has the same two methods.
+    """
+    for name in ("instantiate_sweeper", "instantiate_launcher"):
+        setattr(Plugins, name, _within(block, getattr(Plugins, name)))
+
+
+def _within(
+    block: Callable[[DictConfig], AbstractContextManager[None]], make: Callable[..., Any]
+) -> Callable[..., Any]:
+    @wraps(make)
+    def wrapper(
+        self: Plugins, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> Any:
+        with block(config):
+            return make(
+                self, hydra_context=hydra_context, task_function=task_function, config=config
+            )
+
+    return wrapper
 
 
 def start_on_ray(launcher: Any, config: DictConfig) -> Any:

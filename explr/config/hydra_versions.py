@@ -7,12 +7,13 @@ names. Read in hydra-core 1.3.2, 1.3.8 and 1.4.0rc3.
 from __future__ import annotations
 
 import logging.config
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
 from hydra.core.utils import configure_log
 from hydra.types import HydraContext
 from hydra.utils import instantiate
@@ -42,6 +43,15 @@ def store(name: str, node: Any, group: str | None, package: str | None = None) -
     ConfigStore.instance().store(
         name, node, group=group, package=package, provider="explr", **replace
     )
+
+
+def store_missing(nodes: Mapping[str, Any], group: str) -> None:
+    """Put those nodes into a group of Hydra's config store whose names it does not have yet."""
+    known = ConfigStore.instance()
+    there = known.list(group) if known.get_type(group) is ObjectType.GROUP else []
+    for name, node in nodes.items():
+        if f"{name}.yaml" not in there:
+            store(name, node, group)
 
 
 def trusting(targets: Any, reset: bool = False) -> AbstractContextManager[None]:

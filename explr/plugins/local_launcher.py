@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,15 @@ class LocalLauncher(Launcher):
     """Runs the jobs of any sweeper of Hydra's on this machine.
 
     Args:
-        n_jobs: jobs at the same time.
+        n_jobs: jobs at the same time; as with joblib's launcher, -1 is one for each CPU, -2 one
+            less, and so on.
         preload: modules that jobs need and that take long to import.
+        others: settings of another launcher, for which the app's config was written; left out.
     """
 
-    def __init__(self, n_jobs: int = 1, preload: Sequence[str] = ()) -> None:
+    def __init__(self, n_jobs: int = 1, preload: Sequence[str] = (), **others: Any) -> None:
         self._n_jobs = n_jobs
+        self._others = list(others)
         self._preload = list(preload)
 
     def setup(
@@ -42,11 +46,17 @@ class LocalLauncher(Launcher):
         Raises:
             ConfigCompositionException: `n_jobs` is no number of jobs.
         """
+        from explr.sweep.executors.explr_local import tell_left_out
+
         count = self._n_jobs
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        if not isinstance(count, int) or isinstance(count, bool) or count == 0:
             raise ConfigCompositionException(
-                f"hydra.launcher.n_jobs must be a whole number from 1 on, got {count!r}"
+                "hydra.launcher.n_jobs must be a whole number from 1 on, or -1 for one job for "
+                f"each CPU, got {count!r}"
             )
+        if count < 0:
+            self._n_jobs = max(1, len(os.sched_getaffinity(0)) + 1 + count)
+        tell_left_out(self._others)
         self._context = hydra_context
         self._task = task_function
         self._config = config

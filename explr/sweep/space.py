@@ -61,6 +61,14 @@ class SweepSpace:
         """The overrides that are no ranges."""
         return self._line.fixed
 
+    @property
+    def fixed_values(self) -> dict[str, str]:
+        """The values of these overrides by key, as they are written."""
+        return {
+            key.lstrip("+~"): value
+            for key, _, value in (each.partition("=") for each in self.fixed)
+        }
+
     @cached_property
     def every(self) -> SearchSpace:
         """All ranges that may become active."""

@@ -16,12 +16,20 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.hydra_versions import trusted_by
 from explr.config.nodes import SWEEPER, SWEEPER_NODE
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import AUTO, slots_faults
 from explr.launching.hydra_job import HydraJob
-from explr.sweep.algorithms import OPTUNA, algorithm_faults, optuna_pruner, optuna_sampler
+from explr.sweep.algorithms import (
+    OPTUNA,
+    algorithm_faults,
+    as_sampler,
+    optuna_pruner,
+    optuna_sampler,
+)
+from explr.sweep.custom_space import custom_space
 from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
 from explr.sweep.jobs import SweepJobs
@@ -160,7 +168,7 @@ class Sweep:
         context: HydraContext,
         task: TaskFunction,
     ) -> None:
-        self._settings = settings
+        self._settings = replace(settings, sampler=as_sampler(settings.sampler))
         self._backend = backend
         self._config = config
         self._context = context
@@ -256,6 +264,14 @@ class Sweep:
         settings = self._settings
         pruner = pruner_for(settings.pruner, len(settings.directions), self._config)
         self._backend.equip(study, replace(settings, pruner=pruner), space)
+        if settings.custom_search_space is not None:
+            study.extend = custom_space(
+                settings.custom_search_space,
+                self._config,
+                space.fixed_values,
+                settings.sampler,
+                trusted_by(self._context),
+            )
 
 
 class OptunaBackend:

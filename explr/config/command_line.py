@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -98,6 +99,37 @@ def take_verbosity(arguments: Sequence[str]) -> tuple[list[str], Verbosity]:
     if len(chosen) > 1:
         raise UsageError("--quiet and --verbose exclude one another")
     return rest, chosen.pop() if chosen else Verbosity.NORMAL
+
+
+PLAN = "+explr/plan="
+"""Override that `explr plan -- COMMAND` adds to the command; its option is a number of samples.
+
+An app without explr refuses it, since it has no such config group, and so trains nothing.
+"""
+
+PLANNED = "EXPLR_PLAN"
+"""Variable that `explr plan -- COMMAND` sets: the file that tells it of the plan."""
+
+
+def take_plan(arguments: Sequence[str]) -> tuple[list[str], int | None]:
+    """Take out of a command line what asks for a plan in place of a run.
+
+    Args:
+        arguments: the command line.
+
+    Returns:
+        The rest of it, and how many samples are wanted; None to run it.
+    """
+    rest = [text for text in arguments if not text.startswith(PLAN)]
+    samples = [int(text.removeprefix(PLAN)) for text in arguments if text.startswith(PLAN)]
+    if (file := os.environ.get(PLANNED)) is not None:
+        Path(file).touch()
+        samples.append(SAMPLES)
+    return rest, next(iter(samples), None)
+
+
+SAMPLES = 5
+"""Trials that a plan samples."""
 
 
 def _flag(name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+from explr.config.command_line import take_plan
 from explr.config.hydra_private import admit_null
 from explr.config.hydra_versions import store
 from explr.config.nodes import (
@@ -32,6 +34,10 @@ class ExplrSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Do so if this is an explr app; other apps keep their groups as they are."""
         if all(element.path != CONFIG_TREE for element in search_path.get_path()):
+            if (samples := take_plan(sys.argv)[1]) is not None:
+                from explr.plugins.planning import plan_instead
+
+                plan_instead(samples)
             return
         for name, schema in SCHEMAS.items():
             store(name, schema, "explr/schema")

@@ -84,8 +84,12 @@ def with_override(words: Sequence[str], override: str) -> list[str]:
     """
     is_python = re.fullmatch(r"python[\d.]*", Path(words[0]).name)
     start = 1 + (_end_of_program(words[1:]) if is_python else 0)
-    given = [n for n, text in enumerate(words) if re.match(r"[+~]{0,2}\w[\w@./:$-]*=", text)]
-    at = max((n + 1 for n in given if n >= start), default=len(words))
+    at = len(words)
+    for place in range(start, len(words)):
+        after = range(place + 1, len(words))
+        is_last = all("-" in (words[n][:1], words[n - 1][:1]) for n in after)  # flags alone follow
+        if re.match(r"[+~]{0,2}\w[\w@./:$-]*=", words[place]) and is_last:
+            at = place + 1
     return [*words[:at], override, *words[at:]]
 
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import wraps
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -48,6 +48,9 @@ Hydra raises a plain `OSError` when it cannot write; only the traceback tells th
 The same in 1.3.8.
 """
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+"""`_target_` of Hydra's default sweeper, which has no other name. The same in 1.3.8."""
+
 OPTUNA_SWEEPER_LOG = "hydra_plugins.hydra_optuna_sweeper._impl"
 """Logger of Hydra's Optuna sweeper, which is named by its module. The same in 1.3.0."""
 
@@ -59,6 +62,30 @@ def create_app(name: str, search_path: ConfigSearchPath) -> Hydra:
     process, and puts a second folder before what plugins add. Read in 1.4.0rc3; 1.3.8 has the same.
     """
     return Hydra.create_main_hydra2(name, search_path)
+
+
+def take_over(
+    sweep: Callable[[Hydra, str | None, TaskFunction, list[str]], NoReturn],
+    job: Callable[[], NoReturn],
+) -> None:
+    """Have Hydra call these in this process, in place of a sweep and of a single job.
+
+    Public hooks come too late: the callbacks of the app have begun then. Read in 1.4.0rc3; 1.3.8
+    has the same.
+
+    Args:
+        sweep: called with Hydra, the primary config, the task and the overrides.
+        job: called without arguments.
+    """
+
+    def multirun(
+        self: Hydra, config_name: str | None, task_function: TaskFunction, overrides: list[str],
+        *_: Any, **__: Any,
+    ) -> NoReturn:  # fmt: skip
+        sweep(self, config_name, task_function, overrides)
+
+    Hydra.multirun = multirun  # type: ignore[method-assign]
+    Hydra.run = lambda *_, **__: job()  # type: ignore[method-assign]
 
 
 def search_path_of(config_tree: str) -> ConfigSearchPath:

@@ -15,9 +15,11 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.utils import configure_log
-from hydra.types import HydraContext
+from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+
+from explr.config.hydra_private import Hydra
 
 HAS_WHITELIST = tuple(map(int, hydra.__version__.split(".")[:2])) >= (1, 4)
 """Whether this is Hydra 1.4."""
@@ -127,3 +129,16 @@ def flags_first(line: Sequence[str], overrides: Sequence[str]) -> list[str]:
     left = list(overrides)
     flags = [text for text in line if not (left and text == left[0] and left.pop(0))]
     return [*flags, *overrides]
+
+
+def compose_sweep(app: Hydra, name: str | None, overrides: Sequence[str]) -> DictConfig:
+    """Compose the config of a sweep as Hydra does when it runs one.
+
+    Args:
+        app: Hydra.
+        name: the primary config.
+        overrides: the overrides of the sweep.
+    """
+    # Hydra 1.4 else forgets what `hydra.searchpath` of the primary config adds.
+    more: dict[str, Any] = {"activate_config_repository": True} if HAS_WHITELIST else {}
+    return app.compose_config(name, list(overrides), run_mode=RunMode.MULTIRUN, **more)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+from explr.config.command_line import take_plan
 from explr.config.hydra_private import admit_null, make_plugins_within
 from explr.config.hydra_versions import store, store_missing
 from explr.config.nodes import (
@@ -35,6 +37,10 @@ class ExplrSearchPath(SearchPathPlugin):
         # All plugins are loaded: hydra-optuna-sweeper, if it is installed, has stored its own.
         store_missing(SAMPLERS, "hydra/sweeper/sampler")
         if all(element.path != CONFIG_TREE for element in search_path.get_path()):
+            if (samples := take_plan(sys.argv)[1]) is not None:
+                from explr.plugins.planning import plan_instead
+
+                plan_instead(samples)
             return
         for name, schema in SCHEMAS.items():
             store(name, schema, "explr/schema")

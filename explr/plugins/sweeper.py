@@ -18,7 +18,7 @@ from explr.core.validation import settings_of
 from explr.tuning.search_space import as_range
 
 if TYPE_CHECKING:
-    from explr.launching.hydra_job import HydraJob
+    from explr.sweep.plan import SweepPlan
     from explr.sweep.sweep import Backend
     from explr.tuning.trial import SweepResult
 
@@ -89,13 +89,9 @@ class SearchSweeper(Sweeper):
         with self._complaints():
             return self._sweep.run(arguments)
 
-    def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
-        """The total number of trials and the jobs of the first ones, launching nothing."""
+    def plan(self, arguments: list[str], samples: int) -> SweepPlan:
+        """What the sweep would run, and the jobs of the first trials, launching nothing."""
         return self._sweep.plan(arguments, samples)
-
-    def fixed(self, arguments: list[str]) -> list[str]:
-        """Those of the overrides that are no ranges."""
-        return self._sweep.space(arguments).fixed
 
 
 SAMPLER = "hydra/sweeper/sampler"

@@ -34,6 +34,7 @@ from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.optuna_private import best_trials
 from explr.tuning.storage import STUDY_FILE, incomplete, lost_trials, read_study
 from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
+from explr.utils.invocation import Call, call_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -50,6 +51,8 @@ class SweepCommand:
         study: name of the sweep's study.
         cwd: the working directory, where the project is now.
         argv: arguments of the Python interpreter; None if the sweep was started from Python.
+        python: the interpreter; None if an older explr did not keep it.
+        hydra: the arguments that Hydra was given, where they are not those that were typed.
         moved_from: the working directory where it started, if the project was moved or copied.
         is_lost: where the project is now cannot be told; then `cwd` is where it was.
     """
@@ -57,6 +60,8 @@ class SweepCommand:
     study: str
     cwd: Path
     argv: Sequence[str] | None
+    python: str | None = None
+    hydra: Sequence[str] | None = None
     moved_from: Path | None = None
     is_lost: bool = False
 
@@ -67,14 +72,21 @@ class SweepCommand:
         old = rf"(?<!\w){re.escape(str(self.moved_from))}(?![\w.-])"
         return re.sub(old, lambda _: str(self.cwd), text)
 
+    @property
+    def call(self) -> Call:
+        """The command as one would type it."""
+        return call_of(self.argv or (), self.python, self.cwd)
+
+    @property
+    def line(self) -> Sequence[str] | None:
+        """What the command gives Hydra; None if an older explr did not keep it."""
+        call = self.call
+        return self.hydra if self.hydra is not None or call.is_explr else call.arguments
+
     def __str__(self) -> str:
         """The command as one would type it; "" if there was none."""
-        words = list(self.argv or ())
-        if words and Path(words[0]).name == "explr":
-            words[0] = "explr"
-        elif words and (words[0].startswith("-") or words[0].endswith(".py")):
-            words.insert(0, "python")
-        return shlex.join(words)
+        call = self.call
+        return shlex.join([*call.program, *call.arguments]) if self.argv else ""
 
 
 def sweep_command(folder: Path) -> SweepCommand | None:
@@ -82,13 +94,16 @@ def sweep_command(folder: Path) -> SweepCommand | None:
     content = read_json(folder / COMMAND)
     if content is None:
         return None
-    before, argv = Path(content["cwd"]), content.get("argv")
+    argv, before = content.get("argv"), Path(content["cwd"])
     cwd = _place_now(folder.resolve(), before, content.get("folder"))
+    given = SweepCommand(
+        content["study"], before, argv, content.get("python"), content.get("hydra")
+    )
     if cwd is None:
-        return SweepCommand(content["study"], before, argv, is_lost=True)
+        return replace(given, is_lost=True)
     if cwd == before:
-        return SweepCommand(content["study"], cwd, argv)
-    command = SweepCommand(content["study"], cwd, None, before)
+        return given
+    command = replace(given, cwd=cwd, python=None, moved_from=before)
     return replace(command, argv=argv and [command.here(word) for word in argv])
 
 

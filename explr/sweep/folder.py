@@ -12,7 +12,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.command_line import program
 from explr.config.omegaconf_private import to_yaml
 from explr.core.folders import (
     BEST_PARAMS,
@@ -21,9 +20,10 @@ from explr.core.folders import (
     REPORT,
     RESULTS,
     replace_file,
+    within,
     write_json,
 )
-from explr.core.secrets import redacted, redacted_arguments
+from explr.core.secrets import redacted
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
 from explr.results.sweep import read_trial, sweep_command
 from explr.results.text import params_text
@@ -33,6 +33,7 @@ from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
+from explr.utils.invocation import starting_folder, this_call, typed_command
 from explr.utils.lock import results_locked
 
 log = logging.getLogger("explr.sweep")
@@ -81,13 +82,17 @@ class SweepFolder:
         file = self.path / COMMAND
         kept = sweep_command(self.path)
         if kept is None or kept.moved_from or kept.is_lost:
+            cwd = starting_folder()
             command: dict[str, Any] = {
                 "study": self._study.name,
-                "cwd": str(Path.cwd()),
-                "folder": str(self.shown),
+                "cwd": str(cwd),
+                "folder": within(cwd, self.path),
+                "python": sys.executable,
             }
             if set(arguments) <= set(sys.argv):
                 command["argv"] = sys.orig_argv[1:]
+                if this_call().is_explr:  # `explr tune` reads a file
+                    command["hydra"] = sys.argv[1:]
             with _written(file):
                 write_json(file, command, durable=True)
             kept = sweep_command(self.path)
@@ -180,7 +185,7 @@ class SweepFolder:
         return {
             "study": self._study.name,
             "direction": directions if several else directions[0],
-            "command": f"{program()} {shlex.join(redacted_arguments(sys.argv[1:]))}",
+            "command": typed_command(),
             "n_trials": len(trials),
             "best": front[0] if front and not several else None,
             **({"front": front} if several else {}),

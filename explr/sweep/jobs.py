@@ -1,24 +1,17 @@
-"""Turns trials into Hydra jobs, and the best trial into the command that trains it again."""
+"""Turns trials into Hydra jobs."""
 
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.command_line import config_flags, program
-from explr.config.grammar import quoted
-from explr.config.nodes import is_own_tree
-from explr.config.settings_file import FILE_OVERLAY, of_training
+from explr.config.settings_file import FILE_OVERLAY
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.space import SweepSpace
 from explr.tuning.trial import Job
-from explr.utils.console import in_notebook
 from explr.utils.lease import Lease
 
 log = logging.getLogger("explr.sweep")
@@ -80,36 +73,3 @@ class SweepJobs:
         if follows or self._space.chooses(job.params):  # which may decide the seed
             config = self._space.compose(self._space.job(job.key, job.params, {}))
         return OmegaConf.select(config, "seed")
-
-
-def retrain_command(
-    config: DictConfig, space: SweepSpace, best: Mapping[str, Any], typed: bool
-) -> str:
-    """The command, or the Python code, that trains a trial again.
-
-    Args:
-        config: composed config of its sweep.
-        space: the ranges of the sweep.
-        best: the trial, as `results.json` has it.
-        typed: a command started the sweep, and not Python code.
-    """
-    overrides = retrain_overrides(config, space, best)
-    if in_notebook():
-        return f"explr.run(explr.compose({overrides}), train_model)"
-    flags = config_flags(sys.argv[1:]) if typed else []
-    return f"{program(is_own_tree(config))} {shlex.join([*flags, *overrides])}"
-
-
-def retrain_overrides(config: DictConfig, space: SweepSpace, best: Mapping[str, Any]) -> list[str]:
-    """Overrides that train a trial again.
-
-    Args:
-        config: composed config of its sweep.
-        space: the ranges of the sweep.
-        best: the trial, as `results.json` has it.
-    """
-    job = space.job(best["number"], best["params"], {})
-    if FILE_OVERLAY in job.overrides:  # the trial's folder contains the settings of the file
-        again = quoted(str(Path(best["dir"], "again")))
-        return ["--experimental-rerun", best["dir"], f"hydra.run.dir={again}"]
-    return of_training(job.overrides, config, program())

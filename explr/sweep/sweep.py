@@ -21,7 +21,6 @@ from explr.config.nodes import SWEEPER, SWEEPER_NODE
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import AUTO, slots_faults
-from explr.launching.hydra_job import HydraJob
 from explr.sweep.algorithms import (
     OPTUNA,
     algorithm_faults,
@@ -34,6 +33,7 @@ from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.line import with_drawn_orders, with_named_ranges
+from explr.sweep.plan import SweepPlan
 from explr.sweep.preflight import first_config, trial_config, with_params
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
 from explr.sweep.space import SweepSpace, fixed_of, with_fixed_params
@@ -216,19 +216,17 @@ class Sweep:
             trial_config(job.overrides, config, loader)
         return space
 
-    def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
+    def plan(self, arguments: list[str], samples: int) -> SweepPlan:
         """Sample the jobs of the first trials without storing them.
 
         Args:
             arguments: the overrides of the command line.
             samples: number of trials.
 
-        Returns:
-            The total number of trials of the sweep, and the jobs.
-
         Raises:
-            ConfigError: a range cannot be read.
+            UsageError: the configuration is wrong.
         """
+        settle_folder(self._config)
         settings, space = self._settings, self.space(arguments)
         self._check()
         with scratch_folder() as folder:
@@ -238,7 +236,8 @@ class Sweep:
             study.enqueue(settings.enqueue, space.allowing)
             total = int(self._n_trials(study))
             trials = [study.ask(space.active) for _ in range(min(samples, total))]
-        return total, [space.job(number, params, {}) for number, params in trials]
+        jobs = [space.job(number, params, {}) for number, params in trials]
+        return SweepPlan(settings, total, space.texts, jobs, space.fixed)
 
     def _check(self) -> None:
         """Check what can be checked before there is a study.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from explr.config.command_line import take_verbosity
 from explr.config.grammar import quoted
+from explr.config.nodes import is_own_tree
 from explr.core.errors import UsageError
 from explr.core.folders import COMMAND
 from explr.core.secrets import masked
-from explr.results.sweep import sweep_command
+from explr.results.sweep import SweepCommand, sweep_command, sweep_config
+from explr.utils.invocation import with_override
 
 
 def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
@@ -42,24 +44,47 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
             f"{command.study}. A secret from an environment variable, as in "
             f"{hidden[0]}='${{oc.env:NAME}}', would not need this"
         )
-    where = f"hydra.sweep.dir={quoted(str(folder))}"
-    typed = f"go to the folder of its project, and type: {command} {shlex.quote(where)}"
+    if shown is not None and not is_own_tree(sweep_config(folder)):
+        raise UsageError(f"{shown} is a flag of explr's own apps: leave it out")
+    place = f"hydra.sweep.dir={quoted(str(folder))}"
+    command = replace(command, argv=with_override(["python", *command.argv], place)[1:])
+    typed = f"go to the folder of its project, and type: {command}"
     if command.is_lost:
         raise UsageError(
             f"the sweep in {folder} began in {command.cwd}, and it cannot be told where its "
             f"project is now: {typed}"
         )
-    argv = list(command.argv)
-    if Path(argv[0]).name == "explr":  # perhaps of an environment that is gone
-        argv[:1] = [sys.argv[0]] if Path(sys.argv[0]).name == "explr" else ["-m", "explr"]
-    elif not argv[0].startswith("-") and not Path(command.cwd, argv[0]).exists():
-        raise UsageError(f"there is no {argv[0]} in {command.cwd}: {typed}")
+    words = _runnable(command, typed)
     if command.moved_from is not None:
         print(f"this sweep began in {command.moved_from} and resumes in {command.cwd}", flush=True)
     os.chdir(command.cwd)
     if shown is not None:
-        argv = [*take_verbosity(argv)[0], shown]
-    os.execv(sys.executable, [sys.executable, *argv, where])
+        words = [*take_verbosity(words)[0], shown]
+    os.execv(words[0], words)
+
+
+def _runnable(command: SweepCommand, typed: str) -> list[str]:
+    """The interpreter and the arguments that run a command again.
+
+    Args:
+        command: the command.
+        typed: what to type where this cannot be told.
+
+    Raises:
+        UsageError: its program is gone.
+    """
+    argv = list(command.argv or ())
+    python = command.python if command.python and Path(command.python).exists() else None
+    if command.call.is_explr:  # perhaps of an environment that is gone
+        python = sys.executable
+        if Path(argv[0]).name == "explr":
+            argv[:1] = [sys.argv[0]] if Path(sys.argv[0]).name == "explr" else ["-m", "explr"]
+    elif not argv[0].startswith("-") and not Path(command.cwd, argv[0]).exists():
+        script = Path(sys.executable).with_name(Path(argv[0]).name)  # a console script
+        if script.suffix or not script.exists():
+            raise UsageError(f"there is no {argv[0]} in {command.cwd}: {typed}")
+        python, argv[0] = sys.executable, str(script)
+    return [python or sys.executable, *argv]
 
 
 def _last() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from explr.config.hydra_versions import plugin
 from explr.core.config import MirrorConfig, RayClusterConfig, SearchConfig, SweeperConfig
@@ -22,7 +22,7 @@ URI = "${oc.env:MLFLOW_TRACKING_URI,null}"
 
 def is_own_tree(config: DictConfig) -> bool:
     """Whether a config is composed of explr's own tree, and not of another app's."""
-    return "explr/schema@tuner" in config.hydra.runtime.choices
+    return "explr/schema@tuner" in (OmegaConf.select(config, "hydra.runtime.choices") or ())
 
 
 def _scalars_first(values: dict[str, Any]) -> dict[str, Any]:

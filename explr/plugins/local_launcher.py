@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.errors import ConfigCompositionException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from explr.launching.hydra_job import HydraJob
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +62,10 @@ class LocalLauncher(Launcher):
             What came of each, in their order; a job whose process died has failed.
         """
         from explr.launching.hydra_job import HydraJob, HydraTask
+        from explr.launching.job_record import record_job, this_command
         from explr.launching.pool import LocalPool
         from explr.sweep.executors.leases import leases_for
+        from explr.tracking.callback import OWN_TASK
 
         task = HydraTask(self._config, self._context, self._task)
         leases = leases_for(self._config, self._task, self._n_jobs)
@@ -68,21 +75,30 @@ class LocalLauncher(Launcher):
         ]
         returns: dict[int, JobReturn] = {}
         held: dict[int, Any] = {}
+        sweep = Path(self._config.hydra.sweep.dir).absolute()
+        command = this_command(sweep)
         with LocalPool(task.run, self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:
                 while waiting and leases:
                     job, lease = waiting.pop(0), leases.pop()
                     log.info("\t#%d : %s", job.number, " ".join(filter_overrides(job.overrides)))
-                    held[job.number] = lease
+                    held[job.number] = lease, time.monotonic(), job
                     job.overrides.extend(f"++{key}={one}" for key, one in lease.settings.items())
                     pool.start(job.number, job, environment=lease.environment)
                 for answer in pool.wait(None):
-                    leases.append(held.pop(answer.key))
-                    returns[answer.key] = answer.value or _failed(answer.error)
+                    lease, begun_s, job = held.pop(answer.key)
+                    leases.append(lease)
+                    returned = answer.value or _failed(job, answer.error)
+                    returns[job.number] = returned
+                    if not getattr(self._task, OWN_TASK, False):  # else it has its result.json
+                        cfg = returned.hydra_cfg
+                        folder = Path(cfg.hydra.runtime.output_dir) if cfg else task.folder_of(job)
+                        took_s = time.monotonic() - begun_s
+                        record_job(sweep, folder, job.number, returned, took_s, command)
         return [returns[number] for number in sorted(returns)]
 
 
-def _failed(error: BaseException | None) -> JobReturn:
-    result = JobReturn(status=JobStatus.FAILED)
+def _failed(job: HydraJob, error: BaseException | None) -> JobReturn:
+    result = JobReturn(overrides=filter_overrides(job.overrides), status=JobStatus.FAILED)
     result.return_value = error
     return result

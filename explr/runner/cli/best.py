@@ -14,9 +14,10 @@ from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_overrides, saved_run
 from explr.config.settings_file import FILE_OVERLAY, of_training
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import RESULTS, BestTrial, best_trial, read_json, saved_in
+from explr.core.folders import JOB, RESULTS, BestTrial, read_json, saved_in
 from explr.core.secrets import masked_keys, without_user_info
-from explr.results.sweep import sweep_command, sweep_config
+from explr.results.best import best_in
+from explr.results.sweep import started_by, sweep_command, sweep_config
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import ALIAS, describe
@@ -40,12 +41,10 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
         UsageError: there is no sweep, no trial is complete, or the best trial has no model.
         TrackingError: MLflow cannot register the model.
     """
-    best = best_trial(folder)
-    if best is None:
-        raise UsageError(
-            f"{folder} has no best trial: no trial is complete, or there are several objectives"
-        )
+    best = best_in(folder)
     click.echo(f"trial {best.number} of {best.trials}: {best.metric} {best.value:.6g}")
+    if best.note:
+        click.echo(best.note)
     width = max((len(name) for name in best.params), default=0)
     for name, value in best.params.items():
         click.echo(f"  {name:{width}}  {value}")
@@ -64,7 +63,7 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
 
 def _again(folder: Path, best: BestTrial) -> str:
     """The command that trains the best trial again."""
-    command = sweep_command(folder)
+    command = started_by(folder)
     here = command.here if command else str
     program = [here(word) for word in _program(folder)]
     saved = saved_in(best.folder)
@@ -81,10 +80,10 @@ def _again(folder: Path, best: BestTrial) -> str:
 def _of_sweep(folder: Path, best: BestTrial) -> list[str]:
     """The overrides of a trial that has saved none: those of its sweep, with its parameters.
 
-    Empty for a grid, of which only the trial could tell what it searched.
+    Empty for a grid of explr's, of which only the trial could tell what it searched.
     """
     if sweep_command(folder) is None:
-        return []
+        return list((read_json(best.folder / JOB) or {}).get("overrides", ()))
     whole = OmegaConf.to_container(sweep_config(folder), resolve=False)
     assert isinstance(whole, dict)
     given: list[str] = whole["hydra"]["overrides"]["task"]
@@ -97,9 +96,7 @@ def _of_sweep(folder: Path, best: BestTrial) -> list[str]:
 def _program(folder: Path) -> list[str]:
     """The program that started the sweep, as command-line words."""
     results = read_json(folder / RESULTS)
-    if results is None:  # a grid
-        return ["explr"]
-    words = shlex.split(results["command"])
+    words = shlex.split(results["command"] if results else str(started_by(folder) or "explr"))
     return words[:2] if words[0] == "python" else words[:1]
 
 

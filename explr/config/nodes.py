@@ -24,7 +24,7 @@ URI = "${oc.env:MLFLOW_TRACKING_URI,null}"
 
 def is_own_tree(config: DictConfig) -> bool:
     """Whether a config is composed of explr's own tree, and not of another app's."""
-    return "explr/schema@tuner" in config.hydra.runtime.choices
+    return "explr/schema@tuner" in (OmegaConf.select(config, "hydra.runtime.choices") or ())
 
 
 def _open(values: dict[str, Any]) -> DictConfig:

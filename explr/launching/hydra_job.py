@@ -171,6 +171,12 @@ class HydraTask:
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
         return self.context.config_loader.load_sweep_config(self.config, list(overrides))
 
+    def folder_of(self, job: HydraJob) -> Path:
+        """The folder of a job."""
+        config = self.config_of(job, own_process=False)
+        with _in_force(config):
+            return _settle(config)[0]
+
     def run(self, job: HydraJob, own_process: bool = False) -> JobReturn:
         """Run a job as Hydra's own `run_job` does.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.errors import ConfigCompositionException
@@ -74,8 +76,10 @@ class LocalLauncher(Launcher):
             What came of each, in their order; a job whose process died has failed.
         """
         from explr.launching.hydra_job import HydraJob, HydraTask
+        from explr.launching.job_record import record_job, this_command
         from explr.launching.pool import LocalPool
         from explr.sweep.executors.leases import leases_for
+        from explr.tracking.callback import OWN_TASK
 
         task = HydraTask(self._config, self._context, self._task)
         leases = leases_for(self._config, self._task, self._n_jobs)
@@ -85,19 +89,26 @@ class LocalLauncher(Launcher):
         ]
         log.info("Launching %d jobs locally", len(waiting))
         returns: dict[int, JobReturn] = {}
-        held: dict[int, tuple[HydraJob, Lease]] = {}
+        held: dict[int, tuple[HydraJob, Lease, float]] = {}
+        sweep = Path(self._config.hydra.sweep.dir).absolute()
+        command = this_command(sweep)
         with LocalPool(task.run, self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:
                 while waiting and leases:
                     job, lease = waiting.pop(0), leases.pop()
                     log.info("\t#%d : %s", job.number, " ".join(filter_overrides(job.overrides)))
-                    held[job.number] = job, lease
+                    held[job.number] = job, lease, time.monotonic()
                     job.overrides.extend(f"++{key}={one}" for key, one in lease.settings.items())
                     pool.start(job.number, job, environment=lease.environment)
                 for answer in pool.wait(None):
-                    job, lease = held.pop(answer.key)
+                    job, lease, begun_s = held.pop(answer.key)
                     leases.append(lease)
-                    returns[answer.key] = _returned(job, answer)
+                    returned = returns[job.number] = _returned(job, answer)
+                    if not getattr(self._task, OWN_TASK, False):  # else it has its result.json
+                        cfg = returned.hydra_cfg
+                        folder = Path(cfg.hydra.runtime.output_dir) if cfg else task.folder_of(job)
+                        took_s = time.monotonic() - begun_s
+                        record_job(sweep, folder, job.number, returned, took_s, command)
         return [returns[number] for number in sorted(returns)]
 
 

@@ -15,8 +15,8 @@ from explr.config.grammar import quoted, word
 from explr.config.nodes import SWEEPER_NODE, is_own_tree
 from explr.config.saved import saved_overrides
 from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
-from explr.core.folders import saved_in
-from explr.results.sweep import SweepCommand, sweep_command, sweep_config
+from explr.core.folders import JOB, read_json, saved_in
+from explr.results.sweep import started_by, sweep_command, sweep_config
 from explr.utils.invocation import in_folder
 
 OF_SWEEPS = re.compile(r"[+~]*(hydra[./](sweep|sweeper|launcher|mode|run|job\.(num|id)))\b")
@@ -39,8 +39,8 @@ def retrain_command(folder: Path, run: Path, params: Mapping[str, Any]) -> str:
         run: folder of the trial's run.
         params: values of the trial by parameter.
     """
-    command, config = sweep_command(folder), sweep_config(folder)
-    trial = saved_overrides(str(run)) if saved_in(run) else _of_sweep(command, config, params)
+    command, config = started_by(folder), sweep_config(folder)
+    trial = saved_overrides(str(run)) if saved_in(run) else _of_sweep(folder, run, config, params)
     if not trial:
         return "not possible: hydra.output_subdir=null, so it has saved no settings"
     own = not config or is_own_tree(config)
@@ -150,15 +150,13 @@ def _keys(node: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{prefix}{key}.")
 
 
-def _of_sweep(
-    command: SweepCommand | None, config: DictConfig, params: Mapping[str, Any]
-) -> list[str]:
+def _of_sweep(folder: Path, run: Path, config: DictConfig, params: Mapping[str, Any]) -> list[str]:
     """The overrides of a trial that has saved none: those of its sweep, with its parameters.
 
-    Empty for a grid, of which only the trial could tell what it searched.
+    Empty for a grid of explr's, of which only the trial could tell what it searched.
     """
-    if command is None:
-        return []
+    if sweep_command(folder) is None:
+        return list((read_json(run / JOB) or {}).get("overrides", ()))
     given: list[str] = list(config.hydra.overrides.task)
     spelled = {_name(text): text.partition("=")[0] for text in given}
     values = [f"{spelled.get(name, name)}={word(value)}" for name, value in params.items()]

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import to_yaml
 from explr.core.folders import (
     BEST_PARAMS,
@@ -24,9 +25,11 @@ from explr.core.folders import (
     write_json,
 )
 from explr.core.secrets import redacted
+from explr.results.begun import note_sweep
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
-from explr.results.sweep import read_trial, sweep_command
+from explr.results.sweep import sweep_command
 from explr.results.text import params_text
+from explr.results.trial import read_trial
 from explr.sweep.logs import LOG_FILE, STARTS
 from explr.sweep.replicates import ReplicateFile
 from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
@@ -57,6 +60,7 @@ class SweepFolder:
         self._study = study
         self._replicates = replicates
         self._value = value
+        self._is_own = True
         self.has_command = False
         """Whether a command started the sweep, and not Python code."""
 
@@ -97,9 +101,11 @@ class SweepFolder:
                 write_json(file, command, durable=True)
             kept = sweep_command(self.path)
         self.has_command = kept is not None and kept.argv is not None
+        note_sweep(self.path)
 
     def remember_config(self, config: DictConfig) -> None:
         """Save the composed config of the sweep without its secrets, as Hydra's sweepers do."""
+        self._is_own = is_own_tree(config)
         content = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
         with _written(file := self.path / MULTIRUN):
             replace_file(file, to_yaml(redacted(content)), private=False)
@@ -177,7 +183,8 @@ class SweepFolder:
         for frozen in self._study.frozen():
             params = {name: self._value(name, value) for name, value in frozen.params.items()}
             folder = self.path / str(frozen.number)
-            trials.append(read_trial(frozen, folder, {"params": params}).row())
+            trial = read_trial(frozen, folder, {"params": params}, own=self._is_own)
+            trials.append(trial.row())
         directions = self._study.directions
         several = len(directions) > 1
         complete = any(trial["state"] == "COMPLETE" for trial in trials)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -31,6 +32,7 @@ from explr.core.errors import is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
 from explr.core.secrets import guard_logs
 from explr.core.validation import settings_of
+from explr.launching.job_record import record_job, this_command
 from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
@@ -67,6 +69,7 @@ class MLflowCallback(Callback):
         self._sweep: Sweep | None = None
         self._parent: TrackedRun | None = None
         self._job: TrackedRun | None = None
+        self._begun_s = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         """The state that is sent to a worker: the sweep, without the controller's open files."""
@@ -101,7 +104,8 @@ class MLflowCallback(Callback):
             resumes=keeps_folders,
         )
         journal = self._parent.journal.path
-        self._sweep = Sweep(journal, socket.gethostname(), keeps_folders, constant)
+        command, host = this_command(folder), socket.gethostname()
+        self._sweep = Sweep(journal, host, keeps_folders, constant, command)
         return self._parent
 
     def on_job_start(
@@ -109,7 +113,7 @@ class MLflowCallback(Callback):
     ) -> None:
         """Pass the sweep on to the job; open the job's run unless it does so itself."""
         set_current_sweep(self._sweep)
-        self._job = None
+        self._job, self._begun_s = None, time.monotonic()
         if self._sweep is not None and not self._sweep.keeps_folders:  # else explr wrote it
             hide_secrets(self._sweep.journal.parent / MULTIRUN)
         if self._parent is not None:
@@ -138,6 +142,10 @@ class MLflowCallback(Callback):
         set_current_sweep(None)
         if self._job is None:
             return
+        if self._sweep is not None and not self._sweep.keeps_folders:  # else the study has it
+            sweep, folder = self._sweep.journal.parent, self._job.journal.path.parent
+            took_s, number = time.monotonic() - self._begun_s, int(config.hydra.job.num)
+            record_job(sweep, folder, number, job_return, took_s, self._sweep.command)
         returned, tracker = value_of(job_return), self._job.tracker
         if job_return.status is JobStatus.COMPLETED:
             state, status = "COMPLETE", _status(None)

@@ -15,7 +15,6 @@ from hydra.test_utils.launcher_common_tests import (
 )
 from zygote import zygote
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -20,8 +20,9 @@ from explr.results.report.trial_charts import (
     timeline,
 )
 from explr.results.retrain import retrain_command
-from explr.results.sweep import SweepView, TrialView
+from explr.results.sweep import SweepView
 from explr.results.text import number, plain
+from explr.results.trial import TrialView
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#111827;background:#fff;max-width:1080px;

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_run
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import BestTrial, best_trial
+from explr.core.folders import BestTrial
 from explr.core.secrets import masked_keys, without_user_info
+from explr.results.best import best_in
 from explr.results.retrain import retrain_command
 from explr.results.sweep import sweep_command, sweep_config
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
@@ -38,12 +39,10 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
         UsageError: there is no sweep, no trial is complete, or the best trial has no model.
         TrackingError: MLflow cannot register the model.
     """
-    best = best_trial(folder)
-    if best is None:
-        raise UsageError(
-            f"{folder} has no best trial: no trial is complete, or there are several objectives"
-        )
+    best = best_in(folder)
     click.echo(f"trial {best.number} of {best.trials}: {best.metric} {best.value:.6g}")
+    if best.note:
+        click.echo(best.note)
     width = max((len(name) for name in best.params), default=0)
     for name, value in best.params.items():
         click.echo(f"  {name:{width}}  {value}")

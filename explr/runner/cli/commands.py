@@ -110,7 +110,7 @@ def tune(
 
 @commands.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--last", is_flag=True, help="Resume the newest sweep in `multirun`.")
+@click.option("--last", is_flag=True, help="Resume the newest sweep that began here.")
 @click.option("-q", "--quiet", "shown", flag_value="-q", help="Show warnings, errors, result.")
 @click.option("-v", "--verbose", "shown", flag_value="-v", help="Show everything that is logged.")
 def resume(folder: Path | None, last: bool, shown: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ from explr.config.command_line import take_verbosity
 from explr.config.grammar import quoted
 from explr.config.nodes import is_own_tree
 from explr.core.errors import UsageError
-from explr.core.folders import COMMAND
+from explr.core.folders import COMMAND, MULTIRUN
 from explr.core.secrets import masked
+from explr.results.begun import sweeps_begun
+from explr.results.grid import read_grid
 from explr.results.sweep import SweepCommand, sweep_command, sweep_config
 from explr.utils.invocation import with_override
 
@@ -22,7 +25,7 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     """Resume a sweep; its command replaces this process.
 
     Args:
-        folder: folder of the sweep; None takes the newest in `multirun`.
+        folder: folder of the sweep; None takes the newest that began in the working directory.
         shown: `-q` or `-v`; None uses the flags of the original command.
 
     Raises:
@@ -31,6 +34,11 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     folder = Path(os.path.abspath(folder or _last()))  # without .., which others would keep
     command = sweep_command(folder)
     if command is None:
+        if read_grid(folder) is not None or (folder / MULTIRUN).exists():
+            raise UsageError(
+                f"{folder} is a grid, which cannot be resumed: run its command again. A sweep by "
+                "hydra/sweeper=explr_optuna, or by tuner=optuna in explr's own app, can"
+            )
         raise UsageError(f"{folder} is not the folder of a sweep: it has no {COMMAND}")
     if command.argv is None:
         raise UsageError(
@@ -88,7 +96,27 @@ def _runnable(command: SweepCommand, typed: str) -> list[str]:
 
 
 def _last() -> Path:
-    found = sorted(Path("multirun").rglob(COMMAND), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f"there is no sweep in {Path('multirun').absolute()}")
-    return found[-1].parent
+    """The sweep that began last of those of the working directory, wherever it is written.
+
+    Raises:
+        UsageError: there is none.
+    """
+    here = Path.cwd()
+    known = list(sweeps_begun())
+    own = [folder for folder in known if _begun_in(folder) == here]
+    below = [file.parent.absolute() for file in Path("multirun").rglob(COMMAND)]
+    found = sorted({*own, *below}, key=lambda folder: (folder / COMMAND).stat().st_mtime_ns)
+    if found:
+        return found[-1]
+    newest = shlex.join(["explr", "resume", str(known[0])]) if known else ""
+    elsewhere = f"; the newest of all is resumed by `{newest}`" if newest else ""
+    raise UsageError(f"no sweep has begun in {here}{elsewhere}")
+
+
+def _begun_in(folder: Path) -> Path | None:
+    """The working directory of a sweep; None if its command cannot be read."""
+    try:
+        command = sweep_command(folder)
+    except (UsageError, OSError):
+        return None
+    return command.cwd if command is not None else None

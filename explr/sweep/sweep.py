@@ -24,7 +24,7 @@ from explr.launching.hydra_job import HydraJob
 from explr.sweep.algorithms import OPTUNA, algorithm_faults, optuna_pruner, optuna_sampler
 from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
-from explr.sweep.jobs import SweepJobs
+from explr.sweep.jobs import TRIAL_FOLDER, SweepJobs
 from explr.sweep.line import with_drawn_orders, with_named_ranges
 from explr.sweep.preflight import first_config, trial_config, with_params
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
@@ -85,6 +85,10 @@ OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
 """Parts of the name of a sweep's folder that are the same for all trials."""
 
 
+FOLLOWS_RUN = re.compile(r"\$\{hydra[.:]run\.dir\}")
+"""In the name of a sweep's folder: it is named as that of a run is."""
+
+
 def settle_folder(config: DictConfig) -> None:
     """Put the name of a sweep's folder into its config; each trial would resolve it differently.
 
@@ -107,6 +111,8 @@ def settle_folder(config: DictConfig) -> None:
         log.info("hydra.sweep.dir is the same for all trials: %s", folder)
     with read_write(config.hydra):
         node.dir = folder
+        if FOLLOWS_RUN.search(written):  # then the app writes to hydra.run.dir in sweeps too
+            config.hydra.run.dir = TRIAL_FOLDER
 
 
 class Backend(Protocol):

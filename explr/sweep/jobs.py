@@ -21,6 +21,10 @@ HYDRA = ".hydra"
 """Where Hydra looks for the config of a run that it is to run again."""
 
 
+TRIAL_FOLDER = "${hydra.sweep.dir}/${hydra.sweep.subdir}"
+"""Folder of a run where an app's sweeps are written to `hydra.run.dir` too."""
+
+
 class SweepJobs:
     """Turns the jobs of trials into Hydra jobs.
 
@@ -45,6 +49,8 @@ class SweepJobs:
         # Named for each job: a launcher may compose its config again, and resolve the name there.
         folder = Path(sweep["dir"]).absolute() if elsewhere else sweep["dir"]
         self._own["hydra.sweep.dir"] = str(folder)
+        run = OmegaConf.to_container(config.hydra.run, resolve=False)
+        self._run_follows = run == {"dir": TRIAL_FOLDER}
 
     def __call__(self, job: Job, lease: Lease | None = None) -> HydraJob:
         """The Hydra job of a trial's job.
@@ -60,6 +66,9 @@ class SweepJobs:
                 own["seed"] = seed + job.replicate
         elif self._own_folders:
             own["hydra.sweep.subdir"] = str(job.trial)
+        if self._run_follows:
+            subdir = own.get("hydra.sweep.subdir", str(job.trial))
+            own["hydra.run.dir"] = str(Path(own["hydra.sweep.dir"], subdir))
         if lease is not None:
             own |= lease.settings
         return self._space.job(job.key, job.params, own)

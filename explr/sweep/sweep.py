@@ -31,7 +31,7 @@ from explr.sweep.algorithms import (
 from explr.sweep.custom_space import custom_space
 from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
-from explr.sweep.jobs import SweepJobs
+from explr.sweep.jobs import TRIAL_FOLDER, SweepJobs
 from explr.sweep.line import with_drawn_orders, with_named_ranges
 from explr.sweep.plan import SweepPlan
 from explr.sweep.preflight import first_config, trial_config, with_params
@@ -93,6 +93,10 @@ OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
 """Parts of the name of a sweep's folder that are the same for all trials."""
 
 
+FOLLOWS_RUN = re.compile(r"\$\{hydra[.:]run\.dir\}")
+"""In the name of a sweep's folder: it is named as that of a run is."""
+
+
 def settle_folder(config: DictConfig) -> None:
     """Put the name of a sweep's folder into its config; each trial would resolve it differently.
 
@@ -115,6 +119,8 @@ def settle_folder(config: DictConfig) -> None:
         log.info("hydra.sweep.dir is the same for all trials: %s", folder)
     with read_write(config.hydra):
         node.dir = folder
+        if FOLLOWS_RUN.search(written):  # then the app writes to hydra.run.dir in sweeps too
+            config.hydra.run.dir = TRIAL_FOLDER
 
 
 class Backend(Protocol):

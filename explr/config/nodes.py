@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from explr.config.hydra_versions import plugin
-from explr.core.config import MirrorConfig, RayClusterConfig, SearchConfig, SweeperConfig
+from explr.core.config import (
+    MirrorConfig,
+    ObjectiveConfig,
+    RayClusterConfig,
+    SearchConfig,
+    SweeperConfig,
+)
 
 CONFIG_TREE = "pkg://explr.conf"
 """Where Hydra finds the packaged config tree."""
@@ -20,9 +26,23 @@ URI = "${oc.env:MLFLOW_TRACKING_URI,null}"
 """Tracking URI, unless a config names one."""
 
 
+SCHEMA = "explr/schema"
+"""The config group of explr's schemas, which only explr's own tree has."""
+
+
 def is_own_tree(config: DictConfig) -> bool:
-    """Whether a config is composed of explr's own tree, and not of another app's."""
-    return "explr/schema@tuner" in config.hydra.runtime.choices
+    """Whether a config is composed of explr's own tree, so that its keys mean what explr says.
+
+    Another app may have keys of the same names, such as `tuner` and `gpu`: they are its own.
+
+    Args:
+        config: the config of a job or a sweep, also one that was saved, with Hydra's part or
+            without.
+    """
+    if "hydra" not in config:  # a file has Hydra's part, and what was composed here has types
+        return OmegaConf.get_type(config, "objective") is ObjectiveConfig
+    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
+    return any(str(group).startswith(f"{SCHEMA}@") for group in choices)
 
 
 def _scalars_first(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from explr.config.nodes import (
     LAUNCHER,
     MIRROR,
     RAY_SWEEPER,
+    SCHEMA,
     SEARCH,
     SWEEPER,
 )
@@ -34,7 +35,7 @@ class ExplrSearchPath(SearchPathPlugin):
         if all(element.path != CONFIG_TREE for element in search_path.get_path()):
             return
         for name, schema in SCHEMAS.items():
-            store(name, schema, "explr/schema")
+            store(name, schema, SCHEMA)
         for name, node in {"mirror": MIRROR, "search": SEARCH}.items():
             store(name, node, "explr", "_global_")
         project = Path.cwd() / "conf"

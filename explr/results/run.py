@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,14 @@ from explr.tracking.values import flatten
 BEST = "best:"
 """Prefix of a sweep folder that stands for the sweep's best trial."""
 
-NOT_OF_THE_TRAINING = ("tuner.", "tracking.", "search_space.", "system/", "explr.")
-"""Prefixes of names that describe the search and the tracking, not the training."""
+NOT_OF_THE_TRAINING = ("system/", "explr.")
+"""Prefixes of names that describe the machine and the tracking, not the training."""
+
+NOT_OF_OWN_TRAINING = (*NOT_OF_THE_TRAINING, "tuner.", "tracking.", "search_space.")
+"""The same where explr's own training has run; in another app these are names like others."""
+
+OWN_TAG = "explr.framework"
+"""Tag that only explr's own trainings have."""
 
 Curve = list[tuple[int, float]]
 """Values of a metric by step."""
@@ -48,6 +54,7 @@ class RunView:
         params: its parameters, flat.
         metrics: the last value of each metric.
         curves: the values by step of each metric that has steps.
+        own: whether explr's own training has run, and not another app's.
     """
 
     name: str
@@ -55,6 +62,13 @@ class RunView:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
+    own: bool = False
+
+    def of_the_training(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values under MLflow's names, without those of the search and of the tracking."""
+        left_out = NOT_OF_OWN_TRAINING if self.own else NOT_OF_THE_TRAINING
+        named = {legal_name(name): value for name, value in values.items()}
+        return {name: value for name, value in named.items() if not name.startswith(left_out)}
 
 
 def read_run(name: str, with_curves: bool) -> RunView:
@@ -87,9 +101,9 @@ def read_run(name: str, with_curves: bool) -> RunView:
             f"{name} is no run: name a folder, {BEST}SWEEP_DIR, or an id in MLflow, which has 32 "
             "hexadecimal digits"
         )
-    run.params = _of_the_training(run.params)
-    run.metrics = _of_the_training(run.metrics)
-    run.curves = _of_the_training(run.curves)
+    run.params = run.of_the_training(run.params)
+    run.metrics = run.of_the_training(run.metrics)
+    run.curves = run.of_the_training(run.curves)
     return run
 
 
@@ -126,7 +140,7 @@ def _saved_config(folder: Path) -> dict[str, str]:
 def _take_in(run: RunView, event: Mapping[str, Any], with_curves: bool) -> None:
     kind = event["k"]
     if kind == "start":
-        run.state = "RUNNING"
+        run.state, run.own = "RUNNING", OWN_TAG in event.get("g", ())
         if event["after"] is None:  # a new run in the same folder, not a new attempt
             run.metrics, run.curves = {}, {}
     elif kind == "params":
@@ -141,7 +155,7 @@ def _take_in(run: RunView, event: Mapping[str, Any], with_curves: bool) -> None:
 
 
 def _take_result(run: RunView, content: Mapping[str, Any]) -> None:
-    run.state = content["state"]
+    run.state, run.own = content["state"], True
     params = {**flatten(content["params"]), "device": content["device"]}
     run.params |= {name: str(value) for name, value in params.items()}
     result = content["result"]
@@ -155,11 +169,16 @@ def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
     try:
         client = connect(uri)
         found = client.get_run(run_id)
-        curves: dict[str, Curve] = {}
-        for name in found.data.metrics if with_curves else ():
-            if not name.startswith(NOT_OF_THE_TRAINING):
-                points = client.get_metric_history(run_id, name)
-                curves[name] = sorted((point.step, point.value) for point in points)
+        run = RunView(
+            f"{found.info.run_name} ({run_id[:8]})",
+            found.info.status,
+            dict(found.data.params),
+            dict(found.data.metrics),
+            own=OWN_TAG in found.data.tags,
+        )
+        for name in run.of_the_training(run.metrics) if with_curves else ():
+            points = client.get_metric_history(run_id, name)
+            run.curves[name] = sorted((point.step, point.value) for point in points)
     except TrackingError:
         raise
     except Exception as error:  # databases and MLflow have their own exceptions
@@ -168,32 +187,15 @@ def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
         raise TrackingError(
             f"the run {run_id} cannot be read: {out_of_reach(uri, error)}"
         ) from error
-    return RunView(
-        f"{found.info.run_name} ({run_id[:8]})",
-        found.info.status,
-        dict(found.data.params),
-        dict(found.data.metrics),
-        curves,
-    )
+    return run
 
 
-def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values under MLflow's names, without those of the tuner and of the tracking."""
-    return {
-        legal_name(name): value
-        for name, value in values.items()
-        if not name.startswith(NOT_OF_THE_TRAINING)
-    }
-
-
-def differing(runs: Iterable[RunView]) -> list[str]:
+def differing(runs: Sequence[RunView]) -> list[str]:
     """Parameters whose values differ between runs, in the order of the runs.
 
-    A run that has not read a default of explr's examples has not recorded it.
+    A training of explr's that has not read a default of the examples has not recorded it.
     """
-    runs = list(runs)
-    names = dict.fromkeys(name for run in runs for name in run.params)
     default = {name: str(value) for name, value in bundled_defaults().items()}
-    return [
-        name for name in names if len({run.params.get(name, default.get(name)) for run in runs}) > 1
-    ]
+    every = [(default if run.own else {}) | run.params for run in runs]
+    names = dict.fromkeys(name for run in runs for name in run.params)
+    return [name for name in names if len({params.get(name) for params in every}) > 1]

@@ -10,6 +10,7 @@ import click
 from omegaconf import OmegaConf
 
 from explr.config.grammar import quoted, word
+from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_overrides, saved_run
 from explr.config.settings_file import FILE_OVERLAY, of_training
@@ -57,6 +58,10 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
         click.echo(f"MLflow run: {run_id}")
     click.echo(f"to train it again: {_again(folder, best)}")
     if out is not None:
+        if not is_own_tree(sweep_config(folder)):
+            raise UsageError(
+                f"{folder} is a sweep of another app: an experiment config is for `explr` itself"
+            )
         _write_experiment(best, out)
     if register_as is not None:
         _register(folder, best, register_as)
@@ -148,7 +153,7 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
 
 def _store(folder: Path) -> str:
     """Tracking URI of the sweep."""
-    node = OmegaConf.select(sweep_config(folder), "tracking.uri")
+    node = OmegaConf.select(sweep_config(folder), "hydra.callbacks.explr_mlflow.uri")
     if not node:
         return Destination().resolved_uri
     command = sweep_command(folder)

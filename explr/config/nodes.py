@@ -10,7 +10,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from explr.config.hydra_versions import plugin
-from explr.core.config import MirrorConfig, RayClusterConfig, SearchConfig, SweeperConfig
+from explr.core.config import (
+    MirrorConfig,
+    ObjectiveConfig,
+    RayClusterConfig,
+    SearchConfig,
+    SweeperConfig,
+)
 
 CONFIG_TREE = "pkg://explr.conf"
 """Where Hydra finds the packaged config tree."""
@@ -22,9 +28,23 @@ URI = "${oc.env:MLFLOW_TRACKING_URI,null}"
 """Tracking URI, unless a config names one."""
 
 
+SCHEMA = "explr/schema"
+"""The config group of explr's schemas, which only explr's own tree has."""
+
+
 def is_own_tree(config: DictConfig) -> bool:
-    """Whether a config is composed of explr's own tree, and not of another app's."""
-    return "explr/schema@tuner" in (OmegaConf.select(config, "hydra.runtime.choices") or ())
+    """Whether a config is composed of explr's own tree, so that its keys mean what explr says.
+
+    Another app may have keys of the same names, such as `tuner` and `gpu`: they are its own.
+
+    Args:
+        config: the config of a job or a sweep, also one that was saved, with Hydra's part or
+            without.
+    """
+    if "hydra" not in config:  # a file has Hydra's part, and what was composed here has types
+        return OmegaConf.get_type(config, "objective") is ObjectiveConfig
+    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
+    return any(str(group).startswith(f"{SCHEMA}@") for group in choices)
 
 
 def _open(values: dict[str, Any]) -> DictConfig:

@@ -82,7 +82,7 @@ class LocalLauncher(Launcher):
         from explr.tracking.callback import OWN_TASK
 
         task = HydraTask(self._config, self._context, self._task)
-        leases = leases_for(self._config, self._task, self._n_jobs)
+        leases = leases_for(self._config, self._n_jobs)
         waiting = [
             HydraJob(initial_job_idx + i, list(overrides))
             for i, overrides in enumerate(job_overrides)

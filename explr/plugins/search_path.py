@@ -17,6 +17,7 @@ from explr.config.nodes import (
     MIRROR,
     OWN,
     SAMPLERS,
+    SCHEMA,
     SEARCH,
     own_classes,
 )
@@ -43,7 +44,7 @@ class ExplrSearchPath(SearchPathPlugin):
                 plan_instead(samples)
             return
         for name, schema in SCHEMAS.items():
-            store(name, schema, "explr/schema")
+            store(name, schema, SCHEMA)
         for name, node in {"mirror": MIRROR, "search": SEARCH}.items():
             store(name, node, "explr", "_global_")
         project = Path.cwd() / "conf"

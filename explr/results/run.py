@@ -241,11 +241,10 @@ def _without(prefixes: tuple[str, ...], values: Mapping[str, Any]) -> dict[str, 
 def differing(runs: Iterable[RunView]) -> list[str]:
     """Parameters whose values differ between runs, in the order of the runs.
 
-    A run that has not read a default of explr's examples has not recorded it.
+    A training of explr's that has not read a default of the examples has not recorded it.
     """
     runs = list(runs)
-    names = dict.fromkeys(name for run in runs for name in run.params)
     default = {name: str(value) for name, value in bundled_defaults().items()}
-    return [
-        name for name in names if len({run.params.get(name, default.get(name)) for run in runs}) > 1
-    ]
+    every = [run.params if run.is_foreign else default | run.params for run in runs]
+    names = dict.fromkeys(name for run in runs for name in run.params)
+    return [name for name in names if len({params.get(name) for params in every}) > 1]

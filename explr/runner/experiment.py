@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.config.importing import refuse_in_import
+from explr.config.nodes import is_own_tree
+from explr.config.target import import_training
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned, described
@@ -85,6 +87,9 @@ def run(
     """
     refuse_in_import("explr.run")
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+    if not is_own_tree(node) and "train_model" in node:  # a plain mapping does not tell whose it is
+        with suppress(Exception):  # reported with all other faults
+            import_training(node)
     folder = Path(output_dir or f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}").absolute()
     with apart_from_trial():
         finished = run_training(node, folder, train_model=train_model)

@@ -14,6 +14,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from explr.config.messages import check_text
+from explr.config.nodes import is_own_tree
 from explr.config.target import source_of, target_in
 from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError, TargetError, UsageError
@@ -119,7 +120,7 @@ def refuse_code_left_behind(command: SweepCommand | None, config: DictConfig) ->
     Raises:
         UsageError: the training function would be imported from where the project was.
     """
-    if command is None or command.moved_from is None or "framework" not in config:
+    if command is None or command.moved_from is None or not is_own_tree(config):
         return
     target, source = target_in(config), None
     with suppress(TargetError):  # the trials report it

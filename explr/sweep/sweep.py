@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.hydra_versions import trusted_by
-from explr.config.nodes import SWEEPER, SWEEPER_NODE
+from explr.config.nodes import SWEEPER, SWEEPER_NODE, is_own_tree
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import AUTO, slots_faults
@@ -53,8 +53,11 @@ OPTION = "tuner/pruner"
 DEFAULT = "median"
 """The default option of that group."""
 
-NAMES = ("tuner/pruner", "tuner.pruner", "hydra.sweeper.pruner")
-"""Prefixes of overrides that choose a pruner."""
+SWEEPER_NAME = "hydra.sweeper.pruner"
+"""Prefix of overrides that choose a pruner, in any app."""
+
+NAMES = (OPTION, "tuner.pruner", SWEEPER_NAME)
+"""Prefixes of overrides that choose a pruner in explr's own tree."""
 
 
 def pruner_for(pruner: dict[str, Any], objectives: int, config: DictConfig) -> dict[str, Any]:
@@ -82,11 +85,12 @@ def pruner_for(pruner: dict[str, Any], objectives: int, config: DictConfig) -> d
 
 
 def _is_chosen(pruner: Mapping[str, Any], config: DictConfig) -> bool:
-    option = config.hydra.runtime.choices.get(OPTION)
-    if (pruner != SWEEPER["pruner"]) if option is None else (option != DEFAULT):
+    own = is_own_tree(config)
+    if config.hydra.runtime.choices.get(OPTION) != DEFAULT if own else pruner != SWEEPER["pruner"]:
         return True
     line = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
-    return any(str(override).lstrip("+~").startswith(NAMES) for override in line)
+    names = NAMES if own else SWEEPER_NAME
+    return any(str(override).lstrip("+~").startswith(names) for override in line)
 
 
 OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
@@ -251,7 +255,7 @@ class Sweep:
         Raises:
             ConfigError: naming each fault.
         """
-        node = "tuner" if "tuner" in self._config else SWEEPER_NODE
+        node = "tuner" if is_own_tree(self._config) else SWEEPER_NODE
         faults = [*self._backend.faults(self._launching, node)]
         given = {"sampler": self._settings.sampler, "pruner": self._settings.pruner}
         for name, chosen in given.items():

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from omegaconf import OmegaConf
 
+from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_run
 from explr.core.errors import TrackingError, UsageError
@@ -55,6 +56,10 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
     again = retrain_command(folder, best.folder, best.params)
     click.echo(f"to train it again: {again}")
     if out is not None:
+        if not is_own_tree(sweep_config(folder)):
+            raise UsageError(
+                f"{folder} is a sweep of another app: an experiment config is for `explr` itself"
+            )
         _write_experiment(best, out)
     if register_as is not None:
         _register(folder, best, register_as)
@@ -105,7 +110,7 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
 
 def _store(folder: Path) -> str:
     """Tracking URI of the sweep."""
-    node = OmegaConf.select(sweep_config(folder), "tracking.uri")
+    node = OmegaConf.select(sweep_config(folder), "hydra.callbacks.explr_mlflow.uri")
     if not node:
         return Destination().resolved_uri
     command = sweep_command(folder)

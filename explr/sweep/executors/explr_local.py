@@ -64,7 +64,7 @@ class LocalKind(ExecutorKind):
     ) -> Iterator[Executor]:
         """See `ExecutorKind.executor`."""
         tell_left_out(map(str, launching.launcher))
-        config, task, auto = launching.config, launching.task, launching.n_jobs == AUTO
+        config, auto = launching.config, launching.n_jobs == AUTO
         shared = launching.shared
         run = RunTrial(shared, launching.objectives)
         counted = CountedReports(report)
@@ -80,10 +80,10 @@ class LocalKind(ExecutorKind):
             )
             executor: Executor
             if auto:
-                budgets_gb = gpu_budgets(config, task)
-                device = only_device(config, task)
+                budgets_gb = gpu_budgets(config)
+                device = only_device(config)
                 executor = packed_executor(local, budgets_gb, device, launching.memory_gb, counted)
             else:
-                executor = local(FixedLeases(leases_for(config, task, launching.n_jobs)))
+                executor = local(FixedLeases(leases_for(config, launching.n_jobs)))
             with closing(executor):
                 yield executor

@@ -14,11 +14,10 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.nodes import own_target
+from explr.config.nodes import is_own_tree, own_target
 from explr.core.errors import UsageError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import framework_of, given_to
-from explr.tracking.callback import OWN_TASK
 from explr.tuning.channel import Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job
@@ -77,7 +76,7 @@ class Launching:
     def preload(self) -> list[str]:
         """Modules to import before the first job: the framework, and `hydra.launcher.preload`."""
         modules = list(OmegaConf.select(self.config, "hydra.launcher.preload") or [])
-        if getattr(self.task, OWN_TASK, False):
+        if is_own_tree(self.config):
             with suppress(UsageError):  # a trial may choose another training; it reports the error
                 modules += framework_of(self.config, given_to(self.task)).packages[:1]
         return modules

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from explr.config.nodes import is_own_tree
 from explr.core.config import RayClusterConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.validation import slots_faults
@@ -41,7 +42,7 @@ from explr.sweep.session import SweepSession, SweepSettings
 from explr.sweep.space import SweepSpace
 from explr.sweep.sweep import Backend
 from explr.sweep.watch import SweepWatch
-from explr.tracking.callback import OWN_TASK, tracking_uri_of
+from explr.tracking.callback import tracking_uri_of
 from explr.tuning.account import Limits, SweepAccount
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
@@ -211,8 +212,8 @@ def _work(
         variables: their environment variables.
         prunes: whether anything decides on pruning.
     """
-    config, task = launching.config, launching.task
-    own = bool(getattr(task, OWN_TASK, False))
+    config = launching.config
+    own = is_own_tree(config)
     budget_gb = 0.0
     if own and gpus:  # Ray chooses the GPU of a trial: what the smallest one has is right on each
         limit_gb = config.gpu.memory_limit_gb

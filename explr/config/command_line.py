@@ -101,8 +101,8 @@ def take_verbosity(arguments: Sequence[str]) -> tuple[list[str], Verbosity]:
     return rest, chosen.pop() if chosen else Verbosity.NORMAL
 
 
-PLAN = "+explr/plan="
-"""Override that `explr plan -- COMMAND` adds to the command; its option is a number of samples.
+PLAN = "+explr/plan=first_"
+"""Override that `explr plan -- COMMAND` adds to the command; a number of samples ends it.
 
 An app without explr refuses it, since it has no such config group, and so trains nothing.
 """

@@ -26,8 +26,8 @@ def plan_instead(samples: int) -> None:
     Args:
         samples: number of trials to sample.
     """
-    group, _, _ = PLAN.strip("+").partition("=")
-    store(str(samples), {}, group, "_global_")
+    group, _, option = f"{PLAN}{samples}".strip("+").partition("=")
+    store(option, {}, group, "_global_")
     take_over(partial(_print_plan, samples=samples), _refuse)
 
 

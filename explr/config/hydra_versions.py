@@ -77,7 +77,8 @@ def changes_folder(config: DictConfig) -> bool:
     if chosen is None and not HAS_WHITELIST:
         from hydra import version
 
-        chosen = not version.base_at_least("1.2")
+        base: Any = version
+        chosen = not base.base_at_least("1.2")
     return bool(chosen)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
+from hydra_spelling import REGISTER
 
 from explr.config.hydra_versions import HAS_WHITELIST
 
@@ -33,7 +34,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.utils import get_class, instantiate
 from omegaconf import MISSING, OmegaConf
 
-register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver
+register = OmegaConf.{REGISTER}
 
 
 class Colour(Enum):

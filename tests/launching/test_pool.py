@@ -156,7 +156,7 @@ def test_an_exception_has_its_traceback_and_its_cause(
     assert error is not None
     assert str(error) == text
     assert repr(error.__cause__) == "LookupError('why')"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frame = traceback.extract_tb(error.__traceback__)[-1]  # of a function that was sent
     assert (frame.filename, frame.name) == (__file__, "work")
     if isinstance(error, Noted):
         assert (error.code, error.__notes__) == (7, ["a note"])

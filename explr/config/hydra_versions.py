@@ -83,6 +83,17 @@ def make(node: dict[str, Any], trusted: Sequence[str]) -> Any:
     return instantiate(node, **more)
 
 
+def changes_folder(config: DictConfig) -> bool:
+    """Whether a job works in its own folder; in Hydra 1.3, apps without `version_base` do."""
+    chosen = config.hydra.job.chdir
+    if chosen is None and not HAS_WHITELIST:
+        from hydra import version
+
+        base: Any = version
+        chosen = not base.base_at_least("1.2")
+    return bool(chosen)
+
+
 def set_up_log(config: DictConfig, context: HydraContext) -> None:
     """Set up logging as a job's config has it."""
     known: tuple[Any, ...] = (trusted_by(context),) if HAS_WHITELIST else ()

@@ -22,9 +22,9 @@ from explr.core.errors import ExplrError, described
 from explr.core.folders import replace_file
 from explr.core.signals import end_with, interrupt_once
 from explr.core.user_code import end_process
-from explr.launching.answers import dumps
 from explr.launching.exit import begin_anew, leave
 from explr.launching.messages import SetUp, Start
+from explr.launching.pickles import dumps
 from explr.utils.seed import seed_apart
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -131,6 +131,7 @@ def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
     sys.modules.update({name: modules[name] for name in modules.keys() - sys.modules.keys()})
     try:
         content = dumps((value, failure))
+        pickle.loads(content)  # some objects pickle but do not unpickle
     except Exception as error:  # noqa: BLE001 - it is reported
         failure = ExplrError(f"what the job returned cannot be sent: {described(error)}")
         content = dumps((None, failure))

@@ -26,9 +26,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.hydra_private import apply_overrides, flush_logs, job_environment, job_name
-from explr.config.hydra_versions import configure_logging, set_up_log, trusted_by, trusting
+from explr.config.hydra_versions import (
+    changes_folder,
+    configure_logging,
+    set_up_log,
+    trusted_by,
+    trusting,
+)
 from explr.config.messages import log_to_files
-from explr.config.omegaconf_private import resolvers_kept
+from explr.config.omegaconf_private import copy_without, resolvers_kept
 from explr.core.errors import is_pruning
 from explr.core.user_code import contained, failing_trial, user_traceback
 from explr.launching.job_files import JobFiles
@@ -201,7 +207,7 @@ class HydraTask:
         result.overrides = list(config.hydra.overrides.task)
         result.task_name = job_name()
         folder.mkdir(parents=True, exist_ok=True)
-        with _working_directory(folder if config.hydra.job.chdir else None):
+        with _working_directory(folder if changes_folder(config) else None):
             result.working_dir = os.getcwd()
             set_up_log(config, self.context)
             if config.hydra.output_subdir is not None:
@@ -245,14 +251,7 @@ def _settle(config: DictConfig) -> tuple[Path, DictConfig]:
     with read_write(config.hydra.job.env_set):
         OmegaConf.resolve(config.hydra.job.env_set)
     OmegaConf.set_readonly(config.hydra, True)
-    return folder, _without_hydra(config)
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    assert isinstance(task, DictConfig)
-    OmegaConf.set_struct(task, OmegaConf.is_struct(config))
-    return task
+    return folder, copy_without(config, "hydra")
 
 
 def _call(

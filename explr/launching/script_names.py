@@ -10,8 +10,9 @@ import pickle
 import sys
 from typing import Any
 
-import cloudpickle
 from omegaconf import DictConfig, OmegaConf
+
+from explr.launching.pickles import dumps
 
 
 def script_names(config: DictConfig) -> bytes:
@@ -30,9 +31,9 @@ def script_names(config: DictConfig) -> bytes:
         text = OmegaConf.to_yaml(config)
         own = {name: value for name, value in own.items() if f"__main__.{name}" in text}
     try:
-        return bytes(cloudpickle.dumps(own))
+        return dumps(own)
     except Exception:  # noqa: BLE001 - any object may raise its own error
-        return bytes(cloudpickle.dumps({k: v for k, v in own.items() if _travels(v)}))
+        return dumps({k: v for k, v in own.items() if _travels(v)})
 
 
 def find_in_main(names: bytes) -> None:
@@ -51,7 +52,7 @@ def find_in_main(names: bytes) -> None:
 
 def _travels(value: Any) -> bool:
     try:
-        cloudpickle.dumps(value)
+        dumps(value)
     except Exception:  # noqa: BLE001 - as above
         return False
     return True

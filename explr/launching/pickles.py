@@ -1,6 +1,7 @@
-"""Pickles what a job answers; an exception keeps its traceback, its cause and its context.
+"""Pickles by value what another process of explr's reads.
 
-Plain pickles of exceptions have none of these, and some exceptions do not unpickle.
+Exceptions keep their traceback, cause and context, of which plain pickles have none. Functions keep
+the file of their source, which cloudpickle drops from 3.1.3 on.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import io
 import pickle
 import traceback
-from types import TracebackType
+from collections.abc import Callable
+from types import CodeType, TracebackType
 from typing import Any
 
 import cloudpickle
@@ -21,15 +23,14 @@ Frame = tuple[str, str, int]
 """File, function and line."""
 
 
-def dumps(answer: Any) -> bytes:
-    """An answer as bytes, which `pickle.loads` reads.
+def dumps(value: Any) -> bytes:
+    """A value as bytes, which `pickle.loads` reads.
 
     Raises:
-        Exception: something in it cannot be pickled, or not be read again.
+        Exception: something in it cannot be pickled.
     """
     file = io.BytesIO()
-    _Pickler(file).dump(answer)
-    pickle.loads(file.getvalue())
+    _Pickler(file).dump(value)
     return file.getvalue()
 
 
@@ -39,7 +40,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _reduced(value)
         if isinstance(value, JobReturn):  # Hydra 1.4 gives it a pickle of its own for exceptions
             return JobReturn, (), vars(value)
+        if isinstance(value, CodeType):
+            make, arguments = self.dispatch_table[CodeType](value)
+            return _code, (value.co_filename, make, arguments)
         return super().reducer_override(value)
+
+
+def _code(file: str, make: Callable[..., CodeType], arguments: tuple[Any, ...]) -> CodeType:
+    return make(*arguments).replace(co_filename=file)
 
 
 def _reduced(error: BaseException) -> Any:

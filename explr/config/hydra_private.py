@@ -258,23 +258,24 @@ def make_plugins_within(block: Callable[[DictConfig], AbstractContextManager[Non
     Hydra calls `on_multirun_start` before, but only of callbacks that the app's config has, and
     whose class the app trusts. Read in 1.4.0rc3; 1.3.8 has the same two methods.
     """
+
+    def within(make: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(make)
+        def wrapper(
+            self: Plugins,
+            hydra_context: HydraContext,
+            task_function: TaskFunction,
+            config: DictConfig,
+        ) -> Any:
+            with block(config):
+                return make(
+                    self, hydra_context=hydra_context, task_function=task_function, config=config
+                )
+
+        return wrapper
+
     for name in ("instantiate_sweeper", "instantiate_launcher"):
-        setattr(Plugins, name, _within(block, getattr(Plugins, name)))
-
-
-def _within(
-    block: Callable[[DictConfig], AbstractContextManager[None]], make: Callable[..., Any]
-) -> Callable[..., Any]:
-    @wraps(make)
-    def wrapper(
-        self: Plugins, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> Any:
-        with block(config):
-            return make(
-                self, hydra_context=hydra_context, task_function=task_function, config=config
-            )
-
-    return wrapper
+        setattr(Plugins, name, within(getattr(Plugins, name)))
 
 
 def start_on_ray(launcher: Any, config: DictConfig) -> Any:

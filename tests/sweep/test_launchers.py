@@ -102,8 +102,8 @@ def hydra_node(file: Path) -> dict[str, Any]:
     node: dict[str, Any] = content["hydra"]
     del node["sweeper"], node["launcher"], node["sweep"]["dir"], node["runtime"]["output_dir"]
     node["overrides"]["hydra"] = [t for t in node["overrides"]["hydra"] if "mode=" in t]
-    for group in ("hydra/launcher", "hydra/sweeper"):
-        del node["runtime"]["choices"][group]
+    for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):
+        node["runtime"]["choices"].pop(group, None)
     return node
 
 

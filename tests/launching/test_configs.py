@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Command
 from hydra_spelling import REGISTER
 
 from explr.config.hydra_versions import HAS_WHITELIST
+
+if TYPE_CHECKING:
+    from conftest import Command
 
 pytestmark = pytest.mark.slow
 

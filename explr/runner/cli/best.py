@@ -56,17 +56,21 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
     again = retrain_command(folder, best.folder, best.params)
     click.echo(f"to train it again: {again}")
     if out is not None:
-        if not is_own_tree(sweep_config(folder)):
-            raise UsageError(
-                f"{folder} is a sweep of another app: an experiment config is for `explr` itself"
-            )
-        _write_experiment(best, out)
+        _write_experiment(folder, best, out)
     if register_as is not None:
         _register(folder, best, register_as)
 
 
-def _write_experiment(best: BestTrial, out: Path) -> None:
+def _write_experiment(folder: Path, best: BestTrial, out: Path) -> None:
     """Write the trial's settings as an experiment config, an option of the group `experiment`."""
+    whole: Any = sweep_config(folder)
+    if not whole and (files := saved_in(best.folder)) is not None:
+        whole = OmegaConf.load(files / "hydra.yaml")
+    if whole and not is_own_tree(whole):
+        raise UsageError(
+            f"--out writes an experiment config of explr's, and {best.folder} is a run of another "
+            "Hydra app: the command that trains it again has its settings"
+        )
     saved = OmegaConf.load(saved_run(str(best.folder)) / "config.yaml")
     config = OmegaConf.to_container(saved, resolve=False)
     assert isinstance(config, dict)
@@ -110,7 +114,10 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
 
 def _store(folder: Path) -> str:
     """Tracking URI of the sweep."""
-    node = OmegaConf.select(sweep_config(folder), "hydra.callbacks.explr_mlflow.uri")
+    config = sweep_config(folder)
+    own = not config or is_own_tree(config)
+    name = "tracking.uri" if own else "hydra.callbacks.explr_mlflow.uri"
+    node = OmegaConf.select(config, name)
     if not node:
         return Destination().resolved_uri
     command = sweep_command(folder)

@@ -34,7 +34,7 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     folder = Path(os.path.abspath(folder or _last()))  # without .., which others would keep
     command = sweep_command(folder)
     if command is None:
-        if read_grid(folder) is not None or (folder / MULTIRUN).exists():
+        if (folder / MULTIRUN).exists() or read_grid(folder) is not None:
             raise UsageError(
                 f"{folder} is a grid, which cannot be resumed: run its command again. A sweep by "
                 "hydra/sweeper=explr_optuna, or by tuner=optuna in explr's own app, can"

@@ -122,7 +122,7 @@ $(VENV13)/.packages: $(NEEDED)
 	@$(PYTHON) -m venv $(VENV13)
 	@grep -v '^hydra-\|^omegaconf' constraints-common.txt > $(VENV13)/constraints.txt
 	@grep -v '^-c' $(CONSTRAINTS) >> $(VENV13)/constraints.txt
-	@printf '%s\n' hydra-core==1.3.2 omegaconf==2.3.0 >> $(VENV13)/constraints.txt
+	@printf '%s\n' hydra-core==1.3.2 omegaconf==2.3.0 hydra-joblib-launcher==1.2.0 >> $(VENV13)/constraints.txt
 	@$(VENV13)/bin/python -m pip --quiet --no-input --disable-pip-version-check install \
-	  --constraint $(VENV13)/constraints.txt '.[torch,ray]' matplotlib pytest pytest-timeout pytest-xdist
+	  --constraint $(VENV13)/constraints.txt '.[torch,ray]' hydra-joblib-launcher matplotlib pytest pytest-timeout pytest-xdist
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 import explr
 
@@ -217,3 +219,65 @@ def test_a_training_with_a_module_of_the_working_directory(
     assert Path(file).is_relative_to(home)
     assert result.startswith("Result: val_loss 3 ")
     assert (tmp_path / "out" / "result.json").is_file()
+
+
+def resolved(*what: str) -> dict[str, Version]:
+    """Name and version of what pip would install into an empty environment."""
+    options = [
+        "--dry-run",
+        "--ignore-installed",
+        "--no-build-isolation",
+        "--quiet",
+        "--report",
+        "-",
+    ]
+    report = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, *what],
+        stdout=subprocess.PIPE, check=True, env={**os.environ, "PIP_CONSTRAINT": ""},
+    )  # fmt: skip
+    told = [each["metadata"] for each in json.loads(report.stdout)["install"]]
+    return {each["name"]: Version(each["version"]) for each in told}
+
+
+@pytest.mark.parametrize(
+    ("pins", "hydra", "omegaconf"),
+    [
+        ("hydra-core==1.3.2", "==1.3.2", "==2.3.*"),
+        ("hydra-core==1.3.2 omegaconf==2.3.0", "==1.3.2", "==2.3.0"),
+        ("hydra-core<=1.3.2", "==1.3.2", "==2.3.*"),
+        ("hydra-core>=1.3,<1.4", "==1.3.*", "==2.3.*"),
+        ("omegaconf<2.4", "==1.3.*", "==2.3.*"),
+        ("", ">=1.3.8", ">=2.3.1"),  # which no release candidate satisfies
+    ],
+)
+def test_it_installs_beside_any_pinned_hydra_or_takes_the_newest_stable_one(
+    wheel: Path, pins: str, hydra: str, omegaconf: str
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        wanted = email.message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+    bounds = [each for each in wanted if re.match(r"(hydra-core|omegaconf)[^;]*$", each)]
+    assert len(bounds) == 2
+    found = resolved(*bounds, *pins.split())  # nothing else wants either of them
+    assert found["hydra-core"] in SpecifierSet(hydra)
+    assert found["omegaconf"] in SpecifierSet(omegaconf)
+
+
+@pytest.mark.parametrize("installed", ["editable"], indirect=True)
+def test_make_leaves_the_environment_of_another_checkout_alone(
+    installed: tuple[str, Installed, Path], source: Path, tmp_path: Path
+) -> None:
+    _, place, _ = installed
+    other = tmp_path / "other"
+    shutil.copytree(source, other)
+    place_of_explr = [str(place.python), "-c", "import explr; print(explr.__file__)"]
+    before = call(place_of_explr, tmp_path)
+    done = subprocess.run(
+        ["make", "docs", f"VENV={place.python.parents[1]}"],
+        cwd=other, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert (
+        f"{place.python.parents[1]} uses explr of {source}, so nothing is installed" in done.stderr
+    )
+    assert call(place_of_explr, tmp_path) == before

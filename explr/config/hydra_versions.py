@@ -28,6 +28,29 @@ PLUGINS = "explr.plugins.{module}" if HAS_WHITELIST else "hydra_plugins.explr"
 """Module of a plugin's class: Hydra 1.3 takes plugins of the package `hydra_plugins` only."""
 
 
+BROUGHT_BY_HYDRA_14 = {"hydra/sweeper": ("optuna",), "hydra/launcher": ("ray",)}
+"""Hydra's own plugins of which only the releases for Hydra 1.4 accept the packages that explr needs:
+those for Hydra 1.3 want Optuna below 3 and cloudpickle below 3."""
+
+
+def needs_hydra_14(group: str, options: Sequence[str]) -> str:
+    """The end of a sentence about options that do not exist: Hydra 1.4 would bring them.
+
+    Args:
+        group: a config group.
+        options: what was chosen of it.
+
+    Returns:
+        Empty if Hydra 1.4 would not, or is installed.
+    """
+    if HAS_WHITELIST or not {*options} & {*BROUGHT_BY_HYDRA_14.get(group, ())}:
+        return ""
+    return (
+        f"; explr runs Hydra's own with Hydra 1.4, and this is {hydra.__version__}: "
+        "pip install 'explr-train[hydra14]' installs them"
+    )
+
+
 def plugin(module: str, name: str) -> dict[str, Any]:
     """How the node of a plugin begins: Hydra makes the plugin, and nothing that stands in its node.
 

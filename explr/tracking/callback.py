@@ -8,6 +8,7 @@ Hydra turns an exception in a callback into a warning, so no job may depend on w
 
 from __future__ import annotations
 
+import atexit
 import logging
 import socket
 import sys
@@ -70,6 +71,7 @@ class MLflowCallback(Callback):
         self._parent: TrackedRun | None = None
         self._job: TrackedRun | None = None
         self._begun_s = 0.0
+        self._in_job = False
 
     def __getstate__(self) -> dict[str, Any]:
         """The state that is sent to a worker: the sweep, without the controller's open files."""
@@ -79,6 +81,7 @@ class MLflowCallback(Callback):
         """Open the sweep's own run; explr's sweepers do so once they hold the sweep's lock."""
         if not str(config.hydra.sweeper._target_).startswith(OWN_SWEEPERS):
             self.open_sweep(config)
+            atexit.register(self._close_failed_sweep)
 
     def open_sweep(self, config: DictConfig, keeps_folders: bool = False) -> TrackedRun:
         """Open the run of a sweep.
@@ -113,7 +116,7 @@ class MLflowCallback(Callback):
     ) -> None:
         """Pass the sweep on to the job; open the job's run unless it does so itself."""
         set_current_sweep(self._sweep)
-        self._job, self._begun_s = None, time.monotonic()
+        self._job, self._in_job, self._begun_s = None, True, time.monotonic()
         if self._sweep is not None and not self._sweep.keeps_folders:  # else explr wrote it
             hide_secrets(self._sweep.journal.parent / MULTIRUN)
         if self._parent is not None:
@@ -140,6 +143,7 @@ class MLflowCallback(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Close the job's run; a number that the job returned becomes a metric."""
         set_current_sweep(None)
+        self._in_job = False
         if self._job is None:
             return
         if self._sweep is not None and not self._sweep.keeps_folders:  # else the study has it
@@ -172,6 +176,16 @@ class MLflowCallback(Callback):
             if status == "FINISHED":
                 register_best(self._parent)
             self._parent.close("FAILED" if status == "FINISHED" and has_failed() else status)
+            _print_closing_line(self._parent)
+
+    def _close_failed_sweep(self) -> None:
+        """Close the run of a sweep that an exception has ended: Hydra 1.3 tells of no such end.
+
+        A run that is still open when this process is gone was killed; its companion says so.
+        """
+        interrupted = issubclass(getattr(sys, "last_type", Exception), KeyboardInterrupt)
+        if self._parent and self._parent.status is None and not (self._in_job or interrupted):
+            self._parent.close("FAILED")
             _print_closing_line(self._parent)
 
 

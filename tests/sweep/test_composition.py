@@ -18,7 +18,6 @@ import cloudpickle
 import pytest
 import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -31,6 +30,7 @@ from sweeping import Workshop
 from explr.config.compose import hydra_config
 from explr.config.grammar import literal, plain
 from explr.config.hydra_private import Hydra, create_app, search_path_of, silent_context
+from explr.config.hydra_versions import store
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
 from explr.results.retrain import again_of
@@ -76,8 +76,7 @@ class Typed:
 @contextmanager
 def app_of(folder: Path) -> Iterator[Hydra]:
     """Hydra over a folder of configs, and a group of typed nodes."""
-    store = ConfigStore.instance()
-    store.store("typed", Typed, group="typed", provider="test", replace=True)
+    store("typed", Typed, group="typed")
     GlobalHydra.instance().clear()
     try:
         yield create_app("app", search_path_of(folder.as_uri()))
@@ -462,7 +461,7 @@ def test_replicates_count_from_the_seed_of_their_trial(tmp_path: Path) -> None:
 def test_typed_nodes_may_be_of_classes_that_no_process_can_import(tmp_path: Path) -> None:
     kind = make_dataclass("Config", [("lr", float, 0.5)])  # as of hydra-zen, or of a script
     kind.__module__ = "types"
-    ConfigStore.instance().store("nameless", kind, provider="test", replace=True)
+    store("nameless", kind, group=None)
     write(tmp_path, {"config": "defaults: [nameless]"})
     with app_of(tmp_path) as app:
         config = composed(app, ["lr=1,2"])

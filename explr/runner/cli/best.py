@@ -12,7 +12,7 @@ from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_run
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import BestTrial
+from explr.core.folders import BestTrial, saved_in
 from explr.core.secrets import masked_keys, without_user_info
 from explr.results.best import best_in
 from explr.results.retrain import retrain_command

@@ -18,6 +18,7 @@ from explr.config.nodes import is_own_tree
 from explr.core.errors import UsageError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import framework_of, given_to
+from explr.sweep.executors.outcome import metric_of
 from explr.tuning.channel import Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job
@@ -69,6 +70,11 @@ class Launching:
     def launcher(self) -> Any:
         """The node `hydra.launcher`."""
         return self.config.hydra.launcher
+
+    @property
+    def metric(self) -> str | None:
+        """Name of the metric that the app reports; None takes the first one."""
+        return metric_of(self.config)
 
     @property
     def preload(self) -> list[str]:

@@ -165,8 +165,9 @@ SEARCH = {
         "sweep": {"dir": "multirun/${tuner.study_name}"},
         "sweeper": {
             **_taken_from("tuner", SearchConfig),
-            "direction": "${objective.direction}",
+            **_taken_from("objective", ObjectiveConfig),
             "params": "${search_space}",
+            "seed_key": "seed",
         },
     },
 }

@@ -17,6 +17,7 @@ from explr.core.validation import (
     objective_faults,
     plain,
     ranges_fault,
+    reported_faults,
     seed_fault,
     target_fault,
     typed,
@@ -32,6 +33,8 @@ class ObjectiveConfig:
     # minimize or maximize; for several objectives, a list with one direction for each
     direction: Any = "minimize"
     # OmegaConf 2.3 knows no `str | list[str]`: `objective_faults` checks both.
+    # value of a training that returns none: the last value that it reported, or the best
+    reported: str = "last"
 
     @property
     def metrics(self) -> list[str]:
@@ -41,8 +44,8 @@ class ObjectiveConfig:
     @property
     def directions(self) -> list[str]:
         """Minimize or maximize, for each objective."""
-        given = self.direction
-        return list(given) if isinstance(given, (list, tuple)) else [given]
+        given = self.direction if isinstance(self.direction, (list, tuple)) else [self.direction]
+        return [str(getattr(each, "name", each)) for each in given]  # an app may have an Enum
 
     @property
     def primary(self) -> str:
@@ -152,11 +155,14 @@ class RayConfig(SearchConfig, TunerConfig):
 
 
 @dataclass
-class SweeperConfig(SearchConfig):
+class SweeperConfig(SearchConfig, ObjectiveConfig):
     """What a sweeper takes: how to search, for what, and where."""
 
-    # minimize or maximize; for several objectives, a list with one of them for each
-    direction: Any = "minimize"  # untyped: in an app of one's own it may be an Enum
+    # name of the metric, where the app reports several or returns them by name; null takes the
+    # first of each report
+    metric: Any = None
+    # dotted key of the app's seed, to which each replicate adds its number; null changes no seed
+    seed_key: str | None = None
     # ranges by parameter, in Hydra's sweep grammar, where the command line names none
     params: dict[str, Any] = field(default_factory=dict)
     # module.function, called with the config and Optuna's trial after the ranges are sampled; what
@@ -293,7 +299,9 @@ class ExplrConfig:
         }
         faults += number_faults(values)
         if values["objective"] is not None:
-            faults += objective_faults(values["objective"].metrics, values["objective"].directions)
+            objective = values["objective"]
+            faults += objective_faults(objective.metrics, objective.directions)
+            faults += reported_faults(objective.reported)
         if values["gpu"] is not None:
             faults += device_faults(values["gpu"].device)
         if faults:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import ResultError
-from explr.core.numbers import read_metric
+from explr.core.numbers import read_metric, readable
 from explr.core.protocols import TrainingResult
+from explr.core.reporter import reported_value
 
 
-def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
+def read_result(
+    returned: Any, objective: ObjectiveConfig, reported: Sequence[float] = ()
+) -> TrainingResult:
     """Check the return value of `train_model` against the objective.
 
     Args:
-        returned: a `TrainingResult`, or the value of the objective as a number.
+        returned: a `TrainingResult`, the value of the objective as a number, a dict that has it
+            under the objective's name, or None, for which a reported value counts.
         objective: the metric and direction from the configuration.
+        reported: values of the objective that the training has reported, the last at the end.
 
     Raises:
         ResultError: the value has another type or is NaN, the metric or direction differs from the
@@ -29,10 +34,16 @@ def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
         _check_objective(returned, objective.primary, objective.minimize)
         result = returned
     else:
-        result = TrainingResult(returned, objective.primary, objective.minimize)
+        metrics: dict[str, float] = {}
+        if returned is None and reported:
+            returned = reported_value(reported, objective.reported, objective.minimize)
+        elif isinstance(returned, Mapping) and objective.primary in returned:
+            metrics = readable({k: v for k, v in returned.items() if k != objective.primary})
+            returned = returned[objective.primary]
+        result = TrainingResult(returned, objective.primary, objective.minimize, metrics)
     value = _number(result.primary_metric, objective.primary)
     path = result.best_model_path
-    metrics: dict[str, float] = {}
+    metrics = {}
     for name, each in _items(result.metrics):
         metrics |= _rows(each, str(name))
     result = replace(
@@ -94,7 +105,9 @@ def _number(value: Any, metric: str) -> float:
 def _rows(value: Any, metric: str) -> dict[str, float]:
     """The rows of a metric; see `read_metric`."""
     if value is None or isinstance(value, (str, bytes, bool)):
-        what = "None" if value is None else f"{value!r} as {metric}"
+        what = f"{value!r} as {metric}"
+        if value is None:
+            what = f"None and reported no {metric}"
         raise ResultError(f"train_model returned {what}: {_wanted(metric)}")
     if isinstance(value, (list, tuple)):  # several results
         raise _refused(value, metric)
@@ -112,4 +125,4 @@ def _refused(value: Any, metric: str) -> ResultError:
 
 
 def _wanted(metric: str) -> str:
-    return f"return a TrainingResult, or {metric} as a number"
+    return f"return a TrainingResult, or {metric} as a number, or report it with ctx.report"

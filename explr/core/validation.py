@@ -239,6 +239,22 @@ def objective_faults(metrics: Sequence[Any], directions: Sequence[Any]) -> list[
     return faults
 
 
+REPORTED = ("last", "best")
+"""Which of its reported values may stand for a training that returns none."""
+
+
+def reported_faults(reported: str, key: str = "objective") -> list[str]:
+    """What is wrong with the choice of a reported value.
+
+    Args:
+        reported: the choice.
+        key: the node that it is set in.
+    """
+    if reported in REPORTED:
+        return []
+    return [f"{key}.reported must be last or best, got {reported!r}"]
+
+
 def slots_faults(
     n_jobs: Any, memory_gb: Any, group: str = "tuner", by_ray: bool = False
 ) -> list[str]:

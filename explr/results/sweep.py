@@ -284,7 +284,9 @@ def objective_names(config: DictConfig, count: int) -> list[str]:
         config: the composed config of the sweep or of a trial.
         count: number of objectives; an app that is not explr's names none of them.
     """
-    named = OmegaConf.select(config, "objective.metric") if is_own_tree(config) else None
+    named = OmegaConf.select(config, "hydra.sweeper.metric")
+    if named is None and is_own_tree(config):  # of an older explr
+        named = OmegaConf.select(config, "objective.metric")
     names = [named] if isinstance(named, str) else list(named or ())
     if len(names) != count:
         names = ["objective"] if count == 1 else [f"objective {i}" for i in range(count)]

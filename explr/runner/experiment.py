@@ -28,12 +28,13 @@ from explr.core.secrets import guard_logs, remember
 from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function, failing_trial
 from explr.runner.prepare import prepare
-from explr.runner.record import recorded, register_best
+from explr.runner.record import logged_values, recorded, register_best
 from explr.runner.reporting import (
     ReportingTracker,
     apart_from_trial,
     current_reporter,
     helped,
+    listening,
 )
 from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line
@@ -179,11 +180,17 @@ def run_training(
             return FinishedTraining(result, folder, tracked, took_s, values, reason)
 
         resume_collection()
+        reported: list[float] = []
         try:
             with _as_trial() if is_trial else nullcontext():
-                with helped(tracked.journal.path if tracked else None, config.objective.primary):
+                with (
+                    helped(tracked.journal.path if tracked else None, config.objective.primary),
+                    listening(lambda step, value: reported.append(value)),
+                ):
                     returned = call_train_function(training.train_model, context)
-                result = read_result(returned, config.objective)
+                if returned is None and tracked and not reported:
+                    reported = logged_values(folder, config.objective.primary)
+                result = read_result(returned, config.objective, reported)
                 if _has_all_epochs(result, hyperparameters):
                     forget_stop()
             fresh = {n: v for n, v in result.metrics.items() if n not in tracker.metric_names}

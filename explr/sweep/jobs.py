@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.nodes import is_own_tree
 from explr.config.settings_file import FILE_OVERLAY
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.space import SweepSpace
@@ -42,6 +43,14 @@ class SweepJobs:
         self._own_folders = sweep["subdir"] != "${hydra.job.num}"
         if self._own_folders:
             log.warning("hydra.sweep.subdir is left out: a trial's folder is its number")
+        sweeper = config.hydra.sweeper
+        self._seed_key: str | None = sweeper.get("seed_key")
+        seed = OmegaConf.select(config, self._seed_key) if self._seed_key else None
+        if not is_own_tree(config) and sweeper.get("replicates", 1) > 1 and seed is None:
+            log.warning(
+                "the replicates of a trial have one seed: name the key of your app's seed in "
+                "hydra.sweeper.seed_key, as in hydra.sweeper.seed_key=seed"
+            )
         self._own: dict[str, Any] = {}
         if FILE_OVERLAY in space.fixed and config.hydra.output_subdir != HYDRA:
             log.warning("hydra.output_subdir is left out: %s holds the settings of the file", HYDRA)
@@ -62,8 +71,8 @@ class SweepJobs:
         own = dict(self._own)
         if job.replicates > 1:
             own["hydra.sweep.subdir"] = f"{job.trial}/{job.replicate}"
-            if job.replicate and isinstance(seed := self._seed(job), int):
-                own["seed"] = seed + job.replicate
+            if job.replicate and self._seed_key and isinstance(seed := self._seed(job), int):
+                own[self._seed_key] = seed + job.replicate
         elif self._own_folders:
             own["hydra.sweep.subdir"] = str(job.trial)
         if self._run_follows:
@@ -75,10 +84,16 @@ class SweepJobs:
 
     def _seed(self, job: Job) -> Any:
         """The seed of a trial: sampled, or what its config has."""
-        if "seed" in job.params:
-            return job.params["seed"]
+        key = str(self._seed_key)
+        if key in job.params:
+            return job.params[key]
         config = self._config
-        follows = "seed" in config and OmegaConf.is_interpolation(config, "seed")
-        if follows or self._space.chooses(job.params):  # which may decide the seed
+        if self._follows(key) or self._space.chooses(job.params):  # which may decide the seed
             config = self._space.compose(self._space.job(job.key, job.params, {}))
-        return OmegaConf.select(config, "seed")
+        return OmegaConf.select(config, key)
+
+    def _follows(self, key: str) -> bool:
+        """Whether the seed is an interpolation, which may depend on what is searched."""
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(self._config, parent) if parent else self._config
+        return name in (node or ()) and OmegaConf.is_interpolation(node, name)

@@ -55,12 +55,6 @@ class SweepSettings(SweeperConfig):
         given = {each.name: getattr(self, each.name) for each in fields(Limits)}
         return Limits(**given | {"n_trials": math.inf if self.n_trials is None else self.n_trials})
 
-    @property
-    def directions(self) -> tuple[str, ...]:
-        """`minimize` or `maximize`, for each objective."""
-        given = self.direction if isinstance(self.direction, list) else [self.direction]
-        return tuple(str(getattr(one, "name", one)) for one in given)
-
 
 @contextmanager
 def open_sweep(

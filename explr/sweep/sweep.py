@@ -20,7 +20,7 @@ from explr.config.hydra_versions import trusted_by
 from explr.config.nodes import SWEEPER, SWEEPER_NODE, is_own_tree
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
-from explr.core.validation import AUTO, slots_faults
+from explr.core.validation import AUTO, reported_faults, slots_faults
 from explr.sweep.algorithms import (
     OPTUNA,
     algorithm_faults,
@@ -255,9 +255,13 @@ class Sweep:
         Raises:
             ConfigError: naming each fault.
         """
-        node = "tuner" if is_own_tree(self._config) else SWEEPER_NODE
+        own, settings = is_own_tree(self._config), self._settings
+        node = "tuner" if own else SWEEPER_NODE
         faults = [*self._backend.faults(self._launching, node)]
-        given = {"sampler": self._settings.sampler, "pruner": self._settings.pruner}
+        faults += reported_faults(settings.reported, "objective" if own else node)
+        if settings.metric is not None and len(settings.metrics) != len(settings.directions):
+            faults.append(f"{SWEEPER_NODE}.metric needs one name for each of its directions")
+        given = {"sampler": settings.sampler, "pruner": settings.pruner}
         for name, chosen in given.items():
             faults += algorithm_faults(chosen, f"{node}.{name}", self._backend.algorithms)
         if faults:

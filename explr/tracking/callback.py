@@ -31,6 +31,7 @@ from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
 from explr.core.errors import is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
+from explr.core.reporter import LISTENERS, reported_value
 from explr.core.secrets import guard_logs
 from explr.core.validation import settings_of
 from explr.launching.job_record import record_job, this_command
@@ -72,6 +73,7 @@ class MLflowCallback(Callback):
         self._job: TrackedRun | None = None
         self._begun_s = 0.0
         self._in_job = False
+        self._reported: list[float] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """The state that is sent to a worker: the sweep, without the controller's open files."""
@@ -127,6 +129,8 @@ class MLflowCallback(Callback):
         folder = Path(hydra.runtime.output_dir)
         if hydra.output_subdir:
             hide_secrets(*saved_files(folder / hydra.output_subdir))
+        self._reported.clear()
+        LISTENERS.add(self._hear)
         self._job = open_run(
             folder,
             self._destination.beside(self._sweep),
@@ -141,9 +145,10 @@ class MLflowCallback(Callback):
         )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Close the job's run; a number that the job returned becomes a metric."""
+        """Close the job's run; a number that the job returned, or reported, becomes a metric."""
         set_current_sweep(None)
         self._in_job = False
+        LISTENERS.drop(self._hear)
         if self._job is None:
             return
         if self._sweep is not None and not self._sweep.keeps_folders:  # else the study has it
@@ -153,8 +158,9 @@ class MLflowCallback(Callback):
         returned, tracker = value_of(job_return), self._job.tracker
         if job_return.status is JobStatus.COMPLETED:
             state, status = "COMPLETE", _status(None)
-            if isinstance(returned, Real) and not isinstance(returned, bool):
-                tracker.log_metric("objective", float(returned))
+            value = self._value(returned, config)
+            if isinstance(value, Real) and not isinstance(value, bool):
+                tracker.log_metric("objective", float(value))
         elif is_pruning(returned):
             state, status = "PRUNED", _status(None)
         else:
@@ -162,6 +168,19 @@ class MLflowCallback(Callback):
         if status != "KILLED":
             tracker.set_tag("explr.state", state)  # an earlier attempt may have ended otherwise
         self._job.close(status)
+
+    def _hear(self, step: int, value: float) -> None:
+        self._reported.append(value)
+
+    def _value(self, returned: Any, config: DictConfig) -> Any:
+        """The value of the objective, if the job returned or reported one."""
+        sweeper = config.hydra.sweeper
+        if isinstance(returned, Mapping):
+            return returned.get(sweeper.get("metric"))
+        if returned is not None or not self._reported:
+            return returned
+        minimize = str(getattr(way := sweeper.get("direction"), "name", way)) != "maximize"
+        return reported_value(self._reported, str(sweeper.get("reported", "last")), minimize)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Wait for the upload, and print where the run is."""

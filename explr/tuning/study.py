@@ -258,6 +258,11 @@ class Study:
             self.flush()  # a trial has no folder before the disk has its number and parameters
         return trial.number, params
 
+    def reports(self, number: int) -> dict[int, float]:
+        """What a running trial has reported, by step, also under earlier controllers."""
+        with self._lock:
+            return dict(self._reports[number])
+
     def report(self, number: int, step: int, value: float) -> bool:
         """Record an intermediate value.
 

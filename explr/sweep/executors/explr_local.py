@@ -68,7 +68,8 @@ class LocalKind(ExecutorKind):
         shared = launching.shared
         run = RunTrial(shared, launching.objectives)
         counted = CountedReports(report)
-        with closing(ChannelServer(counted if auto else report)) as channel:
+        heard = counted if auto else report
+        with closing(ChannelServer(heard, metric=launching.metric)) as channel:
             local = partial(
                 LocalExecutor,
                 shared,

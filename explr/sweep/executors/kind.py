@@ -18,6 +18,7 @@ from explr.config.nodes import is_own_tree, own_target
 from explr.core.errors import UsageError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import framework_of, given_to
+from explr.sweep.executors.outcome import metric_of
 from explr.tuning.channel import Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job
@@ -71,6 +72,11 @@ class Launching:
         node = self.config.hydra.launcher
         target = own_target(self.config, "hydra/launcher")
         return node if target is None else OmegaConf.merge(node, {"_target_": target})
+
+    @property
+    def metric(self) -> str | None:
+        """Name of the metric that the app reports; None takes the first one."""
+        return metric_of(self.config)
 
     @property
     def preload(self) -> list[str]:

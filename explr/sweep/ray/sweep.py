@@ -230,6 +230,12 @@ def _work(
         environment={**variables, **({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})},
         token=token_hex(8),
         prunes=prunes,
+        metric=launching.metric,
+        reports={
+            trial.number: trial.intermediate_values
+            for trial in sweep.study.frozen()
+            if not trial.state.is_finished() and trial.intermediate_values
+        },
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from explr.config.hydra_versions import plugin
 from explr.core.config import (
@@ -45,6 +47,11 @@ def is_own_tree(config: DictConfig) -> bool:
     return any(str(group).startswith(f"{SCHEMA}@") for group in choices)
 
 
+def _open(values: dict[str, Any]) -> DictConfig:
+    """A node to which the command line may add keys without a `+`."""
+    return DictConfig(values, flags={"struct": False})
+
+
 def _scalars_first(values: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(values.items(), key=lambda item: isinstance(item[1], (dict, list))))
 
@@ -66,9 +73,10 @@ CALLBACK = {
 SWEEPER = {
     **plugin("optuna_sweeper", "OptunaSweeper"),
     **_scalars_first(asdict(SweeperConfig())),
-    "sampler": {"_target_": "optuna.samplers.TPESampler"},
-    "pruner": {"_target_": "explr.tuning.percentile.MedianPruner"},
+    "sampler": _open({"_target_": "optuna.samplers.TPESampler"}),
+    "pruner": _open({"_target_": "explr.tuning.percentile.MedianPruner"}),
     "params": None,
+    "defaults": ["_self_", {"sampler": None}],
 }
 RAY_SWEEPER = SWEEPER | {
     **plugin("ray_sweeper", "RaySweeper"),
@@ -78,6 +86,73 @@ LAUNCHER = {
     **plugin("local_launcher", "LocalLauncher"),
     "n_jobs": 1,
     "preload": [],
+}
+
+OWN = {
+    "hydra/sweeper": {"explr_optuna": SWEEPER, "explr_ray": RAY_SWEEPER},
+    "hydra/launcher": {"explr_local": LAUNCHER},
+}
+"""The options that explr adds to Hydra's groups, each of which is a class of explr's."""
+
+FOREIGN = "hydra_plugins.hydra_"
+"""How the names of the classes begin that lie in the plugins which Hydra's repository has."""
+
+
+def own_target(config: DictConfig, group: str) -> str | None:
+    """The class of an option of explr's, if the app's config names one of another plugin there.
+
+    An app that was written for another plugin may name that one's class beside its settings.
+
+    Args:
+        config: the composed config of a sweep.
+        group: a key of `OWN`.
+    """
+    own = OWN[group].get(str(config.hydra.runtime.choices.get(group)))
+    node = OmegaConf.select(config, group.replace("/", "."))
+    if own is None or not str(node.get("_target_")).startswith(FOREIGN):
+        return None
+    return str(own["_target_"])
+
+
+@contextmanager
+def own_classes(config: DictConfig) -> Iterator[None]:
+    """Name explr's own class in each option of explr's, as long as the block runs.
+
+    Hydra 1.4 refuses jobs whose config differs from that of the sweep, so it is put back.
+
+    Args:
+        config: the composed config of a sweep.
+    """
+    changes = {
+        f"{group.replace('/', '.')}._target_": target
+        for group in OWN
+        if (target := own_target(config, group)) is not None
+    }
+    before = {key: OmegaConf.select(config, key) for key in changes}
+    try:
+        _update(config, changes)
+        yield
+    finally:
+        _update(config, before)
+
+
+def _update(config: DictConfig, values: Mapping[str, str]) -> None:
+    with read_write(config.hydra):
+        for key, value in values.items():
+            OmegaConf.update(config, key, value)
+
+
+# What `hydra/sweeper/sampler` offers with hydra-optuna-sweeper, for apps that used it.
+SAMPLERS = {
+    "tpe": {"_target_": "optuna.samplers.TPESampler"},
+    "random": {"_target_": "optuna.samplers.RandomSampler"},
+    "cmaes": {"_target_": "optuna.samplers.CmaEsSampler"},
+    "nsgaii": {"_target_": "optuna.samplers.NSGAIISampler"},
+    "nsgaiii": {"_target_": "optuna.samplers.NSGAIIISampler"},
+    "gp": {"_target_": "optuna.samplers.GPSampler"},
+    "qmc": {"_target_": "optuna.samplers.QMCSampler"},
+    "grid": {"_target_": "explr.tuning.grid.Grid", "_partial_": True},
+    "motpe": {"_target_": "optuna.samplers.MOTPESampler"},
 }
 
 DEFAULT_NAME = "${now:%Y-%m-%d/%H-%M-%S-%f}"

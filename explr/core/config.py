@@ -110,7 +110,8 @@ class SearchConfig:
     retries: int = 2
     # trainings per trial, each with its own seed; the trial's value is their mean
     replicates: int = 1
-    # fraction of trials that may fail before the sweep stops; checked from the fifth trial on
+    # fraction of trials that may fail before the sweep stops; checked from the fifth trial on;
+    # 0 stops at the first failure
     max_failure_rate: float = 1.0
     # name of the study and of its folder in `multirun`; an existing name resumes that study
     study_name: str | None = None
@@ -164,6 +165,9 @@ class SweeperConfig(SearchConfig, ObjectiveConfig):
     seed_key: str | None = None
     # ranges by parameter, in Hydra's sweep grammar, where the command line names none
     params: dict[str, Any] = field(default_factory=dict)
+    # module.function, called with the config and Optuna's trial after the ranges are sampled; what
+    # it samples with `trial.suggest_float` and the like becomes parameters of the trial
+    custom_search_space: str | None = None
 
 
 @dataclass

@@ -102,7 +102,7 @@ def settings_of(schema: type[T], given: Mapping[str, Any], key: str) -> T:
     for name, value in given.items():
         if value is not None or name not in made:
             with _noted(key, schema, faults):
-                node[name] = value
+                OmegaConf.update(node, name, value, merge=False)  # also an int for a float
     if faults:
         raise ConfigError(faults)
     # Unresolved: what looks like an interpolation now was escaped in the config.

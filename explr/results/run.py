@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from explr.config.defaults import bundled_defaults
+from explr.config.nodes import is_own_tree
 from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import (
+    COMMAND,
+    JOB,
+    REPLICATES,
     RESULT,
     RESULTS,
-    best_trial,
+    holds_run,
+    read_json,
     read_result,
     run_folder,
     saved_in,
 )
 from explr.core.secrets import redacted, redacted_text
+from explr.results.best import best_in
+from explr.results.sweep import objective_names, read_sweep, sweep_config
 from explr.tracking.destination import environment_uri
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.lines import read_events
@@ -31,14 +38,8 @@ from explr.tracking.values import flatten
 BEST = "best:"
 """Prefix of a sweep folder that stands for the sweep's best trial."""
 
-NOT_OF_THE_TRAINING = ("system/", "explr.")
-"""Prefixes of names that describe the machine and the tracking, not the training."""
-
-NOT_OF_OWN_TRAINING = (*NOT_OF_THE_TRAINING, "tuner.", "tracking.", "search_space.")
-"""The same where explr's own training has run; in another app these are names like others."""
-
-OWN_TAG = "explr.framework"
-"""Tag that only explr's own trainings have."""
+NOT_OF_THE_TRAINING = ("tuner.", "tracking.", "search_space.", "system/", "explr.")
+"""Prefixes of names that describe the search and the tracking, not the training."""
 
 Curve = list[tuple[int, float]]
 """Values of a metric by step."""
@@ -54,7 +55,7 @@ class RunView:
         params: its parameters, flat.
         metrics: the last value of each metric.
         curves: the values by step of each metric that has steps.
-        own: whether explr's own training has run, and not another app's.
+        is_foreign: it is a run of an app that is not explr's.
     """
 
     name: str
@@ -62,13 +63,7 @@ class RunView:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
-    own: bool = False
-
-    def of_the_training(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Values under MLflow's names, without those of the search and of the tracking."""
-        left_out = NOT_OF_OWN_TRAINING if self.own else NOT_OF_THE_TRAINING
-        named = {legal_name(name): value for name, value in values.items()}
-        return {name: value for name, value in named.items() if not name.startswith(left_out)}
+    is_foreign: bool = False
 
 
 def read_run(name: str, with_curves: bool) -> RunView:
@@ -84,11 +79,9 @@ def read_run(name: str, with_curves: bool) -> RunView:
     """
     if name.startswith(BEST):
         sweep = Path(name.removeprefix(BEST))
-        best = best_trial(sweep) if sweep.is_dir() else None
-        if best is None:
-            raise UsageError(
-                f"{name}: no trial below {sweep} is complete, or several objectives rule it out"
-            )
+        if not sweep.is_dir():
+            raise UsageError(f"{name}: there is no folder {sweep}")
+        best = best_in(sweep)
         run = _of_folder(best.folder, with_curves)
         run.name = f"{name} (trial {best.number})"
     elif Path(name).is_dir():
@@ -101,29 +94,43 @@ def read_run(name: str, with_curves: bool) -> RunView:
             f"{name} is no run: name a folder, {BEST}SWEEP_DIR, or an id in MLflow, which has 32 "
             "hexadecimal digits"
         )
-    run.params = run.of_the_training(run.params)
-    run.metrics = run.of_the_training(run.metrics)
-    run.curves = run.of_the_training(run.curves)
+    left_out = ("system/", "explr.") if run.is_foreign else NOT_OF_THE_TRAINING
+    run.params = _without(left_out, run.params)
+    run.metrics = _without(left_out, run.metrics)
+    run.curves = _without(left_out, run.curves)
     return run
 
 
 def _of_folder(folder: Path, with_curves: bool) -> RunView:
-    if (folder / RESULTS).exists():
+    is_run = holds_run(folder)
+    if (folder / COMMAND).exists() or ((folder / RESULTS).exists() and not is_run):
         raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
     place = run_folder(folder)
-    run = RunView("", params=_saved_config(place))
-    begun = False
+    run = RunView("", params=_saved_config(place), is_foreign=_is_foreign(place))
     for journal in journals_in(place):
         for event, _ in read_events(journal):
-            begun = True
             _take_in(run, event, with_curves)
-    if (result := read_result(place)) is not None:
-        begun = True
+    if run.is_foreign:
+        _take_trial(run, folder)
+    elif (result := read_result(place)) is not None:
         _take_result(run, result)
-    if not begun:
+    if not run.state and not run.params:
         raise UsageError(f"{folder} is no run: it has neither a journal nor a {RESULT}")
     run.curves = {name: sorted(curve) for name, curve in run.curves.items()}
     return run
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether the run in a folder is of an app that is not explr's, as far as its files tell."""
+    if (folder / JOB).exists():
+        return True
+    files = saved_in(folder)
+    if files is not None:
+        config: Any = OmegaConf.load(files / "hydra.yaml")
+    else:  # hydra.output_subdir=null, or a sweep's trial that never began
+        sweep = next((path for path in folder.parents[:2] if (path / COMMAND).exists()), None)
+        config = sweep_config(sweep) if sweep is not None else OmegaConf.create()
+    return isinstance(config, DictConfig) and bool(config) and not is_own_tree(config)
 
 
 def _saved_config(folder: Path) -> dict[str, str]:
@@ -140,7 +147,7 @@ def _saved_config(folder: Path) -> dict[str, str]:
 def _take_in(run: RunView, event: Mapping[str, Any], with_curves: bool) -> None:
     kind = event["k"]
     if kind == "start":
-        run.state, run.own = "RUNNING", OWN_TAG in event.get("g", ())
+        run.state = "RUNNING"
         if event["after"] is None:  # a new run in the same folder, not a new attempt
             run.metrics, run.curves = {}, {}
     elif kind == "params":
@@ -155,7 +162,7 @@ def _take_in(run: RunView, event: Mapping[str, Any], with_curves: bool) -> None:
 
 
 def _take_result(run: RunView, content: Mapping[str, Any]) -> None:
-    run.state, run.own = content["state"], True
+    run.state = content["state"]
     params = {**flatten(content["params"]), "device": content["device"]}
     run.params |= {name: str(value) for name, value in params.items()}
     result = content["result"]
@@ -164,21 +171,47 @@ def _take_result(run: RunView, content: Mapping[str, Any]) -> None:
         run.metrics[result["primary_metric_name"]] = result["primary_metric"]
 
 
+def _take_trial(run: RunView, folder: Path) -> None:
+    """Take in what a sweep or a grid of another app knows of a trial, or of a replicate of it."""
+    sweep, number = folder.parent, folder.name
+    values: Sequence[float]
+    metrics: Sequence[str]
+    steps: Mapping[int, float] = {}
+    if (job := read_json(folder / JOB)) is not None:
+        state, params, value = job["state"], job["params"], job["value"]
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        metrics = objective_names(OmegaConf.create(), len(values))
+    elif number.isdecimal() and (sweep / COMMAND).exists():
+        view = read_sweep(sweep)
+        trial = next((each for each in view.trials if each.number == int(number)), None)
+        if trial is None:
+            return
+        state, params, values, metrics = trial.state, trial.params, trial.values, view.metrics
+        steps = trial.frozen.intermediate_values
+    else:
+        kept = read_json(sweep / REPLICATES) or {}
+        if (ended := kept.get("finished", {}).get(number)) is None:
+            return
+        state, params, values = "COMPLETE", kept["params"], ended["values"]
+        metrics = objective_names(OmegaConf.create(), len(values))
+        steps = dict(ended["reports"])
+    run.state = run.state or state
+    run.params = {name: str(value) for name, value in flatten(params).items()} | run.params
+    run.metrics |= {name: float(value) for name, value in zip(metrics, values, strict=False)}
+    if steps and len(metrics) == 1:
+        run.curves.setdefault(metrics[0], list(steps.items()))
+
+
 def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
     uri = environment_uri()
     try:
         client = connect(uri)
         found = client.get_run(run_id)
-        run = RunView(
-            f"{found.info.run_name} ({run_id[:8]})",
-            found.info.status,
-            dict(found.data.params),
-            dict(found.data.metrics),
-            own=OWN_TAG in found.data.tags,
-        )
-        for name in run.of_the_training(run.metrics) if with_curves else ():
-            points = client.get_metric_history(run_id, name)
-            run.curves[name] = sorted((point.step, point.value) for point in points)
+        curves: dict[str, Curve] = {}
+        for name in found.data.metrics if with_curves else ():
+            if not name.startswith(NOT_OF_THE_TRAINING):
+                points = client.get_metric_history(run_id, name)
+                curves[name] = sorted((point.step, point.value) for point in points)
     except TrackingError:
         raise
     except Exception as error:  # databases and MLflow have their own exceptions
@@ -187,15 +220,31 @@ def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
         raise TrackingError(
             f"the run {run_id} cannot be read: {out_of_reach(uri, error)}"
         ) from error
-    return run
+    tags = found.data.tags
+    return RunView(
+        f"{found.info.run_name} ({run_id[:8]})",
+        found.info.status,
+        dict(found.data.params),
+        dict(found.data.metrics),
+        curves,
+        is_foreign="explr.framework" not in tags and tags.get("explr.kind") in ("run", "trial"),
+    )
 
 
-def differing(runs: Sequence[RunView]) -> list[str]:
+def _without(prefixes: tuple[str, ...], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under MLflow's names, without those whose names begin in one of these ways."""
+    return {
+        legal_name(name): value for name, value in values.items() if not name.startswith(prefixes)
+    }
+
+
+def differing(runs: Iterable[RunView]) -> list[str]:
     """Parameters whose values differ between runs, in the order of the runs.
 
     A training of explr's that has not read a default of the examples has not recorded it.
     """
+    runs = list(runs)
     default = {name: str(value) for name, value in bundled_defaults().items()}
-    every = [(default if run.own else {}) | run.params for run in runs]
+    every = [run.params if run.is_foreign else default | run.params for run in runs]
     names = dict.fromkeys(name for run in runs for name in run.params)
     return [name for name in names if len({params.get(name) for params in every}) > 1]

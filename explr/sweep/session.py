@@ -18,12 +18,13 @@ from explr.config.nodes import is_own_tree
 from explr.config.target import source_of, target_in
 from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError, TargetError, UsageError
+from explr.core.folders import run_folder
 from explr.core.signals import terminable, uninterrupted
 from explr.results.report.write import write_report
+from explr.results.retrain import retrain_command
 from explr.results.sweep import SweepCommand, objective_names, sweep_command
 from explr.results.tune_result import TuneResult
 from explr.sweep.folder import SweepFolder, removed_if_refused
-from explr.sweep.jobs import retrain_command
 from explr.sweep.logs import steady_logging
 from explr.sweep.record import (
     await_run_ids,
@@ -191,8 +192,10 @@ class SweepSession:
         """
         results = self._results
         best = results["best"]
-        typed = self.folder.has_command
-        again = retrain_command(self.config, self.space, best, typed) if best else ""
+        again = ""
+        if best:
+            run = run_folder(Path(best["dir"]))
+            again = retrain_command(self.folder.path, run, best["params"])
         self.folder.tell(results, self.metrics, again, self._reported)
         if first_failure is not None and self.folder.fruitless:
             raise after_first(first_failure, "every trial failed")

@@ -37,7 +37,7 @@ class Limits:
         trial_timeout_s: a job is stopped after this many seconds; None sets no limit.
         retries: how often a trial is retried after its process died.
         max_failure_rate: fraction of ended trials that may fail before the sweep stops; checked
-            from the fifth ended trial on.
+            from the fifth ended trial on; 0 stops at the first failure.
         replicates: number of trainings of each trial, each with its own seed.
         reported: which reported value a training has that returns none: `last` or `best`.
         minimize: whether less is better.
@@ -420,7 +420,9 @@ class SweepAccount:
     def too_many_failures(self) -> SweepError | None:
         """The error if more trials failed than `max_failure_rate` allows; otherwise None."""
         first, rate = self.first_failure, self.limits.max_failure_rate
-        if first is None or self._ended < MIN_ENDED or self._failed <= rate * self._ended:
+        if first is None or (rate > 0 and self._ended < MIN_ENDED):
+            return None
+        if self._failed <= rate * self._ended:
             return None
         return after_first(
             first,

@@ -133,8 +133,8 @@ def test_a_setting_of_a_sweep_is_declared_once() -> None:
     settings = asdict(SearchConfig()) | {"sampler": SWEEPER["sampler"], "pruner": SWEEPER["pruner"]}
     assert {name: SWEEPER[name] for name in settings} == settings
     names = [field.name for field in fields(SweeperConfig)]
-    assert SWEEPER.keys() - {"_target_", "_recursive_"} == set(names)
-    assert sorted(SEARCH["hydra"]["sweeper"]) == sorted(names)
+    assert SWEEPER.keys() - {"_target_", "_recursive_", "defaults"} == set(names)
+    assert set(names) - SEARCH["hydra"]["sweeper"].keys() == {"custom_search_space"}
     given = {"retries": 7, "memory_gb": 1.5, "pruner": None, "direction": ["minimize", "maximize"]}
     taken = settings_of(SweepSettings, given, "hydra.sweeper")
     assert (taken.limits.retries, taken.memory_gb, taken.pruner) == (7, 1.5, {})

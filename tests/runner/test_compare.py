@@ -97,7 +97,7 @@ def test_a_picture_of_curves(tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("nonsense", "nonsense is no run: name a folder"),
-        ("best:nowhere", "no trial below nowhere is complete"),
+        ("best:nowhere", "best:nowhere: there is no folder nowhere"),
         ("empty", "empty is no run: it has neither a journal nor a result.json"),
         ("sweep", "sweep is a sweep: name one of its trials, or best:sweep"),
     ],

@@ -14,7 +14,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.nodes import is_own_tree
+from explr.config.nodes import is_own_tree, own_target
 from explr.core.errors import UsageError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import framework_of, given_to
@@ -69,7 +69,9 @@ class Launching:
     @property
     def launcher(self) -> Any:
         """The node `hydra.launcher`."""
-        return self.config.hydra.launcher
+        node = self.config.hydra.launcher
+        target = own_target(self.config, "hydra/launcher")
+        return node if target is None else OmegaConf.merge(node, {"_target_": target})
 
     @property
     def metric(self) -> str | None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.hydra_private import value_of
 from explr.config.nodes import SWEEPER_NODE
-from explr.core.errors import ExplrError, TrialPruned, described
+from explr.core.errors import ExplrError, described, is_pruning
 from explr.core.framework import frameworks
 from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
@@ -64,7 +64,7 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
     """
     value = value_of(returned)
     if returned.status is not JobStatus.COMPLETED:
-        if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
+        if is_pruning(value):
             return Outcome("PRUNED", reason=str(value))
         if isinstance(value, BaseException):
             return failed_outcome(value)

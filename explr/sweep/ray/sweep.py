@@ -11,12 +11,11 @@ from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from explr.config.nodes import is_own_tree
 from explr.core.config import RayClusterConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.validation import slots_faults
+from explr.launching.pickles import dumps
 from explr.runner.prepare import given_to
 from explr.sweep.algorithms import (
     OPTUNA,
@@ -252,7 +251,7 @@ def _pickled(work: Work) -> bytes:
         UsageError: something cannot be pickled; the message names it.
     """
     try:
-        return bytes(cloudpickle.dumps(work))
+        return dumps(work)
     except Exception as error:  # noqa: BLE001 - any object may raise its own error
         from ray.util import inspect_serializability
 

@@ -1,0 +1,112 @@
+"""What came of a job of somebody else's app, kept in the job's folder.
+
+Hydra's own sweepers keep no values, and neither do the apps. explr's launcher and callback do.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+
+from explr.config.grammar import plain
+from explr.config.hydra_private import value_of
+from explr.core.errors import described, is_pruning
+from explr.core.folders import JOB, within, write_json
+from explr.core.secrets import redacted_arguments, redacted_text
+from explr.utils.invocation import starting_folder
+
+log = logging.getLogger(__name__)
+
+
+def this_command(sweep: Path) -> dict[str, Any]:
+    """The command that started this process, as `sweep.json` has it.
+
+    Args:
+        sweep: folder of the sweep.
+    """
+    cwd = starting_folder()
+    argv, python = sys.orig_argv[1:], sys.executable
+    return {"cwd": str(cwd), "folder": within(cwd, sweep), "argv": argv, "python": python}
+
+
+def record_job(
+    sweep: Path,
+    folder: Path,
+    number: int,
+    returned: JobReturn,
+    duration_s: float,
+    command: Mapping[str, Any],
+) -> None:
+    """Write down how a job ended; a file that cannot be written costs a line of the log.
+
+    Args:
+        sweep: folder of its sweep.
+        folder: its own folder.
+        number: its number in the sweep.
+        returned: what Hydra returned for it.
+        duration_s: how long it took, in seconds.
+        command: the command of the sweep, see `this_command`.
+    """
+    state, value, reason = _end_of(returned)
+    overrides = list(returned.overrides or ())
+    content = {
+        "state": state,
+        "number": number,
+        "overrides": redacted_arguments(overrides),
+        "params": _params(overrides),
+        "value": value,
+        "reason": reason,
+        "duration_s": round(duration_s, 3),
+        "sweep": os.path.relpath(sweep, folder),  # valid as long as they are moved together
+        "command": command,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # the process may have died before it was made
+        write_json(folder / JOB, content)
+    except OSError as error:
+        log.warning("%s cannot be written: %s", folder / JOB, error.strerror or error)
+
+
+def _end_of(returned: JobReturn) -> tuple[str, Any, str]:
+    """State, value and reason of a job, as `results.json` has them."""
+    value = value_of(returned)
+    if isinstance(value, BaseException):
+        if is_pruning(value):
+            return "PRUNED", None, str(value)
+        return "FAIL", None, redacted_text(described(value))
+    if returned.status is not JobStatus.COMPLETED:
+        return "FAIL", None, "it was interrupted"
+    values = value if isinstance(value, (list, tuple)) else [value]
+    numbers = [_number(one) for one in values]
+    if not numbers or any(map(math.isnan, numbers)):
+        return "FAIL", None, redacted_text(f"returned {value!r}, which is no number")
+    return "COMPLETE", numbers if len(numbers) > 1 else numbers[0], ""
+
+
+def _number(value: Any) -> float:
+    """A number that a task returned, of whatever library; NaN if it is none."""
+    if isinstance(value, (str, bytes, bool)):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _params(overrides: Iterable[str]) -> dict[str, Any]:
+    """The values of a job by name, from its overrides."""
+    parser = OverridesParser.create()
+    parsed = [parser.parse_override(text) for text in overrides]
+    return {
+        each.get_key_element().lstrip("+"): plain(each.value())
+        for each in parsed
+        if not each.is_delete()
+    }

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ class LocalLauncher(Launcher):
             What came of each, in their order; a job whose process died has failed.
         """
         from explr.launching.hydra_job import HydraJob, HydraTask
-        from explr.launching.job_record import record_job, this_command
+        from explr.launching.job_record import record_job, run_job, this_command
         from explr.launching.pool import LocalPool
         from explr.sweep.executors.leases import leases_for
         from explr.tracking.callback import OWN_TASK
@@ -92,7 +93,7 @@ class LocalLauncher(Launcher):
         held: dict[int, tuple[HydraJob, Lease, float]] = {}
         sweep = Path(self._config.hydra.sweep.dir).absolute()
         command = this_command(sweep)
-        with LocalPool(task.run, self._preload, task.adopt, task.warm_up) as pool:
+        with LocalPool(partial(run_job, task), self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:
                 while waiting and leases:
                     job, lease = waiting.pop(0), leases.pop()

@@ -9,7 +9,8 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from explr.config.grammar import plain
 from explr.config.hydra_private import value_of
 from explr.core.errors import described, is_pruning
 from explr.core.folders import JOB, within, write_json
+from explr.core.reporter import LISTENERS
 from explr.core.secrets import redacted_arguments, redacted_text
 from explr.utils.invocation import starting_folder
 
@@ -37,6 +39,31 @@ def this_command(sweep: Path) -> dict[str, Any]:
     return {"cwd": str(cwd), "folder": within(cwd, sweep), "argv": argv, "python": python}
 
 
+@dataclass(frozen=True)
+class HeardTask:
+    """Runs jobs, and hears what they report with `explr.report`.
+
+    Args:
+        run: runs a job.
+    """
+
+    run: Callable[[Any], JobReturn]
+
+    def __call__(self, job: Any) -> tuple[JobReturn, float | None]:
+        """What came of a job, and the last value that it has reported; None if there is none."""
+        last: list[float] = []
+
+        def hear(step: int, value: float) -> None:
+            last[:] = [value]
+
+        LISTENERS.add(hear)
+        try:
+            returned = self.run(job)
+        finally:
+            LISTENERS.drop(hear)
+        return returned, last[0] if last else None
+
+
 def record_job(
     sweep: Path,
     folder: Path,
@@ -44,6 +71,7 @@ def record_job(
     returned: JobReturn,
     duration_s: float,
     command: Mapping[str, Any],
+    reported: float | None = None,
 ) -> None:
     """Write down how a job ended; a file that cannot be written costs a line of the log.
 
@@ -54,8 +82,9 @@ def record_job(
         returned: what Hydra returned for it.
         duration_s: how long it took, in seconds.
         command: the command of the sweep, see `this_command`.
+        reported: what counts if the job returned None.
     """
-    state, value, reason = _end_of(returned)
+    state, value, reason = _end_of(returned, reported)
     overrides = list(returned.overrides or ())
     content = {
         "state": state,
@@ -75,7 +104,7 @@ def record_job(
         log.warning("%s cannot be written: %s", folder / JOB, error.strerror or error)
 
 
-def _end_of(returned: JobReturn) -> tuple[str, Any, str]:
+def _end_of(returned: JobReturn, reported: float | None) -> tuple[str, Any, str]:
     """State, value and reason of a job, as `results.json` has them."""
     value = value_of(returned)
     if isinstance(value, BaseException):
@@ -84,6 +113,7 @@ def _end_of(returned: JobReturn) -> tuple[str, Any, str]:
         return "FAIL", None, redacted_text(described(value))
     if returned.status is not JobStatus.COMPLETED:
         return "FAIL", None, "it was interrupted"
+    value = reported if value is None else value
     values = value if isinstance(value, (list, tuple)) else [value]
     numbers = [_number(one) for one in values]
     if not numbers or any(map(math.isnan, numbers)):

@@ -154,7 +154,8 @@ class MLflowCallback(Callback):
         if self._sweep is not None and not self._sweep.keeps_folders:  # else the study has it
             sweep, folder = self._sweep.journal.parent, self._job.journal.path.parent
             took_s, number = time.monotonic() - self._begun_s, int(config.hydra.job.num)
-            record_job(sweep, folder, number, job_return, took_s, self._sweep.command)
+            value = self._value(None, config)
+            record_job(sweep, folder, number, job_return, took_s, self._sweep.command, value)
         returned, tracker = value_of(job_return), self._job.tracker
         if job_return.status is JobStatus.COMPLETED:
             state, status = "COMPLETE", _status(None)

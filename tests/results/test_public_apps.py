@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 from conftest import Command
@@ -172,6 +171,9 @@ hydra:
 }
 """The script, its config, and what stands on its command line."""
 
+DIR = "hydra.sweep.dir=${oc.env:OUT,out}_${now:%Y}"
+"""Resolvers on the command line are left to the config."""
+
 PRUNER = [
     "hydra.sweeper.pruner._target_=optuna.pruners.PercentilePruner",
     "+hydra.sweeper.pruner.percentile=1.0",
@@ -201,19 +203,20 @@ def test_from_a_grid_to_the_training_again(explr: Command, shape: str) -> None:
         assert run.metrics["objective"] == pytest.approx(0.3 - lr + 1)
 
     (folder / "unlucky").touch()
-    search = ["hydra/sweeper=explr_optuna", "hydra.sweeper.n_trials=6", "hydra.sweep.dir=out"]
+    search = ["hydra/sweeper=explr_optuna", "hydra.sweeper.n_trials=6", DIR]
     killed = explr.script(*line, *search, *PRUNER, "optim.lr=interval(0.0,1.0)")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    resumed = explr("resume", "out")
+    (out,) = folder.glob("out_*")
+    resumed = explr("resume", str(out))
     assert resumed.returncode == 0, resumed.stderr
-    results = json.loads((folder / "out" / "results.json").read_text())
+    results = json.loads((out / "results.json").read_text())
     trials = {trial["number"]: trial for trial in results["trials"]}
     assert [trials[number]["attempts"] for number in (0, 1)] == [1, 2]
     assert {trial["state"] for trial in trials.values()} <= {"COMPLETE", "PRUNED"}
     value = min(trial["value"] for trial in trials.values() if trial["state"] == "COMPLETE")
     assert results["best"]["value"] == value
 
-    best = explr("best", "out")
+    best = explr("best", str(out))
     assert best.returncode == 0, best.stderr
     (again,) = re.findall(r"^to train it again: (.*)$", best.stdout, re.MULTILINE)
     trained = subprocess.run(
@@ -221,6 +224,6 @@ def test_from_a_grid_to_the_training_again(explr: Command, shape: str) -> None:
     )
     said = trained.stdout.split()[-2:]
     assert said == ["VALUE", str(value)], trained.stderr + again
-    compared = explr("compare", "best:out", "best:grid", "grid/0")
+    compared = explr("compare", f"best:{out}", "best:grid", "grid/0")
     assert (compared.returncode, "optim.lr" in compared.stdout) == (0, True), compared.stderr
-    assert f"{value:.4g}" in write_report(Path(folder, "out")).read_text()
+    assert f"{value:.4g}" in write_report(out).read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -45,6 +45,17 @@ def is_own_tree(config: DictConfig) -> bool:
         return OmegaConf.get_type(config, "objective") is ObjectiveConfig
     choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
     return any(str(group).startswith(f"{SCHEMA}@") for group in choices)
+
+
+def overrides_of(config: Any, of: Literal["task", "hydra"]) -> list[str]:
+    """The overrides of a config as they were typed; to iterate the node would resolve `${…}`.
+
+    Args:
+        config: the config of a job or a sweep; none has no overrides.
+        of: those of the app, or those of Hydra.
+    """
+    listed = OmegaConf.select(config, f"hydra.overrides.{of}")
+    return [] if listed is None else OmegaConf.to_container(listed, resolve=False)  # type: ignore[return-value]
 
 
 def _open(values: dict[str, Any]) -> DictConfig:

@@ -34,6 +34,7 @@ from explr.config.hydra_versions import (
     trusting,
 )
 from explr.config.messages import log_to_files
+from explr.config.nodes import overrides_of
 from explr.config.omegaconf_private import copy_without, resolvers_kept
 from explr.core.errors import is_pruning
 from explr.core.user_code import contained, failing_trial, user_traceback
@@ -204,7 +205,7 @@ class HydraTask:
         result = JobReturn()
         folder, task_config = _settle(config)
         result.cfg, result.hydra_cfg = task_config, config
-        result.overrides = list(config.hydra.overrides.task)
+        result.overrides = overrides_of(config, "task")
         result.task_name = job_name()
         folder.mkdir(parents=True, exist_ok=True)
         with _working_directory(folder if changes_folder(config) else None):

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.command_line import take_verbosity
 from explr.config.grammar import quoted, word
-from explr.config.nodes import SWEEPER_NODE, is_own_tree
+from explr.config.nodes import RAY_SWEEPER, SWEEPER, SWEEPER_NODE, is_own_tree, overrides_of
 from explr.config.saved import saved_overrides
 from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
 from explr.core.folders import JOB, read_json, saved_in
@@ -76,13 +76,14 @@ def again_of(
         config: composed config of the sweep; empty if it was not saved.
     """
     own = not config or is_own_tree(config)
-    hydras = list(OmegaConf.select(config, "hydra.overrides.hydra") or ())
+    hydras = overrides_of(config, "hydra")
     if line is None:
         line = [*_chosen(trial, searched, config), *hydras]
     elif own:
         line = take_verbosity(line)[0]
     left = [text for text in trial if not _is_of_sweep(text, own)]
-    known = _names([*trial, *hydras, *(OmegaConf.select(config, "hydra.overrides.task") or ())])
+    known = _names([*trial, *hydras, *overrides_of(config, "task")])
+    needed = _sweeper_needed(config, hydras)
     words: list[str] = []
     first: int | None = None
     for text in line:
@@ -93,7 +94,7 @@ def again_of(
             continue
         first = len(words) if first is None else first
         if of_hydra:
-            words += [text] if not OF_SWEEPS.match(text) else []
+            words += [text] if text == needed or not OF_SWEEPS.match(text) else []
         elif (value := _taken(left, text)) is not None:
             words.append(value)
     rest = [text for text in left if _name(text) in searched]  # what has its range in the config
@@ -103,6 +104,29 @@ def again_of(
     if mode == "MULTIRUN" and "hydra.mode=MULTIRUN" not in hydras:  # the config sweeps without -m
         words.append("hydra.mode=RUN")
     return words
+
+
+def _sweeper_needed(config: DictConfig, hydras: Sequence[str]) -> str | None:
+    """The choice of explr's sweeper, if the app's own config is written for another one.
+
+    Hydra composes the other one's node for a single run, too, and need not have it installed.
+    """
+    choice = OmegaConf.select(config, "hydra.runtime.choices.hydra/sweeper")
+    nodes = {"explr_optuna": SWEEPER, "explr_ray": RAY_SWEEPER}
+    node = OmegaConf.select(config, SWEEPER_NODE)
+    if choice not in nodes or not OmegaConf.is_dict(node):
+        return None
+    typed = {_name(text).replace("/", ".").removeprefix(f"{SWEEPER_NODE}.") for text in hydras}
+    left = {key.partition(".")[0] for key in typed}
+    default, settings = map(_plain, (OmegaConf.create(nodes[choice]), node))
+    configured = any(settings[key] != default.get(key) for key in settings.keys() - left)
+    return f"hydra/sweeper={choice}" if configured else None
+
+
+def _plain(node: Any) -> dict[Any, Any]:
+    plain = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(plain, dict)
+    return plain
 
 
 def _taken(left: list[str], text: str) -> str | None:
@@ -119,7 +143,7 @@ def _chosen(trial: Sequence[str], searched: set[str], config: DictConfig) -> lis
     """The overrides of a trial without those that explr has set for this trial alone."""
     if not config:
         return list(trial)
-    given = set(OmegaConf.select(config, "hydra.overrides.task") or ())
+    given = set(overrides_of(config, "task"))
     return [text for text in trial if text in given or _name(text) in searched]
 
 
@@ -157,7 +181,7 @@ def _of_sweep(folder: Path, run: Path, config: DictConfig, params: Mapping[str, 
     """
     if sweep_command(folder) is None:
         return list((read_json(run / JOB) or {}).get("overrides", ()))
-    given: list[str] = list(config.hydra.overrides.task)
+    given = overrides_of(config, "task")
     spelled = {_name(text): text.partition("=")[0] for text in given}
     values = [f"{spelled.get(name, name)}={word(value)}" for name, value in params.items()]
     return [*values, *(text for text in given if _name(text) not in params)]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.hydra_versions import trusted_by
-from explr.config.nodes import SWEEPER, SWEEPER_NODE, is_own_tree
+from explr.config.nodes import SWEEPER, SWEEPER_NODE, is_own_tree, overrides_of
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import AUTO, reported_faults, slots_faults
@@ -88,9 +88,9 @@ def _is_chosen(pruner: Mapping[str, Any], config: DictConfig) -> bool:
     own = is_own_tree(config)
     if config.hydra.runtime.choices.get(OPTION) != DEFAULT if own else pruner != SWEEPER["pruner"]:
         return True
-    line = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
+    line = [*overrides_of(config, "task"), *overrides_of(config, "hydra")]
     names = NAMES if own else SWEEPER_NAME
-    return any(str(override).lstrip("+~").startswith(names) for override in line)
+    return any(override.lstrip("+~").startswith(names) for override in line)
 
 
 OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.defaults import untouched_defaults
 from explr.config.hydra_private import value_of
-from explr.config.nodes import is_own_tree
+from explr.config.nodes import is_own_tree, overrides_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
 from explr.core.errors import is_pruning
@@ -258,6 +258,6 @@ def _params(config: DictConfig) -> Mapping[str, Any]:
     assert isinstance(content, dict)
     values = {str(key): value for key, value in content.items()}
     if is_own_tree(config):  # a trial records what it reads of these
-        for name in untouched_defaults(values, config.hydra.overrides.task):
+        for name in untouched_defaults(values, overrides_of(config, "task")):
             del values[name]
     return values

@@ -69,7 +69,8 @@ CALLS = {
     ),
     "module": (
         "PYTHONPATH=src python -m pkg.train -cd more --config-name=other 'lr=interval(0,1)'",
-        "-m pkg.train -cd more --config-name=other wd=VALUE +new=3 lr=VALUE hydra.mode=RUN",
+        "-m pkg.train -cd more --config-name=other wd=VALUE +new=3 lr=VALUE "
+        "hydra/sweeper=explr_optuna hydra.mode=RUN",
     ),
     "console script": (
         "pkg-train --multirun 'lr=interval(0,1)' hydra.job.chdir=true wd=2",

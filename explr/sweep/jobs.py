@@ -51,7 +51,7 @@ class SweepJobs:
         # Named for each job: a launcher may compose its config again, and resolve the name there.
         folder = Path(sweep["dir"]).absolute() if elsewhere else sweep["dir"]
         self._own["hydra.sweep.dir"] = str(folder)
-        run = OmegaConf.to_container(config.hydra.run, resolve=False)
+        run = OmegaConf.to_container(config.hydra, resolve=False).get("run")  # type: ignore[union-attr]
         self._run_follows = run == {"dir": TRIAL_FOLDER}
 
     def __call__(self, job: Job, lease: Lease | None = None) -> HydraJob:

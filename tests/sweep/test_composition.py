@@ -485,8 +485,8 @@ def test_each_backend_trains_what_hydra_composes(sweeper: str, shop: Workshop) -
     done = shop.run(
         [
             *shop.app("+model=resnet/18,resnet/18", "opt={lr:0.2},{lr:0.3}", "+opt.decay=3"),
-            "lr=interval(0,1)", "steps=0", "hydra.sweeper.n_trials=2", "--config-name=other",
-            f"hydra/sweeper={sweeper}",
+            "lr=interval(0,1)", "steps=0", "hydra.sweeper.n_trials=2", f"hydra/sweeper={sweeper}",
+            "--config-name=other",
         ]
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

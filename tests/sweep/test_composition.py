@@ -499,7 +499,7 @@ def test_each_backend_trains_what_hydra_composes(sweeper: str, shop: Workshop) -
         assert config.opt == {"name": "sgd", "lr": trial["params"]["opt"]["lr"], "decay": 3}
     line = next(x for x in done.stdout.splitlines() if "to train it again: " in x)
     words = shlex.split(line.partition("to train it again: ")[2])
-    again = shop.run([sys.executable, *words[1:], "hydra.run.dir=again"])
+    again = shop.run([sys.executable, words[1], "hydra.run.dir=again", *words[2:]])
     assert again.returncode == 0, again.stderr
     trained_again = (shop.folder / "again" / ".hydra" / "config.yaml").read_text()
     assert trained_again == saved[results["best"]["number"]]

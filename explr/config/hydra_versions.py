@@ -29,8 +29,8 @@ PLUGINS = "explr.plugins.{module}" if HAS_WHITELIST else "hydra_plugins.explr"
 
 
 BROUGHT_BY_HYDRA_14 = {"hydra/sweeper": ("optuna",), "hydra/launcher": ("ray",)}
-"""Hydra's plugins of which only the releases for Hydra 1.4 accept the packages that explr needs:
-those for Hydra 1.3 want Optuna below 3 and cloudpickle below 3."""
+"""Hydra's own plugins of which only the releases for Hydra 1.4 accept the packages of explr: those
+for Hydra 1.3 want Optuna below 3 and cloudpickle below 3."""
 
 
 def needs_hydra_14(group: str, options: Sequence[str]) -> str:

@@ -133,6 +133,10 @@ P = ParamSpec("P")
 """What a listener is called with."""
 
 
+NO_VALUE = "returned no value, and reported none with explr.report"
+"""Reason of a job that has no value."""
+
+
 def reported_value(values: Sequence[float], reported: str, minimize: bool) -> float:
     """The value of a training that has returned none, from what it has reported.
 

@@ -34,13 +34,8 @@ def read_result(
         _check_objective(returned, objective.primary, objective.minimize)
         result = returned
     else:
-        metrics: dict[str, float] = {}
-        if returned is None and reported:
-            returned = reported_value(reported, objective.reported, objective.minimize)
-        elif isinstance(returned, Mapping) and objective.primary in returned:
-            metrics = readable({k: v for k, v in returned.items() if k != objective.primary})
-            returned = returned[objective.primary]
-        result = TrainingResult(returned, objective.primary, objective.minimize, metrics)
+        value, metrics = _value_of(returned, objective, reported)
+        result = TrainingResult(value, objective.primary, objective.minimize, metrics)
     value = _number(result.primary_metric, objective.primary)
     path = result.best_model_path
     metrics = {}
@@ -56,6 +51,26 @@ def read_result(
         if math.isnan(each):
             raise ResultError(f"train_model returned NaN as {name}: the training diverged")
     return result
+
+
+def _value_of(
+    returned: Any, objective: ObjectiveConfig, reported: Sequence[float]
+) -> tuple[Any, dict[str, float]]:
+    """The value of the objective, and further metrics, of what is no `TrainingResult`."""
+    name = objective.primary
+    if isinstance(returned, Mapping):
+        if name not in returned:
+            there = ", ".join(map(str, returned)) or "nothing"
+            raise ResultError(
+                f"train_model returned a dict without {name} (it has {there}): {_wanted(name)}"
+            )
+        others = {key: value for key, value in returned.items() if key != name}
+        return returned[name], readable(others)
+    if returned is not None:
+        return returned, {}
+    if not reported:
+        raise ResultError(f"train_model returned None and reported no {name}: {_wanted(name)}")
+    return reported_value(reported, objective.reported, objective.minimize), {}
 
 
 def objective_values(result: TrainingResult, objective: ObjectiveConfig) -> dict[str, float]:
@@ -105,10 +120,7 @@ def _number(value: Any, metric: str) -> float:
 def _rows(value: Any, metric: str) -> dict[str, float]:
     """The rows of a metric; see `read_metric`."""
     if value is None or isinstance(value, (str, bytes, bool)):
-        what = f"{value!r} as {metric}"
-        if value is None:
-            what = f"None and reported no {metric}"
-        raise ResultError(f"train_model returned {what}: {_wanted(metric)}")
+        raise ResultError(f"train_model returned {value!r} as {metric}: {_wanted(metric)}")
     if isinstance(value, (list, tuple)):  # several results
         raise _refused(value, metric)
     try:

@@ -9,21 +9,24 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
 
 from explr.config.grammar import plain
 from explr.config.hydra_private import value_of
 from explr.core.errors import described, is_pruning
 from explr.core.folders import JOB, within, write_json
-from explr.core.reporter import LISTENERS
+from explr.core.reporter import LISTENERS, NO_VALUE, reported_value
 from explr.core.secrets import redacted_arguments, redacted_text
 from explr.utils.invocation import starting_folder
+
+if TYPE_CHECKING:
+    from explr.launching.hydra_job import HydraJob, HydraTask
 
 log = logging.getLogger(__name__)
 
@@ -39,29 +42,41 @@ def this_command(sweep: Path) -> dict[str, Any]:
     return {"cwd": str(cwd), "folder": within(cwd, sweep), "argv": argv, "python": python}
 
 
-@dataclass(frozen=True)
-class HeardTask:
-    """Runs jobs, and hears what they report with `explr.report`.
+def run_job(task: HydraTask, job: HydraJob) -> JobReturn:
+    """Run a job for one of Hydra's own sweepers; its value may be one that it has reported.
 
     Args:
-        run: runs a job.
+        task: what all jobs share.
+        job: the job.
     """
+    reported: list[float] = []
 
-    run: Callable[[Any], JobReturn]
+    def hear(step: int, value: float) -> None:
+        reported.append(value)
 
-    def __call__(self, job: Any) -> tuple[JobReturn, float | None]:
-        """What came of a job, and the last value that it has reported; None if there is none."""
-        last: list[float] = []
+    LISTENERS.add(hear)
+    try:
+        returned = task.run(job)
+    finally:
+        LISTENERS.drop(hear)
+    if returned.status is JobStatus.COMPLETED:
+        returned.return_value = objective_of(value_of(returned), returned.hydra_cfg, reported)
+    return returned
 
-        def hear(step: int, value: float) -> None:
-            last[:] = [value]
 
-        LISTENERS.add(hear)
-        try:
-            returned = self.run(job)
-        finally:
-            LISTENERS.drop(hear)
-        return returned, last[0] if last else None
+def objective_of(value: Any, config: DictConfig | None, reported: Sequence[float]) -> Any:
+    """What counts as the value of a job.
+
+    Args:
+        value: what it returned; None, if it has reported values, stands for one of these.
+        config: its config, with Hydra's part.
+        reported: what it has reported, the last at the end.
+    """
+    if value is not None or not reported or config is None:
+        return value
+    sweeper = config.hydra.sweeper  # one of Hydra's own may have a direction, too
+    minimize = str(getattr(way := sweeper.get("direction"), "name", way)) != "maximize"
+    return reported_value(reported, str(sweeper.get("reported", "last")), minimize)
 
 
 def record_job(
@@ -71,7 +86,7 @@ def record_job(
     returned: JobReturn,
     duration_s: float,
     command: Mapping[str, Any],
-    reported: float | None = None,
+    reported: Sequence[float] = (),
 ) -> None:
     """Write down how a job ended; a file that cannot be written costs a line of the log.
 
@@ -82,7 +97,7 @@ def record_job(
         returned: what Hydra returned for it.
         duration_s: how long it took, in seconds.
         command: the command of the sweep, see `this_command`.
-        reported: what counts if the job returned None.
+        reported: what it has reported, see `objective_of`.
     """
     state, value, reason = _end_of(returned, reported)
     overrides = list(returned.overrides or ())
@@ -104,16 +119,17 @@ def record_job(
         log.warning("%s cannot be written: %s", folder / JOB, error.strerror or error)
 
 
-def _end_of(returned: JobReturn, reported: float | None) -> tuple[str, Any, str]:
+def _end_of(returned: JobReturn, reported: Sequence[float]) -> tuple[str, Any, str]:
     """State, value and reason of a job, as `results.json` has them."""
-    value = value_of(returned)
+    value = objective_of(value_of(returned), returned.hydra_cfg, reported)
     if isinstance(value, BaseException):
         if is_pruning(value):
             return "PRUNED", None, str(value)
         return "FAIL", None, redacted_text(described(value))
     if returned.status is not JobStatus.COMPLETED:
         return "FAIL", None, "it was interrupted"
-    value = reported if value is None else value
+    if value is None:
+        return "FAIL", None, NO_VALUE
     values = value if isinstance(value, (list, tuple)) else [value]
     numbers = [_number(one) for one in values]
     if not numbers or any(map(math.isnan, numbers)):

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ class LocalLauncher(Launcher):
             What came of each, in their order; a job whose process died has failed.
         """
         from explr.launching.hydra_job import HydraJob, HydraTask
-        from explr.launching.job_record import HeardTask, record_job, this_command
+        from explr.launching.job_record import record_job, run_job, this_command
         from explr.launching.pool import LocalPool
         from explr.sweep.executors.leases import leases_for
         from explr.tracking.callback import OWN_TASK
@@ -92,7 +93,7 @@ class LocalLauncher(Launcher):
         held: dict[int, tuple[HydraJob, Lease, float]] = {}
         sweep = Path(self._config.hydra.sweep.dir).absolute()
         command = this_command(sweep)
-        with LocalPool(HeardTask(task.run), self._preload, task.adopt, task.warm_up) as pool:
+        with LocalPool(partial(run_job, task), self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:
                 while waiting and leases:
                     job, lease = waiting.pop(0), leases.pop()
@@ -103,27 +104,22 @@ class LocalLauncher(Launcher):
                 for answer in pool.wait(None):
                     job, lease, begun_s = held.pop(answer.key)
                     leases.append(lease)
-                    returned, reported = _returned(job, answer)
-                    returns[job.number] = returned
+                    returned = returns[job.number] = _returned(job, answer)
                     if not getattr(self._task, OWN_TASK, False):  # else it has its result.json
                         cfg = returned.hydra_cfg
                         folder = Path(cfg.hydra.runtime.output_dir) if cfg else task.folder_of(job)
                         took_s = time.monotonic() - begun_s
-                        record_job(sweep, folder, job.number, returned, took_s, command, reported)
+                        record_job(sweep, folder, job.number, returned, took_s, command)
         return [returns[number] for number in sorted(returns)]
 
 
-def _returned(job: HydraJob, answer: Answer) -> tuple[JobReturn, float | None]:
-    """What came of a job, and what it reported last.
-
-    Of an exception, Hydra prints the frames that are the user's.
-    """
-    result: JobReturn | None
-    result, reported = answer.value or (None, None)
+def _returned(job: HydraJob, answer: Answer) -> JobReturn:
+    """What came of a job; of an exception, Hydra prints the frames that are the user's."""
+    result: JobReturn | None = answer.value
     if result is None:
         result = JobReturn(filter_overrides(job.overrides), status=JobStatus.FAILED)
         result.return_value = answer.error
     error = value_of(result)
     if result.status is JobStatus.FAILED and isinstance(error, BaseException):
         error.__traceback__ = below_run_job(error.__traceback__)
-    return result, reported
+    return result

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.nodes import is_own_tree
+from explr.config.nodes import SWEEPER_NODE
 from explr.config.settings_file import FILE_OVERLAY
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.space import SweepSpace
@@ -43,14 +43,7 @@ class SweepJobs:
         self._own_folders = sweep["subdir"] != "${hydra.job.num}"
         if self._own_folders:
             log.warning("hydra.sweep.subdir is left out: a trial's folder is its number")
-        sweeper = config.hydra.sweeper
-        self._seed_key: str | None = sweeper.get("seed_key")
-        seed = OmegaConf.select(config, self._seed_key) if self._seed_key else None
-        if not is_own_tree(config) and sweeper.get("replicates", 1) > 1 and seed is None:
-            log.warning(
-                "the replicates of a trial have one seed: name the key of your app's seed in "
-                "hydra.sweeper.seed_key, as in hydra.sweeper.seed_key=seed"
-            )
+        self._seed_key: str | None = OmegaConf.select(config, f"{SWEEPER_NODE}.seed_key")
         self._own: dict[str, Any] = {}
         if FILE_OVERLAY in space.fixed and config.hydra.output_subdir != HYDRA:
             log.warning("hydra.output_subdir is left out: %s holds the settings of the file", HYDRA)
@@ -96,4 +89,4 @@ class SweepJobs:
         """Whether the seed is an interpolation, which may depend on what is searched."""
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(self._config, parent) if parent else self._config
-        return name in (node or ()) and OmegaConf.is_interpolation(node, name)
+        return OmegaConf.is_dict(node) and name in node and OmegaConf.is_interpolation(node, name)

@@ -127,6 +127,26 @@ def settle_folder(config: DictConfig) -> None:
             config.hydra.run.dir = TRIAL_FOLDER
 
 
+def seed_faults(key: str | None, config: DictConfig) -> list[str]:
+    """What is wrong with the key of the seed that the replicates of another app count from.
+
+    Args:
+        key: the key; without one they have the same config, which is said.
+        config: composed config of the sweep.
+    """
+    if key is None:
+        log.warning(
+            "the replicates of a trial have the same config: name the key of your app's seed, as "
+            "in %s.seed_key=seed, and each has a seed of its own", SWEEPER_NODE,
+        )  # fmt: skip
+        return []
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if OmegaConf.is_dict(node) and name in node:
+        return []
+    return [f"{SWEEPER_NODE}.seed_key={key}: the config has no {key}"]
+
+
 class Backend(Protocol):
     """Runs and prunes the trials of a sweep: explr's loop with Optuna, or Ray Tune."""
 
@@ -261,6 +281,8 @@ class Sweep:
         faults += reported_faults(settings.reported, "objective" if own else node)
         if settings.metric is not None and len(settings.metrics) != len(settings.directions):
             faults.append(f"{SWEEPER_NODE}.metric needs one name for each of its directions")
+        if not own and settings.replicates > 1:
+            faults += seed_faults(settings.seed_key, self._config)
         given = {"sampler": settings.sampler, "pruner": settings.pruner}
         for name, chosen in given.items():
             faults += algorithm_faults(chosen, f"{node}.{name}", self._backend.algorithms)

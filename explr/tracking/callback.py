@@ -31,10 +31,10 @@ from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
 from explr.core.errors import is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
-from explr.core.reporter import LISTENERS, reported_value
+from explr.core.reporter import LISTENERS
 from explr.core.secrets import guard_logs
 from explr.core.validation import settings_of
-from explr.launching.job_record import record_job, this_command
+from explr.launching.job_record import objective_of, record_job, this_command
 from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
@@ -154,12 +154,14 @@ class MLflowCallback(Callback):
         if self._sweep is not None and not self._sweep.keeps_folders:  # else the study has it
             sweep, folder = self._sweep.journal.parent, self._job.journal.path.parent
             took_s, number = time.monotonic() - self._begun_s, int(config.hydra.job.num)
-            value = self._value(None, config)
-            record_job(sweep, folder, number, job_return, took_s, self._sweep.command, value)
+            command, reported = self._sweep.command, self._reported
+            record_job(sweep, folder, number, job_return, took_s, command, reported)
         returned, tracker = value_of(job_return), self._job.tracker
         if job_return.status is JobStatus.COMPLETED:
             state, status = "COMPLETE", _status(None)
-            value = self._value(returned, config)
+            value = objective_of(returned, config, self._reported)
+            if isinstance(value, Mapping):
+                value = value.get(config.hydra.sweeper.get("metric"))
             if isinstance(value, Real) and not isinstance(value, bool):
                 tracker.log_metric("objective", float(value))
         elif is_pruning(returned):
@@ -172,16 +174,6 @@ class MLflowCallback(Callback):
 
     def _hear(self, step: int, value: float) -> None:
         self._reported.append(value)
-
-    def _value(self, returned: Any, config: DictConfig) -> Any:
-        """The value of the objective, if the job returned or reported one."""
-        sweeper = config.hydra.sweeper
-        if isinstance(returned, Mapping):
-            return returned.get(sweeper.get("metric"))
-        if returned is not None or not self._reported:
-            return returned
-        minimize = str(getattr(way := sweeper.get("direction"), "name", way)) != "maximize"
-        return reported_value(self._reported, str(sweeper.get("reported", "last")), minimize)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Wait for the upload, and print where the run is."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from explr.core.errors import SweepError
-from explr.core.reporter import reported_value
+from explr.core.reporter import NO_VALUE, reported_value
 from explr.tuning.study import SpaceOf, Study
 from explr.tuning.trial import Job, Outcome
 
@@ -51,10 +51,6 @@ class Limits:
     replicates: int = 1
     reported: str = "last"
     minimize: bool = True
-
-
-NO_VALUE = "returned no value, and reported none with explr.report"
-"""Reason of a training without a value."""
 
 
 @dataclass(frozen=True)

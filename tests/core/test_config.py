@@ -138,14 +138,14 @@ def test_a_setting_of_a_sweep_is_declared_once() -> None:
     given = {"retries": 7, "memory_gb": 1.5, "pruner": None, "direction": ["minimize", "maximize"]}
     taken = settings_of(SweepSettings, given, "hydra.sweeper")
     assert (taken.limits.retries, taken.memory_gb, taken.pruner) == (7, 1.5, {})
-    assert taken.directions == ("minimize", "maximize")
+    assert taken.directions == ["minimize", "maximize"]
 
 
 def test_a_plugin_names_every_setting_that_is_wrong() -> None:
     with pytest.raises(ConfigError) as caught:
         settings_of(SweepSettings, {"foo": 1, "n_trials": "abc"}, "hydra.sweeper")
     unknown, wrong = caught.value.faults
-    assert unknown.startswith("there is no setting hydra.sweeper.foo; there are hydra.sweeper.n_")
+    assert unknown.startswith("there is no setting hydra.sweeper.foo; there are hydra.sweeper.m")
     assert wrong.startswith("hydra.sweeper.n_trials: Value 'abc'")
 
 

@@ -28,11 +28,12 @@ from explr.core.validation import (
 class ObjectiveConfig:
     """What a tuner optimizes."""
 
+    # OmegaConf 2.3 knows no `str | list[str]`: `objective_faults` checks these two.
+
     # name of the metric, as the training logs it; for several objectives, a list of names
     metric: Any = "val_loss"
     # minimize or maximize; for several objectives, a list with one direction for each
     direction: Any = "minimize"
-    # OmegaConf 2.3 knows no `str | list[str]`: `objective_faults` checks both.
     # value of a training that returns none: the last value that it reported, or the best
     reported: str = "last"
 

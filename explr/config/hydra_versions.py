@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import configure_log
 from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
@@ -176,3 +177,17 @@ def compose_sweep(app: Hydra, name: str | None, overrides: Sequence[str]) -> Dic
     # Hydra 1.4 else forgets what `hydra.searchpath` of the primary config adds.
     more: dict[str, Any] = {"activate_config_repository": True} if HAS_WHITELIST else {}
     return app.compose_config(name, list(overrides), run_mode=RunMode.MULTIRUN, **more)
+
+
+def name_by_overrides(config: DictConfig) -> None:
+    """Set `hydra.job.override_dirname` by the overrides of a job; in Hydra 1.4 it follows them.
+
+    Args:
+        config: the config of the job, with Hydra's part.
+    """
+    if HAS_WHITELIST:
+        return
+    form = config.hydra.job.config.override_dirname
+    overrides = OverridesParser.create().parse_overrides([*config.hydra.overrides.task])
+    lines = sorted(str(o.input_line) for o in overrides if o.key_or_group not in form.exclude_keys)
+    config.hydra.job.override_dirname = form.item_sep.join(lines).replace("=", form.kv_sep)

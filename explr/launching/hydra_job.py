@@ -29,6 +29,7 @@ from explr.config.hydra_private import apply_overrides, flush_logs, job_environm
 from explr.config.hydra_versions import (
     changes_folder,
     configure_logging,
+    name_by_overrides,
     set_up_log,
     trusted_by,
     trusting,
@@ -156,6 +157,7 @@ class HydraTask:
             listed.task = [text for text in job.overrides if not _is_hydras(text)]
             if own := [each.input_line for each in job.changes if each.is_hydra_override()]:
                 listed.hydra.extend(own)
+            name_by_overrides(config)
         settings = config.hydra.job
         settings.id, settings.num = str(job.number), job.number
         return config

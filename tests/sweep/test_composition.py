@@ -485,8 +485,8 @@ def test_each_backend_trains_what_hydra_composes(sweeper: str, shop: Workshop) -
     done = shop.run(
         [
             *shop.app("+model=resnet/18,resnet/18", "opt={lr:0.2},{lr:0.3}", "+opt.decay=3"),
-            "lr=interval(0,1)", "steps=0", "hydra.sweeper.n_trials=2", "--config-name=other",
-            f"hydra/sweeper={sweeper}",
+            "lr=interval(0,1)", "steps=0", "hydra.sweeper.n_trials=2", f"hydra/sweeper={sweeper}",
+            "--config-name=other",
         ]
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -499,7 +499,7 @@ def test_each_backend_trains_what_hydra_composes(sweeper: str, shop: Workshop) -
         assert config.opt == {"name": "sgd", "lr": trial["params"]["opt"]["lr"], "decay": 3}
     line = next(x for x in done.stdout.splitlines() if "to train it again: " in x)
     words = shlex.split(line.partition("to train it again: ")[2])
-    again = shop.run([sys.executable, *words[1:], "hydra.run.dir=again"])
+    again = shop.run([sys.executable, words[1], "hydra.run.dir=again", *words[2:]])
     assert again.returncode == 0, again.stderr
     trained_again = (shop.folder / "again" / ".hydra" / "config.yaml").read_text()
     assert trained_again == saved[results["best"]["number"]]

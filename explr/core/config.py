@@ -29,10 +29,9 @@ class ObjectiveConfig:
     """What a tuner optimizes."""
 
     # name of the metric, as the training logs it; for several objectives, a list of names
-    metric: Any = "val_loss"
+    metric: Any = "val_loss"  # checked by explr: OmegaConf 2.3 knows no `str | list[str]`
     # minimize or maximize; for several objectives, a list with one direction for each
     direction: Any = "minimize"
-    # OmegaConf 2.3 knows no `str | list[str]`: `objective_faults` checks both.
     # value of a training that returns none: the last value that it reported, or the best
     reported: str = "last"
 

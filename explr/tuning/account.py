@@ -41,6 +41,7 @@ class Limits:
         replicates: number of trainings of each trial, each with its own seed.
         reported: which reported value a training has that returns none: `last` or `best`.
         minimize: whether less is better.
+        metric: name of the metric that an app reports; None if it does not name one.
     """
 
     n_trials: float
@@ -51,6 +52,7 @@ class Limits:
     replicates: int = 1
     reported: str = "last"
     minimize: bool = True
+    metric: Any = None
 
 
 @dataclass(frozen=True)
@@ -234,12 +236,13 @@ class TrialAccount:
 
     def _of_reports(self, replicate: int, outcome: Outcome) -> Outcome:
         """The outcome of a job that completed without a value, with one of those it reported."""
+        limits = self._limits
         values = [of[replicate] for of in self._reports.values() if replicate in of]
         if replicate in self._last:  # else only an earlier controller has heard of it
             values.append(self._last[replicate])
         if not values:
-            return replace(outcome, state="FAIL", reason=NO_VALUE)
-        limits = self._limits
+            named = f" as {limits.metric}" if limits.metric else ""
+            return replace(outcome, state="FAIL", reason=NO_VALUE + named)
         return replace(outcome, values=(reported_value(values, limits.reported, limits.minimize),))
 
     def _take_over(self, replicate: int, finished: FinishedReplicate) -> None:

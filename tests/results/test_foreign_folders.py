@@ -168,7 +168,7 @@ def record(sweep: Path, number: int, value: Any, folder: Path | None = None) -> 
     [
         (1, "COMPLETE", 1.0, ""),
         ([1, 2.5], "COMPLETE", [1.0, 2.5], ""),
-        (None, "FAIL", None, "returned None, which is no number"),
+        (None, "FAIL", None, "returned no value, and reported none with explr.report"),
         (True, "FAIL", None, "returned True, which is no number"),
         (float("nan"), "FAIL", None, "returned nan, which is no number"),
         (ValueError("no luck"), "FAIL", None, "ValueError: no luck"),

@@ -444,18 +444,19 @@ def test_settings_of_a_trial_come_last_and_are_hydras_where_they_name_it(tmp_pat
 
 
 def test_replicates_count_from_the_seed_of_their_trial(tmp_path: Path) -> None:
-    write(tmp_path, TREE | {"config": f"{TREE['config']}seed: 5\n"})
+    write(tmp_path, TREE | {"config": f"{TREE['config']}seed: 5\ndata: {{seed: 30}}\n"})
+    sweeper = "hydra/sweeper=explr_optuna"
     found = []
     with app_of(tmp_path) as app:
-        for params in ({"lr": 1}, {"lr": 1, "seed": 30}):
+        for params, key in (({"lr": 1}, "data.seed"), ({"lr": 1, "seed": 8}, "seed")):
             line = [f"{name}={value},0" for name, value in params.items()]
-            config = composed(app, line)
+            config = composed(app, [*line, sweeper, f"hydra.sweeper.seed_key={key}"])
             space = SweepSpace(config, app.config_loader, {}, line)
             task = HydraTask(config, silent_context(app), print, space.example)
             jobs = [SweepJobs(config, space)(Job(4, r, 2, 0, params)) for r in range(2)]
             trials = [task.config_of(job, own_process=False) for job in jobs]
-            found.append([(trial.seed, trial.hydra.sweep.subdir) for trial in trials])
-    assert found == [[(5, "4/0"), (6, "4/1")], [(30, "4/0"), (31, "4/1")]]
+            found += [(trial.seed, trial.data.seed, trial.hydra.sweep.subdir) for trial in trials]
+    assert found == [(5, 30, "4/0"), (5, 31, "4/1"), (8, 30, "4/0"), (9, 30, "4/1")]
 
 
 def test_typed_nodes_may_be_of_classes_that_no_process_can_import(tmp_path: Path) -> None:

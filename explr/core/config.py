@@ -28,8 +28,6 @@ from explr.core.validation import (
 class ObjectiveConfig:
     """What a tuner optimizes."""
 
-    # OmegaConf 2.3 knows no `str | list[str]`: `objective_faults` checks these two.
-
     # name of the metric, as the training logs it; for several objectives, a list of names
     metric: Any = "val_loss"  # checked by explr: OmegaConf 2.3 knows no `str | list[str]`
     # minimize or maximize; for several objectives, a list with one direction for each

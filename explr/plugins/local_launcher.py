@@ -92,6 +92,7 @@ class LocalLauncher(Launcher):
         returns: dict[int, JobReturn] = {}
         held: dict[int, tuple[HydraJob, Lease, float]] = {}
         sweep = Path(self._config.hydra.sweep.dir).absolute()
+        sweep.mkdir(parents=True, exist_ok=True)  # sweepers write there, jobs need not
         command = this_command(sweep)
         with LocalPool(partial(run_job, task), self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:

@@ -131,6 +131,19 @@ def test_a_sweep_of_any_shape(explr: Any, app: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_official_sweeper_finds_its_folder(explr: Any, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="goes with Hydra 1.4")
+    (tmp_path / "config.yaml").write_text(f"opt: {{lr: 0.1}}\n{SHAPES['run_dir']}")
+    (tmp_path / "app.py").write_text(APP.replace("{appended}", ""))
+    line = ["-m", "hydra/sweeper=optuna", "hydra/launcher=explr_local", "opt.lr=0.5,0.25"]
+    line += ["hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2"]
+    done = explr.script("app.py", *line)
+    assert done.returncode == 0, done.stderr
+    (results,) = tmp_path.rglob("optimization_results.yaml")
+    assert not {file.parent for file in tmp_path.rglob("model.txt")} & {results.parent}
+
+
+@pytest.mark.slow
 def test_a_grid_with_the_callback_under_hydras_own_launcher(explr: Any, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(f"opt: {{lr: 0.1}}\n{OUTPUT}")
     (tmp_path / "app.py").write_text(APP.replace("{appended}", ""))

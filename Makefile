@@ -39,6 +39,7 @@ test: $(VENV)/.test  ## run the tests, both frameworks included
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test13: $(VENV13)/.packages  ## run a part of the tests with Hydra 1.3
+	@rm -rf build  # what an earlier build has left there would be installed too
 	@$(VENV13)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-deps --force-reinstall .
 	@$(VENV13)/bin/pytest -n 4 --dist loadfile -m hydra13 $(ARGS)
 
@@ -81,8 +82,22 @@ $(BIN)/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version 2>&1)"
 	@$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }
 
+# An environment elsewhere may be another checkout's, which an installation would take away from it.
+define CHECK_OWNER
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+here, there, found = Path.cwd(), Path(sys.prefix).resolve(), find_spec("explr")
+origin = Path(found.origin).resolve() if found else here
+if not any(a.is_relative_to(b) for a, b in [(there, here), (origin, here), (origin, there)]):
+    sys.exit(f"{there} uses explr of {origin.parents[1]}, so nothing is installed there from {here}: "
+             "name another environment, as in make docs VENV=.venv")
+endef
+export CHECK_OWNER
+
 # Contains the name of the chosen constraint file; rewritten only if the name changes.
 $(VENV)/.constraints: FORCE | $(BIN)/python
+	@$(BIN)/python -I -c "$$CHECK_OWNER"
 	@echo '$(CONSTRAINTS)' | cmp -s - $@ || echo '$(CONSTRAINTS)' >$@
 
 $(VENV)/.run: $(NEEDED)
@@ -107,7 +122,7 @@ $(VENV13)/.packages: $(NEEDED)
 	@$(PYTHON) -m venv $(VENV13)
 	@grep -v '^hydra-\|^omegaconf' constraints-common.txt > $(VENV13)/constraints.txt
 	@grep -v '^-c' $(CONSTRAINTS) >> $(VENV13)/constraints.txt
-	@printf '%s\n' hydra-core==1.3.2 omegaconf==2.3.0 >> $(VENV13)/constraints.txt
+	@printf '%s\n' hydra-core==1.3.2 omegaconf==2.3.0 hydra-joblib-launcher==1.2.0 >> $(VENV13)/constraints.txt
 	@$(VENV13)/bin/python -m pip --quiet --no-input --disable-pip-version-check install \
-	  --constraint $(VENV13)/constraints.txt '.[torch,ray]' matplotlib pytest pytest-timeout pytest-xdist
+	  --constraint $(VENV13)/constraints.txt '.[torch,ray]' hydra-joblib-launcher matplotlib pytest pytest-timeout pytest-xdist
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -100,6 +101,37 @@ def take_verbosity(arguments: Sequence[str]) -> tuple[list[str], Verbosity]:
     return rest, chosen.pop() if chosen else Verbosity.NORMAL
 
 
+PLAN = "+explr/plan=first_"
+"""Override that `explr plan -- COMMAND` adds to the command; a number of samples ends it.
+
+An app without explr refuses it, since it has no such config group, and so trains nothing.
+"""
+
+PLANNED = "EXPLR_PLAN"
+"""Variable that `explr plan -- COMMAND` sets: the file that tells it of the plan."""
+
+
+def take_plan(arguments: Sequence[str]) -> tuple[list[str], int | None]:
+    """Take out of a command line what asks for a plan in place of a run.
+
+    Args:
+        arguments: the command line.
+
+    Returns:
+        The rest of it, and how many samples are wanted; None to run it.
+    """
+    rest = [text for text in arguments if not text.startswith(PLAN)]
+    samples = [int(text.removeprefix(PLAN)) for text in arguments if text.startswith(PLAN)]
+    if (file := os.environ.get(PLANNED)) is not None:
+        Path(file).touch()
+        samples.append(SAMPLES)
+    return rest, next(iter(samples), None)
+
+
+SAMPLES = 5
+"""Trials that a plan samples."""
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
@@ -128,29 +160,14 @@ def values_of(override: Override, most: int = 1) -> list[str]:
     return [f"{key}={end}" for end in (ends.start, ends.end)][:most]  # type: ignore[union-attr]
 
 
-def config_flags(arguments: Sequence[str]) -> list[str]:
-    """The flags of a command line that say which config it is about.
-
-    Args:
-        arguments: the command line without the program.
-    """
-    args, _ = args_parser().parse_known_intermixed_args(take_verbosity(arguments)[0])
-    given = {name: getattr(args, name) for name in ("config_path", "config_name", "config_dir")}
-    return [f"{_flag(name)}={value}" for name, value in given.items() if value is not None]
-
-
-def program(own_tree: bool = True) -> str:
-    """How the command that runs is called, as one would type it.
-
-    Args:
-        own_tree: whether it composes explr's own config tree.
-    """
+def program() -> str:
+    """How an explr app that runs is called, as its help has it."""
     script, main = Path(sys.argv[0]), getattr(sys.modules["__main__"], "__spec__", None)
-    if own_tree and (script.name == "__main__.py" or script.suffix != ".py"):
+    if script.name == "__main__.py" or script.suffix != ".py":
         return "explr"
     if main is not None:
-        return f"python -m {main.name.removesuffix('.__main__')}"
-    return f"python {shlex.quote(sys.argv[0])}" if script.suffix == ".py" else script.name
+        return f"python -m {main.name}"
+    return f"python {shlex.quote(sys.argv[0])}"
 
 
 def version_line() -> str:

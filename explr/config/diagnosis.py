@@ -31,6 +31,7 @@ from explr.config.command_line import parse_arguments, sweeps_trials, values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.grammar import grammar_fault
 from explr.config.groups import all_groups, options_of
+from explr.config.hydra_versions import needs_hydra_14
 from explr.config.messages import short_message, yaml_message
 from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
 from explr.core.config import ExplrConfig
@@ -281,11 +282,12 @@ def _sentence(
         return f"{override} is a sweep: {to_sweep}; a list is written {a_list}"
     if isinstance(fault, MissingConfigException):
         group, value = parsed.key_or_group, parsed.value()
-        named = [f"{group}/{one}" for one in (value if isinstance(value, list) else [value])]
+        chosen = [str(one) for one in (value if isinstance(value, list) else [value])]
         # Otherwise an option that is there names another one that is not.
-        if fault.missing_cfg_file in named:
+        if fault.missing_cfg_file in [f"{group}/{one}" for one in chosen]:
             options = ", ".join(options_of(group, whole, loader))
-            return f"{override}: there is no such option, {group} is one of {options}"
+            said = f"{override}: there is no such option, {group} is one of {options}"
+            return said + needs_hydra_14(group, chosen)
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = parsed.key_or_group
         if f"{key}.".startswith(f"{cause.full_key}."):  # otherwise a chosen option brings the key

@@ -7,11 +7,14 @@ what its own plugins import from `hydra.core`. On an upgrade this file is the on
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -22,11 +25,12 @@ from hydra._internal.utils import get_args_parser as _get_args_parser
 from hydra.core import utils as _utils
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
-from hydra.types import HydraContext
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 # `Hydra` composes and sweeps without a command line, by `compose_config`, `multirun`,
@@ -44,6 +48,9 @@ Hydra raises a plain `OSError` when it cannot write; only the traceback tells th
 The same in 1.3.8.
 """
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+"""`_target_` of Hydra's default sweeper, which has no other name. The same in 1.3.8."""
+
 OPTUNA_SWEEPER_LOG = "hydra_plugins.hydra_optuna_sweeper._impl"
 """Logger of Hydra's Optuna sweeper, which is named by its module. The same in 1.3.0."""
 
@@ -55,6 +62,30 @@ def create_app(name: str, search_path: ConfigSearchPath) -> Hydra:
     process, and puts a second folder before what plugins add. Read in 1.4.0rc3; 1.3.8 has the same.
     """
     return Hydra.create_main_hydra2(name, search_path)
+
+
+def take_over(
+    sweep: Callable[[Hydra, str | None, TaskFunction, list[str]], NoReturn],
+    job: Callable[[], NoReturn],
+) -> None:
+    """Have Hydra call these in this process, in place of a sweep and of a single job.
+
+    Public hooks come too late: the callbacks of the app have begun then. Read in 1.4.0rc3; 1.3.8
+    has the same.
+
+    Args:
+        sweep: called with Hydra, the primary config, the task and the overrides.
+        job: called without arguments.
+    """
+
+    def multirun(
+        self: Hydra, config_name: str | None, task_function: TaskFunction, overrides: list[str],
+        *_: Any, **__: Any,
+    ) -> NoReturn:  # fmt: skip
+        sweep(self, config_name, task_function, overrides)
+
+    Hydra.multirun = multirun  # type: ignore[method-assign]
+    Hydra.run = lambda *_, **__: job()  # type: ignore[method-assign]
 
 
 def search_path_of(config_tree: str) -> ConfigSearchPath:
@@ -152,6 +183,36 @@ def value_of(returned: JobReturn) -> Any:
     return returned._return_value
 
 
+def shown_frame(file: str, name: str) -> FrameType:
+    """A frame of another process, as far as a traceback shows it.
+
+    Hydra 1.4 knows those that it restores itself by a name among their globals, and hides its own
+    from people. Read in 1.4.0rc3; 1.3.8 does not look there.
+
+    Args:
+        file: the file of its code.
+        name: the function.
+    """
+    code = compile("frame = current()", file, "exec").replace(co_name=name, co_qualname=name)
+    known: dict[str, Any] = {"_SyntheticTraceback": None, "current": sys._getframe}
+    exec(code, known)
+    frame: FrameType = known["frame"]
+    return frame
+
+
+def below_run_job(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback of a job's failure as if Hydra's `run_job` had called the task.
+
+    Hydra prints only what is below that frame. It has no other way to say where the user's code
+    begins. Read in 1.4.0rc3; 1.3.8 has the same.
+    """
+    if trace is None:
+        return None
+    code = _utils.run_job.__code__
+    frame = shown_frame(code.co_filename, code.co_name)
+    return TracebackType(trace, frame, -1, code.co_firstlineno)
+
+
 def with_value(override: Override, value: Any, line: str) -> Override:
     """An override with another value of the same kind: a text, a number, a truth value or null.
 
@@ -189,6 +250,32 @@ def admit_null() -> None:
     """
     for function in (_grammar.choice, _grammar.shuffle):
         function.__annotations__["args"] |= None
+
+
+def make_plugins_within(block: Callable[[DictConfig], AbstractContextManager[None]]) -> None:
+    """Have Hydra make sweepers and launchers within a block that gets the composed config.
+
+    Hydra calls `on_multirun_start` before, but only of callbacks that the app's config has, and
+    whose class the app trusts. Read in 1.4.0rc3; 1.3.8 has the same two methods.
+    """
+
+    def within(make: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(make)
+        def wrapper(
+            self: Plugins,
+            hydra_context: HydraContext,
+            task_function: TaskFunction,
+            config: DictConfig,
+        ) -> Any:
+            with block(config):
+                return make(
+                    self, hydra_context=hydra_context, task_function=task_function, config=config
+                )
+
+        return wrapper
+
+    for name in ("instantiate_sweeper", "instantiate_launcher"):
+        setattr(Plugins, name, within(getattr(Plugins, name)))
 
 
 def start_on_ray(launcher: Any, config: DictConfig) -> Any:

@@ -7,22 +7,49 @@ names. Read in hydra-core 1.3.2, 1.3.8 and 1.4.0rc3.
 from __future__ import annotations
 
 import logging.config
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import configure_log
-from hydra.types import HydraContext
+from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+
+from explr.config.hydra_private import Hydra
 
 HAS_WHITELIST = tuple(map(int, hydra.__version__.split(".")[:2])) >= (1, 4)
 """Whether this is Hydra 1.4."""
 
 PLUGINS = "explr.plugins.{module}" if HAS_WHITELIST else "hydra_plugins.explr"
 """Module of a plugin's class: Hydra 1.3 takes plugins of the package `hydra_plugins` only."""
+
+
+BROUGHT_BY_HYDRA_14 = {"hydra/sweeper": ("optuna",), "hydra/launcher": ("ray",)}
+"""Hydra's own plugins of which only the releases for Hydra 1.4 accept the packages of explr: those
+for Hydra 1.3 want Optuna below 3 and cloudpickle below 3."""
+
+
+def needs_hydra_14(group: str, options: Sequence[str]) -> str:
+    """The end of a sentence about options that do not exist: Hydra 1.4 would bring them.
+
+    Args:
+        group: a config group.
+        options: what was chosen of it.
+
+    Returns:
+        Empty if Hydra 1.4 would not, or is installed.
+    """
+    if HAS_WHITELIST or not {*options} & {*BROUGHT_BY_HYDRA_14.get(group, ())}:
+        return ""
+    return (
+        f"; explr runs Hydra's own with Hydra 1.4, and this is {hydra.__version__}: "
+        "pip install 'explr-train[hydra14]' installs them"
+    )
 
 
 def plugin(module: str, name: str) -> dict[str, Any]:
@@ -42,6 +69,15 @@ def store(name: str, node: Any, group: str | None, package: str | None = None) -
     ConfigStore.instance().store(
         name, node, group=group, package=package, provider="explr", **replace
     )
+
+
+def store_missing(nodes: Mapping[str, Any], group: str) -> None:
+    """Put those nodes into a group of Hydra's config store whose names it does not have yet."""
+    known = ConfigStore.instance()
+    there = known.list(group) if known.get_type(group) is ObjectType.GROUP else []
+    for name, node in nodes.items():
+        if f"{name}.yaml" not in there:
+            store(name, node, group)
 
 
 def trusting(targets: Any, reset: bool = False) -> AbstractContextManager[None]:
@@ -69,6 +105,17 @@ def make(node: dict[str, Any], trusted: Sequence[str]) -> Any:
     """What `instantiate` makes of a node whose `_target_` is one of the trusted ones."""
     more: dict[str, Any] = {"_execution_whitelist_": trusted} if HAS_WHITELIST else {}
     return instantiate(node, **more)
+
+
+def changes_folder(config: DictConfig) -> bool:
+    """Whether a job works in its own folder; in Hydra 1.3, apps without `version_base` do."""
+    chosen = config.hydra.job.chdir
+    if chosen is None and not HAS_WHITELIST:
+        from hydra import version
+
+        base: Any = version
+        chosen = not base.base_at_least("1.2")
+    return bool(chosen)
 
 
 def set_up_log(config: DictConfig, context: HydraContext) -> None:
@@ -117,3 +164,30 @@ def flags_first(line: Sequence[str], overrides: Sequence[str]) -> list[str]:
     left = list(overrides)
     flags = [text for text in line if not (left and text == left[0] and left.pop(0))]
     return [*flags, *overrides]
+
+
+def compose_sweep(app: Hydra, name: str | None, overrides: Sequence[str]) -> DictConfig:
+    """Compose the config of a sweep as Hydra does when it runs one.
+
+    Args:
+        app: Hydra.
+        name: the primary config.
+        overrides: the overrides of the sweep.
+    """
+    # Hydra 1.4 else forgets what `hydra.searchpath` of the primary config adds.
+    more: dict[str, Any] = {"activate_config_repository": True} if HAS_WHITELIST else {}
+    return app.compose_config(name, list(overrides), run_mode=RunMode.MULTIRUN, **more)
+
+
+def name_by_overrides(config: DictConfig) -> None:
+    """Set `hydra.job.override_dirname` by the overrides of a job; in Hydra 1.4 it follows them.
+
+    Args:
+        config: the config of the job, with Hydra's part.
+    """
+    if HAS_WHITELIST:
+        return
+    form = config.hydra.job.config.override_dirname
+    overrides = OverridesParser.create().parse_overrides([*config.hydra.overrides.task])
+    lines = sorted(str(o.input_line) for o in overrides if o.key_or_group not in form.exclude_keys)
+    config.hydra.job.override_dirname = form.item_sep.join(lines).replace("=", form.kv_sep)

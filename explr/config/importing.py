@@ -169,3 +169,9 @@ def _import_error(error: Exception, target: str) -> ExplrError:
         if not last.filename.startswith("<frozen"):
             text += f" ({last.filename}, line {last.lineno})"
     return TargetError(f"train_model={target} cannot be imported: {text}")
+
+
+def make_importable(folder: Path) -> None:
+    """Let `train_model=my_module:function` find a module of the working directory."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -144,10 +144,14 @@ def short_message(error: BaseException) -> str:
 def keep_in_log_file(error: Exception) -> None:
     """Write the traceback of an exception of the training function to the log file of its run."""
     own = user_traceback(error)
-    if own is None or isinstance(error, UsageError):
-        return
+    if own is not None and not isinstance(error, UsageError):
+        log_to_files("training failed", error, own)
+
+
+def log_to_files(text: str, error: BaseException, trace: TracebackType | None) -> None:
+    """Write a line and a traceback to the log files, and not to the terminal."""
     record = logging.getLogger(__name__).makeRecord(
-        "explr", logging.ERROR, __file__, 0, "training failed", (), (type(error), error, own)
+        "explr", logging.ERROR, __file__, 0, text, (), (type(error), error, trace)
     )
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):

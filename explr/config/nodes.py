@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, Literal
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from explr.config.hydra_versions import plugin
-from explr.core.config import MirrorConfig, RayClusterConfig, SearchConfig, SweeperConfig
+from explr.core.config import (
+    MirrorConfig,
+    ObjectiveConfig,
+    RayClusterConfig,
+    SearchConfig,
+    SweeperConfig,
+)
 
 CONFIG_TREE = "pkg://explr.conf"
 """Where Hydra finds the packaged config tree."""
@@ -20,9 +28,39 @@ URI = "${oc.env:MLFLOW_TRACKING_URI,null}"
 """Tracking URI, unless a config names one."""
 
 
+SCHEMA = "explr/schema"
+"""The config group of explr's schemas, which only explr's own tree has."""
+
+
 def is_own_tree(config: DictConfig) -> bool:
-    """Whether a config is composed of explr's own tree, and not of another app's."""
-    return "explr/schema@tuner" in config.hydra.runtime.choices
+    """Whether a config is composed of explr's own tree, so that its keys mean what explr says.
+
+    Another app may have keys of the same names, such as `tuner` and `gpu`: they are its own.
+
+    Args:
+        config: the config of a job or a sweep, also one that was saved, with Hydra's part or
+            without.
+    """
+    if "hydra" not in config:  # a file has Hydra's part, and what was composed here has types
+        return OmegaConf.get_type(config, "objective") is ObjectiveConfig
+    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
+    return any(str(group).startswith(f"{SCHEMA}@") for group in choices)
+
+
+def overrides_of(config: Any, of: Literal["task", "hydra"]) -> list[str]:
+    """The overrides of a config as they were typed; to iterate the node would resolve `${…}`.
+
+    Args:
+        config: the config of a job or a sweep; none has no overrides.
+        of: those of the app, or those of Hydra.
+    """
+    listed = OmegaConf.select(config, f"hydra.overrides.{of}")
+    return [] if listed is None else OmegaConf.to_container(listed, resolve=False)  # type: ignore[return-value]
+
+
+def _open(values: dict[str, Any]) -> DictConfig:
+    """A node to which the command line may add keys without a `+`."""
+    return DictConfig(values, flags={"struct": False})
 
 
 def _scalars_first(values: dict[str, Any]) -> dict[str, Any]:
@@ -46,9 +84,10 @@ CALLBACK = {
 SWEEPER = {
     **plugin("optuna_sweeper", "OptunaSweeper"),
     **_scalars_first(asdict(SweeperConfig())),
-    "sampler": {"_target_": "optuna.samplers.TPESampler"},
-    "pruner": {"_target_": "explr.tuning.percentile.MedianPruner"},
+    "sampler": _open({"_target_": "optuna.samplers.TPESampler"}),
+    "pruner": _open({"_target_": "explr.tuning.percentile.MedianPruner"}),
     "params": None,
+    "defaults": ["_self_", {"sampler": None}],
 }
 RAY_SWEEPER = SWEEPER | {
     **plugin("ray_sweeper", "RaySweeper"),
@@ -58,6 +97,73 @@ LAUNCHER = {
     **plugin("local_launcher", "LocalLauncher"),
     "n_jobs": 1,
     "preload": [],
+}
+
+OWN = {
+    "hydra/sweeper": {"explr_optuna": SWEEPER, "explr_ray": RAY_SWEEPER},
+    "hydra/launcher": {"explr_local": LAUNCHER},
+}
+"""The options that explr adds to Hydra's groups, each of which is a class of explr's."""
+
+FOREIGN = "hydra_plugins.hydra_"
+"""How the names of the classes begin that lie in the plugins which Hydra's repository has."""
+
+
+def own_target(config: DictConfig, group: str) -> str | None:
+    """The class of an option of explr's, if the app's config names one of another plugin there.
+
+    An app that was written for another plugin may name that one's class beside its settings.
+
+    Args:
+        config: the composed config of a sweep.
+        group: a key of `OWN`.
+    """
+    own = OWN[group].get(str(config.hydra.runtime.choices.get(group)))
+    node = OmegaConf.select(config, group.replace("/", "."))
+    if own is None or not str(node.get("_target_")).startswith(FOREIGN):
+        return None
+    return str(own["_target_"])
+
+
+@contextmanager
+def own_classes(config: DictConfig) -> Iterator[None]:
+    """Name explr's own class in each option of explr's, as long as the block runs.
+
+    Hydra 1.4 refuses jobs whose config differs from that of the sweep, so it is put back.
+
+    Args:
+        config: the composed config of a sweep.
+    """
+    changes = {
+        f"{group.replace('/', '.')}._target_": target
+        for group in OWN
+        if (target := own_target(config, group)) is not None
+    }
+    before = {key: OmegaConf.select(config, key) for key in changes}
+    try:
+        _update(config, changes)
+        yield
+    finally:
+        _update(config, before)
+
+
+def _update(config: DictConfig, values: Mapping[str, str]) -> None:
+    with read_write(config.hydra):
+        for key, value in values.items():
+            OmegaConf.update(config, key, value)
+
+
+# What `hydra/sweeper/sampler` offers with hydra-optuna-sweeper, for apps that used it.
+SAMPLERS = {
+    "tpe": {"_target_": "optuna.samplers.TPESampler"},
+    "random": {"_target_": "optuna.samplers.RandomSampler"},
+    "cmaes": {"_target_": "optuna.samplers.CmaEsSampler"},
+    "nsgaii": {"_target_": "optuna.samplers.NSGAIISampler"},
+    "nsgaiii": {"_target_": "optuna.samplers.NSGAIIISampler"},
+    "gp": {"_target_": "optuna.samplers.GPSampler"},
+    "qmc": {"_target_": "optuna.samplers.QMCSampler"},
+    "grid": {"_target_": "explr.tuning.grid.Grid", "_partial_": True},
+    "motpe": {"_target_": "optuna.samplers.MOTPESampler"},
 }
 
 DEFAULT_NAME = "${now:%Y-%m-%d/%H-%M-%S-%f}"
@@ -70,8 +176,9 @@ SEARCH = {
         "sweep": {"dir": "multirun/${tuner.study_name}"},
         "sweeper": {
             **_taken_from("tuner", SearchConfig),
-            "direction": "${objective.direction}",
+            **_taken_from("objective", ObjectiveConfig),
             "params": "${search_space}",
+            "seed_key": "seed",
         },
     },
 }

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import wraps
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
@@ -44,6 +45,20 @@ def to_yaml(content: Any) -> str:
             Dumper=_Dumper,
         )
     )
+
+
+def copy_without(config: DictConfig, key: str) -> DictConfig:
+    """A copy of a config without one of its keys; its dataclass and its flags stay.
+
+    `OmegaConf.masked_copy` makes a plain dictionary of the root. To copy all and delete the key, as
+    Hydra does, takes twice as long. Read in 2.4.1rc1; 2.3.1 has the same.
+    """
+    content = vars(config)["_content"]
+    vars(config)["_content"] = {name: node for name, node in content.items() if name != key}
+    try:
+        return deepcopy(config)
+    finally:
+        vars(config)["_content"] = content
 
 
 def ask_for_resolvers(load: Callable[[Any], None]) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.grammar import literal
 from explr.config.hydra_versions import store
-from explr.config.nodes import is_own_tree
 from explr.config.saved import saved_overrides, saved_run
 from explr.core.config import ROOT_KEYS
 from explr.core.errors import UsageError
@@ -25,32 +23,6 @@ SCRIPT_SPACE = "search_space=script"
 
 FILE_OVERLAY = "+explr/file@_global_=settings"
 """Lays the settings of a file over everything else that is composed."""
-
-
-OF_SWEEPS = re.compile(r"[+~]*hydra[./](sweep|sweeper|launcher|mode|run|job\.(num|id))\b")
-"""Overrides of Hydra that matter to sweeps only, or to the folder of a run."""
-
-
-def of_training(overrides: Sequence[str], config: DictConfig, program: str) -> list[str]:
-    """The overrides that train a trial without its sweep.
-
-    Args:
-        overrides: the overrides of the trial.
-        config: composed config of the sweep; empty if it was not saved.
-        program: the command that is to train; a script names its own training.
-    """
-    left_out = {"hydra"}
-    if not config or is_own_tree(config):
-        left_out |= {"tuner", SCRIPT_SPACE}
-        if program != "explr":
-            left_out.add("train_model")
-    own = [
-        text
-        for text in overrides
-        if left_out.isdisjoint({text, re.split(r"[=./@]", text.lstrip("+~"))[0]})
-    ]
-    hydras = OmegaConf.select(config, "hydra.overrides.hydra") or []
-    return [*own, *(text for text in hydras if not OF_SWEEPS.match(text))]
 
 
 def store_script_space(hyperparameters: Mapping[str, Any]) -> None:

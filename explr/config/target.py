@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from explr.config.importing import import_file, import_module, no_file, no_module
+from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import ask_for_resolvers
 from explr.core.errors import TargetError, UsageError
 from explr.core.protocols import TrainFunction
@@ -269,14 +270,15 @@ def target_in(cfg: DictConfig) -> str | Mapping[str, Any]:
     return cast(str | Mapping[str, Any], target)
 
 
-def _import_training(cfg: Any) -> None:
+def import_training(cfg: DictConfig) -> None:
     """Import the training of a config of explr's, whose module may register resolvers.
+
+    Args:
+        cfg: the config.
 
     Raises:
         InterpolationResolutionError: it cannot be imported.
     """
-    if not isinstance(cfg, DictConfig) or not {"framework", "train_model"} <= set(cfg):
-        return
     target = _spelled(target_in(cfg))
     if target.startswith(EXAMPLES):
         return
@@ -286,4 +288,10 @@ def _import_training(cfg: Any) -> None:
         raise InterpolationResolutionError(str(error)) from error
 
 
-ask_for_resolvers(_import_training)
+def _import_own_training(cfg: Any) -> None:
+    """See `import_training`; the training of another app is its own matter."""
+    if isinstance(cfg, DictConfig) and is_own_tree(cfg):
+        import_training(cfg)
+
+
+ask_for_resolvers(_import_own_training)

@@ -17,6 +17,7 @@ from explr.core.validation import (
     objective_faults,
     plain,
     ranges_fault,
+    reported_faults,
     seed_fault,
     target_fault,
     typed,
@@ -28,10 +29,11 @@ class ObjectiveConfig:
     """What a tuner optimizes."""
 
     # name of the metric, as the training logs it; for several objectives, a list of names
-    metric: Any = "val_loss"
+    metric: Any = "val_loss"  # checked by explr: OmegaConf 2.3 knows no `str | list[str]`
     # minimize or maximize; for several objectives, a list with one direction for each
     direction: Any = "minimize"
-    # OmegaConf 2.3 knows no `str | list[str]`: `objective_faults` checks both.
+    # value of a training that returns none: the last value that it reported, or the best
+    reported: str = "last"
 
     @property
     def metrics(self) -> list[str]:
@@ -41,8 +43,8 @@ class ObjectiveConfig:
     @property
     def directions(self) -> list[str]:
         """Minimize or maximize, for each objective."""
-        given = self.direction
-        return list(given) if isinstance(given, (list, tuple)) else [given]
+        given = self.direction if isinstance(self.direction, (list, tuple)) else [self.direction]
+        return [str(getattr(each, "name", each)) for each in given]  # an app may have an Enum
 
     @property
     def primary(self) -> str:
@@ -107,7 +109,8 @@ class SearchConfig:
     retries: int = 2
     # trainings per trial, each with its own seed; the trial's value is their mean
     replicates: int = 1
-    # fraction of trials that may fail before the sweep stops; checked from the fifth trial on
+    # fraction of trials that may fail before the sweep stops; checked from the fifth trial on;
+    # 0 stops at the first failure
     max_failure_rate: float = 1.0
     # name of the study and of its folder in `multirun`; an existing name resumes that study
     study_name: str | None = None
@@ -151,13 +154,19 @@ class RayConfig(SearchConfig, TunerConfig):
 
 
 @dataclass
-class SweeperConfig(SearchConfig):
+class SweeperConfig(SearchConfig, ObjectiveConfig):
     """What a sweeper takes: how to search, for what, and where."""
 
-    # minimize or maximize; for several objectives, a list with one of them for each
-    direction: Any = "minimize"  # untyped: in an app of one's own it may be an Enum
+    # name of the metric, where the app reports several or returns them by name; null takes the
+    # first of each report
+    metric: Any = None
+    # dotted key of the app's seed, to which each replicate adds its number; null changes no seed
+    seed_key: str | None = None
     # ranges by parameter, in Hydra's sweep grammar, where the command line names none
     params: dict[str, Any] = field(default_factory=dict)
+    # module.function, called with the config and Optuna's trial after the ranges are sampled; what
+    # it samples with `trial.suggest_float` and the like becomes parameters of the trial
+    custom_search_space: str | None = None
 
 
 @dataclass
@@ -289,7 +298,9 @@ class ExplrConfig:
         }
         faults += number_faults(values)
         if values["objective"] is not None:
-            faults += objective_faults(values["objective"].metrics, values["objective"].directions)
+            objective = values["objective"]
+            faults += objective_faults(objective.metrics, objective.directions)
+            faults += reported_faults(objective.reported)
         if values["gpu"] is not None:
             faults += device_faults(values["gpu"].device)
         if faults:

@@ -132,3 +132,8 @@ BY_TUNER = "by the tuner"
 
 class TrialPruned(Exception):
     """Raise it in `train_model` to stop a trial early; its reports are kept."""
+
+
+def is_pruning(error: object) -> bool:
+    """Whether an exception prunes a trial: explr's `TrialPruned`, or Optuna's own."""
+    return isinstance(error, TrialPruned) or type(error).__name__ == TrialPruned.__name__

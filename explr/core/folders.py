@@ -24,6 +24,12 @@ FORMAT = 1
 RESULT = "result.json"
 """File of a run's folder: how the training ended."""
 
+JOB = "explr.json"
+"""File of a job's folder in a grid of somebody else's app: how the job ended."""
+
+REPLICATES = "replicates.json"
+"""File of a trial's folder: the values and reports of its finished replicates."""
+
 COMMAND = "sweep.json"
 """File of a sweep's folder: the command that began the sweep."""
 
@@ -44,6 +50,7 @@ REPORT = "report.html"
 
 KEYS = {
     RESULT: ("state", "number", "params", "value", "result", "device", "reason"),
+    JOB: ("state", "number", "overrides", "params", "value", "reason", "sweep", "command"),
     COMMAND: ("study", "cwd"),
     RESULTS: ("command", "best", "trials"),
 }
@@ -51,6 +58,7 @@ KEYS = {
 
 REMEDIES = {
     RESULT: ": restore it, or delete it",
+    JOB: ": restore it, or delete it",
     COMMAND: ": restore it, or delete it and run the command of the sweep again",
     RESULTS: ": `explr resume` on its folder writes it again from the study",
 }
@@ -260,7 +268,7 @@ def best_first(trials: Iterable[Trial], minimize: bool) -> list[Trial]:
 def trials_that_ran(folder: Path, first: int = 0) -> list[int]:
     """Numbers of the trials, from `first` on, that have run in the folder of a sweep."""
     numbers = sorted(number for number in trial_numbers(folder) if number >= first)
-    return [number for number in numbers if _holds_run(run_folder(folder / str(number)))]
+    return [number for number in numbers if holds_run(run_folder(folder / str(number)))]
 
 
 def trial_numbers(folder: Path) -> list[int]:
@@ -290,11 +298,12 @@ def best_of_grid(trials: Sequence[Trial]) -> Trial | None:
 def run_folder(trial: Path) -> Path:
     """The folder of the run that stands for a trial: with replicates, that of the first one."""
     first = trial / "0"
-    return first if first.is_dir() and not _holds_run(trial) else trial
+    return first if first.is_dir() and not holds_run(trial) else trial
 
 
-def _holds_run(folder: Path) -> bool:
-    own = (folder / RESULT).exists() or (folder / ".hydra").exists()
+def holds_run(folder: Path) -> bool:
+    """Whether a folder has a file that a run leaves."""
+    own = any((folder / name).exists() for name in (RESULT, JOB, ".hydra"))
     return own or any(folder.glob("journal-*.jsonl")) or saved_in(folder) is not None
 
 
@@ -320,6 +329,7 @@ class BestTrial:
         value: value of the objective.
         model: where the training saved its best model; None if it saved none.
         run_id: id of its run in MLflow; "" if unknown.
+        note: a line on why it is the best; "" if that needs none.
     """
 
     number: int
@@ -330,10 +340,15 @@ class BestTrial:
     value: float
     model: Path | None
     run_id: str = ""
+    note: str = ""
 
 
-def best_trial(folder: Path) -> BestTrial | None:
+def best_trial(folder: Path, own: bool = True) -> BestTrial | None:
     """The best trial of the sweep in `folder`, a tuner's or a grid's.
+
+    Args:
+        folder: folder of the sweep.
+        own: its trials are explr's own; another app may have another kind of `result.json`.
 
     Returns:
         The trial; None if no trial is complete, or the sweep has several objectives.
@@ -354,15 +369,31 @@ def best_trial(folder: Path) -> BestTrial | None:
     if best is None:
         return None
     place = run_folder(folder / str(best["number"])) if results is not None else Path(best["dir"])
-    result = (read_result(place) or {}).get("result") or {}
+    return as_best(best, len(trials), place, read_result(place) if own else None)
+
+
+def as_best(
+    best: Trial, trials: int, place: Path, written: Mapping[str, Any] | None, note: str = ""
+) -> BestTrial:
+    """A trial as the best of its sweep.
+
+    Args:
+        best: the trial.
+        trials: number of trials in the sweep.
+        place: folder of the trial's run.
+        written: the `result.json` of the run; None if it has none.
+        note: see `BestTrial`.
+    """
+    result = (written or {}).get("result") or {}
     model = result.get("best_model_path")
     return BestTrial(
         best["number"],
-        len(trials),
+        trials,
         place,
         best["params"],
         str(result.get("primary_metric_name", "objective")),
         float(best["value"]),
         Path(model) if model else None,
         str(best.get("run_id") or ""),
+        note,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,8 +139,14 @@ class TrainingResult:
 
 
 class TrainFunction(Protocol):
-    """A training function: takes a context, returns a result or the value of the objective."""
+    """A training function: takes a context, returns a result or the value of the objective.
 
-    def __call__(self, ctx: TrainingContext, /) -> TrainingResult | float:
+    The value may be in a dict, under the objective's name. If it returns None, a reported value
+    counts: see `objective.reported`.
+    """
+
+    def __call__(
+        self, ctx: TrainingContext, /
+    ) -> TrainingResult | float | Mapping[str, Any] | None:
         """Train."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, Protocol
 
 from explr.core.numbers import described, one_number
@@ -133,6 +133,23 @@ P = ParamSpec("P")
 """What a listener is called with."""
 
 
+NO_VALUE = "returned no value, and reported none with explr.report"
+"""Reason of a job that has no value."""
+
+
+def reported_value(values: Sequence[float], reported: str, minimize: bool) -> float:
+    """The value of a training that has returned none, from what it has reported.
+
+    Args:
+        values: its values, the last at the end.
+        reported: `last` or `best`, as `objective.reported` has it.
+        minimize: whether less is better.
+    """
+    if reported == "last":
+        return values[-1]
+    return min(values) if minimize else max(values)
+
+
 class Listeners(Generic[P]):
     """Calls functions with each report; they have no influence on the training or on pruning.
 
@@ -174,6 +191,10 @@ class Listeners(Generic[P]):
             except Exception:
                 if self.drop(listener):
                     log.exception("a listener failed and gets no more reports")
+
+
+LISTENERS: Listeners[[int, float]] = Listeners()
+"""Called with the step and value of each report of the objective in this process."""
 
 
 class HeardReporter:

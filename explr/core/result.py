@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import ResultError
-from explr.core.numbers import read_metric
+from explr.core.numbers import read_metric, readable
 from explr.core.protocols import TrainingResult
+from explr.core.reporter import reported_value
 
 
-def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
+def read_result(
+    returned: Any, objective: ObjectiveConfig, reported: Sequence[float] = ()
+) -> TrainingResult:
     """Check the return value of `train_model` against the objective.
 
     Args:
-        returned: a `TrainingResult`, or the value of the objective as a number.
+        returned: a `TrainingResult`, the value of the objective as a number, a dict that has it
+            under the objective's name, or None, for which a reported value counts.
         objective: the metric and direction from the configuration.
+        reported: values of the objective that the training has reported, the last at the end.
 
     Raises:
         ResultError: the value has another type or is NaN, the metric or direction differs from the
@@ -29,10 +34,11 @@ def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
         _check_objective(returned, objective.primary, objective.minimize)
         result = returned
     else:
-        result = TrainingResult(returned, objective.primary, objective.minimize)
+        value, metrics = _value_of(returned, objective, reported)
+        result = TrainingResult(value, objective.primary, objective.minimize, metrics)
     value = _number(result.primary_metric, objective.primary)
     path = result.best_model_path
-    metrics: dict[str, float] = {}
+    metrics = {}
     for name, each in _items(result.metrics):
         metrics |= _rows(each, str(name))
     result = replace(
@@ -45,6 +51,26 @@ def read_result(returned: Any, objective: ObjectiveConfig) -> TrainingResult:
         if math.isnan(each):
             raise ResultError(f"train_model returned NaN as {name}: the training diverged")
     return result
+
+
+def _value_of(
+    returned: Any, objective: ObjectiveConfig, reported: Sequence[float]
+) -> tuple[Any, dict[str, float]]:
+    """The value of the objective, and further metrics, of what is no `TrainingResult`."""
+    name = objective.primary
+    if isinstance(returned, Mapping):
+        if name not in returned:
+            there = ", ".join(map(str, returned)) or "nothing"
+            raise ResultError(
+                f"train_model returned a dict without {name} (it has {there}): {_wanted(name)}"
+            )
+        others = {key: value for key, value in returned.items() if key != name}
+        return returned[name], readable(others)
+    if returned is not None:
+        return returned, {}
+    if not reported:
+        raise ResultError(f"train_model returned None and reported no {name}: {_wanted(name)}")
+    return reported_value(reported, objective.reported, objective.minimize), {}
 
 
 def objective_values(result: TrainingResult, objective: ObjectiveConfig) -> dict[str, float]:
@@ -94,8 +120,7 @@ def _number(value: Any, metric: str) -> float:
 def _rows(value: Any, metric: str) -> dict[str, float]:
     """The rows of a metric; see `read_metric`."""
     if value is None or isinstance(value, (str, bytes, bool)):
-        what = "None" if value is None else f"{value!r} as {metric}"
-        raise ResultError(f"train_model returned {what}: {_wanted(metric)}")
+        raise ResultError(f"train_model returned {value!r} as {metric}: {_wanted(metric)}")
     if isinstance(value, (list, tuple)):  # several results
         raise _refused(value, metric)
     try:
@@ -112,4 +137,4 @@ def _refused(value: Any, metric: str) -> ResultError:
 
 
 def _wanted(metric: str) -> str:
-    return f"return a TrainingResult, or {metric} as a number"
+    return f"return a TrainingResult, or {metric} as a number, or report it with ctx.report"

@@ -102,7 +102,7 @@ def settings_of(schema: type[T], given: Mapping[str, Any], key: str) -> T:
     for name, value in given.items():
         if value is not None or name not in made:
             with _noted(key, schema, faults):
-                node[name] = value
+                OmegaConf.update(node, name, value, merge=False)  # also an int for a float
     if faults:
         raise ConfigError(faults)
     # Unresolved: what looks like an interpolation now was escaped in the config.
@@ -237,6 +237,22 @@ def objective_faults(metrics: Sequence[Any], directions: Sequence[Any]) -> list[
             f"metrics ({', '.join(metrics)}) and {len(directions)} directions"
         )
     return faults
+
+
+REPORTED = ("last", "best")
+"""Which of its reported values may stand for a training that returns none."""
+
+
+def reported_faults(reported: str, key: str = "objective") -> list[str]:
+    """What is wrong with the choice of a reported value.
+
+    Args:
+        reported: the choice.
+        key: the node that it is set in.
+    """
+    if reported in REPORTED:
+        return []
+    return [f"{key}.reported must be last or best, got {reported!r}"]
 
 
 def slots_faults(

@@ -18,14 +18,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from explr.core.errors import ExplrError, described
 from explr.core.folders import replace_file
 from explr.core.signals import end_with, interrupt_once
 from explr.core.user_code import end_process
 from explr.launching.exit import begin_anew, leave
 from explr.launching.messages import SetUp, Start
+from explr.launching.pickles import dumps
 from explr.utils.seed import seed_apart
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -131,15 +130,11 @@ def _answer(run: Callable[[Any], Any], argument: Any, file: Path) -> int:
     # A class of a module that the job has removed would be another one for who reads the answer.
     sys.modules.update({name: modules[name] for name in modules.keys() - sys.modules.keys()})
     try:
-        content = cloudpickle.dumps((value, failure))
-        pickle.loads(content)  # some exceptions pickle but do not unpickle
+        content = dumps((value, failure))
+        pickle.loads(content)  # some objects pickle but do not unpickle
     except Exception as error:  # noqa: BLE001 - it is reported
-        if failure is not None:
-            text = described(failure)
-        else:
-            text = f"what the job returned cannot be sent: {described(error)}"
-        failure = ExplrError(text)
-        content = pickle.dumps((None, failure))
+        failure = ExplrError(f"what the job returned cannot be sent: {described(error)}")
+        content = dumps((None, failure))
     replace_file(file, content)
     return 0 if failure is None else 1
 

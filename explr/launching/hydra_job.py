@@ -6,7 +6,6 @@ common, options of config groups above all, is composed once; the rest is applie
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 from collections.abc import Iterator, Sequence
@@ -27,10 +26,21 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.hydra_private import apply_overrides, flush_logs, job_environment, job_name
-from explr.config.hydra_versions import configure_logging, set_up_log, trusted_by, trusting
-from explr.config.omegaconf_private import resolvers_kept
-from explr.core.user_code import contained, failing_trial
+from explr.config.hydra_versions import (
+    changes_folder,
+    configure_logging,
+    name_by_overrides,
+    set_up_log,
+    trusted_by,
+    trusting,
+)
+from explr.config.messages import log_to_files
+from explr.config.nodes import overrides_of
+from explr.config.omegaconf_private import copy_without, resolvers_kept
+from explr.core.errors import is_pruning
+from explr.core.user_code import contained, failing_trial, user_traceback
 from explr.launching.job_files import JobFiles
+from explr.launching.script_names import find_in_main, script_names
 
 _LOG = {
     "version": 1,
@@ -91,12 +101,20 @@ class HydraTask:
         self._common: tuple[str, ...] | None = None
         self._base = self.config
         self._frozen = b""
+        self._names: bytes | None = None
         if self.example is not None and self.example.common is not None:
             with suppress(HydraException, OmegaConfBaseException, ValueError):  # each job raises it
                 self._compose(self.example.common)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to another process, and from there to the next."""
+        names = script_names(self.config) if self._names is None else self._names
+        return {**vars(self), "_names": names}
+
     def adopt(self) -> None:
         """Make Hydra in this process what it was in the controller's, and fill its caches."""
+        if self._names:
+            find_in_main(self._names)
         setup_globals()
         with resolvers_kept():
             Singleton.set_state(self.state)
@@ -139,6 +157,7 @@ class HydraTask:
             listed.task = [text for text in job.overrides if not _is_hydras(text)]
             if own := [each.input_line for each in job.changes if each.is_hydra_override()]:
                 listed.hydra.extend(own)
+            name_by_overrides(config)
         settings = config.hydra.job
         settings.id, settings.num = str(job.number), job.number
         return config
@@ -161,6 +180,12 @@ class HydraTask:
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
         return self.context.config_loader.load_sweep_config(self.config, list(overrides))
 
+    def folder_of(self, job: HydraJob) -> Path:
+        """The folder of a job."""
+        config = self.config_of(job, own_process=False)
+        with _in_force(config):
+            return _settle(config)[0]
+
     def run(self, job: HydraJob, own_process: bool = False) -> JobReturn:
         """Run a job as Hydra's own `run_job` does.
 
@@ -182,10 +207,10 @@ class HydraTask:
         result = JobReturn()
         folder, task_config = _settle(config)
         result.cfg, result.hydra_cfg = task_config, config
-        result.overrides = list(config.hydra.overrides.task)
+        result.overrides = overrides_of(config, "task")
         result.task_name = job_name()
         folder.mkdir(parents=True, exist_ok=True)
-        with _working_directory(folder if config.hydra.job.chdir else None):
+        with _working_directory(folder if changes_folder(config) else None):
             result.working_dir = os.getcwd()
             set_up_log(config, self.context)
             if config.hydra.output_subdir is not None:
@@ -202,7 +227,7 @@ def _pickled(config: DictConfig) -> bytes:
     """A config as bytes, which are copied four times as fast as the config."""
     try:
         return pickle.dumps(config)
-    except (pickle.PicklingError, AttributeError):  # a class that this process cannot import
+    except Exception:  # noqa: BLE001 - a class of no module, for which each has its own error
         return bytes(cloudpickle.dumps(config))
 
 
@@ -229,14 +254,7 @@ def _settle(config: DictConfig) -> tuple[Path, DictConfig]:
     with read_write(config.hydra.job.env_set):
         OmegaConf.resolve(config.hydra.job.env_set)
     OmegaConf.set_readonly(config.hydra, True)
-    return folder, _without_hydra(config)
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    assert isinstance(task, DictConfig)
-    OmegaConf.set_struct(task, OmegaConf.is_struct(config))
-    return task
+    return folder, copy_without(config, "hydra")
 
 
 def _call(
@@ -257,11 +275,20 @@ def _call(
         result.status = JobStatus.FAILED
         if not isinstance(error, Exception):
             raise
-        logging.getLogger(__name__).debug("the task raised", exc_info=True)
+        _tell_log(error)
     finally:
         with suppress(OSError, ValueError):  # a full disk or a closed stream costs no result
             flush_logs()
         context.callbacks.on_job_end(config=config, job_return=result)
+
+
+def _tell_log(error: Exception) -> None:
+    """Write a failure of the task to the job's log, from the first frame of the task on."""
+    trace = error.__traceback__
+    error.__traceback__ = trace.tb_next if trace else None  # this module's own frame says nothing
+    if not is_pruning(error):
+        with suppress(Exception):  # whatever a handler of the user's raises
+            log_to_files("Job failed", error, user_traceback(error) or error.__traceback__)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import cloudpickle
 from explr.core.errors import ExplrError, described
 from explr.launching.child import signal_session
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started
+from explr.launching.pickles import dumps
 from explr.launching.server import link_server
 from explr.utils.scratch import scratch_folder
 
@@ -130,7 +131,7 @@ class LocalPool:
         self._send(
             Start(
                 key,
-                cloudpickle.dumps(argument),
+                dumps(argument),
                 dict(environment or {}),
                 str(output) if output else None,
                 str(self._answer_file(key)),

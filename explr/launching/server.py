@@ -16,10 +16,9 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
-import cloudpickle
-
 from explr.core.errors import ExplrError
 from explr.launching.messages import SetUp, same_user
+from explr.launching.pickles import dumps
 
 EXIT_TIMEOUT_S = 30.0
 """Seconds that the process, and all that it ends, get to end by themselves."""
@@ -145,7 +144,7 @@ def _start(set_up: SetUp, door: socket.socket | None = None) -> tuple[ServerLink
     if door is not None:
         process.wait()  # the server is a fork of it, which has detached
     connection = Connection(ours.detach())
-    order = cloudpickle.dumps(set_up)
+    order = dumps(set_up)
     try:
         connection.send((sys.path, sys.argv))
         connection.send_bytes(order)

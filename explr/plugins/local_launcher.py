@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.errors import ConfigCompositionException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from explr.config.hydra_private import below_run_job, value_of
+
+if TYPE_CHECKING:
+    from explr.launching.hydra_job import HydraJob
+    from explr.launching.pool import Answer
+    from explr.utils.lease import Lease
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +30,15 @@ class LocalLauncher(Launcher):
     """Runs the jobs of any sweeper of Hydra's on this machine.
 
     Args:
-        n_jobs: jobs at the same time.
+        n_jobs: jobs at the same time; as with joblib's launcher, -1 is one for each CPU, -2 one
+            less, and so on.
         preload: modules that jobs need and that take long to import.
+        others: settings of another launcher, for which the app's config was written; left out.
     """
 
-    def __init__(self, n_jobs: int = 1, preload: Sequence[str] = ()) -> None:
+    def __init__(self, n_jobs: int = 1, preload: Sequence[str] = (), **others: Any) -> None:
         self._n_jobs = n_jobs
+        self._others = list(others)
         self._preload = list(preload)
 
     def setup(
@@ -35,11 +49,17 @@ class LocalLauncher(Launcher):
         Raises:
             ConfigCompositionException: `n_jobs` is no number of jobs.
         """
+        from explr.sweep.executors.explr_local import tell_left_out
+
         count = self._n_jobs
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        if not isinstance(count, int) or isinstance(count, bool) or count == 0:
             raise ConfigCompositionException(
-                f"hydra.launcher.n_jobs must be a whole number from 1 on, got {count!r}"
+                "hydra.launcher.n_jobs must be a whole number from 1 on, or -1 for one job for "
+                f"each CPU, got {count!r}"
             )
+        if count < 0:
+            self._n_jobs = max(1, len(os.sched_getaffinity(0)) + 1 + count)
+        tell_left_out(self._others)
         self._context = hydra_context
         self._task = task_function
         self._config = config
@@ -57,32 +77,50 @@ class LocalLauncher(Launcher):
             What came of each, in their order; a job whose process died has failed.
         """
         from explr.launching.hydra_job import HydraJob, HydraTask
+        from explr.launching.job_record import record_job, run_job, this_command
         from explr.launching.pool import LocalPool
         from explr.sweep.executors.leases import leases_for
+        from explr.tracking.callback import OWN_TASK
 
         task = HydraTask(self._config, self._context, self._task)
-        leases = leases_for(self._config, self._task, self._n_jobs)
+        leases = leases_for(self._config, self._n_jobs)
         waiting = [
             HydraJob(initial_job_idx + i, list(overrides))
             for i, overrides in enumerate(job_overrides)
         ]
+        log.info("Launching %d jobs locally", len(waiting))
         returns: dict[int, JobReturn] = {}
-        held: dict[int, Any] = {}
-        with LocalPool(task.run, self._preload, task.adopt, task.warm_up) as pool:
+        held: dict[int, tuple[HydraJob, Lease, float]] = {}
+        sweep = Path(self._config.hydra.sweep.dir).absolute()
+        sweep.mkdir(parents=True, exist_ok=True)  # sweepers write there, jobs need not
+        command = this_command(sweep)
+        with LocalPool(partial(run_job, task), self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:
                 while waiting and leases:
                     job, lease = waiting.pop(0), leases.pop()
                     log.info("\t#%d : %s", job.number, " ".join(filter_overrides(job.overrides)))
-                    held[job.number] = lease
+                    held[job.number] = job, lease, time.monotonic()
                     job.overrides.extend(f"++{key}={one}" for key, one in lease.settings.items())
                     pool.start(job.number, job, environment=lease.environment)
                 for answer in pool.wait(None):
-                    leases.append(held.pop(answer.key))
-                    returns[answer.key] = answer.value or _failed(answer.error)
+                    job, lease, begun_s = held.pop(answer.key)
+                    leases.append(lease)
+                    returned = returns[job.number] = _returned(job, answer)
+                    if not getattr(self._task, OWN_TASK, False):  # else it has its result.json
+                        cfg = returned.hydra_cfg
+                        folder = Path(cfg.hydra.runtime.output_dir) if cfg else task.folder_of(job)
+                        took_s = time.monotonic() - begun_s
+                        record_job(sweep, folder, job.number, returned, took_s, command)
         return [returns[number] for number in sorted(returns)]
 
 
-def _failed(error: BaseException | None) -> JobReturn:
-    result = JobReturn(status=JobStatus.FAILED)
-    result.return_value = error
+def _returned(job: HydraJob, answer: Answer) -> JobReturn:
+    """What came of a job; of an exception, Hydra prints the frames that are the user's."""
+    result: JobReturn | None = answer.value
+    if result is None:
+        result = JobReturn(filter_overrides(job.overrides), status=JobStatus.FAILED)
+        result.return_value = answer.error
+    error = value_of(result)
+    if result.status is JobStatus.FAILED and isinstance(error, BaseException):
+        error.__traceback__ = below_run_job(error.__traceback__)
     return result

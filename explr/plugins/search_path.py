@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from explr.config.hydra_private import admit_null
-from explr.config.hydra_versions import store
+from explr.config.command_line import take_plan
+from explr.config.hydra_private import admit_null, make_plugins_within
+from explr.config.hydra_versions import store, store_missing
 from explr.config.nodes import (
     CALLBACK,
     CONFIG_TREE,
-    LAUNCHER,
     MIRROR,
-    RAY_SWEEPER,
+    OWN,
+    SAMPLERS,
+    SCHEMA,
     SEARCH,
-    SWEEPER,
+    own_classes,
 )
 from explr.core.config import SCHEMAS
 
 admit_null()
+make_plugins_within(own_classes)
 
 
 class ExplrSearchPath(SearchPathPlugin):
@@ -30,11 +34,17 @@ class ExplrSearchPath(SearchPathPlugin):
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Do so if this is an explr app; other apps keep their groups as they are."""
+        """Do so if this is an explr app; other apps keep their own groups as they are."""
+        # All plugins are loaded: hydra-optuna-sweeper, if it is installed, has stored its own.
+        store_missing(SAMPLERS, "hydra/sweeper/sampler")
         if all(element.path != CONFIG_TREE for element in search_path.get_path()):
+            if (samples := take_plan(sys.argv)[1]) is not None:
+                from explr.plugins.planning import plan_instead
+
+                plan_instead(samples)
             return
         for name, schema in SCHEMAS.items():
-            store(name, schema, "explr/schema")
+            store(name, schema, SCHEMA)
         for name, node in {"mirror": MIRROR, "search": SEARCH}.items():
             store(name, node, "explr", "_global_")
         project = Path.cwd() / "conf"
@@ -44,6 +54,6 @@ class ExplrSearchPath(SearchPathPlugin):
 
 
 store("explr_mlflow", CALLBACK, "hydra/callbacks")
-store("explr_optuna", SWEEPER, "hydra/sweeper")
-store("explr_ray", RAY_SWEEPER, "hydra/sweeper")
-store("explr_local", LAUNCHER, "hydra/launcher")
+for group, options in OWN.items():
+    for name, node in options.items():
+        store(name, node, group)

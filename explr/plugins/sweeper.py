@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.nodes import SWEEPER_NODE
+from explr.config.nodes import SWEEPER_NODE, is_own_tree
+from explr.core.errors import ConfigError
 from explr.core.validation import settings_of
+from explr.tuning.search_space import as_range
 
 if TYPE_CHECKING:
-    from explr.launching.hydra_job import HydraJob
+    from explr.sweep.plan import SweepPlan
     from explr.sweep.sweep import Backend
     from explr.tuning.trial import SweepResult
 
@@ -48,6 +50,8 @@ class SearchSweeper(Sweeper):
         name = OmegaConf.select(config, f"{SWEEPER_NODE}.study_name")
         given = self._given | {"study_name": name}
         with self._complaints():
+            _refuse_option(config)
+            _refuse_older_spellings(given)
             backend = self._backend(given)
             settings = settings_of(SweepSettings, given, SWEEPER_NODE)
             self._sweep = Sweep(settings, backend, config, hydra_context, task_function)
@@ -85,13 +89,47 @@ class SearchSweeper(Sweeper):
         with self._complaints():
             return self._sweep.run(arguments)
 
-    def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
-        """The total number of trials and the jobs of the first ones, launching nothing."""
+    def plan(self, arguments: list[str], samples: int) -> SweepPlan:
+        """What the sweep would run, and the jobs of the first trials, launching nothing."""
         return self._sweep.plan(arguments, samples)
 
-    def fixed(self, arguments: list[str]) -> list[str]:
-        """Those of the overrides that are no ranges."""
-        return self._sweep.space(arguments).fixed
+
+SAMPLER = "hydra/sweeper/sampler"
+"""The config group of samplers in an app that is not explr's own."""
+
+
+def _refuse_option(config: DictConfig) -> None:
+    """Check that no sampler is chosen for Hydra where explr's own config tree chooses it.
+
+    Raises:
+        ConfigError: one is.
+    """
+    option = config.hydra.runtime.choices.get(SAMPLER)
+    if option is not None and is_own_tree(config):
+        raise ConfigError([f"{SAMPLER}={option} has no effect here: write tuner/sampler={option}"])
+
+
+def _refuse_older_spellings(given: dict[str, Any]) -> None:
+    """Say how settings of hydra-optuna-sweeper are written that explr does not take.
+
+    Args:
+        given: the settings as plain values; those without a value are taken out.
+
+    Raises:
+        ConfigError: naming each of them.
+    """
+    faults = [
+        f"{SWEEPER_NODE}.search_space is not read: write {SWEEPER_NODE}.params.{name}: "
+        f"{as_range(range_) or 'RANGE'}"
+        for name, range_ in (given.pop("search_space", None) or {}).items()
+    ]
+    if isinstance(given.get("storage"), Mapping):  # not shown: it may have a password
+        faults.append(
+            f"{SWEEPER_NODE}.storage must be a URL, got a mapping: write its url, as in "
+            f"{SWEEPER_NODE}.storage: sqlite:///study.db"
+        )
+    if faults:
+        raise ConfigError(faults)
 
 
 def _plain(node: Any) -> Any:

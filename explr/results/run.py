@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from explr.config.defaults import bundled_defaults
+from explr.config.nodes import is_own_tree
 from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import (
+    COMMAND,
+    JOB,
+    REPLICATES,
     RESULT,
     RESULTS,
-    best_trial,
+    holds_run,
+    read_json,
     read_result,
     run_folder,
     saved_in,
 )
 from explr.core.secrets import redacted, redacted_text
+from explr.results.best import best_in
+from explr.results.sweep import objective_names, read_sweep, sweep_config
 from explr.tracking.destination import environment_uri
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.lines import read_events
@@ -48,6 +55,7 @@ class RunView:
         params: its parameters, flat.
         metrics: the last value of each metric.
         curves: the values by step of each metric that has steps.
+        is_foreign: it is a run of an app that is not explr's.
     """
 
     name: str
@@ -55,6 +63,7 @@ class RunView:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
+    is_foreign: bool = False
 
 
 def read_run(name: str, with_curves: bool) -> RunView:
@@ -70,11 +79,9 @@ def read_run(name: str, with_curves: bool) -> RunView:
     """
     if name.startswith(BEST):
         sweep = Path(name.removeprefix(BEST))
-        best = best_trial(sweep) if sweep.is_dir() else None
-        if best is None:
-            raise UsageError(
-                f"{name}: no trial below {sweep} is complete, or several objectives rule it out"
-            )
+        if not sweep.is_dir():
+            raise UsageError(f"{name}: there is no folder {sweep}")
+        best = best_in(sweep)
         run = _of_folder(best.folder, with_curves)
         run.name = f"{name} (trial {best.number})"
     elif Path(name).is_dir():
@@ -87,29 +94,43 @@ def read_run(name: str, with_curves: bool) -> RunView:
             f"{name} is no run: name a folder, {BEST}SWEEP_DIR, or an id in MLflow, which has 32 "
             "hexadecimal digits"
         )
-    run.params = _of_the_training(run.params)
-    run.metrics = _of_the_training(run.metrics)
-    run.curves = _of_the_training(run.curves)
+    left_out = ("system/", "explr.") if run.is_foreign else NOT_OF_THE_TRAINING
+    run.params = _without(left_out, run.params)
+    run.metrics = _without(left_out, run.metrics)
+    run.curves = _without(left_out, run.curves)
     return run
 
 
 def _of_folder(folder: Path, with_curves: bool) -> RunView:
-    if (folder / RESULTS).exists():
+    is_run = holds_run(folder)
+    if (folder / COMMAND).exists() or ((folder / RESULTS).exists() and not is_run):
         raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
     place = run_folder(folder)
-    run = RunView("", params=_saved_config(place))
-    begun = False
+    run = RunView("", params=_saved_config(place), is_foreign=_is_foreign(place))
     for journal in journals_in(place):
         for event, _ in read_events(journal):
-            begun = True
             _take_in(run, event, with_curves)
-    if (result := read_result(place)) is not None:
-        begun = True
+    if run.is_foreign:
+        _take_trial(run, folder)
+    elif (result := read_result(place)) is not None:
         _take_result(run, result)
-    if not begun:
+    if not run.state and not run.params:
         raise UsageError(f"{folder} is no run: it has neither a journal nor a {RESULT}")
     run.curves = {name: sorted(curve) for name, curve in run.curves.items()}
     return run
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether the run in a folder is of an app that is not explr's, as far as its files tell."""
+    if (folder / JOB).exists():
+        return True
+    files = saved_in(folder)
+    if files is not None:
+        config: Any = OmegaConf.load(files / "hydra.yaml")
+    else:  # hydra.output_subdir=null, or a sweep's trial that never began
+        sweep = next((path for path in folder.parents[:2] if (path / COMMAND).exists()), None)
+        config = sweep_config(sweep) if sweep is not None else OmegaConf.create()
+    return isinstance(config, DictConfig) and bool(config) and not is_own_tree(config)
 
 
 def _saved_config(folder: Path) -> dict[str, str]:
@@ -150,6 +171,37 @@ def _take_result(run: RunView, content: Mapping[str, Any]) -> None:
         run.metrics[result["primary_metric_name"]] = result["primary_metric"]
 
 
+def _take_trial(run: RunView, folder: Path) -> None:
+    """Take in what a sweep or a grid of another app knows of a trial, or of a replicate of it."""
+    sweep, number = folder.parent, folder.name
+    values: Sequence[float]
+    metrics: Sequence[str]
+    steps: Mapping[int, float] = {}
+    if (job := read_json(folder / JOB)) is not None:
+        state, params, value = job["state"], job["params"], job["value"]
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        metrics = objective_names(OmegaConf.create(), len(values))
+    elif number.isdecimal() and (sweep / COMMAND).exists():
+        view = read_sweep(sweep)
+        trial = next((each for each in view.trials if each.number == int(number)), None)
+        if trial is None:
+            return
+        state, params, values, metrics = trial.state, trial.params, trial.values, view.metrics
+        steps = trial.frozen.intermediate_values
+    else:
+        kept = read_json(sweep / REPLICATES) or {}
+        if (ended := kept.get("finished", {}).get(number)) is None:
+            return
+        state, params, values = "COMPLETE", kept["params"], ended["values"]
+        metrics = objective_names(OmegaConf.create(), len(values))
+        steps = dict(ended["reports"])
+    run.state = run.state or state
+    run.params = {name: str(value) for name, value in flatten(params).items()} | run.params
+    run.metrics |= {name: float(value) for name, value in zip(metrics, values, strict=False)}
+    if steps and len(metrics) == 1:
+        run.curves.setdefault(metrics[0], list(steps.items()))
+
+
 def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
     uri = environment_uri()
     try:
@@ -168,32 +220,31 @@ def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
         raise TrackingError(
             f"the run {run_id} cannot be read: {out_of_reach(uri, error)}"
         ) from error
+    tags = found.data.tags
     return RunView(
         f"{found.info.run_name} ({run_id[:8]})",
         found.info.status,
         dict(found.data.params),
         dict(found.data.metrics),
         curves,
+        is_foreign="explr.framework" not in tags and tags.get("explr.kind") in ("run", "trial"),
     )
 
 
-def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values under MLflow's names, without those of the tuner and of the tracking."""
+def _without(prefixes: tuple[str, ...], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under MLflow's names, without those whose names begin in one of these ways."""
     return {
-        legal_name(name): value
-        for name, value in values.items()
-        if not name.startswith(NOT_OF_THE_TRAINING)
+        legal_name(name): value for name, value in values.items() if not name.startswith(prefixes)
     }
 
 
 def differing(runs: Iterable[RunView]) -> list[str]:
     """Parameters whose values differ between runs, in the order of the runs.
 
-    A run that has not read a default of explr's examples has not recorded it.
+    A training of explr's that has not read a default of the examples has not recorded it.
     """
     runs = list(runs)
-    names = dict.fromkeys(name for run in runs for name in run.params)
     default = {name: str(value) for name, value in bundled_defaults().items()}
-    return [
-        name for name in names if len({run.params.get(name, default.get(name)) for run in runs}) > 1
-    ]
+    every = [run.params if run.is_foreign else default | run.params for run in runs]
+    names = dict.fromkeys(name for run in runs for name in run.params)
+    return [name for name in names if len({params.get(name) for params in every}) > 1]

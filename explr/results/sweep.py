@@ -13,31 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.core.errors import FileError, UsageError
+from explr.config.nodes import is_own_tree
+from explr.core.errors import UsageError
 from explr.core.folders import (
     COMMAND,
     MULTIRUN,
     RESULTS,
     read_json,
-    read_result,
     run_folder,
     saved_in,
     trial_numbers,
 )
 from explr.core.secrets import redacted
+from explr.results.grid import read_grid
+from explr.results.trial import TrialView, read_trial
 from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.journal import first_event, journals_in
-from explr.tracking.shipping.run_ids import position_of_run
-from explr.tracking.shipping.sink import Sink
 from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.optuna_private import best_trials
-from explr.tuning.storage import STUDY_FILE, incomplete, lost_trials, read_study
-from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
+from explr.tuning.storage import STUDY_FILE, incomplete, lost_trials, read_study, study_storage
+from explr.utils.invocation import Call, call_of
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
+    from optuna.storages import BaseStorage
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,11 @@ class SweepCommand:
     """The command that started a sweep, as the sweep's folder keeps it.
 
     Args:
-        study: name of the sweep's study.
+        study: name of the sweep's study; "" for a grid.
         cwd: the working directory, where the project is now.
         argv: arguments of the Python interpreter; None if the sweep was started from Python.
+        python: the interpreter; None if an older explr did not keep it.
+        hydra: the arguments that Hydra was given, where they are not those that were typed.
         moved_from: the working directory where it started, if the project was moved or copied.
         is_lost: where the project is now cannot be told; then `cwd` is where it was.
     """
@@ -57,6 +59,8 @@ class SweepCommand:
     study: str
     cwd: Path
     argv: Sequence[str] | None
+    python: str | None = None
+    hydra: Sequence[str] | None = None
     moved_from: Path | None = None
     is_lost: bool = False
 
@@ -67,14 +71,21 @@ class SweepCommand:
         old = rf"(?<!\w){re.escape(str(self.moved_from))}(?![\w.-])"
         return re.sub(old, lambda _: str(self.cwd), text)
 
+    @property
+    def call(self) -> Call:
+        """The command as one would type it."""
+        return call_of(self.argv or (), self.python, self.cwd)
+
+    @property
+    def line(self) -> Sequence[str] | None:
+        """What the command gives Hydra; None if an older explr did not keep it."""
+        call = self.call
+        return self.hydra if self.hydra is not None or call.is_explr else call.arguments
+
     def __str__(self) -> str:
         """The command as one would type it; "" if there was none."""
-        words = list(self.argv or ())
-        if words and Path(words[0]).name == "explr":
-            words[0] = "explr"
-        elif words and (words[0].startswith("-") or words[0].endswith(".py")):
-            words.insert(0, "python")
-        return shlex.join(words)
+        call = self.call
+        return shlex.join([*call.program, *call.arguments]) if self.argv else ""
 
 
 def sweep_command(folder: Path) -> SweepCommand | None:
@@ -82,14 +93,28 @@ def sweep_command(folder: Path) -> SweepCommand | None:
     content = read_json(folder / COMMAND)
     if content is None:
         return None
-    before, argv = Path(content["cwd"]), content.get("argv")
+    return command_of(content, folder)
+
+
+def command_of(content: Mapping[str, Any], folder: Path) -> SweepCommand:
+    """A command as `sweep.json` has it, which started the sweep in a folder."""
+    argv, before = content.get("argv"), Path(content["cwd"])
     cwd = _place_now(folder.resolve(), before, content.get("folder"))
+    given = SweepCommand(
+        content.get("study", ""), before, argv, content.get("python"), content.get("hydra")
+    )
     if cwd is None:
-        return SweepCommand(content["study"], before, argv, is_lost=True)
+        return replace(given, is_lost=True)
     if cwd == before:
-        return SweepCommand(content["study"], cwd, argv)
-    command = SweepCommand(content["study"], cwd, None, before)
+        return given
+    command = replace(given, cwd=cwd, python=None, moved_from=before)
     return replace(command, argv=argv and [command.here(word) for word in argv])
+
+
+def started_by(folder: Path) -> SweepCommand | None:
+    """The command that started the sweep or the grid in a folder; None if that is not known."""
+    grid = read_grid(folder)
+    return command_of(grid.command, folder) if grid and grid.command else sweep_command(folder)
 
 
 def _place_now(folder: Path, before: Path, within: str | None) -> Path | None:
@@ -111,70 +136,6 @@ def _place_now(folder: Path, before: Path, within: str | None) -> Path | None:
         return before if is_inside else None  # renamed
     # Inside, it may be a copy of the project, or only of its sweeps.
     return None if is_inside else Path(*folder.parts[: -len(parts)])
-
-
-@dataclass(frozen=True)
-class TrialView:
-    """A trial in Optuna's study, with more from the sweep's folder.
-
-    Args:
-        frozen: the trial in Optuna's study: state, ranges, values by step, times.
-        folder: its folder.
-        params: the parameter values that the sampled values stand for.
-        values: value of each objective; for a pruned trial the last reported value.
-        attempts: number of times it was started.
-        reason: why it was pruned or failed.
-        address: address of its run in MLflow's UI; None if unknown.
-        run_id: id of its run in MLflow; "" if unknown.
-    """
-
-    frozen: FrozenTrial
-    folder: Path
-    params: Mapping[str, Any]
-    values: Sequence[float]
-    attempts: int = 1
-    reason: str = ""
-    address: str | None = None
-    run_id: str = ""
-
-    @property
-    def number(self) -> int:
-        """Its number."""
-        return self.frozen.number
-
-    @property
-    def state(self) -> str:
-        """Its state in Optuna's words."""
-        return self.frozen.state.name
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it completed."""
-        return self.state == "COMPLETE"
-
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds trained, over all its attempts; None while it runs."""
-        if (duration := self.frozen.duration) is None:
-            return None
-        paused_s: float = self.frozen.user_attrs.get(PAUSED, 0.0)
-        return max(0.0, duration.total_seconds() - paused_s)
-
-    def row(self) -> dict[str, Any]:
-        """The trial as a row of `results.json`."""
-        values = list(self.values)
-        return {
-            "number": self.number,
-            "state": self.state,
-            "params": self.params,
-            "value": values if len(values) > 1 else next(iter(values), None),
-            "steps": len(self.frozen.intermediate_values),
-            "duration_s": self.duration_s,
-            "dir": str(self.folder),
-            "run_id": self.run_id or None,
-            "attempts": self.attempts,
-            "reason": self.reason,
-        }
 
 
 @dataclass(frozen=True)
@@ -225,72 +186,32 @@ def read_sweep(folder: Path, study: Study | None = None) -> SweepView:
     Raises:
         UsageError: there is no study, or it cannot be read.
     """
-    results = read_json(folder / RESULTS) or {}
     config = sweep_config(folder)
-    # Looked for first: a trial is in the study before it has a folder.
-    last = max(trial_numbers(folder), default=-1)
-    if study is None:
-        study = stored_study(folder)
-    if lost := [number for number in lost_trials(folder, study) if number <= last]:
-        log.warning("%s: only the trials that are left are shown", incomplete(folder, study, lost))
-    rows = {row["number"]: row for row in results.get("trials", ())}
     uri = tracking_uri_of(config)
     sink = sink_for(uri) if uri is not None else None
-    trials = [
-        read_trial(frozen, folder / str(frozen.number), rows.get(frozen.number, {}), sink)
-        for frozen in study.get_trials(deepcopy=False)
-    ]
-    return SweepView(
-        folder,
-        study,
-        objective_names(config, len(study.directions)),
-        [replace(trial, params=redacted(trial.params)) for trial in trials],
-        str(results.get("command") or sweep_command(folder) or ""),
-        _environment(folder),
-    )
-
-
-def read_trial(
-    frozen: FrozenTrial, folder: Path, row: Mapping[str, Any], sink: Sink | None = None
-) -> TrialView:
-    """Read the files of a trial.
-
-    Args:
-        frozen: the trial in Optuna's study.
-        folder: its folder.
-        row: its row of `results.json`, or a part of it; ignored if the state has changed since.
-        sink: where its runs are uploaded to; None if they are not.
-    """
-    state, attributes = frozen.state.name, frozen.user_attrs
-    known = row if row.get("state", state) == state else {}
-    values = frozen.values or []
-    if not values and state == "PRUNED" and frozen.intermediate_values:
-        values = [frozen.intermediate_values[max(frozen.intermediate_values)]]
-    reason = known.get("reason") or attributes.get(REASON, "")
-    if state in ("PRUNED", "FAIL") and (written := _result(folder)) is not None:
-        # A training that was pruned knows best why; of a failure the controller knows more.
-        told = str(written["reason"])
-        reason = told or reason if state == "PRUNED" else reason or told
-    position = position_of_run(folder)
-    return TrialView(
-        frozen,
-        folder,
-        attributes.get(PARAMS) or known.get("params") or frozen.params,
-        values,
-        int(attributes.get(ATTEMPTS, 1)),
-        str(reason),
-        sink.address(position.experiment_id, position.run_id) if sink and position else None,
-        position.run_id if position else str(known.get("run_id") or ""),
-    )
-
-
-def _result(folder: Path) -> dict[str, Any] | None:
-    """The `result.json` of a trial, whose study knows the same; None if it cannot be read."""
-    try:
-        return read_result(folder)
-    except FileError as error:
-        log.warning("%s", error)
-        return None
+    own = not config or is_own_tree(config)
+    # Looked for first: a trial is in the study before it has a folder.
+    last = max(trial_numbers(folder), default=-1)
+    grid = read_grid(folder) if study is None else None
+    study = study or (grid.study(folder.resolve().name) if grid else stored_study(folder))
+    if grid is not None:
+        rows, metrics = grid.rows, grid.metrics
+        command = str(command_of(grid.command, folder)) if grid.command else ""
+    else:
+        results = read_json(folder / RESULTS) or {}
+        rows = {row["number"]: row for row in results.get("trials", ())}
+        metrics = objective_names(config, len(study.directions))
+        command = str(results.get("command") or sweep_command(folder) or "")
+        if lost := [number for number in lost_trials(folder, study) if number <= last]:
+            said = incomplete(folder, study, lost)
+            log.warning("%s: only the trials that are left are shown", said)
+    trials = []
+    for frozen in study.get_trials(deepcopy=False):
+        row = rows.get(frozen.number, {})
+        place = Path(row["dir"]) if grid else folder / str(frozen.number)
+        trial = read_trial(frozen, place, row, sink, own)
+        trials.append(replace(trial, params=redacted(trial.params)))
+    return SweepView(folder, study, metrics, trials, command, _environment(folder))
 
 
 def stored_study(folder: Path) -> Study:
@@ -324,6 +245,22 @@ def storage_of(folder: Path) -> str | None:
     return url
 
 
+def storage_in(folder: Path) -> BaseStorage:
+    """The storage of the study of a sweep or a grid, as optuna-dashboard takes it.
+
+    Raises:
+        UsageError: there is no study, or it cannot be read.
+    """
+    from optuna.storages import InMemoryStorage
+
+    if (grid := read_grid(folder)) is not None:
+        storage = InMemoryStorage()
+        grid.study(folder.resolve().name, storage)
+        return storage
+    stored_study(folder)  # raises what is wrong with it
+    return study_storage(folder, storage_of(folder))
+
+
 def sweep_config(folder: Path) -> DictConfig:
     """The config of a sweep with Hydra's part; empty if nothing tells it.
 
@@ -347,7 +284,9 @@ def objective_names(config: DictConfig, count: int) -> list[str]:
         config: the composed config of the sweep or of a trial.
         count: number of objectives; an app that is not explr's names none of them.
     """
-    named = OmegaConf.select(config, "objective.metric")
+    named = OmegaConf.select(config, "hydra.sweeper.metric")
+    if named is None and is_own_tree(config):  # of an older explr
+        named = OmegaConf.select(config, "objective.metric")
     names = [named] if isinstance(named, str) else list(named or ())
     if len(names) != count:
         names = ["objective"] if count == 1 else [f"objective {i}" for i in range(count)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.config.importing import refuse_in_import
+from explr.config.nodes import is_own_tree
+from explr.config.target import import_training
 from explr.core.checkpoint import Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned, described
@@ -26,12 +28,13 @@ from explr.core.secrets import guard_logs, remember
 from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function, failing_trial
 from explr.runner.prepare import prepare
-from explr.runner.record import recorded, register_best
+from explr.runner.record import logged_values, recorded, register_best
 from explr.runner.reporting import (
     ReportingTracker,
     apart_from_trial,
     current_reporter,
     helped,
+    listening,
 )
 from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line
@@ -85,6 +88,9 @@ def run(
     """
     refuse_in_import("explr.run")
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+    if not is_own_tree(node) and "train_model" in node:  # a plain mapping does not tell whose it is
+        with suppress(Exception):  # reported with all other faults
+            import_training(node)
     folder = Path(output_dir or f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}").absolute()
     with apart_from_trial():
         finished = run_training(node, folder, train_model=train_model)
@@ -174,11 +180,17 @@ def run_training(
             return FinishedTraining(result, folder, tracked, took_s, values, reason)
 
         resume_collection()
+        reported: list[float] = []
         try:
             with _as_trial() if is_trial else nullcontext():
-                with helped(tracked.journal.path if tracked else None, config.objective.primary):
+                with (
+                    helped(tracked.journal.path if tracked else None, config.objective.primary),
+                    listening(lambda step, value: reported.append(value)),
+                ):
                     returned = call_train_function(training.train_model, context)
-                result = read_result(returned, config.objective)
+                if returned is None and tracked and not reported:
+                    reported = logged_values(folder, config.objective.primary)
+                result = read_result(returned, config.objective, reported)
                 if _has_all_epochs(result, hyperparameters):
                     forget_stop()
             fresh = {n: v for n, v in result.metrics.items() if n not in tracker.metric_names}

@@ -18,6 +18,8 @@ from explr.core.tracker import Tracker
 from explr.runner.hyperparameters import Hyperparameters
 from explr.runner.prepare import Prepared
 from explr.tracking.destination import Destination
+from explr.tracking.journal.journal import journals_in
+from explr.tracking.journal.lines import read_events
 from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
 from explr.tracking.run import TrackedRun, open_run
@@ -98,6 +100,23 @@ def _recorded_params(training: Prepared, left_out: frozenset[str]) -> dict[str, 
         "train_model": training.train_model_name,
         "device": training.device,
     }
+
+
+def logged_values(folder: Path, metric: str) -> list[float]:
+    """The values of a metric that a run has recorded, by its earlier attempts and helpers too.
+
+    Args:
+        folder: folder of the run.
+        metric: name of the metric.
+    """
+    values: list[float] = []
+    for journal in journals_in(folder):
+        for event, _ in read_events(journal):
+            if event["k"] == "start" and event["after"] is None:  # a new run in the same folder
+                values = []
+            elif event["k"] == "metrics" and metric in event["m"] and event["s"] is not None:
+                values.append(float(event["m"][metric]))
+    return values
 
 
 def register_best(tracked: TrackedRun, result: TrainingResult) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
 from explr.core.reporter import (
     BY_NAME,
+    LISTENERS,
     HeardReporter,
     Listeners,
     NullReporter,
@@ -70,8 +71,8 @@ class LoneReporter(NullReporter):
         self._repeated.reported(step, value)
 
 
-_direct: Reporter | None = None
-_listeners: Listeners[[int, float]] = Listeners()
+_direct: ChannelReporter | None = None
+_listeners: Listeners[[int, float]] = LISTENERS
 
 
 @contextmanager
@@ -140,16 +141,21 @@ def current_reporter(lone: type[NullReporter] = LoneReporter) -> Reporter:
     return HeardReporter(answering, _listeners)
 
 
-_foreign: tuple[tuple[Reporter | None, str | None], Reporter] | None = None
+_foreign: tuple[tuple[ChannelReporter | None, str | None], Reporter, str | None] | None = None
 
 
-def foreign_reporter() -> Reporter:
-    """The reporter of a job that is no training of explr's, the same one for the whole job."""
+def foreign_reporter() -> tuple[Reporter, str | None]:
+    """The reporter of a job that is no training of explr's, the same one for the whole job.
+
+    Returns:
+        The reporter, and the name of the metric to report; None takes the first one.
+    """
     global _foreign
     job = _direct, os.environ.get(CHANNEL_VARIABLE)
     if _foreign is None or _foreign[0] != job:
-        _foreign = job, current_reporter(NullReporter)
-    return _foreign[1]
+        channel = _direct or ChannelReporter.from_environment()
+        _foreign = job, current_reporter(NullReporter), channel.metric if channel else None
+    return _foreign[1:]
 
 
 class ReportingTracker:
@@ -251,8 +257,9 @@ def report(step: int = BY_NAME, /, **metrics: Any) -> None:
     """Report metrics of a step and stop the trial if the tuner wants that; works in any Hydra app.
 
     In a training of explr's the metrics are also logged, and pruning uses the objective. Another
-    app names no objective, so pruning uses the first metric. Threads of the training and processes
-    that it starts may report too.
+    app may name its objective in `hydra.sweeper.metric`; else it is the first metric. A job that
+    returns None has the value that it reported last, or the best one, as `hydra.sweeper.reported`
+    says. Threads of the training and processes that it starts may report too.
 
     Args:
         step: epoch or batch, counted by the training: a whole number from 0 on, of any type (3,
@@ -277,7 +284,8 @@ def report(step: int = BY_NAME, /, **metrics: Any) -> None:
         tracker.log_metrics(metrics, at)
         return
     else:
-        reporter = foreign_reporter()
-        reporter.report(at, next(iter(metrics.values())))
+        reporter, name = foreign_reporter()
+        if name is None or name in metrics:
+            reporter.report(at, metrics[name] if name else next(iter(metrics.values())))
     if reporter.should_prune():
         raise TrialPruned(f"{BY_TUNER}, at step {at}")

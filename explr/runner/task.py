@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from explr.config.messages import report_fault
+from explr.config.nodes import overrides_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
@@ -124,7 +125,7 @@ def _train(
         is_trial=is_trial,
         first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
         last_files=(folder / f"{hydra.job.name}.log",),
-        overrides=hydra.overrides.task,
+        overrides=overrides_of(HydraConfig.instance().cfg, "task"),
     )
 
 

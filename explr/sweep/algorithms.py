@@ -28,6 +28,20 @@ OPTUNA = ("optuna.", "explr.tuning.")
 RAY = "ray.tune."
 """Where those lie that only Ray Tune runs."""
 
+GRID, ONE_OF_LISTS = "explr.tuning.grid.Grid", "optuna.samplers.GridSampler"
+"""Grids: explr's has the ranges of the sweep, Optuna's the lists of its argument `search_space`."""
+
+MOTPE = "optuna.samplers.MOTPESampler"
+"""A sampler that Optuna no longer has."""
+
+_OFFICIAL = "hydra_plugins.hydra_optuna_sweeper"
+SAME_AS: Mapping[str, str] = {
+    f"{_OFFICIAL}._impl.create_nsgaii_sampler": "optuna.samplers.NSGAIISampler",
+    f"{_OFFICIAL}._impl.create_nsgaiii_sampler": "optuna.samplers.NSGAIIISampler",
+    f"{_OFFICIAL}.config.raise_motpe_removed": MOTPE,
+}
+"""What hydra-optuna-sweeper puts in the place of some samplers."""
+
 PLAIN: Mapping[Any, str] = {
     bool: "true or false",
     int: "an integer",
@@ -36,6 +50,18 @@ PLAIN: Mapping[Any, str] = {
     NoneType: "null",
 }
 """Types of single values in a config, as messages name them."""
+
+
+def as_sampler(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampler that a config written for hydra-optuna-sweeper means.
+
+    Args:
+        node: its `_target_` and arguments.
+    """
+    target = SAME_AS.get(str(node.get("_target_")), node.get("_target_"))
+    if target == ONE_OF_LISTS and not node.get("search_space"):
+        return {"_target_": GRID, "_partial_": True, "seed": node.get("seed")}
+    return {**node, "_target_": target} if target else dict(node)
 
 
 def algorithm_faults(node: Mapping[str, Any], key: str, places: Sequence[str]) -> Iterator[str]:
@@ -51,6 +77,11 @@ def algorithm_faults(node: Mapping[str, Any], key: str, places: Sequence[str]) -
     target = str(node.get("_target_", ""))
     if not target:
         yield f"{key} has no _target_: name the class in {key}._target_"
+    elif target == MOTPE:
+        yield (
+            f"{key}: the motpe sampler was removed in Optuna 4.0: write hydra/sweeper/sampler=tpe, "
+            "which searches for several objectives too"
+        )
     elif not target.startswith(tuple(places)):
         yield (
             f"{target} is Ray Tune's own: it needs tuner=ray"

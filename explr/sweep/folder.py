@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.command_line import program
+from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import to_yaml
 from explr.core.folders import (
     BEST_PARAMS,
@@ -21,18 +21,22 @@ from explr.core.folders import (
     REPORT,
     RESULTS,
     replace_file,
+    within,
     write_json,
 )
-from explr.core.secrets import redacted, redacted_arguments
+from explr.core.secrets import redacted
+from explr.results.begun import note_sweep
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
-from explr.results.sweep import read_trial, sweep_command
+from explr.results.sweep import sweep_command
 from explr.results.text import params_text
+from explr.results.trial import read_trial
 from explr.sweep.logs import LOG_FILE, STARTS
 from explr.sweep.replicates import ReplicateFile
 from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
 from explr.tuning.storage import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
+from explr.utils.invocation import starting_folder, this_call, typed_command
 from explr.utils.lock import results_locked
 
 log = logging.getLogger("explr.sweep")
@@ -56,6 +60,7 @@ class SweepFolder:
         self._study = study
         self._replicates = replicates
         self._value = value
+        self._is_own = True
         self.has_command = False
         """Whether a command started the sweep, and not Python code."""
 
@@ -81,20 +86,26 @@ class SweepFolder:
         file = self.path / COMMAND
         kept = sweep_command(self.path)
         if kept is None or kept.moved_from or kept.is_lost:
+            cwd = starting_folder()
             command: dict[str, Any] = {
                 "study": self._study.name,
-                "cwd": str(Path.cwd()),
-                "folder": str(self.shown),
+                "cwd": str(cwd),
+                "folder": within(cwd, self.path),
+                "python": sys.executable,
             }
             if set(arguments) <= set(sys.argv):
                 command["argv"] = sys.orig_argv[1:]
+                if this_call().is_explr:  # `explr tune` reads a file
+                    command["hydra"] = sys.argv[1:]
             with _written(file):
                 write_json(file, command, durable=True)
             kept = sweep_command(self.path)
         self.has_command = kept is not None and kept.argv is not None
+        note_sweep(self.path)
 
     def remember_config(self, config: DictConfig) -> None:
         """Save the composed config of the sweep without its secrets, as Hydra's sweepers do."""
+        self._is_own = is_own_tree(config)
         content = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
         with _written(file := self.path / MULTIRUN):
             replace_file(file, to_yaml(redacted(content)), private=False)
@@ -172,7 +183,8 @@ class SweepFolder:
         for frozen in self._study.frozen():
             params = {name: self._value(name, value) for name, value in frozen.params.items()}
             folder = self.path / str(frozen.number)
-            trials.append(read_trial(frozen, folder, {"params": params}).row())
+            trial = read_trial(frozen, folder, {"params": params}, own=self._is_own)
+            trials.append(trial.row())
         directions = self._study.directions
         several = len(directions) > 1
         complete = any(trial["state"] == "COMPLETE" for trial in trials)
@@ -180,7 +192,7 @@ class SweepFolder:
         return {
             "study": self._study.name,
             "direction": directions if several else directions[0],
-            "command": f"{program()} {shlex.join(redacted_arguments(sys.argv[1:]))}",
+            "command": typed_command(),
             "n_trials": len(trials),
             "best": front[0] if front and not several else None,
             **({"front": front} if several else {}),

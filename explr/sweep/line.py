@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from explr.config.grammar import literal, plain, word
 from explr.config.groups import is_group, options_of
 from explr.config.hydra_private import with_value
+from explr.config.nodes import is_own_tree
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraJob
 from explr.tuning.search_space import Scalar, steady_order
@@ -205,8 +206,8 @@ def _with_drawn_order(line: str, config: DictConfig, loader: ConfigLoader) -> st
     return f"{override.get_key_element()}={literal(value)}"
 
 
-HOLD_RANGES = ("search_space.", "hydra.")
-"""How the names of settings begin that may hold a range as a text."""
+HOLD_RANGES = ("hydra.", "search_space.")
+"""How the names of settings begin that may hold a range as a text; only the first in any app."""
 
 
 def with_named_ranges(overrides: Iterable[Override], config: DictConfig) -> list[Override]:
@@ -228,7 +229,7 @@ def _named_range(override: Override, config: DictConfig) -> Override | None:
         return None
     raw = line.partition("=")[0]
     name = raw.lstrip("+~")
-    if name.startswith(HOLD_RANGES):
+    if name.startswith(HOLD_RANGES if is_own_tree(config) else HOLD_RANGES[:1]):
         return None
     try:
         text = OmegaConf.select(config, name.partition("@")[0])

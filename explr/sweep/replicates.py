@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import FileError
-from explr.core.folders import read_json, replace_file
+from explr.core.folders import REPLICATES, read_json, replace_file
 from explr.tuning.account import FinishedReplicate
 
 log = logging.getLogger("explr.sweep")
-
-FILE = "replicates.json"
-"""File of a trial's folder: the values and reports of its finished replicates."""
 
 
 class ReplicateFile:
@@ -26,7 +23,7 @@ class ReplicateFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / FILE
+        self._file = folder / REPLICATES
 
     def load(self, params: Mapping[str, Any]) -> dict[int, FinishedReplicate]:
         """See `KeptReplicates.load`."""

@@ -14,15 +14,17 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from explr.config.messages import check_text
+from explr.config.nodes import is_own_tree
 from explr.config.target import source_of, target_in
 from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError, TargetError, UsageError
+from explr.core.folders import run_folder
 from explr.core.signals import terminable, uninterrupted
 from explr.results.report.write import write_report
+from explr.results.retrain import retrain_command
 from explr.results.sweep import SweepCommand, objective_names, sweep_command
 from explr.results.tune_result import TuneResult
 from explr.sweep.folder import SweepFolder, removed_if_refused
-from explr.sweep.jobs import retrain_command
 from explr.sweep.logs import steady_logging
 from explr.sweep.record import (
     await_run_ids,
@@ -52,12 +54,6 @@ class SweepSettings(SweeperConfig):
         """When the sweep ends; a number of trials that is not set is no limit."""
         given = {each.name: getattr(self, each.name) for each in fields(Limits)}
         return Limits(**given | {"n_trials": math.inf if self.n_trials is None else self.n_trials})
-
-    @property
-    def directions(self) -> tuple[str, ...]:
-        """`minimize` or `maximize`, for each objective."""
-        given = self.direction if isinstance(self.direction, list) else [self.direction]
-        return tuple(str(getattr(one, "name", one)) for one in given)
 
 
 @contextmanager
@@ -118,7 +114,7 @@ def refuse_code_left_behind(command: SweepCommand | None, config: DictConfig) ->
     Raises:
         UsageError: the training function would be imported from where the project was.
     """
-    if command is None or command.moved_from is None or "framework" not in config:
+    if command is None or command.moved_from is None or not is_own_tree(config):
         return
     target, source = target_in(config), None
     with suppress(TargetError):  # the trials report it
@@ -196,8 +192,10 @@ class SweepSession:
         """
         results = self._results
         best = results["best"]
-        typed = self.folder.has_command
-        again = retrain_command(self.config, self.space, best, typed) if best else ""
+        again = ""
+        if best:
+            run = run_folder(Path(best["dir"]))
+            again = retrain_command(self.folder.path, run, best["params"])
         self.folder.tell(results, self.metrics, again, self._reported)
         if first_failure is not None and self.folder.fruitless:
             raise after_first(first_failure, "every trial failed")

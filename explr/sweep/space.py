@@ -42,6 +42,7 @@ class SweepSpace:
     ) -> None:
         self._config = config
         self._loader = loader
+        self._params = params
         self._composed: dict[tuple[str, ...], SearchSpace] = {}
         self._line = SweepLine(config, loader, params, arguments)
         given = ranges_of(self._line.ranges)
@@ -60,6 +61,24 @@ class SweepSpace:
     def fixed(self) -> list[str]:
         """The overrides that are no ranges."""
         return self._line.fixed
+
+    @property
+    def fixed_values(self) -> dict[str, str]:
+        """The values of these overrides by key, as they are written."""
+        return {
+            key.lstrip("+~"): value
+            for key, _, value in (each.partition("=") for each in self.fixed)
+        }
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Each range as it is written; of one that only some options bring, these options."""
+        params = texts_of(self._params)
+        written = {self._line.name_of(key): str(text) for key, text in params.items()}
+        written |= self._line.ranges
+        some = self.every.distributions.keys() - self.base.distributions.keys()
+        written |= {name: f"with {' or '.join(self._conditions(name))}" for name in some}
+        return {name: written[name] for name in self.every.distributions if name in written}
 
     @cached_property
     def every(self) -> SearchSpace:

@@ -16,16 +16,24 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from explr.config.nodes import SWEEPER, SWEEPER_NODE
+from explr.config.hydra_versions import trusted_by
+from explr.config.nodes import SWEEPER, SWEEPER_NODE, is_own_tree, overrides_of
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
-from explr.core.validation import AUTO, slots_faults
-from explr.launching.hydra_job import HydraJob
-from explr.sweep.algorithms import OPTUNA, algorithm_faults, optuna_pruner, optuna_sampler
+from explr.core.validation import AUTO, reported_faults, slots_faults
+from explr.sweep.algorithms import (
+    OPTUNA,
+    algorithm_faults,
+    as_sampler,
+    optuna_pruner,
+    optuna_sampler,
+)
+from explr.sweep.custom_space import custom_space
 from explr.sweep.executors.choose import kind_of
 from explr.sweep.executors.kind import Launching, Place
-from explr.sweep.jobs import SweepJobs
+from explr.sweep.jobs import TRIAL_FOLDER, SweepJobs
 from explr.sweep.line import with_drawn_orders, with_named_ranges
+from explr.sweep.plan import SweepPlan
 from explr.sweep.preflight import first_config, trial_config, with_params
 from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_name
 from explr.sweep.space import SweepSpace, fixed_of, with_fixed_params
@@ -45,8 +53,11 @@ OPTION = "tuner/pruner"
 DEFAULT = "median"
 """The default option of that group."""
 
-NAMES = ("tuner/pruner", "tuner.pruner", "hydra.sweeper.pruner")
-"""Prefixes of overrides that choose a pruner."""
+SWEEPER_NAME = "hydra.sweeper.pruner"
+"""Prefix of overrides that choose a pruner, in any app."""
+
+NAMES = (OPTION, "tuner.pruner", SWEEPER_NAME)
+"""Prefixes of overrides that choose a pruner in explr's own tree."""
 
 
 def pruner_for(pruner: dict[str, Any], objectives: int, config: DictConfig) -> dict[str, Any]:
@@ -74,15 +85,20 @@ def pruner_for(pruner: dict[str, Any], objectives: int, config: DictConfig) -> d
 
 
 def _is_chosen(pruner: Mapping[str, Any], config: DictConfig) -> bool:
-    option = config.hydra.runtime.choices.get(OPTION)
-    if (pruner != SWEEPER["pruner"]) if option is None else (option != DEFAULT):
+    own = is_own_tree(config)
+    if config.hydra.runtime.choices.get(OPTION) != DEFAULT if own else pruner != SWEEPER["pruner"]:
         return True
-    line = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
-    return any(str(override).lstrip("+~").startswith(NAMES) for override in line)
+    line = [*overrides_of(config, "task"), *overrides_of(config, "hydra")]
+    names = NAMES if own else SWEEPER_NAME
+    return any(override.lstrip("+~").startswith(names) for override in line)
 
 
 OF_SWEEP = re.compile(r"\$\{(now:[^{}]*|tuner\.study_name)\}")
 """Parts of the name of a sweep's folder that are the same for all trials."""
+
+
+FOLLOWS_RUN = re.compile(r"\$\{hydra[.:]run\.dir\}")
+"""In the name of a sweep's folder: it is named as that of a run is."""
 
 
 def settle_folder(config: DictConfig) -> None:
@@ -107,6 +123,28 @@ def settle_folder(config: DictConfig) -> None:
         log.info("hydra.sweep.dir is the same for all trials: %s", folder)
     with read_write(config.hydra):
         node.dir = folder
+        if FOLLOWS_RUN.search(written):  # then the app writes to hydra.run.dir in sweeps too
+            config.hydra.run.dir = TRIAL_FOLDER
+
+
+def seed_faults(key: str | None, config: DictConfig) -> list[str]:
+    """What is wrong with the key of the seed that the replicates of another app count from.
+
+    Args:
+        key: the key; without one they have the same config, which is said.
+        config: composed config of the sweep.
+    """
+    if key is None:
+        log.warning(
+            "the replicates of a trial have the same config: name the key of your app's seed, as "
+            "in %s.seed_key=seed, and each has a seed of its own", SWEEPER_NODE,
+        )  # fmt: skip
+        return []
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if OmegaConf.is_dict(node) and name in node:
+        return []
+    return [f"{SWEEPER_NODE}.seed_key={key}: the config has no {key}"]
 
 
 class Backend(Protocol):
@@ -160,7 +198,7 @@ class Sweep:
         context: HydraContext,
         task: TaskFunction,
     ) -> None:
-        self._settings = settings
+        self._settings = replace(settings, sampler=as_sampler(settings.sampler))
         self._backend = backend
         self._config = config
         self._context = context
@@ -208,19 +246,17 @@ class Sweep:
             trial_config(job.overrides, config, loader)
         return space
 
-    def plan(self, arguments: list[str], samples: int) -> tuple[int, list[HydraJob]]:
+    def plan(self, arguments: list[str], samples: int) -> SweepPlan:
         """Sample the jobs of the first trials without storing them.
 
         Args:
             arguments: the overrides of the command line.
             samples: number of trials.
 
-        Returns:
-            The total number of trials of the sweep, and the jobs.
-
         Raises:
-            ConfigError: a range cannot be read.
+            UsageError: the configuration is wrong.
         """
+        settle_folder(self._config)
         settings, space = self._settings, self.space(arguments)
         self._check()
         with scratch_folder() as folder:
@@ -230,7 +266,8 @@ class Sweep:
             study.enqueue(settings.enqueue, space.allowing)
             total = int(self._n_trials(study))
             trials = [study.ask(space.active) for _ in range(min(samples, total))]
-        return total, [space.job(number, params, {}) for number, params in trials]
+        jobs = [space.job(number, params, {}) for number, params in trials]
+        return SweepPlan(settings, total, space.texts, jobs, space.fixed)
 
     def _check(self) -> None:
         """Check what can be checked before there is a study.
@@ -238,9 +275,15 @@ class Sweep:
         Raises:
             ConfigError: naming each fault.
         """
-        node = "tuner" if "tuner" in self._config else SWEEPER_NODE
+        own, settings = is_own_tree(self._config), self._settings
+        node = "tuner" if own else SWEEPER_NODE
         faults = [*self._backend.faults(self._launching, node)]
-        given = {"sampler": self._settings.sampler, "pruner": self._settings.pruner}
+        faults += reported_faults(settings.reported, "objective" if own else node)
+        if settings.metric is not None and len(settings.metrics) != len(settings.directions):
+            faults.append(f"{SWEEPER_NODE}.metric needs one name for each of its directions")
+        if not own and settings.replicates > 1:
+            faults += seed_faults(settings.seed_key, self._config)
+        given = {"sampler": settings.sampler, "pruner": settings.pruner}
         for name, chosen in given.items():
             faults += algorithm_faults(chosen, f"{node}.{name}", self._backend.algorithms)
         if faults:
@@ -256,6 +299,14 @@ class Sweep:
         settings = self._settings
         pruner = pruner_for(settings.pruner, len(settings.directions), self._config)
         self._backend.equip(study, replace(settings, pruner=pruner), space)
+        if settings.custom_search_space is not None:
+            study.extend = custom_space(
+                settings.custom_search_space,
+                self._config,
+                space.fixed_values,
+                settings.sampler,
+                trusted_by(self._context),
+            )
 
 
 class OptunaBackend:

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
+from explr.config.nodes import is_own_tree
 from explr.core.reporter import Listeners
 from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
@@ -35,7 +34,7 @@ class SweepWatch(SweepListener):
 
     def __init__(self, sweep: SweepSession, limits: Limits) -> None:
         config, directions = sweep.config, sweep.study.directions
-        on_cpu = OmegaConf.select(config, "gpu.device") == "cpu"
+        on_cpu = is_own_tree(config) and config.gpu.device == "cpu"
         self._folder, self._replicates = sweep.folder, limits.replicates
         self.progress = SweepProgress(
             str(sweep.folder.shown),

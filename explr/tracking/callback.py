@@ -8,9 +8,11 @@ Hydra turns an exception in a callback into a warning, so no job may depend on w
 
 from __future__ import annotations
 
+import atexit
 import logging
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -24,12 +26,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.defaults import untouched_defaults
 from explr.config.hydra_private import value_of
-from explr.config.nodes import is_own_tree
+from explr.config.nodes import is_own_tree, overrides_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
+from explr.core.errors import is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
+from explr.core.reporter import LISTENERS
 from explr.core.secrets import guard_logs
 from explr.core.validation import settings_of
+from explr.launching.job_record import objective_of, record_job, this_command
 from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
@@ -66,6 +71,9 @@ class MLflowCallback(Callback):
         self._sweep: Sweep | None = None
         self._parent: TrackedRun | None = None
         self._job: TrackedRun | None = None
+        self._begun_s = 0.0
+        self._in_job = False
+        self._reported: list[float] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """The state that is sent to a worker: the sweep, without the controller's open files."""
@@ -75,6 +83,7 @@ class MLflowCallback(Callback):
         """Open the sweep's own run; explr's sweepers do so once they hold the sweep's lock."""
         if not str(config.hydra.sweeper._target_).startswith(OWN_SWEEPERS):
             self.open_sweep(config)
+            atexit.register(self._close_failed_sweep)
 
     def open_sweep(self, config: DictConfig, keeps_folders: bool = False) -> TrackedRun:
         """Open the run of a sweep.
@@ -100,7 +109,8 @@ class MLflowCallback(Callback):
             resumes=keeps_folders,
         )
         journal = self._parent.journal.path
-        self._sweep = Sweep(journal, socket.gethostname(), keeps_folders, constant)
+        command, host = this_command(folder), socket.gethostname()
+        self._sweep = Sweep(journal, host, keeps_folders, constant, command)
         return self._parent
 
     def on_job_start(
@@ -108,7 +118,7 @@ class MLflowCallback(Callback):
     ) -> None:
         """Pass the sweep on to the job; open the job's run unless it does so itself."""
         set_current_sweep(self._sweep)
-        self._job = None
+        self._job, self._in_job, self._begun_s = None, True, time.monotonic()
         if self._sweep is not None and not self._sweep.keeps_folders:  # else explr wrote it
             hide_secrets(self._sweep.journal.parent / MULTIRUN)
         if self._parent is not None:
@@ -119,6 +129,8 @@ class MLflowCallback(Callback):
         folder = Path(hydra.runtime.output_dir)
         if hydra.output_subdir:
             hide_secrets(*saved_files(folder / hydra.output_subdir))
+        self._reported.clear()
+        LISTENERS.add(self._hear)
         self._job = open_run(
             folder,
             self._destination.beside(self._sweep),
@@ -133,22 +145,35 @@ class MLflowCallback(Callback):
         )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Close the job's run; a number that the job returned becomes a metric."""
+        """Close the job's run; a number that the job returned, or reported, becomes a metric."""
         set_current_sweep(None)
+        self._in_job = False
+        LISTENERS.drop(self._hear)
         if self._job is None:
             return
+        if self._sweep is not None and not self._sweep.keeps_folders:  # else the study has it
+            sweep, folder = self._sweep.journal.parent, self._job.journal.path.parent
+            took_s, number = time.monotonic() - self._begun_s, int(config.hydra.job.num)
+            command, reported = self._sweep.command, self._reported
+            record_job(sweep, folder, number, job_return, took_s, command, reported)
         returned, tracker = value_of(job_return), self._job.tracker
         if job_return.status is JobStatus.COMPLETED:
             state, status = "COMPLETE", _status(None)
-            if isinstance(returned, Real) and not isinstance(returned, bool):
-                tracker.log_metric("objective", float(returned))
-        elif type(returned).__name__ == "TrialPruned":  # explr's, or Optuna's own
+            value = objective_of(returned, config, self._reported)
+            if isinstance(value, Mapping):
+                value = value.get(config.hydra.sweeper.get("metric"))
+            if isinstance(value, Real) and not isinstance(value, bool):
+                tracker.log_metric("objective", float(value))
+        elif is_pruning(returned):
             state, status = "PRUNED", _status(None)
         else:
             state, status = "FAIL", _status(returned)
         if status != "KILLED":
             tracker.set_tag("explr.state", state)  # an earlier attempt may have ended otherwise
         self._job.close(status)
+
+    def _hear(self, step: int, value: float) -> None:
+        self._reported.append(value)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Wait for the upload, and print where the run is."""
@@ -163,6 +188,16 @@ class MLflowCallback(Callback):
             if status == "FINISHED":
                 register_best(self._parent)
             self._parent.close("FAILED" if status == "FINISHED" and has_failed() else status)
+            _print_closing_line(self._parent)
+
+    def _close_failed_sweep(self) -> None:
+        """Close the run of a sweep that an exception has ended: Hydra 1.3 tells of no such end.
+
+        A run that is still open when this process is gone was killed; its companion says so.
+        """
+        interrupted = issubclass(getattr(sys, "last_type", Exception), KeyboardInterrupt)
+        if self._parent and self._parent.status is None and not (self._in_job or interrupted):
+            self._parent.close("FAILED")
             _print_closing_line(self._parent)
 
 
@@ -223,6 +258,6 @@ def _params(config: DictConfig) -> Mapping[str, Any]:
     assert isinstance(content, dict)
     values = {str(key): value for key, value in content.items()}
     if is_own_tree(config):  # a trial records what it reads of these
-        for name in untouched_defaults(values, config.hydra.overrides.task):
+        for name in untouched_defaults(values, overrides_of(config, "task")):
             del values[name]
     return values

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
 import socket
 import subprocess
 import sys
@@ -16,8 +15,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from explr.core.framework import frameworks
-from explr.core.secrets import redacted_arguments, redacted_text, without_user_info
+from explr.core.secrets import redacted_text, without_user_info
 from explr.tracking.sweeps import Sweep
+from explr.utils.invocation import typed_command
 from explr.utils.readings import gpu_tags
 
 GIT_TIMEOUT_S = 20.0
@@ -55,9 +55,10 @@ def provenance_of(sweep: Sweep | None) -> dict[str, str]:
 
 
 def constant_tags() -> dict[str, str]:
-    """Tags for commit and versions, which are the same for all jobs of a sweep."""
+    """Tags for command, commit and versions, which are the same for all jobs of a sweep."""
     commit = _commit(_working_directory())
-    return {**_versions(), **({"mlflow.source.git.commit": commit} if commit else {})}
+    tags = {"explr.command": typed_command(), **_versions()}
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
 def provenance_tags(constant: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -66,11 +67,9 @@ def provenance_tags(constant: Mapping[str, str] | None = None) -> dict[str, str]
     Args:
         constant: result of `constant_tags` in the sweep's controller; None calls it here.
     """
-    program, *arguments = sys.argv or [""]
     tags = {
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": program,
-        "explr.command": shlex.join([Path(program).name, *redacted_arguments(arguments)]),
+        "mlflow.source.name": sys.argv[0] if sys.argv else "",
         "explr.cwd": _working_directory(),
         "explr.host": socket.gethostname(),
         "explr.python": platform.python_version(),

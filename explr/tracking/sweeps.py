@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Sweep:
         host: machine of the controller, whose companion uploads the journals of that machine.
         keeps_folders: several attempts at a trial share its folder and are one run.
         tags: tags that all its jobs have in common: the commit, the versions of packages.
+        command: the command that started it, as `sweep.json` has it.
     """
 
     journal: Path
     host: str
     keeps_folders: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    command: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_here(self) -> bool:

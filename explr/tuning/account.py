@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from explr.core.errors import SweepError
+from explr.core.reporter import NO_VALUE, reported_value
 from explr.tuning.study import SpaceOf, Study
 from explr.tuning.trial import Job, Outcome
 
@@ -28,7 +29,7 @@ MIN_ENDED = 5
 
 @dataclass(frozen=True)
 class Limits:
-    """Stopping rules and failure tolerance of a sweep.
+    """Stopping rules, failure tolerance, and what counts as the value of a trial.
 
     Args:
         n_trials: total number of trials, including those of earlier controllers.
@@ -36,8 +37,11 @@ class Limits:
         trial_timeout_s: a job is stopped after this many seconds; None sets no limit.
         retries: how often a trial is retried after its process died.
         max_failure_rate: fraction of ended trials that may fail before the sweep stops; checked
-            from the fifth ended trial on.
+            from the fifth ended trial on; 0 stops at the first failure.
         replicates: number of trainings of each trial, each with its own seed.
+        reported: which reported value a training has that returns none: `last` or `best`.
+        minimize: whether less is better.
+        metric: name of the metric that an app reports; None if it does not name one.
     """
 
     n_trials: float
@@ -46,6 +50,9 @@ class Limits:
     retries: int = 0
     max_failure_rate: float = 1.0
     replicates: int = 1
+    reported: str = "last"
+    minimize: bool = True
+    metric: Any = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class TrialAccount:
         limits: the number of replicates, the retries, and the time limit of a job.
         clock: a monotonic clock in seconds.
         kept: has the finished replicates of earlier controllers; None if none are kept.
+        reports: what the trial reported under earlier controllers, by step.
     """
 
     def __init__(
@@ -106,6 +114,7 @@ class TrialAccount:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         kept: KeptReplicates | None = None,
+        reports: Mapping[int, float] | None = None,
     ) -> None:
         self.number = number
         self.params = params
@@ -120,7 +129,10 @@ class TrialAccount:
         self._overdue: set[Job] = set()
         self._values: dict[int, tuple[float, ...]] = {}
         self._reports: dict[int, dict[int, float]] = {}
+        self._last: dict[int, float] = {}
         self._kept = kept if limits.replicates > 1 else None
+        if limits.replicates == 1:
+            self._reports = {step: {0: value} for step, value in sorted((reports or {}).items())}
         if self._kept is not None:
             finished = self._kept.load(params)
             known = [replicate for replicate in sorted(finished) if replicate < limits.replicates]
@@ -187,7 +199,7 @@ class TrialAccount:
         if math.isnan(value):
             raise ValueError(f"the objective is NaN at step {step}")
         values = self._reports.setdefault(step, {})
-        values[replicate] = value
+        values[replicate] = self._last[replicate] = value
         if len(values) < self._limits.replicates:
             return None
         return statistics.fmean(values.values())
@@ -205,6 +217,8 @@ class TrialAccount:
             outcome = Outcome("FAIL", reason=f"timeout after {self._limits.trial_timeout_s:g} s")
         elif outcome.state == "RUNNING":  # stopped, but not by the time limit
             outcome = replace(outcome, state="FAIL", died=True)
+        elif outcome.state == "COMPLETE" and not outcome.values:
+            outcome = self._of_reports(job.replicate, outcome)
         if self.ended:
             return Ending(outcome)
         if self._is_tried_again(outcome):
@@ -219,6 +233,17 @@ class TrialAccount:
             result = Outcome("COMPLETE", tuple(means))
         self.ended = True
         return Ending(outcome, result=result)
+
+    def _of_reports(self, replicate: int, outcome: Outcome) -> Outcome:
+        """The outcome of a job that completed without a value, with one of those it reported."""
+        limits = self._limits
+        values = [of[replicate] for of in self._reports.values() if replicate in of]
+        if replicate in self._last:  # else only an earlier controller has heard of it
+            values.append(self._last[replicate])
+        if not values:
+            named = f" as {limits.metric}" if limits.metric else ""
+            return replace(outcome, state="FAIL", reason=NO_VALUE + named)
+        return replace(outcome, values=(reported_value(values, limits.reported, limits.minimize),))
 
     def _take_over(self, replicate: int, finished: FinishedReplicate) -> None:
         """Take over a replicate that completed under an earlier controller."""
@@ -372,6 +397,10 @@ class SweepAccount:
         """Record that a trial continues with other parameters than it started with."""
         self._study.note_params(number, params)
 
+    def reports(self, number: int) -> Mapping[int, float]:
+        """What a trial has reported so far, by step."""
+        return self._study.reports(number)
+
     def report(self, number: int, step: int, value: float) -> bool:
         """Record an intermediate value; returns whether the study's pruner would stop the trial."""
         return self._study.report(number, step, value)
@@ -390,7 +419,9 @@ class SweepAccount:
     def too_many_failures(self) -> SweepError | None:
         """The error if more trials failed than `max_failure_rate` allows; otherwise None."""
         first, rate = self.first_failure, self.limits.max_failure_rate
-        if first is None or self._ended < MIN_ENDED or self._failed <= rate * self._ended:
+        if first is None or (rate > 0 and self._ended < MIN_ENDED):
+            return None
+        if self._failed <= rate * self._ended:
             return None
         return after_first(
             first,

@@ -64,10 +64,12 @@ class ChannelServer:
         host: address to listen on for trials of other machines; None listens on a Unix socket,
             which is faster and accessible only to this user on this machine, or on this machine's
             own address if no path for the socket is short enough.
+        metric: name of the metric that a trial of another app reports; None takes its first one.
     """
 
-    def __init__(self, report: Report, host: str | None = None) -> None:
+    def __init__(self, report: Report, host: str | None = None, metric: str | None = None) -> None:
         self.report = report
+        self._metric = metric
         self._key = secrets.token_bytes(32)
         self._is_local = host is None
         self._folder, address = _place(host)
@@ -78,7 +80,7 @@ class ChannelServer:
     def variable(self, job: int) -> dict[str, str]:
         """Environment variables for a job that reports here."""
         order = {"address": self._listener.address, "key": self._key.hex(), "job": job}
-        return {CHANNEL_VARIABLE: json.dumps(order)}
+        return {CHANNEL_VARIABLE: json.dumps({**order, "metric": self._metric})}
 
     def reference(self, job: int) -> dict[str, str]:
         """Environment variables for a job whose launcher may print them: the key is in a file.
@@ -148,6 +150,8 @@ class ChannelReporter:
         self._address = address if isinstance(address, str) else tuple(address)
         self._key = bytes.fromhex(order["key"])
         self._job = int(order["job"])
+        self.metric: str | None = order.get("metric")
+        """Name of the metric to report in an app that is not explr's; None takes the first one."""
         self._own = threading.local()
         self._prune = False
 

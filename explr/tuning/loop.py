@@ -130,7 +130,8 @@ class SweepLoop:
         """Make sure that a job is queued, if one is left."""
         if not self._queue and (upcoming := self._account.next_trial()) is not None:
             number, params = upcoming
-            trial = TrialAccount(number, params, self._limits, self._clock, self._kept_of(number))
+            kept, reports = self._kept_of(number), self._account.reports(number)
+            trial = TrialAccount(number, params, self._limits, self._clock, kept, reports)
             self._trials[number] = trial
             self._queue += trial.jobs(self._account.begin_attempt(number))
         return bool(self._queue)

@@ -183,6 +183,9 @@ def as_range(value: Any) -> str | None:
         kind = str(value.get("type", value.get("distribution")))
         for low, high in BOUNDS:
             if all(type(value.get(end)) in (int, float) for end in (low, high)):
+                if step := value.get("step"):  # Hydra's stop is left out
+                    stop = Decimal(str(value[high])) + Decimal(str(step))
+                    return f"range({value[low]}, {stop}, {step})"
                 text = f"interval({value[low]}, {value[high]})"
                 text = f"int({text})" if "int" in kind else text
                 return f"tag(log, {text})" if "log" in kind or value.get("log") else text

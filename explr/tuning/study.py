@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from explr.tuning.grid import Grid
 
 
+Extend = Callable[["Trial"], None]
+"""Samples further parameters of a trial whose ranges are sampled."""
+
 SpaceOf = Callable[[Mapping[str, Any]], SearchSpace]
 """The ranges that belong to some parameters."""
 
@@ -148,6 +151,8 @@ class Study:
         self._paused_at: dict[int, float] = {}
         self._waiting = self._count("WAITING")
         self._flushed_at = -math.inf
+        self.extend: Extend | None = None
+        """Samples further parameters of each trial."""
 
     def use(self, sampler: BaseSampler | None, pruner: BasePruner | None) -> None:
         """Set the sampler and the pruner; None keeps the current one."""
@@ -248,10 +253,15 @@ class Study:
             trial = self._begin()
             self._trials[trial.number] = trial
             self._reports[trial.number] = {}
-            params = _sampled(trial, space_of)
+            params = self._sampled(trial, space_of)
         if time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
             self.flush()  # a trial has no folder before the disk has its number and parameters
         return trial.number, params
+
+    def reports(self, number: int) -> dict[int, float]:
+        """What a running trial has reported, by step, also under earlier controllers."""
+        with self._lock:
+            return dict(self._reports[number])
 
     def report(self, number: int, step: int, value: float) -> bool:
         """Record an intermediate value.
@@ -341,7 +351,7 @@ class Study:
             return [
                 (
                     frozen.number,
-                    _sampled(self._trials[frozen.number], space_of)
+                    self._sampled(self._trials[frozen.number], space_of)
                     | frozen.user_attrs.get(PARAMS, {}),
                 )
                 for frozen in running
@@ -391,13 +401,15 @@ class Study:
     def _count(self, state: State) -> int:
         return sum(trial.state.name == state for trial in self.frozen())
 
-
-def _sampled(trial: Trial, space_of: SpaceOf) -> dict[str, Any]:
-    """Values of all active parameters, sampled unless the trial has them already."""
-    values: dict[str, Any] = {}
-    while fresh := space_of(values).without(list(values)).distributions:
-        space = space_of(values)
-        for name in fresh:
-            sampled = suggest(trial, name, space.distributions[name])
-            values[name] = space.value(name, sampled)
-    return values
+    def _sampled(self, trial: Trial, space_of: SpaceOf) -> dict[str, Any]:
+        """Values of all active parameters, sampled unless the trial has them already."""
+        values: dict[str, Any] = {}
+        while fresh := space_of(values).without(list(values)).distributions:
+            space = space_of(values)
+            for name in fresh:
+                sampled = suggest(trial, name, space.distributions[name])
+                values[name] = space.value(name, sampled)
+        if self.extend is not None:
+            self.extend(trial)
+            values = trial.params | values
+        return values

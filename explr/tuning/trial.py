@@ -77,7 +77,8 @@ class Outcome:
 
     Args:
         state: COMPLETE, PRUNED, FAIL, or RUNNING for one that was stopped and may be resumed.
-        values: value of each objective, if it completed.
+        values: value of each objective, if it completed; none of a job that returned None, until
+            its account has found one among its reports.
         reason: why it did not complete.
         died: its process ended without an answer, so a retry may help.
         detail: the traceback of what it raised, as text.

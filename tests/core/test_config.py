@@ -133,19 +133,19 @@ def test_a_setting_of_a_sweep_is_declared_once() -> None:
     settings = asdict(SearchConfig()) | {"sampler": SWEEPER["sampler"], "pruner": SWEEPER["pruner"]}
     assert {name: SWEEPER[name] for name in settings} == settings
     names = [field.name for field in fields(SweeperConfig)]
-    assert SWEEPER.keys() - {"_target_", "_recursive_"} == set(names)
-    assert sorted(SEARCH["hydra"]["sweeper"]) == sorted(names)
+    assert SWEEPER.keys() - {"_target_", "_recursive_", "defaults"} == set(names)
+    assert set(names) - SEARCH["hydra"]["sweeper"].keys() == {"custom_search_space"}
     given = {"retries": 7, "memory_gb": 1.5, "pruner": None, "direction": ["minimize", "maximize"]}
     taken = settings_of(SweepSettings, given, "hydra.sweeper")
     assert (taken.limits.retries, taken.memory_gb, taken.pruner) == (7, 1.5, {})
-    assert taken.directions == ("minimize", "maximize")
+    assert taken.directions == ["minimize", "maximize"]
 
 
 def test_a_plugin_names_every_setting_that_is_wrong() -> None:
     with pytest.raises(ConfigError) as caught:
         settings_of(SweepSettings, {"foo": 1, "n_trials": "abc"}, "hydra.sweeper")
     unknown, wrong = caught.value.faults
-    assert unknown.startswith("there is no setting hydra.sweeper.foo; there are hydra.sweeper.n_")
+    assert unknown.startswith("there is no setting hydra.sweeper.foo; there are hydra.sweeper.m")
     assert wrong.startswith("hydra.sweeper.n_trials: Value 'abc'")
 
 

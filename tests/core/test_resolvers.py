@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from explr.config.compose import hydra_app
 from explr.config.importing import refuse_in_import
 from explr.config.target import resolve_target
+from explr.core.config import ObjectiveConfig
 from explr.core.errors import TargetError
 
 MODULE = f"""\
@@ -42,7 +43,8 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def config(target: str):
-    return OmegaConf.create({"framework": {}, "train_model": target, "lr": "${double:2}"})
+    own = {"objective": ObjectiveConfig(), "train_model": target}  # as the config tree has it
+    return OmegaConf.create({**own, "lr": "${double:2}"})
 
 
 @pytest.mark.parametrize("target", ["with_resolver:train", "with_resolver.py:train"])
@@ -64,7 +66,8 @@ def test_an_unknown_resolver_is_said(target: str, said: str) -> None:
 
 
 def test_no_training_of_another_app_is_imported() -> None:
-    other = OmegaConf.create({"train_model": "with_resolver:train", "lr": "${double:2}"})
+    named = {"framework": {}, "objective": {}, "train_model": "with_resolver:train"}
+    other = OmegaConf.create({**named, "lr": "${double:2}"})
     with pytest.raises(OmegaConfBaseException, match="Unsupported interpolation type double"):
         _ = other.lr
 

@@ -57,15 +57,41 @@ def test_a_result_keeps_what_it_holds() -> None:
     assert type(result.metrics["accuracy"]) is float
 
 
+def test_a_dict_has_the_objective_under_its_name() -> None:
+    result = read_result({"val_loss": np.float32(0.5), "accuracy": 1, "model": "a.pt"}, LOSS)
+    assert result == TrainingResult(0.5, metrics={"accuracy": 1.0})
+    both = ObjectiveConfig(["val_loss", "latency"], ["minimize", "minimize"])
+    given = read_result({"latency": 2, "val_loss": 0.5}, both)
+    assert objective_values(given, both) == {"val_loss": 0.5, "latency": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("objective", "value"),
+    [
+        (LOSS, 0.75),
+        (ObjectiveConfig(reported="best"), 0.25),
+        (ObjectiveConfig("val_loss", "maximize", "best"), 1.5),
+    ],
+)
+def test_a_reported_value_counts_for_none(objective: ObjectiveConfig, value: float) -> None:
+    assert read_result(None, objective, [0.5, 0.25, 1.5, 0.75]).primary_metric == value
+    assert read_result(0.1, objective, [0.5, 0.25]).primary_metric == 0.1
+
+
 @pytest.mark.parametrize(
     ("returned", "words"),
     [
-        (None, "train_model returned None: return a TrainingResult, or val_loss as a number"),
+        (
+            None,
+            "train_model returned None and reported no val_loss: return a TrainingResult, or "
+            "val_loss as a number, or report it with ctx.report",
+        ),
         (float("nan"), "train_model returned NaN as val_loss: the training diverged"),
         ("0.5", "train_model returned '0.5' as val_loss: return"),
         (True, "train_model returned True as val_loss: return"),
         ([0.5], "train_model returned val_loss as a value of type list: return"),
-        ({"val_loss": 0.5}, "train_model returned val_loss as a value of type dict: return"),
+        ({"loss": 0.5}, "train_model returned a dict without val_loss (it has loss): return"),
+        ({"val_loss": "low"}, "train_model returned 'low' as val_loss: return"),
         (np.zeros(2), "train_model returned val_loss as a value of type ndarray: return"),
         (TrainingResult(None), "train_model returned None"),  # type: ignore[arg-type]
         (TrainingResult(float("nan")), "train_model returned NaN as val_loss"),

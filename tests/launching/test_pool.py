@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import psutil
 import pytest
 from waiting import PATIENCE_S, runs, wait_until
 
+from explr.core.errors import ExplrError
 from explr.launching.pool import Answer, LocalPool, WorkerDied
 
 # The server cannot import a test module; a user's module lies on `sys.path`.
@@ -32,6 +34,33 @@ class KillsWhenFlushed:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Changes(Exception):
+    """Unpickled, it is another exception."""
+
+    def __init__(self, text: str = "cold") -> None:
+        super().__init__(f"too {text}")
+
+
+class Holds(Exception):
+    """Holds what cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("held")
+        self.frame = sys._getframe()
+
+
+class Noted(Exception):
+    """Has an attribute and a note."""
+
+    def __init__(self, text: str = "noted") -> None:
+        super().__init__(text)
+        self.code = 7
+        self.add_note("a note")
+
+
+FAULTS = {"changes": Changes, "holds": Holds, "noted": Noted}
+
+
 def work(order: tuple[str, Any]) -> Any:
     """What the jobs of these tests do."""
     what, argument = order
@@ -41,6 +70,8 @@ def work(order: tuple[str, Any]) -> Any:
         return os.getpid()
     if what == "raise":
         raise ValueError(argument)
+    if what == "fail":
+        raise FAULTS[argument]() from LookupError("why")
     if what == "die":
         os.kill(os.getpid(), argument)
     if what == "environment":
@@ -112,6 +143,25 @@ def test_an_exception_is_the_answer(pool: LocalPool) -> None:
     answer = ask(pool, "raise", "oops")
     assert isinstance(answer.error, ValueError)
     assert str(answer.error) == "oops"
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [("changes", "Changes: too cold"), ("holds", "Holds: held"), ("noted", "noted")],
+)
+def test_an_exception_has_its_traceback_and_its_cause(
+    pool: LocalPool, fault: str, text: str
+) -> None:
+    error = ask(pool, "fail", fault).error
+    assert error is not None
+    assert str(error) == text
+    assert repr(error.__cause__) == "LookupError('why')"
+    frame = traceback.extract_tb(error.__traceback__)[-1]  # of a function that was sent
+    assert (frame.filename, frame.name) == (__file__, "work")
+    if isinstance(error, Noted):
+        assert (error.code, error.__notes__) == (7, ["a note"])
+    else:
+        assert isinstance(error, ExplrError)
 
 
 def test_a_killed_job_is_told_with_its_signal(pool: LocalPool) -> None:

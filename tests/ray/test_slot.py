@@ -87,7 +87,9 @@ class FakePool:
 def begin(tmp_path: Path) -> Iterator[Callable[..., tuple[Slot, FakePool]]]:
     slots = []
 
-    def begin(play: Play, number: int = 4, **limits: Any) -> tuple[Slot, FakePool]:
+    def begin(
+        play: Play, number: int = 4, reports: Any = None, **limits: Any
+    ) -> tuple[Slot, FakePool]:
         work = Work(
             task=cast(Any, None),
             job_of=lambda job: HydraJob(job.key, []),
@@ -98,6 +100,7 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., tuple[Slot, FakePool]]]:
             environment={},
             token="t",
             prunes=True,
+            reports=reports or {},
         )
         pool = FakePool(play)
         slot = Slot(work, cast(LocalPool, pool))
@@ -220,6 +223,20 @@ def test_replicates_run_one_after_the_other_and_count_as_their_mean(
     assert slot.next() == Ended(1, Outcome("COMPLETE", (0.5,)))
     folder = tmp_path / "4"
     assert pool.started == [(8, folder / "0" / "output.log"), (9, folder / "1" / "output.log")]
+
+
+@pytest.mark.parametrize(("own", "value"), [((0.5, 0.75), 0.75), ((), 0.25)])
+def test_a_trial_that_returns_none_has_the_value_that_it_reported(
+    begin: Begin, own: tuple[float, ...], value: float
+) -> None:
+    def play(reporter: ChannelReporter, number: int) -> Outcome:
+        reports(reporter, *own)
+        return Outcome("COMPLETE")
+
+    slot, _ = begin(play, reports={4: {7: 0.25, 6: 9.0}})  # of an earlier controller
+    for step, each in enumerate(own):
+        assert slot.next() == Reported(step, each)
+    assert slot.next() == Ended(len(own), Outcome("COMPLETE", (value,)))
 
 
 def test_the_first_replicate_that_fails_ends_the_trial(begin: Begin) -> None:

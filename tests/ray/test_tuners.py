@@ -152,7 +152,7 @@ def test_several_objectives(tune: Tune) -> None:
 
 def faulty(ctx: TrainingContext) -> Any:
     lr, fault = float(ctx.hyperparameters["lr"]), ctx.hyperparameters["fault"]
-    for step in range(3):
+    for step in range(0 if fault == "returns nothing" else 3):
         ctx.report(step, val_loss=lr + 1 / (step + 1))
     if fault == "prunes":
         raise TrialPruned("hopeless")
@@ -164,7 +164,7 @@ def faulty(ctx: TrainingContext) -> Any:
         ctx.report(3, val_loss=math.nan)
     if fault == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    return {"returns NaN": math.nan, "returns None": None}.get(fault, lr)
+    return {"returns NaN": math.nan, "returns nothing": None}.get(fault, lr)
 
 
 ENDS = {
@@ -175,7 +175,7 @@ ENDS = {
     "returns NaN": ("FAIL", "returned NaN"),
     "reports NaN": ("FAIL", "the objective is NaN at step 3"),
     "second": ("COMPLETE", None),
-    "returns None": ("FAIL", "train_model returned None"),
+    "returns nothing": ("FAIL", "train_model returned None and reported no val_loss"),
     "killed": ("FAIL", "killed by signal 9"),
     "third": ("COMPLETE", None),
 }

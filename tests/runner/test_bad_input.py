@@ -49,7 +49,9 @@ WORDS = {
     ("train_model=trainings:two_arguments",): ["train_model(ctx)", "two_arguments(data, model)"],
     ("train_model=3",): ["train_model must be module:function", "got 3"],
     # a result that is none
-    ("train_model=trainings:returned_none",): ["train_model returned None: return"],
+    ("train_model=trainings:returned_none",): [
+        "train_model returned None and reported no val_loss: return"
+    ],
     ("train_model=trainings:returned_nan",): ["train_model returned NaN as val_loss"],
     ("train_model=trainings:returned_string",): ["train_model returned '0.5' as val_loss"],
     ("train_model=trainings:returned_list",): ["val_loss as a value of type list"],

@@ -112,8 +112,8 @@ def test_with_another_folder_of_hydras_files(explr: Any, tmp_path: Path, name: s
     done = explr("best", "multirun/s")
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = re.findall("^to train it again: explr (.*)$", done.stdout, re.MULTILINE)
-    again = ["lr=0.25", "+depth=3", "train_model=job:train", "tracking=off"]
-    assert shlex.split(line) == [*again, f"hydra.output_subdir={name}"]
+    again = ["lr=0.25", "+depth=3", "train_model=job:train", f"hydra.output_subdir={name}"]
+    assert shlex.split(line) == [*again, "tracking=off"]
     assert f"to train it again: explr {line}\n" in swept.stdout
     for command in (("report", "multirun/s"), ("compare", "best:multirun/s"), ("resume", "--last")):
         done = explr(*command)

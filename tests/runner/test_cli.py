@@ -12,6 +12,8 @@ import pytest
 import yaml
 from waiting import PATIENCE_S, wait_until
 
+from explr.config.hydra_versions import HAS_WHITELIST
+
 OFF = "tracking=off"
 TRAIN = "train_model=trainings:train"
 
@@ -214,3 +216,12 @@ def test_hydra_may_change_the_directory(explr, project: Path, target: str) -> No
     done = explr(*chdir, "hydra.sweep.dir=sweep", "-m", "lr=1,2")
     assert (done.returncode, done.stderr) == (0, "")
     assert run_folder(done.stdout) == "sweep"
+
+
+@pytest.mark.skipif(HAS_WHITELIST, reason="Hydra 1.4 has these plugins")
+@pytest.mark.parametrize("chosen", ["hydra/sweeper=optuna", "hydra/launcher=ray"])
+def test_hydra_13_is_said_to_lack_a_plugin(explr, chosen: str) -> None:
+    done = explr(OFF, "-m", "lr=1,2", chosen)
+    assert done.returncode == 2
+    assert done.stderr.count("explr runs Hydra's own with Hydra 1.4") == 1
+    assert "pip install 'explr-train[hydra14]' installs them" in done.stderr

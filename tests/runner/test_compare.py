@@ -36,10 +36,11 @@ def journal(folder: Path, *events: dict[str, Any]) -> None:
     written.close()
 
 
-def test_a_journal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_a_journal(tmp_path: Path, own: bool) -> None:
     journal(
         tmp_path,
-        {"k": "start", "after": None, "run": "a"},
+        {"k": "start", "after": None, "run": "a", "g": {"explr.framework": "none"} if own else {}},
         {"k": "params", "p": {"lr": "0.5", "tuner.n_trials": "9"}},
         {"k": "metrics", "m": {"loss": 2.0, "system/cpu": 1.0}, "s": 1},
         {"k": "metrics", "m": {"loss": 3.0}, "s": 0},
@@ -50,9 +51,10 @@ def test_a_journal(tmp_path: Path) -> None:
     assert run == RunView(
         str(tmp_path),
         "KILLED",
-        {"lr": "0.5"},
+        {"lr": "0.5"} if own else {"lr": "0.5", "tuner.n_trials": "9"},  # of an app's own tuner
         {"loss": 3.0, "final": 1.0},
         {"loss": [(0, 3.0), (1, 2.0)]},
+        own,
     )
 
 
@@ -95,7 +97,7 @@ def test_a_picture_of_curves(tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("nonsense", "nonsense is no run: name a folder"),
-        ("best:nowhere", "no trial below nowhere is complete"),
+        ("best:nowhere", "best:nowhere: there is no folder nowhere"),
         ("empty", "empty is no run: it has neither a journal nor a result.json"),
         ("sweep", "sweep is a sweep: name one of its trials, or best:sweep"),
     ],

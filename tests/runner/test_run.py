@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra_spelling import REGISTER
+from omegaconf import OmegaConf
 
 import explr
 from explr import TrainingContext, TrainingResult, TrialPruned
 from explr.core.errors import ConfigError, ResultError, TargetError, UsageError
 from explr.runner.experiment import run_training
 from explr.runner.prepare import prepare
+from explr.runner.record import logged_values
 from explr.runner.reporting import TRAINING_VARIABLE, listening, reporting_to
 from explr.tracking.journal.journal import Journal, journals_in
 from explr.tracking.journal.lines import read_events
@@ -67,6 +71,42 @@ def test_a_bare_number_and_a_result_and_a_plain_mapping() -> None:
     expected = TrainingResult(0.25, "f1", False, {"loss": 2.0}, "best.pt", 4)
     assert explr.run(cfg, full) == expected
     assert explr.run({key: cfg[key] for key in cfg}, full) == expected
+
+
+def test_a_plain_mapping_may_need_a_resolver_of_its_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "registers.py").write_text(
+        "from omegaconf import OmegaConf\n\n"
+        f"OmegaConf.{REGISTER}('thrice', lambda value: 3 * value)\n\n\n"
+        "def train(ctx):\n    return ctx.hyperparameters['lr']\n"
+    )
+    config = explr.compose([*OFF, "framework=none", "train_model=registers:train"])
+    settings: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    try:
+        assert explr.run({**settings, "lr": "${thrice:2}"}).primary_metric == 6
+    finally:
+        OmegaConf.clear_resolver("thrice")
+        sys.modules.pop("registers", None)
+
+
+def test_what_earlier_attempts_and_helpers_have_logged_counts_for_none(tmp_path: Path) -> None:
+    def write(*events: dict[str, Any]) -> None:
+        journal = Journal.create(tmp_path)
+        for number, event in enumerate(events):
+            journal.write({"t": 1000 * len(journals_in(tmp_path)) + number, **event})
+        journal.close()
+
+    write({"k": "start", "after": None}, {"k": "metrics", "m": {"val_loss": 9.0}, "s": 0})
+    assert logged_values(tmp_path, "val_loss") == [9.0]
+    write({"k": "start", "after": None}, {"k": "metrics", "m": {"val_loss": 3.0}, "s": 0})
+    write(
+        {"k": "start", "after": "journal-2"},
+        {"k": "metrics", "m": {"cost": 1.0}, "s": 1},
+        {"k": "metrics", "m": {"val_loss": 2.0}, "s": 1},
+    )
+    assert logged_values(tmp_path, "val_loss") == [3.0, 2.0]
 
 
 def test_what_the_training_is_given(tmp_path: Path) -> None:

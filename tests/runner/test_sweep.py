@@ -148,10 +148,10 @@ def test_results_that_are_none(explr, project: Path) -> None:
     done = explr(OFF, "train_model=trainings:returned_none", "-m", "lr=1,2")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "Trial 0 failed: train_model returned None: return a TrainingResult, or val_loss as a "
-        "number",
-        "Trial 1 failed: train_model returned None: return a TrainingResult, or val_loss as a "
-        "number (like trial 0)",
+        "Trial 0 failed: train_model returned None and reported no val_loss: return a "
+        "TrainingResult, or val_loss as a number, or report it with ctx.report",
+        "Trial 1 failed: train_model returned None and reported no val_loss: return a "
+        "TrainingResult, or val_loss as a number, or report it with ctx.report (like trial 0)",
     ]
 
 

@@ -12,14 +12,12 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
 import pytest
 import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -32,9 +30,11 @@ from sweeping import Workshop
 from explr.config.compose import hydra_config
 from explr.config.grammar import literal, plain
 from explr.config.hydra_private import Hydra, create_app, search_path_of, silent_context
+from explr.config.hydra_versions import store
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
-from explr.sweep.jobs import SweepJobs, retrain_command, retrain_overrides
+from explr.results.retrain import again_of
+from explr.sweep.jobs import SweepJobs
 from explr.sweep.space import SweepSpace
 from explr.tuning.trial import Job
 
@@ -76,8 +76,7 @@ class Typed:
 @contextmanager
 def app_of(folder: Path) -> Iterator[Hydra]:
     """Hydra over a folder of configs, and a group of typed nodes."""
-    store = ConfigStore.instance()
-    store.store("typed", Typed, group="typed", provider="test", replace=True)
+    store("typed", Typed, group="typed")
     GlobalHydra.instance().clear()
     try:
         yield create_app("app", search_path_of(folder.as_uri()))
@@ -321,8 +320,7 @@ def test_a_trial_trains_what_hydra_composes(tmp_path: Path) -> None:
                 assert trained(found) == trained(outcome(partial(hydras, theirs))), (line, theirs)
                 copies += job.common is not None and isinstance(found, tuple)
                 if number == 0 and isinstance(found, tuple):
-                    best = {"number": 0, "params": params, "dir": ""}
-                    again = retrain_overrides(config, space, best)
+                    again = again_of(line, job.overrides, {*params}, config)
                     alone = partial(composed, app, again, RunMode.RUN)
                     assert trained(found) == trained(outcome(alone)), (line, again)
     print(f"{seen} sweeps, {refused} refused; {copies} trials had a copy of what was composed")
@@ -446,24 +444,25 @@ def test_settings_of_a_trial_come_last_and_are_hydras_where_they_name_it(tmp_pat
 
 
 def test_replicates_count_from_the_seed_of_their_trial(tmp_path: Path) -> None:
-    write(tmp_path, TREE | {"config": f"{TREE['config']}seed: 5\n"})
+    write(tmp_path, TREE | {"config": f"{TREE['config']}seed: 5\ndata: {{seed: 30}}\n"})
+    sweeper = "hydra/sweeper=explr_optuna"
     found = []
     with app_of(tmp_path) as app:
-        for params in ({"lr": 1}, {"lr": 1, "seed": 30}):
+        for params, key in (({"lr": 1}, "data.seed"), ({"lr": 1, "seed": 8}, "seed")):
             line = [f"{name}={value},0" for name, value in params.items()]
-            config = composed(app, line)
+            config = composed(app, [*line, sweeper, f"hydra.sweeper.seed_key={key}"])
             space = SweepSpace(config, app.config_loader, {}, line)
             task = HydraTask(config, silent_context(app), print, space.example)
             jobs = [SweepJobs(config, space)(Job(4, r, 2, 0, params)) for r in range(2)]
             trials = [task.config_of(job, own_process=False) for job in jobs]
-            found.append([(trial.seed, trial.hydra.sweep.subdir) for trial in trials])
-    assert found == [[(5, "4/0"), (6, "4/1")], [(30, "4/0"), (31, "4/1")]]
+            found += [(trial.seed, trial.data.seed, trial.hydra.sweep.subdir) for trial in trials]
+    assert found == [(5, 30, "4/0"), (5, 31, "4/1"), (8, 30, "4/0"), (9, 30, "4/1")]
 
 
 def test_typed_nodes_may_be_of_classes_that_no_process_can_import(tmp_path: Path) -> None:
     kind = make_dataclass("Config", [("lr", float, 0.5)])  # as of hydra-zen, or of a script
     kind.__module__ = "types"
-    ConfigStore.instance().store("nameless", kind, provider="test", replace=True)
+    store("nameless", kind, group=None)
     write(tmp_path, {"config": "defaults: [nameless]"})
     with app_of(tmp_path) as app:
         config = composed(app, ["lr=1,2"])
@@ -474,42 +473,6 @@ def test_typed_nodes_may_be_of_classes_that_no_process_can_import(tmp_path: Path
         found = [task.config_of(space.job(0, {"lr": lr}, {}), own_process=lr == 2) for lr in (1, 2)]
     assert [one.lr for one in found] == [1.0, 2.0]
     assert {OmegaConf.get_type(one).__name__ for one in found} == {"Config"}
-
-
-COMMANDS = [
-    (["app.py", "-m", "lr=1,2"], None, "python app.py lr=2"),
-    (
-        ["/src/pkg/train.py", "--config-name", "other", "-m", "lr=1,2", "-cd", "more"],
-        "pkg.train",
-        "python -m pkg.train --config-name=other --config-dir=more lr=2",
-    ),
-    (["/src/pkg/__main__.py", "-mq", "lr=1,2"], "pkg.__main__", "python -m pkg lr=2"),
-    (
-        ["/bin/train", "-m", "lr=1,2", "hydra.job.chdir=true"],
-        None,
-        "train lr=2 hydra.job.chdir=true",
-    ),
-]
-
-
-@pytest.mark.parametrize(("argv", "module", "expected"), COMMANDS)
-def test_the_command_to_train_again_runs_the_same_program(
-    argv: list[str],
-    module: str | None,
-    expected: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    main = SimpleNamespace(__spec__=module and SimpleNamespace(name=module))
-    monkeypatch.setitem(sys.modules, "__main__", main)  # type: ignore[misc]
-    monkeypatch.setattr(sys, "argv", argv)
-    write(tmp_path, TREE)
-    hydras = [word for word in argv if word.startswith("hydra.")]
-    with app_of(tmp_path) as app:
-        config = composed(app, ["lr=1,2", "hydra.mode=MULTIRUN", *hydras])
-        space = SweepSpace(config, app.config_loader, {}, ["lr=1,2"])
-        best = {"number": 1, "params": {"lr": 2}, "dir": ""}
-        assert retrain_command(config, space, best, typed=True) == expected
 
 
 @pytest.mark.slow
@@ -523,8 +486,8 @@ def test_each_backend_trains_what_hydra_composes(sweeper: str, shop: Workshop) -
     done = shop.run(
         [
             *shop.app("+model=resnet/18,resnet/18", "opt={lr:0.2},{lr:0.3}", "+opt.decay=3"),
-            "lr=interval(0,1)", "steps=0", "hydra.sweeper.n_trials=2", "--config-name=other",
-            f"hydra/sweeper={sweeper}",
+            "lr=interval(0,1)", "steps=0", "hydra.sweeper.n_trials=2", f"hydra/sweeper={sweeper}",
+            "--config-name=other",
         ]
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -537,7 +500,7 @@ def test_each_backend_trains_what_hydra_composes(sweeper: str, shop: Workshop) -
         assert config.opt == {"name": "sgd", "lr": trial["params"]["opt"]["lr"], "decay": 3}
     line = next(x for x in done.stdout.splitlines() if "to train it again: " in x)
     words = shlex.split(line.partition("to train it again: ")[2])
-    again = shop.run([sys.executable, *words[1:], "hydra.run.dir=again"])
+    again = shop.run([sys.executable, words[1], "hydra.run.dir=again", *words[2:]])
     assert again.returncode == 0, again.stderr
     trained_again = (shop.folder / "again" / ".hydra" / "config.yaml").read_text()
     assert trained_again == saved[results["best"]["number"]]

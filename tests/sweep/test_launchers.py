@@ -80,25 +80,6 @@ def test_a_launcher_that_runs_one_at_a_time_says_so_once(shop: Workshop) -> None
     assert done.stdout.count("runs one trial at a time") == 1
 
 
-def test_hydras_own_sweeper_under_our_launcher(shop: Workshop) -> None:
-    command = [argument for argument in shop.app() if "sweeper" not in argument]
-    done = shop.run([*command, "lr=1,2,3", "steps=1", "keep=true", "hydra.launcher.n_jobs=2"])
-    assert done.returncode == 0, done.stderr
-    files = [*(shop.folder / "kept").iterdir()]
-    assert len(files) == 3  # a process each
-    assert sorted(json.loads(file.read_text())["lr"] for file in files) == [1, 2, 3]
-    for number in range(3):
-        saved: Any = OmegaConf.load(shop.folder / "out" / str(number) / ".hydra" / "config.yaml")
-        assert saved.lr == number + 1
-
-
-def test_a_job_that_fails_under_our_launcher_fails_the_sweep_as_hydra_does(shop: Workshop) -> None:
-    command = [argument for argument in shop.app() if "sweeper" not in argument]
-    done = shop.run([*command, "lr=1,oops", "steps=1"])
-    assert done.returncode == 1
-    assert "TypeError" in done.stderr
-
-
 def test_what_hydra_saves_for_a_job_is_saved_alike(shop: Workshop) -> None:
     ours = shop.run(
         shop.app("lr=interval(0,1)", "word='a b'", "hydra.sweeper.n_trials=1", "steps=1")
@@ -121,8 +102,8 @@ def hydra_node(file: Path) -> dict[str, Any]:
     node: dict[str, Any] = content["hydra"]
     del node["sweeper"], node["launcher"], node["sweep"]["dir"], node["runtime"]["output_dir"]
     node["overrides"]["hydra"] = [t for t in node["overrides"]["hydra"] if "mode=" in t]
-    for group in ("hydra/launcher", "hydra/sweeper"):
-        del node["runtime"]["choices"][group]
+    for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):
+        node["runtime"]["choices"].pop(group, None)
     return node
 
 

@@ -55,7 +55,7 @@ return 0.25
     assert run.data.params["extra"] == "1"
     assert (run.data.params["epochs"], run.data.params["half"]) == ("20", "10")
     assert "width" not in run.data.params  # the training does not have it
-    assert run.data.tags["explr.command"].startswith("__main__.py")
+    assert run.data.tags["explr.command"].startswith("explr ")
     sizes = store.artifacts(run)
     assert {".hydra/config.yaml", ".hydra/overrides.yaml", "result.json"} <= set(sizes)
 

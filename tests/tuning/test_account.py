@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from explr.core.reporter import NO_VALUE
 from explr.tuning.account import Limits, TrialAccount
 from explr.tuning.trial import Job, Outcome
 
@@ -59,6 +61,42 @@ def test_the_values_of_replicates_become_their_mean() -> None:
     ending = trial.end(one, Outcome("COMPLETE", (2.0, 0.0)))
     assert ending.outcome.values == (2.0, 0.0)
     assert ending.result == Outcome("COMPLETE", (1.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("limits", "values"),
+    [
+        ({}, (1.0, 4.0)),
+        ({"reported": "best"}, (0.5, 3.0)),
+        ({"reported": "best", "minimize": False}, (2.0, 4.0)),
+    ],
+)
+def test_a_job_without_a_value_has_one_that_it_reported(
+    limits: dict[str, Any], values: tuple[float, float]
+) -> None:
+    trial, (one, two) = begun(Limits(1, replicates=2, **limits))
+    for step, value in enumerate((0.5, 2.0, 1.0)):
+        trial.report(0, step, value)
+    for step, value in ((5, 3.0), (0, 4.0)):  # the last in time, whatever its step
+        trial.report(1, step, value)
+    assert trial.end(one, Outcome("COMPLETE")).outcome.values == values[:1]
+    ending = trial.end(two, Outcome("COMPLETE"))
+    assert ending.outcome.values == values[1:]
+    assert ending.result == done(sum(values) / 2)
+
+
+def test_a_retry_goes_on_from_what_the_attempt_before_reported() -> None:
+    trial, (job,) = begun(Limits(1, retries=2))
+    trial.report(0, 7, 0.25)
+    trial.start(trial.end(job, DIED).again or job)
+    ending = trial.end(job, Outcome("COMPLETE"))  # it had come to its end before it died
+    assert ending.result == done(0.25)
+
+
+@pytest.mark.parametrize(("limits", "named"), [({}, ""), ({"metric": "loss"}, " as loss")])
+def test_a_job_without_a_value_and_a_report_fails(limits: dict[str, Any], named: str) -> None:
+    trial, (job,) = begun(Limits(1, **limits))
+    assert trial.end(job, Outcome("COMPLETE")).result == Outcome("FAIL", reason=NO_VALUE + named)
 
 
 @pytest.mark.parametrize("outcome", [RAISED, Outcome("PRUNED", reason="hopeless")])

@@ -264,8 +264,18 @@ def test_too_many_failures_end_the_sweep(bench: Bench) -> None:
 
 
 def test_four_failures_are_too_few_to_give_up(bench: Bench) -> None:
-    bench.run(lambda job: Outcome("FAIL", reason="oops"), n_trials=4, max_failure_rate=0.0)
+    bench.run(lambda job: Outcome("FAIL", reason="oops"), n_trials=4, max_failure_rate=0.1)
     assert bench.states == ["FAIL"] * 4
+
+
+def test_where_none_may_fail_the_first_failure_ends_the_sweep(bench: Bench) -> None:
+    with pytest.raises(SweepError, match=r"1 of 2 trials failed, more than .*=0 allows"):
+        bench.run(
+            lambda job: Outcome("FAIL", reason="oops") if job.trial else completes(job),
+            n_trials=9,
+            max_failure_rate=0.0,
+        )
+    assert bench.states == ["COMPLETE", "FAIL"]
 
 
 def test_what_is_to_run_alone_waits_until_it_can(

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from html import escape
 
+from explr.core.folders import run_folder
+from explr.core.secrets import redacted_text
 from explr.results.report import svg
 from explr.results.report.param_charts import Searched, contour, importance_chart, parallel, slices
 from explr.results.report.trial_charts import (
@@ -17,8 +19,10 @@ from explr.results.report.trial_charts import (
     pareto,
     timeline,
 )
-from explr.results.sweep import SweepView, TrialView
+from explr.results.retrain import retrain_command
+from explr.results.sweep import SweepView
 from explr.results.text import number, plain
+from explr.results.trial import TrialView
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#111827;background:#fff;max-width:1080px;
@@ -91,6 +95,8 @@ def _summary(sweep: SweepView) -> Iterator[str]:
         params = " ".join(f"{name}={plain(value)}" for name, value in best.params.items())
         yield f"<p>Best: trial {best.number} with {escape(sweep.metrics[0])} "
         yield f"{number(best.values[0])}: <code>{escape(params)}</code></p>"
+        again = retrain_command(sweep.folder, run_folder(best.folder), best.params)
+        yield f"<p>To train it again: <code>{escape(redacted_text(again))}</code></p>"
 
 
 def _hyperparameters(searched: Searched) -> Iterator[str]:

@@ -12,7 +12,8 @@ from explr.core.secrets import is_secret
 from explr.results.report.importance import importances
 from explr.results.report.svg import Axis, Plot, label, ramp, svg
 from explr.results.report.trial_charts import COLOURS, about, drawable, thinned
-from explr.results.sweep import SweepView, TrialView
+from explr.results.sweep import SweepView
+from explr.results.trial import TrialView
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

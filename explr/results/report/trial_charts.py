@@ -8,8 +8,9 @@ from datetime import datetime
 from itertools import accumulate, combinations, pairwise
 
 from explr.results.report.svg import Axis, Plot, can_be_drawn
-from explr.results.sweep import SweepView, TrialView
+from explr.results.sweep import SweepView
 from explr.results.text import number, plain
+from explr.results.trial import TrialView
 
 COLOURS = {
     "COMPLETE": "#2563eb",

@@ -20,13 +20,14 @@ from explr.config.command_line import (
     parse_arguments,
     program,
     sweeps_trials,
+    take_plan,
     take_verbosity,
     version_line,
 )
 from explr.config.compose import CONFIG_NAME, TRUSTED
 from explr.config.grammar import literal, quoted
 from explr.config.hydra_versions import HAS_WHITELIST, command, flags_first
-from explr.config.importing import refuse_in_import
+from explr.config.importing import make_importable, refuse_in_import
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.config.nodes import CONFIG_TREE
 from explr.config.saved import saved_overrides
@@ -100,6 +101,11 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
                 print(version_line())
                 return 0
             arguments, chosen = take_verbosity(arguments)
+            arguments, samples = take_plan(arguments)
+            if samples is not None:
+                from explr.runner.cli.plan import show_plan
+
+                return show_plan([*defaults, *arguments], samples)
             console.set_verbosity(chosen)
             line = [*defaults, *arguments]
             args = parse_arguments(line)
@@ -180,12 +186,6 @@ def _tell(trials: Trials) -> None:
 
     print(f"Trials: {trials}")
     print(f"Folder: {relative(common_folder(trials.folders))}")
-
-
-def make_importable(folder: Path) -> None:
-    """Let `train_model=my_module:function` find a module of the working directory."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
 
 
 @contextmanager

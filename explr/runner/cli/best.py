@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 from omegaconf import OmegaConf
 
-from explr.config.grammar import quoted, word
+from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import to_yaml
-from explr.config.saved import saved_overrides, saved_run
-from explr.config.settings_file import FILE_OVERLAY, of_training
+from explr.config.saved import saved_run
 from explr.core.errors import TrackingError, UsageError
-from explr.core.folders import RESULTS, BestTrial, best_trial, read_json, saved_in
+from explr.core.folders import BestTrial, saved_in
 from explr.core.secrets import masked_keys, without_user_info
+from explr.results.best import best_in
+from explr.results.retrain import retrain_command
 from explr.results.sweep import sweep_command, sweep_config
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
@@ -40,12 +40,10 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
         UsageError: there is no sweep, no trial is complete, or the best trial has no model.
         TrackingError: MLflow cannot register the model.
     """
-    best = best_trial(folder)
-    if best is None:
-        raise UsageError(
-            f"{folder} has no best trial: no trial is complete, or there are several objectives"
-        )
+    best = best_in(folder)
     click.echo(f"trial {best.number} of {best.trials}: {best.metric} {best.value:.6g}")
+    if best.note:
+        click.echo(best.note)
     width = max((len(name) for name in best.params), default=0)
     for name, value in best.params.items():
         click.echo(f"  {name:{width}}  {value}")
@@ -55,56 +53,24 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
     position = position_of_run(best.folder)
     if run_id := position.run_id if position else best.run_id:
         click.echo(f"MLflow run: {run_id}")
-    click.echo(f"to train it again: {_again(folder, best)}")
+    again = retrain_command(folder, best.folder, best.params)
+    click.echo(f"to train it again: {again}")
     if out is not None:
-        _write_experiment(best, out)
+        _write_experiment(folder, best, out)
     if register_as is not None:
         _register(folder, best, register_as)
 
 
-def _again(folder: Path, best: BestTrial) -> str:
-    """The command that trains the best trial again."""
-    command = sweep_command(folder)
-    here = command.here if command else str
-    program = [here(word) for word in _program(folder)]
-    saved = saved_in(best.folder)
-    overrides = saved_overrides(str(best.folder)) if saved else _of_sweep(folder, best)
-    if not overrides:
-        return "not possible: hydra.output_subdir=null, so it has saved no settings"
-    if FILE_OVERLAY in overrides:  # the settings of the file are saved in the trial's folder
-        again = f"hydra.run.dir={quoted(str(best.folder / 'again'))}"
-        return shlex.join([*program, "--experimental-rerun", str(best.folder), again])
-    overrides = of_training(overrides, sweep_config(folder), program[0])
-    return shlex.join([*program, *map(here, overrides)])
-
-
-def _of_sweep(folder: Path, best: BestTrial) -> list[str]:
-    """The overrides of a trial that has saved none: those of its sweep, with its parameters.
-
-    Empty for a grid, of which only the trial could tell what it searched.
-    """
-    if sweep_command(folder) is None:
-        return []
-    whole = OmegaConf.to_container(sweep_config(folder), resolve=False)
-    assert isinstance(whole, dict)
-    given: list[str] = whole["hydra"]["overrides"]["task"]
-    spelled = {text.partition("=")[0].lstrip("+~"): text.partition("=")[0] for text in given}
-    values = [f"{spelled.get(name, name)}={word(value)}" for name, value in best.params.items()]
-    fixed = [text for text in given if text.partition("=")[0].lstrip("+~") not in best.params]
-    return [*values, *fixed]
-
-
-def _program(folder: Path) -> list[str]:
-    """The program that started the sweep, as command-line words."""
-    results = read_json(folder / RESULTS)
-    if results is None:  # a grid
-        return ["explr"]
-    words = shlex.split(results["command"])
-    return words[:2] if words[0] == "python" else words[:1]
-
-
-def _write_experiment(best: BestTrial, out: Path) -> None:
+def _write_experiment(folder: Path, best: BestTrial, out: Path) -> None:
     """Write the trial's settings as an experiment config, an option of the group `experiment`."""
+    whole: Any = sweep_config(folder)
+    if not whole and (files := saved_in(best.folder)) is not None:
+        whole = OmegaConf.load(files / "hydra.yaml")
+    if whole and not is_own_tree(whole):
+        raise UsageError(
+            f"--out writes an experiment config of explr's, and {best.folder} is a run of another "
+            "Hydra app: the command that trains it again has its settings"
+        )
     saved = OmegaConf.load(saved_run(str(best.folder)) / "config.yaml")
     config = OmegaConf.to_container(saved, resolve=False)
     assert isinstance(config, dict)
@@ -148,7 +114,10 @@ def _register(folder: Path, best: BestTrial, name: str) -> None:
 
 def _store(folder: Path) -> str:
     """Tracking URI of the sweep."""
-    node = OmegaConf.select(sweep_config(folder), "tracking.uri")
+    config = sweep_config(folder)
+    own = not config or is_own_tree(config)
+    name = "tracking.uri" if own else "hydra.callbacks.explr_mlflow.uri"
+    node = OmegaConf.select(config, name)
     if not node:
         return Destination().resolved_uri
     command = sweep_command(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from explr.config.command_line import SAMPLES
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.core.errors import ExplrError
 from explr.core.secrets import guard_logs
@@ -109,7 +110,7 @@ def tune(
 
 @commands.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--last", is_flag=True, help="Resume the newest sweep in `multirun`.")
+@click.option("--last", is_flag=True, help="Resume the newest sweep that began here.")
 @click.option("-q", "--quiet", "shown", flag_value="-q", help="Show warnings, errors, result.")
 @click.option("-v", "--verbose", "shown", flag_value="-v", help="Show everything that is logged.")
 def resume(folder: Path | None, last: bool, shown: str | None) -> None:
@@ -177,14 +178,19 @@ def compare_runs(runs: tuple[str, ...], png: Path | None, as_json: bool) -> None
 
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.option(
-    "--samples", type=click.IntRange(1), default=5, show_default=True, help="Sampled trials."
+    "--samples", type=click.IntRange(1), default=SAMPLES, show_default=True, help="Sampled trials."
 )
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def plan(samples: int, overrides: tuple[str, ...]) -> None:
-    """Compose and check what OVERRIDES would run, without running it; -m plans a sweep."""
-    from explr.runner.cli.plan import show_plan
+    """Compose and check what OVERRIDES would run, without running it; -m plans a sweep.
 
-    sys.exit(show_plan(overrides, samples))
+    OVERRIDES may also be a whole command of any Hydra app, after `--`:
+    explr plan -- python train.py -m hydra/sweeper=explr_optuna 'lr=interval(0,1)'
+    """
+    from explr.runner.cli.plan import show_plan, show_plan_of
+
+    is_command = bool(overrides) and "=" not in overrides[0] and overrides[0][0] not in "-+~"
+    sys.exit((show_plan_of if is_command else show_plan)(overrides, samples))
 
 
 @commands.command()

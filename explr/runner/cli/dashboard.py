@@ -10,16 +10,15 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import click
 
 from explr.core.errors import MissingDependencyError
-from explr.results.sweep import storage_of, stored_study
+from explr.results.sweep import storage_in
 from explr.tracking.mlflow.server_process import listen
-from explr.tuning.storage import study_storage
 
 
 def serve_dashboard(folder: Path, port: int) -> None:
     """Serve the dashboard on the loopback interface until Ctrl-C.
 
     Args:
-        folder: folder of the sweep, which may still be running.
+        folder: folder of the sweep, which may still be running, or of a grid as it is now.
         port: first port to try; 0 takes any free port.
 
     Raises:
@@ -33,9 +32,9 @@ def serve_dashboard(folder: Path, port: int) -> None:
             f"explr dashboard needs optuna-dashboard: pip install optuna-dashboard ({error}); "
             f"explr report {folder} works without it"
         ) from None
-    stored_study(folder)  # raises before anything is served
+    storage = storage_in(folder)
     with _Server(listen(port)) as server:
-        server.set_app(wsgi(study_storage(folder, storage_of(folder))))
+        server.set_app(wsgi(storage))
         if port and server.server_port != port:
             click.echo(f"port {port} is taken", err=True)
         click.echo(f"http://127.0.0.1:{server.server_port}/dashboard (stop it with Ctrl-C)")

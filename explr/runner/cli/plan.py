@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,15 +16,18 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.command_line import parse_arguments
+from explr.config.command_line import PLAN, PLANNED, parse_arguments
 from explr.config.compose import compose_with, hydra_app
 from explr.config.diagnosis import diagnose
 from explr.config.hydra_private import silent_context
+from explr.config.importing import make_importable
 from explr.config.messages import report_fault
-from explr.core.validation import AUTO
-from explr.runner.cli.app import make_importable
+from explr.core.errors import UsageError
 from explr.runner.prepare import prepare
+from explr.sweep.plan import WIDTH
 from explr.sweep.preflight import check_first_job, check_trial
+from explr.utils.invocation import with_override
+from explr.utils.scratch import scratch_folder
 
 
 def show_plan(arguments: Sequence[str], samples: int) -> int:
@@ -70,16 +75,40 @@ def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
     assert isinstance(sweeper, SearchSweeper)
     overrides = OmegaConf.to_container(cfg.hydra.overrides.task)
     assert isinstance(overrides, list)
-    n_trials, jobs = sweeper.plan(overrides, samples)
-    tuner = cfg.tuner
-    slots = f"{tuner.n_jobs} at a time"
-    if tuner.n_jobs == AUTO:
-        slots = "as many at a time as fit into memory (n_jobs=auto)"
-    click.echo(f"tuner        {tuner.name}: {n_trials} trials, {slots}")
-    click.echo(f"folder       {cfg.hydra.sweep.dir}")
-    click.echo(f"the first {len(jobs)} trials:")
-    fixed = sweeper.fixed(overrides)
-    for job in jobs:
+    plan = sweeper.plan(overrides, samples)
+    for job in plan.jobs:
         prepare(context.config_loader.load_sweep_config(cfg, list(job.overrides)))
-        swept = [text for text in job.overrides if text not in fixed]
-        click.echo(f"    {shlex.join(swept)}")
+    for line in plan.lines(f"{'tuner':{WIDTH}}{cfg.tuner.name}", cfg):
+        click.echo(line)
+
+
+def show_plan_of(command: Sequence[str], samples: int) -> int:
+    """Have a Hydra app print what a command of its own would run.
+
+    Args:
+        command: the command, as it is typed.
+        samples: number of trials to sample.
+
+    Returns:
+        The exit code of the command.
+
+    Raises:
+        UsageError: there is no such program, or it is not a Hydra app with explr.
+    """
+    words = with_override(command, f"{PLAN}{samples}")
+    with scratch_folder() as folder:
+        told = Path(folder, "planned")
+        try:
+            done = subprocess.run(words, env={**os.environ, PLANNED: str(told)}, check=False)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UsageError(
+                f"{command[0]} cannot be run: {reason}; write the command of your app after --, "
+                "as in explr plan -- python train.py -m lr=1,2"
+            ) from None
+        if not told.exists():
+            raise UsageError(
+                f"`{shlex.join(command)}` ended with code {done.returncode} and planned no sweep: "
+                "it is no Hydra app, or explr is not installed in its environment"
+            )
+    return done.returncode

@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from explr.config.command_line import take_verbosity
 from explr.config.grammar import quoted
+from explr.config.nodes import is_own_tree
 from explr.core.errors import UsageError
-from explr.core.folders import COMMAND
+from explr.core.folders import COMMAND, MULTIRUN
 from explr.core.secrets import masked
-from explr.results.sweep import sweep_command
+from explr.results.begun import sweeps_begun
+from explr.results.grid import read_grid
+from explr.results.sweep import SweepCommand, sweep_command, sweep_config
+from explr.utils.invocation import with_override
 
 
 def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     """Resume a sweep; its command replaces this process.
 
     Args:
-        folder: folder of the sweep; None takes the newest in `multirun`.
+        folder: folder of the sweep; None takes the newest that began in the working directory.
         shown: `-q` or `-v`; None uses the flags of the original command.
 
     Raises:
@@ -29,6 +34,11 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     folder = Path(os.path.abspath(folder or _last()))  # without .., which others would keep
     command = sweep_command(folder)
     if command is None:
+        if (folder / MULTIRUN).exists() or read_grid(folder) is not None:
+            raise UsageError(
+                f"{folder} is a grid, which cannot be resumed: run its command again. A sweep by "
+                "hydra/sweeper=explr_optuna, or by tuner=optuna in explr's own app, can"
+            )
         raise UsageError(f"{folder} is not the folder of a sweep: it has no {COMMAND}")
     if command.argv is None:
         raise UsageError(
@@ -42,28 +52,71 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
             f"{command.study}. A secret from an environment variable, as in "
             f"{hidden[0]}='${{oc.env:NAME}}', would not need this"
         )
-    where = f"hydra.sweep.dir={quoted(str(folder))}"
-    typed = f"go to the folder of its project, and type: {command} {shlex.quote(where)}"
+    if shown is not None and not is_own_tree(sweep_config(folder)):
+        raise UsageError(f"{shown} is a flag of explr's own apps: leave it out")
+    place = f"hydra.sweep.dir={quoted(str(folder))}"
+    command = replace(command, argv=with_override(["python", *command.argv], place)[1:])
+    typed = f"go to the folder of its project, and type: {command}"
     if command.is_lost:
         raise UsageError(
             f"the sweep in {folder} began in {command.cwd}, and it cannot be told where its "
             f"project is now: {typed}"
         )
-    argv = list(command.argv)
-    if Path(argv[0]).name == "explr":  # perhaps of an environment that is gone
-        argv[:1] = [sys.argv[0]] if Path(sys.argv[0]).name == "explr" else ["-m", "explr"]
-    elif not argv[0].startswith("-") and not Path(command.cwd, argv[0]).exists():
-        raise UsageError(f"there is no {argv[0]} in {command.cwd}: {typed}")
+    words = _runnable(command, typed)
     if command.moved_from is not None:
         print(f"this sweep began in {command.moved_from} and resumes in {command.cwd}", flush=True)
     os.chdir(command.cwd)
     if shown is not None:
-        argv = [*take_verbosity(argv)[0], shown]
-    os.execv(sys.executable, [sys.executable, *argv, where])
+        words = [*take_verbosity(words)[0], shown]
+    os.execv(words[0], words)
+
+
+def _runnable(command: SweepCommand, typed: str) -> list[str]:
+    """The interpreter and the arguments that run a command again.
+
+    Args:
+        command: the command.
+        typed: what to type where this cannot be told.
+
+    Raises:
+        UsageError: its program is gone.
+    """
+    argv = list(command.argv or ())
+    python = command.python if command.python and Path(command.python).exists() else None
+    if command.call.is_explr:  # perhaps of an environment that is gone
+        python = sys.executable
+        if Path(argv[0]).name == "explr":
+            argv[:1] = [sys.argv[0]] if Path(sys.argv[0]).name == "explr" else ["-m", "explr"]
+    elif not argv[0].startswith("-") and not Path(command.cwd, argv[0]).exists():
+        script = Path(sys.executable).with_name(Path(argv[0]).name)  # a console script
+        if script.suffix or not script.exists():
+            raise UsageError(f"there is no {argv[0]} in {command.cwd}: {typed}")
+        python, argv[0] = sys.executable, str(script)
+    return [python or sys.executable, *argv]
 
 
 def _last() -> Path:
-    found = sorted(Path("multirun").rglob(COMMAND), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f"there is no sweep in {Path('multirun').absolute()}")
-    return found[-1].parent
+    """The sweep that began last of those of the working directory, wherever it is written.
+
+    Raises:
+        UsageError: there is none.
+    """
+    here = Path.cwd()
+    known = list(sweeps_begun())
+    own = [folder for folder in known if _begun_in(folder) == here]
+    below = [file.parent.absolute() for file in Path("multirun").rglob(COMMAND)]
+    found = sorted({*own, *below}, key=lambda folder: (folder / COMMAND).stat().st_mtime_ns)
+    if found:
+        return found[-1]
+    newest = shlex.join(["explr", "resume", str(known[0])]) if known else ""
+    elsewhere = f"; the newest of all is resumed by `{newest}`" if newest else ""
+    raise UsageError(f"no sweep has begun in {here}{elsewhere}")
+
+
+def _begun_in(folder: Path) -> Path | None:
+    """The working directory of a sweep; None if its command cannot be read."""
+    try:
+        command = sweep_command(folder)
+    except (UsageError, OSError):
+        return None
+    return command.cwd if command is not None else None

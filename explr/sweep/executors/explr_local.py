@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
@@ -16,6 +17,36 @@ from explr.sweep.executors.packed import CountedReports, packed_executor
 from explr.sweep.executors.trial_process import RunTrial
 from explr.tuning.channel import ChannelServer, Report
 from explr.tuning.executor import Executor
+
+log = logging.getLogger("explr.sweep")
+
+
+SETTINGS = ("_target_", "_recursive_", "n_jobs", "preload")
+"""The keys of `hydra.launcher` that `explr_local` has."""
+
+INSTEAD = {
+    "array_parallelism": "hydra.launcher.n_jobs",
+    "timeout": "hydra.sweeper.trial_timeout_s",
+    "timeout_min": "hydra.sweeper.trial_timeout_s",
+}
+"""What is similar here to a key of another launcher's."""
+
+
+def tell_left_out(keys: Iterable[str]) -> None:
+    """Log which keys of `hydra.launcher` are another launcher's, and have no effect here.
+
+    Args:
+        keys: the keys of the node.
+    """
+    left = [key for key in keys if key not in SETTINGS]
+    if not left:
+        return
+    similar = [f"{INSTEAD[key]} in place of {key}" for key in left if key in INSTEAD]
+    log.warning(
+        "hydra.launcher.%s: left out, explr_local has only n_jobs and preload%s",
+        ", ".join(left),
+        f"; use {', '.join(similar)}" if similar else "",
+    )
 
 
 class LocalKind(ExecutorKind):
@@ -32,11 +63,13 @@ class LocalKind(ExecutorKind):
         self, launching: Launching, job_of: JobOf, report: Report, output_of: OutputOf
     ) -> Iterator[Executor]:
         """See `ExecutorKind.executor`."""
-        config, task, auto = launching.config, launching.task, launching.n_jobs == AUTO
+        tell_left_out(map(str, launching.launcher))
+        config, auto = launching.config, launching.n_jobs == AUTO
         shared = launching.shared
         run = RunTrial(shared, launching.objectives)
         counted = CountedReports(report)
-        with closing(ChannelServer(counted if auto else report)) as channel:
+        heard = counted if auto else report
+        with closing(ChannelServer(heard, metric=launching.metric)) as channel:
             local = partial(
                 LocalExecutor,
                 shared,
@@ -48,10 +81,10 @@ class LocalKind(ExecutorKind):
             )
             executor: Executor
             if auto:
-                budgets_gb = gpu_budgets(config, task)
-                device = only_device(config, task)
+                budgets_gb = gpu_budgets(config)
+                device = only_device(config)
                 executor = packed_executor(local, budgets_gb, device, launching.memory_gb, counted)
             else:
-                executor = local(FixedLeases(leases_for(config, task, launching.n_jobs)))
+                executor = local(FixedLeases(leases_for(config, launching.n_jobs)))
             with closing(executor):
                 yield executor

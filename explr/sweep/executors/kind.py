@@ -14,10 +14,11 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.nodes import is_own_tree, own_target
 from explr.core.errors import UsageError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import framework_of, given_to
-from explr.tracking.callback import OWN_TASK
+from explr.sweep.executors.outcome import metric_of
 from explr.tuning.channel import Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job
@@ -68,13 +69,20 @@ class Launching:
     @property
     def launcher(self) -> Any:
         """The node `hydra.launcher`."""
-        return self.config.hydra.launcher
+        node = self.config.hydra.launcher
+        target = own_target(self.config, "hydra/launcher")
+        return node if target is None else OmegaConf.merge(node, {"_target_": target})
+
+    @property
+    def metric(self) -> str | None:
+        """Name of the metric that the app reports; None takes the first one."""
+        return metric_of(self.config)
 
     @property
     def preload(self) -> list[str]:
         """Modules to import before the first job: the framework, and `hydra.launcher.preload`."""
         modules = list(OmegaConf.select(self.config, "hydra.launcher.preload") or [])
-        if getattr(self.task, OWN_TASK, False):
+        if is_own_tree(self.config):
             with suppress(UsageError):  # a trial may choose another training; it reports the error
                 modules += framework_of(self.config, given_to(self.task)).packages[:1]
         return modules

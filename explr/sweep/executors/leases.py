@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Protocol
 
-from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
+from explr.config.nodes import is_own_tree
 from explr.frameworks.device import cuda_index
 from explr.sweep.executors.packing import Packing
-from explr.tracking.callback import OWN_TASK
 from explr.tuning.trial import Job
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import Lease, divide, share_gb, visible_devices
@@ -108,26 +107,23 @@ class PackedLeases:
         return share_gb(min(budget_gb, room_gb), sharing)
 
 
-def leases_for(config: DictConfig, task: TaskFunction, n_jobs: int) -> list[Lease]:
+def leases_for(config: DictConfig, n_jobs: int) -> list[Lease]:
     """A lease for each of `n_jobs` jobs.
 
     Args:
         config: composed config of the sweep.
-        task: its task function.
         n_jobs: jobs at the same time.
     """
-    return divide(n_jobs, gpu_budgets(config, task), only_device(config, task))
+    return divide(n_jobs, gpu_budgets(config), only_device(config))
 
 
-def gpu_budgets(config: DictConfig, task: TaskFunction) -> dict[str, float]:
+def gpu_budgets(config: DictConfig) -> dict[str, float]:
     """The GPUs of a sweep, each with GiB for all jobs on it; 0 sets no limit.
 
     Args:
         config: composed config of the sweep.
-        task: its task function. The group `gpu` applies only to explr's own; in another app it may
-            mean something else.
     """
-    own = _is_own(task)
+    own = is_own_tree(config)
     if own and config.gpu.device == "cpu":
         return {}
     devices = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpu_count())
@@ -135,19 +131,15 @@ def gpu_budgets(config: DictConfig, task: TaskFunction) -> dict[str, float]:
         return dict.fromkeys(devices, 0.0)
     budgets = [budget.gb for budget in card_budgets(config.gpu.memory_limit_gb)]
     gpus = [*zip(devices, budgets, strict=True)]
-    if only_device(config, task):
+    if only_device(config):
         gpus = [gpus[cuda_index(config.gpu.device) or 0]]
     return dict(gpus)
 
 
-def only_device(config: DictConfig, task: TaskFunction) -> str | None:
+def only_device(config: DictConfig) -> str | None:
     """How a job names its GPU, if its config chooses one by number: it sees this one alone."""
-    number = cuda_index(config.gpu.device) if _is_own(task) else None
+    number = cuda_index(config.gpu.device) if is_own_tree(config) else None
     return None if number is None or number >= nvidia_gpu_count() else "cuda"
-
-
-def _is_own(task: TaskFunction) -> bool:
-    return bool(getattr(task, OWN_TASK, False))
 
 
 def _conforms(one: FixedLeases, two: PackedLeases) -> list[Leases]:

@@ -6,11 +6,15 @@ import errno
 import math
 import os
 import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
 
 from explr.config.hydra_private import value_of
-from explr.core.errors import ExplrError, TrialPruned, described
+from explr.config.nodes import SWEEPER_NODE
+from explr.core.errors import ExplrError, described, is_pruning
 from explr.core.framework import frameworks
 from explr.core.secrets import redacted_text
 from explr.core.user_code import user_traceback
@@ -39,19 +43,38 @@ def unjudged(error: BaseException) -> Outcome:
     return failed_outcome(error)
 
 
+def metrics_of(config: DictConfig | None) -> list[str]:
+    """The names of the objectives in a sweep's config; none if it does not name them."""
+    named = OmegaConf.select(config, f"{SWEEPER_NODE}.metric") if config is not None else None
+    return [named] if isinstance(named, str) else [str(name) for name in named or ()]
+
+
+def metric_of(config: DictConfig) -> str | None:
+    """The name of the objective that trials report; None if the config does not name it."""
+    return next(iter(metrics_of(config)), None)
+
+
 def judge(returned: JobReturn, objectives: int) -> Outcome:
     """The outcome of a finished job.
 
     Args:
         returned: what Hydra returned for the job.
-        objectives: number of values that it must return.
+        objectives: number of values that it must return. With a single one it may return nothing:
+            the outcome then has no values, and what the job has reported counts.
     """
     value = value_of(returned)
     if returned.status is not JobStatus.COMPLETED:
-        if isinstance(value, TrialPruned) or type(value).__name__ == "TrialPruned":
+        if is_pruning(value):
             return Outcome("PRUNED", reason=str(value))
         if isinstance(value, BaseException):
             return failed_outcome(value)
+    if value is None and objectives == 1:
+        return Outcome("COMPLETE")
+    if isinstance(value, Mapping):
+        names = metrics_of(returned.hydra_cfg)
+        if not names or any(name not in value for name in names):
+            return Outcome("FAIL", reason=_unnamed(value, names))
+        value = [value[name] for name in names]
     values = value if isinstance(value, (list, tuple)) else (value,)
     if len(values) != objectives:
         return Outcome("FAIL", reason=f"returned {len(values)} values for {objectives} objectives")
@@ -65,6 +88,13 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
             return Outcome("FAIL", reason=f"returned {one!r}, which is no number")
         numbers.append(number)
     return Outcome("COMPLETE", tuple(numbers))
+
+
+def _unnamed(value: Mapping[Any, Any], names: Sequence[str]) -> str:
+    """Why a dict that a job returned has no objective."""
+    there = ", ".join(map(str, value)) or "nothing"
+    wanted = f"no {', '.join(name for name in names if name not in value)}" if names else "a dict"
+    return f"returned {wanted}: set {SWEEPER_NODE}.metric to the name of its objective ({there})"
 
 
 def outcome_of(answer: Answer) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from explr.config.nodes import is_own_tree
 from explr.core.config import ExplrConfig, MLflowConfig
 from explr.core.errors import UsageError
 from explr.core.signals import check_stopped
@@ -12,7 +13,6 @@ from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import check_target, framework_of, given_to
 from explr.runner.task import train_job
 from explr.sweep.executors.outcome import judge, unjudged
-from explr.tracking.callback import OWN_TASK
 from explr.tracking.provenance import provenance_tags
 from explr.tuning.trial import Outcome
 from explr.utils.processes import identity_of
@@ -55,7 +55,7 @@ class Prepare:
         self.task.adopt()
         if self.task.task is train_job:
             check_target(self.task.config)
-        if getattr(self.task.task, OWN_TASK, False):
+        if is_own_tree(self.task.config):
             # A trial may override what is wrong; otherwise it reports it.
             with suppress(UsageError):
                 self._look_ahead()

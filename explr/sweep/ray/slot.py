@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from pathlib import Path
 from queue import SimpleQueue
@@ -50,6 +50,8 @@ class Work:
         environment: environment variables of the trials.
         token: identifies the sweep's processes on a machine.
         prunes: whether anything decides on pruning, and may note that a trial is to end.
+        reports: what trials reported under earlier controllers, by trial and step.
+        metric: name of the metric that trials of another app report; None takes the first one.
     """
 
     task: HydraTask
@@ -61,6 +63,8 @@ class Work:
     environment: Mapping[str, str]
     token: str
     prunes: bool
+    reports: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    metric: str | None = None
 
     def folder_of(self, trial: int, replicate: int = 0) -> Path:
         """Folder of a training."""
@@ -107,7 +111,7 @@ class Slot:
         """The last step that the trial reported."""
         self._turn = threading.Lock()
         """Held by the one report that waits: a training may have threads and helper processes."""
-        self._channel = ChannelServer(self._take)
+        self._channel = ChannelServer(self._take, metric=work.metric)
 
     @property
     def folder(self) -> Path | None:
@@ -122,9 +126,9 @@ class Slot:
             number: number of the trial.
             params: values by parameter.
         """
-        self._trial = TrialAccount(
-            number, params, self._work.limits, kept=ReplicateFile(self._work.folder / str(number))
-        )
+        kept = ReplicateFile(self._work.folder / str(number))
+        reports = self._work.reports.get(number)
+        self._trial = TrialAccount(number, params, self._work.limits, kept=kept, reports=reports)
         self.last_step = -1
         self._replicates = deque(self._trial.jobs())
         self._start(self._replicates.popleft())

@@ -11,11 +11,11 @@ from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
+from explr.config.nodes import is_own_tree
 from explr.core.config import RayClusterConfig
 from explr.core.errors import ConfigError, ExplrError, UsageError
 from explr.core.validation import slots_faults
+from explr.launching.pickles import dumps
 from explr.runner.prepare import given_to
 from explr.sweep.algorithms import (
     OPTUNA,
@@ -41,7 +41,7 @@ from explr.sweep.session import SweepSession, SweepSettings
 from explr.sweep.space import SweepSpace
 from explr.sweep.sweep import Backend
 from explr.sweep.watch import SweepWatch
-from explr.tracking.callback import OWN_TASK, tracking_uri_of
+from explr.tracking.callback import tracking_uri_of
 from explr.tuning.account import Limits, SweepAccount
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
@@ -211,8 +211,8 @@ def _work(
         variables: their environment variables.
         prunes: whether anything decides on pruning.
     """
-    config, task = launching.config, launching.task
-    own = bool(getattr(task, OWN_TASK, False))
+    config = launching.config
+    own = is_own_tree(config)
     budget_gb = 0.0
     if own and gpus:  # Ray chooses the GPU of a trial: what the smallest one has is right on each
         limit_gb = config.gpu.memory_limit_gb
@@ -230,6 +230,12 @@ def _work(
         environment={**variables, **({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})},
         token=token_hex(8),
         prunes=prunes,
+        metric=launching.metric,
+        reports={
+            trial.number: trial.intermediate_values
+            for trial in sweep.study.frozen()
+            if not trial.state.is_finished() and trial.intermediate_values
+        },
     )
 
 
@@ -245,7 +251,7 @@ def _pickled(work: Work) -> bytes:
         UsageError: something cannot be pickled; the message names it.
     """
     try:
-        return bytes(cloudpickle.dumps(work))
+        return dumps(work)
     except Exception as error:  # noqa: BLE001 - any object may raise its own error
         from ray.util import inspect_serializability
 

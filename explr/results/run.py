@@ -106,10 +106,13 @@ def _of_folder(folder: Path, with_curves: bool) -> RunView:
     if (folder / COMMAND).exists() or ((folder / RESULTS).exists() and not is_run):
         raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
     place = run_folder(folder)
-    run = RunView("", params=_saved_config(place), is_foreign=_is_foreign(place))
-    for journal in journals_in(place):
-        for event, _ in read_events(journal):
-            _take_in(run, event, with_curves)
+    events = [event for journal in journals_in(place) for event, _ in read_events(journal)]
+    begun: Mapping[str, Any] = next((event for event in events if event["k"] == "start"), {})
+    run = RunView(
+        "", params=_saved_config(place), is_foreign=_is_foreign(place, begun.get("g", {}))
+    )
+    for event in events:
+        _take_in(run, event, with_curves)
     if run.is_foreign:
         _take_trial(run, folder)
     elif (result := read_result(place)) is not None:
@@ -120,8 +123,13 @@ def _of_folder(folder: Path, with_curves: bool) -> RunView:
     return run
 
 
-def _is_foreign(folder: Path) -> bool:
-    """Whether the run in a folder is of an app that is not explr's, as far as its files tell."""
+def _is_foreign(folder: Path, tags: Mapping[str, str]) -> bool:
+    """Whether the run in a folder is of an app that is not explr's, as far as its files tell.
+
+    Args:
+        folder: that of the run.
+        tags: of its journal, which count where no config is saved.
+    """
     if (folder / JOB).exists():
         return True
     files = saved_in(folder)
@@ -130,7 +138,13 @@ def _is_foreign(folder: Path) -> bool:
     else:  # hydra.output_subdir=null, or a sweep's trial that never began
         sweep = next((path for path in folder.parents[:2] if (path / COMMAND).exists()), None)
         config = sweep_config(sweep) if sweep is not None else OmegaConf.create()
-    return isinstance(config, DictConfig) and bool(config) and not is_own_tree(config)
+    if not config:
+        return _has_foreign_tags(tags)
+    return isinstance(config, DictConfig) and not is_own_tree(config)
+
+
+def _has_foreign_tags(tags: Mapping[str, str]) -> bool:
+    return "explr.framework" not in tags and tags.get("explr.kind") in ("run", "trial")
 
 
 def _saved_config(folder: Path) -> dict[str, str]:
@@ -227,7 +241,7 @@ def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
         dict(found.data.params),
         dict(found.data.metrics),
         curves,
-        is_foreign="explr.framework" not in tags and tags.get("explr.kind") in ("run", "trial"),
+        is_foreign=_has_foreign_tags(tags),
     )
 
 

@@ -6,13 +6,16 @@ import json
 import re
 import signal
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Command
 from hydra_spelling import REGISTER
 
 from explr.results.report.write import write_report
 from explr.results.run import read_run
+
+if TYPE_CHECKING:
+    from conftest import Command
 
 pytestmark = pytest.mark.slow
 

@@ -112,5 +112,6 @@ def test_a_grid_has_a_data_frame_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     found = explr.tune(["tuner=none", "tracking=off", "lr=0.5,0.25"], train)
     assert list(found.dataframe()["value"]) == [0.5, 0.25]
-    with pytest.raises(UsageError):
-        found.plot_history()
+    found.plot_history().save(tmp_path / "history.svg")
+    drawn = ElementTree.parse(tmp_path / "history.svg").iter("{http://www.w3.org/2000/svg}circle")
+    assert len([*drawn]) >= 2

@@ -38,9 +38,10 @@ def journal(folder: Path, *events: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_journal(tmp_path: Path, own: bool) -> None:
+    kind = {"explr.framework": "none"} if own else {}
     journal(
         tmp_path,
-        {"k": "start", "after": None, "run": "a", "g": {"explr.framework": "none"} if own else {}},
+        {"k": "start", "after": None, "run": "a", "g": {"explr.kind": "run"} | kind},
         {"k": "params", "p": {"lr": "0.5", "tuner.n_trials": "9"}},
         {"k": "metrics", "m": {"loss": 2.0, "system/cpu": 1.0}, "s": 1},
         {"k": "metrics", "m": {"loss": 3.0}, "s": 0},
@@ -54,7 +55,7 @@ def test_a_journal(tmp_path: Path, own: bool) -> None:
         {"lr": "0.5"} if own else {"lr": "0.5", "tuner.n_trials": "9"},  # of an app's own tuner
         {"loss": 3.0, "final": 1.0},
         {"loss": [(0, 3.0), (1, 2.0)]},
-        own,
+        is_foreign=not own,
     )
 
 

@@ -230,4 +230,4 @@ def test_a_folder_that_is_no_sweep_cannot_be_resumed(shop: Workshop) -> None:
     assert done.stderr.endswith("conf is not the folder of a sweep: it has no sweep.json\n")
     done = shop.run(shop.explr("resume", "--last"))
     assert done.returncode == 2
-    assert "there is no sweep in" in done.stderr
+    assert f"no sweep has begun in {shop.folder}" in done.stderr

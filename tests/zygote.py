@@ -2,12 +2,14 @@
 
 An interpreter that has imported explr, Hydra and Optuna takes a second of a core; a copy of one
 takes hundredths. A command is a process of its own all the same, with its own working directory,
-environment, arguments, output, signals and exit code. As a program, this file is the process that
-is copied; it holds no thread, and ends with the process that started it.
+environment, arguments, output, signals and exit code. So are the fork servers and the companions
+that commands start. As a program, this file is the process that is copied; it holds no thread, and
+ends with the process that started it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -21,9 +23,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import IO, Any
 
 IMPORTED = (
     "explr.config.diagnosis",
+    "explr.launching.fork_server",
     "explr.runner.cli.app",
     "explr.runner.cli.commands",
     "explr.runner.task",
@@ -31,6 +35,17 @@ IMPORTED = (
     "optuna",
 )
 """What commands share; what only some use and what they must not have imported is not here."""
+
+UPLOADING = (
+    "explr.tracking.mlflow.sink",
+    "explr.tracking.shipping.shipper",
+    "mlflow.artifacts",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
+"""What companions import besides."""
+
+SERVER, COMPANION = ["-m", "explr.launching"], ["-P", "-m", "explr.tracking.shipping.companion"]
+"""Command lines of what commands start, without what follows."""
 
 READ_ONCE = (
     *("PYTHON", "LD_", "LC_", "LANG", "TZ", "TMPDIR"),
@@ -41,6 +56,12 @@ READ_ONCE = (
 MESSAGE = 2**18
 """Bytes of the longest order; the environment is most of it."""
 
+MOST_FILES = 8
+"""How many open files an order hands over at most."""
+
+MOST_FDS, SERVERS_FD, COMPANIONS_FD = 1000, 1022, 1023
+"""Above all other files of a command: where its orders for servers and for companions go."""
+
 
 class Forked:
     """A command that was started: `subprocess.Popen`, as far as tests need it."""
@@ -48,6 +69,7 @@ class Forked:
     def __init__(self, args: list[str], link: socket.socket) -> None:
         self.args = args
         self.returncode: int | None = None
+        self.stdin: IO[bytes] | None = None
         self._link = link
         self.pid = int(link.recv(64))
 
@@ -104,6 +126,7 @@ class Zygote:
         environment: Mapping[str, str],
         stdout: int,
         stderr: int,
+        is_whole: bool = True,
     ) -> Started:
         """Start a command.
 
@@ -113,21 +136,18 @@ class Zygote:
             environment: all of its environment.
             stdout: file descriptor for standard output.
             stderr: file descriptor for standard error.
+            is_whole: the servers and companions that it starts are its children, and have command
+                lines and environments of their own; otherwise they are copies too, which is quick.
         """
-        link, command = self._connected(), [os.fspath(word) for word in command]
+        link, command = self._connected().fileno(), [os.fspath(word) for word in command]
         script = command[1] == "-m" or command[1].endswith(".py")
         if command[0] != sys.executable or not script or _read_once(environment) != self._read:
             return subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=stderr)
-        order = json.dumps([command, str(cwd), dict(environment)]).encode()
-        ours, theirs = _pair()
-        with theirs:
-            try:
-                socket.send_fds(link, [order], [theirs.fileno(), stdout, stderr])
-            except BrokenPipeError:
-                ours.close()
-                self._replace()
-                return self.start(command, cwd, environment, stdout, stderr)
-        return Forked(list(command), ours)
+        try:
+            return _order(link, command, str(cwd), environment, {1: stdout, 2: stderr}, is_whole)
+        except BrokenPipeError:
+            self._replace()
+            return self.start(command, cwd, environment, stdout, stderr, is_whole)
 
     def run(
         self,
@@ -150,7 +170,7 @@ class Zygote:
                 closing.callback(os.close, end)
                 ends.register(end, selectors.EVENT_READ, number)
                 given.append(other)
-            process = self.start(command, cwd, environment, *given)
+            process = self.start(command, cwd, environment, *given, is_whole=False)
             for each in given:
                 os.close(each)
             try:
@@ -205,6 +225,71 @@ zygote = Zygote()
 """One for all tests of this process."""
 
 
+class Popen(subprocess.Popen[bytes]):
+    """`subprocess.Popen` of commands: the servers and companions that they start are copies too."""
+
+    def __new__(cls, args: Any, *_: Any, **options: Any) -> Any:
+        """Start a copy, or leave it to `__init__`, which Python calls for an instance alone."""
+        for known, link in ((SERVER, SERVERS_FD), (COMPANION, COMPANIONS_FD)):
+            is_known = isinstance(args, list) and args[1 : 1 + len(known)] == known
+            if is_known and _may_copy(options.get("env") or os.environ):
+                return _start(link, args, **options)
+        return super().__new__(cls)
+
+
+def _may_copy(environment: Mapping[str, str]) -> bool:
+    """Whether a fresh interpreter would read nothing else when it starts, but for its path."""
+    ours, theirs = _read_once(zygote_environment), _read_once(environment)
+    known = ("PYTHONPATH", "PYTHONUTF8", "PYTHONWARNINGS", "OPENBLAS_NUM_THREADS")
+    other = {*ours, *theirs}.difference(known, ["HYDRA_FULL_ERROR"])  # which is read when needed
+    return all(ours.get(name) == theirs.get(name) for name in other)
+
+
+def _start(
+    link: int,
+    args: list[str],
+    stdin: int,
+    start_new_session: bool,
+    stdout: IO[bytes] | None = None,
+    stderr: IO[bytes] | None = None,
+    cwd: str | Path = ".",
+    env: Mapping[str, str] = os.environ,
+    pass_fds: Sequence[int] = (),
+) -> Forked:
+    assert start_new_session
+    ours, theirs = os.pipe() if stdin == subprocess.PIPE else (os.open(os.devnull, os.O_RDWR), None)
+    files = {0: ours, **{each: each for each in pass_fds}}
+    for number, file in ((1, stdout), (2, stderr)):
+        files[number] = number if file is None else file.fileno()
+    try:
+        process = _order(link, args, str(Path(cwd).resolve()), env, files)
+    finally:
+        os.close(ours)
+    if theirs is not None:
+        process.stdin = os.fdopen(theirs, "wb", buffering=0)
+    return process
+
+
+def _order(
+    link: int,
+    command: list[str],
+    cwd: str,
+    environment: Mapping[str, str],
+    files: dict[int, int],
+    is_whole: bool = True,
+) -> Forked:
+    """Have a command started, with open files by the numbers that it finds them under."""
+    order = json.dumps([command, cwd, dict(environment), [*files], is_whole]).encode()
+    ours, theirs = _pair()
+    with theirs, socket.socket(fileno=os.dup(link)) as there:
+        try:
+            socket.send_fds(there, [order], [theirs.fileno(), *files.values()])
+        except BrokenPipeError:
+            ours.close()
+            raise
+    return Forked(command, ours)
+
+
 def _pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
@@ -213,8 +298,12 @@ def _read_once(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in environment.items() if name.startswith(READ_ONCE)}
 
 
-def _serve(orders: socket.socket) -> list[str]:
+def _serve(orders: list[socket.socket], imported: Sequence[str] = ()) -> list[str]:
     """Fork a command for each order, and tell how each ended.
+
+    Args:
+        orders: where they come from.
+        imported: names of the modules to import before the first one.
 
     Returns:
         In a command's process alone: its command line.
@@ -223,7 +312,8 @@ def _serve(orders: socket.socket) -> list[str]:
         SystemExit: nobody is left who could give an order.
     """
     running = selectors.DefaultSelector()
-    running.register(orders, selectors.EVENT_READ)
+    for each in orders:
+        running.register(each, selectors.EVENT_READ)
     while True:
         for key, _ in running.select():
             if key.data is not None:
@@ -231,12 +321,16 @@ def _serve(orders: socket.socket) -> list[str]:
                 running.unregister(key.fd)
                 os.close(key.fd)
                 continue
-            order, files, _, _ = socket.recv_fds(orders, MESSAGE, 3)
+            assert isinstance(key.fileobj, socket.socket)
+            order, files, _, _ = socket.recv_fds(key.fileobj, MESSAGE, MOST_FILES)
             if not order:
                 sys.exit()
+            for name in imported:
+                importlib.import_module(name)
             if (pid := os.fork()) == 0:
                 running.close()
-                orders.detach()
+                for each in orders:
+                    each.detach()
                 return _become(order, files)
             link, *output = files
             _tell(link, pid)
@@ -257,26 +351,61 @@ def _tell(link: int, number: int) -> None:
 
 
 def _become(order: bytes, files: list[int]) -> list[str]:
-    command, cwd, environment = json.loads(order)
-    os.dup2(files[1], 1)
-    os.dup2(files[2], 2)
-    os.closerange(3, max(files) + 2**10)
+    command, cwd, environment, numbers, is_whole = json.loads(order)
+    # Out of the way of the numbers that they are to have.
+    given = [fcntl.fcntl(each, fcntl.F_DUPFD, MOST_FDS) for each in files[1:]]
+    os.closerange(3, MOST_FDS)
+    for each, number in zip(given, numbers, strict=True):
+        os.dup2(each, number)
+        os.close(each)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    if is_whole:
+        os.closerange(SERVERS_FD, COMPANIONS_FD + 1)
+    else:
+        subprocess.Popen = Popen  # type: ignore[misc]
     return command
 
 
-if __name__ == "__main__":
+zygote_environment = dict(os.environ)
+"""That of this process when it began: in a command, that of what it is a copy of."""
+
+
+def _main(orders: socket.socket) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     from hydra.core.plugins import Plugins
 
     Plugins.instance()  # has those that are installed; a project's own are never found
-    sys.orig_argv = _serve(socket.socket(fileno=int(sys.argv[1])))
-    if sys.orig_argv[1] == "-m":
-        sys.argv, sys.path[0] = sys.orig_argv[2:], os.getcwd()
+    servers, companions = _pair(), _pair()
+    for (ours, _), number in ((servers, SERVERS_FD), (companions, COMPANIONS_FD)):
+        os.dup2(ours.fileno(), number, inheritable=False)
+        ours.close()
+    if os.fork() == 0:  # commands have not imported MLflow
+        os.closerange(SERVERS_FD, COMPANIONS_FD + 1)
+        orders.close()
+        servers[1].close()
+        command = _serve([companions[1]], UPLOADING)
+    else:
+        companions[1].close()
+        command = _serve([orders, servers[1]])
+    sys.orig_argv = [*command]
+    del sys.path[0]
+    if command[1] == "-P":
+        del command[1]
+        sys.path[:0] = [each for each in os.environ["PYTHONPATH"].split(os.pathsep) if each]
+    elif command[1] == "-m":
+        sys.path.insert(0, os.getcwd())
+    else:
+        sys.path.insert(0, str(Path(command[1]).resolve().parent))
+    if command[1] == "-m":
+        sys.argv = command[2:]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     else:
-        sys.argv, sys.path[0] = sys.orig_argv[1:], str(Path(sys.orig_argv[1]).resolve().parent)
+        sys.argv = command[1:]
         runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    _main(socket.socket(fileno=int(sys.argv[1])))

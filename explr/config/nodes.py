@@ -58,6 +58,21 @@ def overrides_of(config: Any, of: Literal["task", "hydra"]) -> list[str]:
     return [] if listed is None else OmegaConf.to_container(listed, resolve=False)  # type: ignore[return-value]
 
 
+def holder_of(config: DictConfig, key: str) -> DictConfig | None:
+    """The node that holds a key, which may be missing a value or be an interpolation.
+
+    Args:
+        config: where to look.
+        key: the key, dotted.
+
+    Returns:
+        The node; None if nothing has such a key.
+    """
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return node if isinstance(node, DictConfig) and name in node else None
+
+
 def _open(values: dict[str, Any]) -> DictConfig:
     """A node to which the command line may add keys without a `+`."""
     return DictConfig(values, flags={"struct": False})

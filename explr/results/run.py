@@ -106,13 +106,14 @@ def _of_folder(folder: Path, with_curves: bool) -> RunView:
     if (folder / COMMAND).exists() or ((folder / RESULTS).exists() and not is_run):
         raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
     place = run_folder(folder)
-    events = [event for journal in journals_in(place) for event, _ in read_events(journal)]
-    begun: Mapping[str, Any] = next((event for event in events if event["k"] == "start"), {})
-    run = RunView(
-        "", params=_saved_config(place), is_foreign=_is_foreign(place, begun.get("g", {}))
-    )
-    for event in events:
-        _take_in(run, event, with_curves)
+    run = RunView("", params=_saved_config(place))
+    tags: Mapping[str, str] | None = None
+    for journal in journals_in(place):
+        for event, _ in read_events(journal):
+            if tags is None and event["k"] == "start":
+                tags = event.get("g", {})
+            _take_in(run, event, with_curves)
+    run.is_foreign = _is_foreign(place, tags or {})
     if run.is_foreign:
         _take_trial(run, folder)
     elif (result := read_result(place)) is not None:

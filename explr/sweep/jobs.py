@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.nodes import SWEEPER_NODE
+from explr.config.nodes import SWEEPER_NODE, holder_of
 from explr.config.settings_file import FILE_OVERLAY
 from explr.launching.hydra_job import HydraJob
 from explr.sweep.space import SweepSpace
@@ -51,8 +51,8 @@ class SweepJobs:
         # Named for each job: a launcher may compose its config again, and resolve the name there.
         folder = Path(sweep["dir"]).absolute() if elsewhere else sweep["dir"]
         self._own["hydra.sweep.dir"] = str(folder)
-        run = OmegaConf.to_container(config.hydra, resolve=False).get("run")  # type: ignore[union-attr]
-        self._run_follows = run == {"dir": TRIAL_FOLDER}
+        run = config.hydra.get("run") or OmegaConf.create()
+        self._run_follows = OmegaConf.to_container(run, resolve=False) == {"dir": TRIAL_FOLDER}
 
     def __call__(self, job: Job, lease: Lease | None = None) -> HydraJob:
         """The Hydra job of a trial's job.
@@ -87,6 +87,5 @@ class SweepJobs:
 
     def _follows(self, key: str) -> bool:
         """Whether the seed is an interpolation, which may depend on what is searched."""
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(self._config, parent) if parent else self._config
-        return OmegaConf.is_dict(node) and name in node and OmegaConf.is_interpolation(node, name)
+        node = holder_of(self._config, key)
+        return node is not None and OmegaConf.is_interpolation(node, key.rpartition(".")[2])

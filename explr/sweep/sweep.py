@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.hydra_versions import trusted_by
-from explr.config.nodes import SWEEPER, SWEEPER_NODE, is_own_tree, overrides_of
+from explr.config.nodes import SWEEPER, SWEEPER_NODE, holder_of, is_own_tree, overrides_of
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import AUTO, reported_faults, slots_faults
@@ -140,9 +140,7 @@ def seed_faults(key: str | None, config: DictConfig) -> list[str]:
             "in %s.seed_key=seed, and each has a seed of its own", SWEEPER_NODE,
         )  # fmt: skip
         return []
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(config, parent) if parent else config
-    if OmegaConf.is_dict(node) and name in node:
+    if holder_of(config, key) is not None:
         return []
     return [f"{SWEEPER_NODE}.seed_key={key}: the config has no {key}"]
 

@@ -6,7 +6,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from ports import held_port
+from remote_server import Server
 
 from explr.tracking.journal.pending import entries
 from explr.tracking.mlflow.server_process import answers
@@ -86,24 +86,13 @@ def server(database: str, kit: Any, port: int, tmp_path: Path) -> Iterator[str]:
         return True
 
     kit.eventually(connects, "PostgreSQL")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", database),
-            *("--artifacts-destination", str(tmp_path / "artifacts")),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )
-    uri = f"http://127.0.0.1:{port}"
+    served = Server(tmp_path, port, database)
+    served.start()
     try:
-        kit.eventually(lambda: answers(uri, 5.0), "the server")
-        yield uri
+        kit.eventually(lambda: answers(served.uri, 5.0), "the server")
+        yield served.uri
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        served.kill()
 
 
 def test_a_sweep_in_postgresql(server: str, database: str, kit: Any, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ BIGGEST = sys.float_info.max
 pytestmark = pytest.mark.slow
 
 TRAINING = """
-while int(ctx.output_dir.name) >= 60 and not os.path.exists(os.environ["KILLED"]):
+while int(ctx.output_dir.name) > 15 and not os.path.exists(os.environ["KILLED"]):
     time.sleep(0.05)
 for step in range(10):
     ctx.tracker.log_metric("loss", ctx.hyperparameters["lr"] / (step + 1), step=step)
@@ -267,7 +267,7 @@ def test_two_errors_lose_nothing_whatever_mlflows_variables_say(
 def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
     server: Server, kit: Any, tmp_path: Path
 ) -> None:
-    trials = 80
+    trials = 20
     kit.eventually(lambda: answers(server.uri, 5.0), "the server")
     remote = kit.store_at(server.uri)
     train = kit.write_training(tmp_path / "job.py", TRAINING)
@@ -284,7 +284,7 @@ def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
         return sum(done)
 
     try:
-        for count in (5, 40):
+        for count in (3, 10):
             kit.eventually(lambda count=count: shipped() >= count, f"{count} trials in MLflow")
             server.kill()
             server.start()

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from waiting import wait_until
+from zygote import zygote
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import artifact_root, local_store_uri
@@ -251,10 +252,14 @@ def test_eight_starters_leave_one_server(home: Path):
 
 
 @pytest.mark.slow
-def test_all_of_it_ends_also_without_its_first_process(home: Path):
+def test_what_the_command_started_ends_also_without_its_first_process(home: Path):
+    started = zygote.run([sys.executable, "-m", "explr", "mlflow-ui"], home, os.environ, PATIENCE_S)
+    assert started.returncode == 0, started.stderr
     server = MLflowServer(port=0)
-    state = server.start(awaited=True)
-    wait_until(lambda: any(is_uvicorn(pid) for pid in session(state)), PATIENCE_S)
+    state = server.state()
+    assert state is not None
+    assert started.stdout == f"{state.url}\n"
+    assert fetch(state.url)[0] == 200
     os.kill(state.pid, signal.SIGKILL)
     wait_until(lambda: state.pid not in session(state), PATIENCE_S)
     assert session(state) != []

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from remote_server import Server
 
 from explr.core.errors import TrackingError
 from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import entries
+from explr.tracking.mlflow.server_process import answers
 from explr.tracking.run import closing_line
 
 MIRRORS = ["mlflow", "sqlalchemy", "pandas"]
@@ -134,20 +136,9 @@ return 1.0
     reason = f"{uri} does not answer: connection refused"
     assert done.stderr == f"{reason}\n{journal.relative_to(tmp_path)}: {reason}\n"
 
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{tmp_path}/remote.db"),
-            *("--artifacts-destination", str(tmp_path / "remote artifacts")),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )
+    server = Server(tmp_path, port)
+    server.start()
     try:
-        from explr.tracking.mlflow.server_process import answers
-
         kit.eventually(lambda: answers(uri, 5.0), "the server")
         done = kit.explr("sync")
         assert (done.returncode, done.stderr) == (0, "")
@@ -159,8 +150,7 @@ return 1.0
         assert "notes.txt" in remote.artifacts(run)
         assert "Everything is in MLflow already" in kit.explr("sync").stdout
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        server.kill()
 
 
 def test_without_tracking_there_is_no_mlflow_run_and_no_journal(kit: Any, tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def run_child(name: str, folder: Path, times: int) -> tuple[Any, dict[str, list[
             **{name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
             "PYTHONPATH": str(Path(__file__).parent),
             "PYTHONHASHSEED": "random",
+            "OMP_WAIT_POLICY": "PASSIVE",  # several threads, which do not spin while they wait
         },
         capture_output=True,
         text=True,

@@ -133,13 +133,12 @@ def test_a_seed_gives_the_same_numbers_however_it_meets_the_import(name: str) ->
     seed, other, draw = configure(name, 5), configure(name, 6), DRAW[name]
     imports = draw.partition(";")[0]
     unmoved = f"state = random.getstate()\n{imports}\nassert random.getstate() == state"
-    # seeds, another one first, before the import, which draws no number; then another seed
-    lines = output_of(f"{other}\n{seed}\nimport random\n{unmoved}\n{draw}\n{other}\n{draw}")
-    first, second = lines.splitlines()
+    # seeds, another one first, before the import, which draws no number
+    before = f"{other}\n{seed}\nimport random\n{unmoved}\n{draw}"
+    # then another seed, and the first again, where it is imported and drawn from
+    first, second, again = output_of(f"{before}\n{other}\n{draw}\n{seed}\n{draw}").splitlines()
     assert first != second
-    # imported before; drawn from before
-    again = output_of(f"{imports}\n{seed}\n{draw}\n{other}\n{draw}\n{seed}\n{draw}")
-    assert again.splitlines() == [first, second, first]
+    assert again == first
 
 
 def test_the_newest_seed_counts_in_one_process(framework: Framework) -> None:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -15,7 +16,7 @@ import pytest
 from companions import companions_of, processes_of
 from ports import held_port
 from waiting import runs, wait_until
-from zygote import zygote
+from zygote import Started, zygote
 
 from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
@@ -141,15 +142,44 @@ def explr(*arguments: str, env: Mapping[str, str] = os.environ) -> subprocess.Co
     return zygote.run([sys.executable, "-m", "explr", *arguments], Path.cwd(), env, PATIENCE_S)
 
 
-def start(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+class Running:
+    """A command that runs, and what it and its companions write.
+
+    Args:
+        process: the command.
+        output: the file that it writes to.
+    """
+
+    def __init__(self, process: Started, output: Path) -> None:
+        self._process = process
+        self._output = output
+        self.send_signal, self.kill = process.send_signal, process.kill
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._process.wait()
+
+    def communicate(self, timeout: float) -> tuple[str, None]:
+        """Wait for its end, in seconds; what it has written."""
+        self._process.wait(timeout)
+        return self._output.read_text(), None
+
+
+def start(*arguments: str, environment: Mapping[str, str] | None = None) -> Running:
     """Start the command."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "explr", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    )
+    command = [sys.executable, "-m", "explr", *arguments]
+    variables = {**os.environ, **(environment or {})}
+    with NamedTemporaryFile(prefix="output-", dir=Path.cwd(), delete=False) as output:
+        there = output.fileno()
+        process = zygote.start(command, Path.cwd(), variables, there, there, is_whole=False)
+    return Running(process, Path(output.name))
 
 
 def write_training(path: Path, body: str) -> str:

@@ -253,7 +253,8 @@ def test_eight_starters_leave_one_server(home: Path):
 
 @pytest.mark.slow
 def test_what_the_command_started_ends_also_without_its_first_process(home: Path):
-    started = zygote.run([sys.executable, "-m", "explr", "mlflow-ui"], home, os.environ, PATIENCE_S)
+    variables = {**os.environ, "MLFLOW_TRACKING_URI": ""}
+    started = zygote.run([sys.executable, "-m", "explr", "mlflow-ui"], home, variables, PATIENCE_S)
     assert started.returncode == 0, started.stderr
     server = MLflowServer(port=0)
     state = server.state()

@@ -74,7 +74,7 @@ def test_results_of_a_tracked_sweep(shop: Workshop) -> None:
     line = next(x for x in done.stdout.splitlines() if "to train it again: " in x)
     words = shlex.split(line.partition("to train it again: ")[2])
     assert words[0] == "explr"
-    retrained = shop.run(shop.explr(*words[1:], "hydra.run.dir=again", "tracking=off"))
+    retrained = shop.run(shop.explr(*words[1:], "hydra.run.dir=again"))
     assert retrained.returncode == 0, retrained.stderr
     result = json.loads((shop.folder / "again" / "result.json").read_text())
     assert result["value"] == best["value"]

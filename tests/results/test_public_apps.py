@@ -193,7 +193,7 @@ def test_from_a_grid_to_the_training_again(explr: Command, shape: str) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    line = ["-W", "ignore", "app.py", *flags, "-m"]
+    line = ["app.py", *flags, "-m"]
 
     (folder / "unlucky").unlink()
     tracked = ["hydra/callbacks=explr_mlflow", "hydra.callbacks.explr_mlflow.drain_timeout_s=0"]

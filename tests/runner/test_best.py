@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def models(tmp_path: Path) -> dict[str, list[Any]]:
     return found
 
 
-def test_the_best_of_a_sweep(explr: Any, tmp_path: Path) -> None:
+def test_the_best_of_a_sweep(explr: Any, tmp_path: Path, template: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    shutil.copyfile(template, tmp_path / "home" / "mlflow.db")
     wait = "tracking.drain_timeout_s=600"
     swept = explr(
         *("tuner=optuna", "-m", "lr=choice(0.5,0.25)", "train_model=job:train", wait),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from zygote import zygote
 
 from explr.core.errors import UsageError
 from explr.results.run import RunView, differing, read_run
@@ -114,22 +115,19 @@ def test_what_is_no_run(tmp_path: Path, explr: Any, name: str, said: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workshop(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Path:
     """A sweep that is in MLflow, and a run that is not."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "job.py").write_text(TRAINING)
+    (folder / "home").mkdir(mode=0o700)
+    shutil.copyfile(template, folder / "home" / "mlflow.db")
     sweep = ["tuner=optuna", "-m", "lr=choice(0.5,0.25)", "tuner/sampler=grid", "tuner.n_trials=2"]
     sweep += ["tuner.study_name=s", "tracking.drain_timeout_s=600", "train_model=job:train"]
     alone = ["lr=0.75", "tracking=off", "hydra.run.dir=alone", "train_model=job:train"]
     for line in (sweep, alone):
-        subprocess.run(
-            [sys.executable, "-m", "explr", *line],
-            cwd=folder,
-            env={**os.environ, "EXPLR_HOME": str(folder / "home")},
-            capture_output=True,
-            timeout=700,
-            check=True,
-        )
+        command = [sys.executable, "-m", "explr", *line]
+        done = zygote.run(command, folder, {**os.environ, "EXPLR_HOME": str(folder / "home")}, 700)
+        assert done.returncode == 0, done.stderr
     return folder
 
 

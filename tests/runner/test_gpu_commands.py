@@ -24,6 +24,19 @@ def rtx_5090(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(build_driver(tmp_path_factory.mktemp("driver"), [card]))
 
 
+def without(package: str) -> str:
+    """`explr` as a program for which a package is not installed."""
+    return f"""\
+import importlib.util
+
+from explr.runner.cli.main import main
+
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == {package!r} else find(name, *rest)
+main()
+"""
+
+
 def statuses(text: str) -> dict[str, str]:
     return {check["name"]: check["status"] for check in json.loads(text)["checks"]}
 
@@ -139,8 +152,10 @@ def test_a_training_refuses_a_limit_from_outside_in_one_sentence(
 @pytest.mark.slow
 def test_verify_passes_or_warns_on_a_machine_without_a_gpu(explr: Any, tmp_path: Path) -> None:
     folder = str(no_driver(tmp_path / "none"))
+    (tmp_path / "command.py").write_text(without("ray"))
     settings = ("tuner=optuna", "tuner.n_jobs=4", "gpu.memory_limit_gb=20")  # as in docs/gpus.md
-    done = explr("verify", *settings, "--json", LD_LIBRARY_PATH=folder, timeout_s=240)
+    line = ("command.py", "verify", *settings, "--json")
+    done = explr.script(*line, LD_LIBRARY_PATH=folder, timeout_s=240)
     assert done.returncode == 0, done.stdout + done.stderr
     found = statuses(done.stdout)
     assert set(found) == {
@@ -160,8 +175,9 @@ def test_verify_fails_beside_a_gpu_that_the_build_of_pytorch_cannot_use(
     explr: Any, tmp_path: Path
 ) -> None:
     driver = str(build_driver(tmp_path / "driver", [Card(used_gb=20)]))
-    settings = ("tuner=optuna", "tuner.n_jobs=60", "tracking=off")
-    done = explr("verify", *settings, LD_LIBRARY_PATH=driver, timeout_s=240)
+    (tmp_path / "command.py").write_text(without("tensorflow"))
+    line = ("command.py", "verify", "tuner=optuna", "tuner.n_jobs=60", "tracking=off")
+    done = explr.script(*line, LD_LIBRARY_PATH=driver, timeout_s=240)
     assert done.returncode == 1, done.stderr
     if "is built for the CPU" not in done.stdout.partition("TensorFlow")[0]:
         pytest.skip("the installed PyTorch is built for CUDA")

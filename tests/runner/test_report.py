@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from zygote import zygote
 
 from explr.core.errors import UsageError
 from explr.results.report.importance import importances
@@ -341,21 +343,16 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def swept(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Path:
     """A sweep that was tracked, and wrote its report."""
     folder = tmp_path_factory.mktemp("swept")
+    (folder / "home").mkdir(mode=0o700)
+    shutil.copyfile(template, folder / "home" / "mlflow.db")
     (folder / "job.py").write_text(TRAINING)
     line = ["tuner=optuna", "-m", "lr=interval(0.01,1)", "+kind=choice(a,b)", "tuner.n_trials=6"]
     line += ["train_model=job:train", "tuner.study_name=s", "tracking.drain_timeout_s=600"]
-    done = subprocess.run(
-        [sys.executable, "-m", "explr", *line],
-        cwd=folder,
-        env={**os.environ, "EXPLR_HOME": str(folder / "home")},
-        capture_output=True,
-        text=True,
-        timeout=700,
-        check=False,
-    )
+    command = [sys.executable, "-m", "explr", *line]
+    done = zygote.run(command, folder, {**os.environ, "EXPLR_HOME": str(folder / "home")}, 700)
     assert done.returncode == 0, done.stderr
     assert "report: multirun/s/report.html" in done.stdout + done.stderr
     return folder

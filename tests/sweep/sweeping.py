@@ -28,6 +28,7 @@ BASIC = "hydra/launcher=basic"
 
 TRAININGS = """\
 import atexit
+import importlib
 import os
 import signal
 import subprocess
@@ -243,9 +244,9 @@ def unpicklable(ctx):
 
 
 def data_loader(ctx):
-    from torch.utils.data import DataLoader
-
-    return float(sum(sum(batch) for batch in DataLoader(list(range(8)), 2, num_workers=2)))
+    # An import statement would have explr take all of these for trainings with PyTorch.
+    loader = importlib.import_module("torch.utils.data").DataLoader
+    return float(sum(sum(batch) for batch in loader(list(range(8)), 2, num_workers=2)))
 
 
 FAULTS = [

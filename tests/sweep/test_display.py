@@ -20,9 +20,7 @@ def screen(shop: Workshop) -> Terminal:
     return Terminal(shop.folder, shop.environment)
 
 
-@pytest.mark.parametrize(
-    "launcher", ["explr_local", "basic", pytest.param("joblib", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("launcher", ["explr_local", "basic"])
 def test_a_sweep_in_a_terminal(shop: Workshop, screen: Terminal, launcher: str) -> None:
     command = shop.optuna(
         "watched", "lr=interval(0,1)", "tuner.n_trials=4", "tuner/pruner=none",

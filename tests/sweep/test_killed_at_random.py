@@ -25,8 +25,8 @@ from waiting import PATIENCE_S, wait_until
 FULL = "EXPLR_KILL_SEEDS" in os.environ
 SEEDS = [int(seed) for seed in os.environ.get("EXPLR_KILL_SEEDS", "1").split(",")]
 TUNERS = os.environ.get("EXPLR_KILL_TUNERS", "optuna").split(",")
-N_TRIALS = 60 if FULL else 20
-ROUNDS = {"optuna": 10, "ray": 6} if FULL else {"optuna": 3, "ray": 2}
+N_TRIALS = 60 if FULL else 8
+ROUNDS = {"optuna": 10, "ray": 6} if FULL else {"optuna": 1, "ray": 1}
 """How often the whole sweep ends before its time; Ray takes long to start."""
 
 ENDURED = {

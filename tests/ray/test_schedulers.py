@@ -92,7 +92,7 @@ def test_population_based_training_moves_checkpoints_and_changes_parameters(
     monkeypatch.setenv("EXPLR_HOME", str(tmp_path / "home"))
     swept = explr.tune(
         [
-            "tuner=ray", "tuner/pruner=pbt", "+tuner.pruner.synch=true", "tuner.n_jobs=2",
+            "tuner=ray", "tuner/pruner=pbt", "+tuner.pruner.synch=true",
             "tuner.pruner.resample_probability=0",  # else trial 1 may draw an even lower lr
             "lr=interval(0.001,1)", "tuner.enqueue=[{lr: 0.5},{lr: 0.01},{lr: 0.4},{lr: 0.3}]",
             "tracking.drain_timeout_s=600",

@@ -191,7 +191,7 @@ PRUNERS = ["none", "median", "asha", "hyperband"]
     indirect=["tune"],
 )
 def test_a_trial_that_goes_wrong_changes_nothing_for_the_others(
-    tune: Tune, pruner: str, request: pytest.FixtureRequest
+    tune: Tune, pruner: str, request: pytest.FixtureRequest, one_worker: str
 ) -> None:
     # Each trial is better than those before it: none of them is to be pruned.
     known = [{"lr": 1 - 0.05 * place, "fault": fault} for place, fault in enumerate(ENDS)]
@@ -201,7 +201,12 @@ def test_a_trial_that_goes_wrong_changes_nothing_for_the_others(
     resumed = request.node.callspec.params["tune"] is OptunaTuner and pruner == "none"
     for count in [len(known) - 1, len(known)] if resumed else [len(known)]:
         swept = tune(
-            faulty, space, count, pruner=pruner, settings={**settings, "enqueue": known[:count]}
+            faulty,
+            space,
+            count,
+            pruner=pruner,
+            settings={**settings, "enqueue": known[:count]},
+            overrides=(one_worker,) if pruner == "pbt" else (),
         )
         assert [trial["params"]["fault"] for trial in swept.trials] == [*ENDS][:count]
         for trial in swept.trials:

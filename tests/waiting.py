@@ -11,6 +11,9 @@ import psutil
 PATIENCE_S = 90.0
 """How long something that must happen may take on a busy machine."""
 
+HANG_S = 600.0
+"""The same of what starts Ray and its workers, minutes on a busy machine: only a hang lasts so."""
+
 
 SHARE = 0.1
 """Of the time that it waits, what the asking may take: the machine is for what is waited for."""

@@ -24,6 +24,9 @@ os.environ.update(
 
 from sweeping import Workshop
 
+CPUS = 6
+"""Of the Ray that this process has joined."""
+
 
 @pytest.fixture(scope="package")
 def own_ray() -> Iterator[None]:
@@ -34,12 +37,18 @@ def own_ray() -> Iterator[None]:
 
     with without_aside():
         ray.init(
-            address="local", num_cpus=6, include_dashboard=False, log_to_driver=False,
+            address="local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False,
             logging_level=logging.ERROR, object_store_memory=200 * 2**20,
         )  # fmt: skip
     os.environ.pop("PYTHONBREAKPOINT", None)  # Ray has every debugger be its own
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def one_worker() -> str:
+    """The setting with which Ray runs one trial of a population at a time, in one worker."""
+    return f"tuner.ray.cpus_per_trial={CPUS}"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 from sweeping import Workshop
-from waiting import PATIENCE_S, wait_until
+from waiting import HANG_S, wait_until
 
 from explr.core.errors import UsageError
 from explr.sweep.ray.cluster import CORE, RayDied, RayProcesses, ray_module
@@ -83,7 +83,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def add_node(cluster: Any) -> Any:
     """Start a node with room for one trial, in the working directory."""
     node = cluster.add_node(wait=False, num_cpus=1, object_store_memory=100 * 2**20)
-    cluster.wait_for_nodes(PATIENCE_S)
+    cluster.wait_for_nodes(HANG_S)
     return node
 
 
@@ -107,11 +107,13 @@ def test_trials_run_on_both_nodes_and_survive_the_kill_of_one(
         )
     )  # fmt: skip
     second_epochs = "*/checkpoints/step-000000001.pt"
-    wait_until(lambda: len(list(sweep.glob(second_epochs))) == 2 or driver.poll() is not None)
+    wait_until(
+        lambda: len(list(sweep.glob(second_epochs))) == 2 or driver.poll() is not None, HANG_S
+    )
     assert len(nodes_of(sweep)) == 2, shop.log()
     cluster.remove_node(other, allow_graceful=False)
     (sweep / "go").touch()
-    assert driver.wait(2 * PATIENCE_S) == 0, shop.log()
+    assert driver.wait(HANG_S) == 0, shop.log()
     assert f"Ray: the cluster at {cluster.address} with 2 nodes" in shop.log()
     trials = shop.results("multirun/s")["trials"]
     assert [trial["state"] for trial in trials] == ["COMPLETE"] * 3

@@ -13,7 +13,7 @@ import pytest
 from checking import check_sweep, check_trials, family
 from companions import companions_of
 from sweeping import Workshop
-from waiting import PATIENCE_S, wait_until
+from waiting import HANG_S, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -50,20 +50,21 @@ def test_what_is_cut_off_ends_as_if_nothing_had_happened(
 ) -> None:
     population = pruner == "pbt"
     tracked = not ALL  # the drill of random kills tracks all of its sweeps
-    n_trials = 4 if population else 7
+    # In a population one worker is enough for the others to be paused, not ended, by the cut.
+    n_trials, at_once = (4, 1) if population else (7, 2)
     known = ",".join(f"{{lr: {0.1 * number:.1f}}}" for number in range(1, n_trials + 1))
     # Three trials end before the others are held; in a population all of them have their turns.
     shop.environment["HELD"] = "0:4" if population else "3:2"
     command = shop.explr(
         "train_model=trainings:held", f"tuner={tuner}", f"tuner/pruner={pruner}", *PRUNERS[pruner],
         "tuner/sampler=random", "tuner.study_name=s", f"tuner.n_trials={n_trials}",
-        "tuner.n_jobs=2", "-m", "lr=interval(0,1)", f"tuner.enqueue=[{known}]",
+        f"tuner.n_jobs={at_once}", "-m", "lr=interval(0,1)", f"tuner.enqueue=[{known}]",
         "tracking.drain_timeout_s=0" if tracked else "tracking=off",
     )  # fmt: skip
     for cut in cuts:
         for held in shop.folder.glob("held-*"):
             held.unlink()
-        _cut_off(shop, command, cut)
+        _cut_off(shop, command, cut, at_once)
         command = shop.explr("resume", "multirun/s")
     (shop.folder / "go").touch()
     done = shop.run(command)
@@ -90,22 +91,25 @@ def test_what_is_cut_off_ends_as_if_nothing_had_happened(
     assert " starts" not in again.stdout
 
 
-def _cut_off(shop: Workshop, command: list[str], cut: str) -> None:
-    """Start a sweep, and cut it off when two of its trials are held."""
+def _cut_off(shop: Workshop, command: list[str], cut: str, at_once: int) -> None:
+    """Start a sweep, and cut it off when as many of its trials are held as run at once."""
     (shop.folder / "log").unlink(missing_ok=True)
     controller = shop.start(command)
-    wait_until(lambda: controller.poll() is not None or len([*shop.folder.glob("held-*")]) == 2)
+    wait_until(
+        lambda: controller.poll() is not None or len([*shop.folder.glob("held-*")]) == at_once,
+        HANG_S,
+    )
     assert controller.poll() is None, shop.log()
     if cut == "kill":
         controller.kill()
         controller.wait()
     elif cut == "ctrl_c":
         controller.send_signal(signal.SIGINT)
-        assert controller.wait(PATIENCE_S) == 130, shop.log()
+        assert controller.wait(HANG_S) == 130, shop.log()
     else:
         (raylet,) = [one for one in family(shop) if one.name() == "raylet"]
         raylet.kill()
-        assert controller.wait(PATIENCE_S) == 1, shop.log()
+        assert controller.wait(HANG_S) == 1, shop.log()
     if cut != "kill":
         assert "to resume: explr resume multirun/s" in shop.log()
         assert "Traceback" not in shop.log()
@@ -113,4 +117,4 @@ def _cut_off(shop: Workshop, command: list[str], cut: str) -> None:
         assert {"RUNNING"} <= states <= {"COMPLETE", "PRUNED", "RUNNING", "WAITING"}
     # A companion uploads what there is, and ends by itself.
     home = Path(shop.environment["EXPLR_HOME"])
-    wait_until(lambda: {*family(shop)} <= {*companions_of(home)})
+    wait_until(lambda: {*family(shop)} <= {*companions_of(home)}, HANG_S)

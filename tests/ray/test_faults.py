@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 NAMES = [
     "killed_in_an_epoch", "always_killed", "actor_killed", "exits", "prunes", "nan", "none",
     "string", "too_many", "reports_none", "reports_nan", "no_gpu_memory", "no_host_memory",
-    "unpicklable", "data_loader",
+    "unpicklable",
 ]  # fmt: skip
 
 MORE = f"""
@@ -225,14 +225,8 @@ def test_04_a_trial_that_prunes_itself_is_pruned(sweep: Sweep) -> None:
     assert sweep.runs()["prunes"] == "FINISHED"
 
 
-def test_16_data_loaders_may_have_workers(sweep: Sweep) -> None:
-    assert (sweep.trial("data_loader")["state"], sweep.trial("data_loader")["value"]) == (
-        "COMPLETE", 28,
-    )  # fmt: skip
-
-
 def test_22_what_cannot_be_pickled_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_ray: None
 ) -> None:
     import threading
 

@@ -87,12 +87,15 @@ def grows(ctx: TrainingContext) -> float:
 
 
 def test_population_based_training_moves_checkpoints_and_changes_parameters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    one_worker: str,
 ) -> None:
     monkeypatch.setenv("EXPLR_HOME", str(tmp_path / "home"))
     swept = explr.tune(
         [
-            "tuner=ray", "tuner/pruner=pbt", "+tuner.pruner.synch=true", "tuner.n_jobs=2",
+            "tuner=ray", "tuner/pruner=pbt", "+tuner.pruner.synch=true", one_worker,
             "tuner.pruner.resample_probability=0",  # else trial 1 may draw an even lower lr
             "lr=interval(0.001,1)", "tuner.enqueue=[{lr: 0.5},{lr: 0.01},{lr: 0.4},{lr: 0.3}]",
             "tracking.drain_timeout_s=600",
@@ -135,9 +138,11 @@ def test_population_based_training_moves_checkpoints_and_changes_parameters(
     assert str(worst["params"]["lr"]) in tags.values()
 
 
-def test_population_based_training_needs_checkpoints() -> None:
+def test_population_based_training_needs_checkpoints(one_worker: str) -> None:
     with pytest.raises(UsageError, match=r"saved none by step 4: call ctx\.save_checkpoint"):
-        sweep(stairs, "tuner/pruner=pbt", "+tuner.pruner.synch=true", "tuner.n_trials=4")
+        sweep(
+            stairs, "tuner/pruner=pbt", "+tuner.pruner.synch=true", "tuner.n_trials=4", one_worker
+        )
 
 
 @pytest.mark.parametrize(

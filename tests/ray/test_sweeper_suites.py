@@ -54,8 +54,8 @@ CASES: dict[str, tuple[str, list[str], list[list[str]]]] = {
 
 SWEEPERS = ["explr_optuna", "explr_ray"]
 
-IN_RAY = ("lists to choose from", "a key that only the option has")
-"""Cases that Ray runs too, which takes seconds for each."""
+IN_RAY = "a key that only the option has"
+"""The case that Ray runs too, which takes seconds."""
 
 
 def sweep(sweeper: str, config: str, task: Any, line: list[str]) -> Any:
@@ -76,7 +76,7 @@ def saved(number: int, name: str) -> Any:
 
 @pytest.mark.parametrize(
     ("sweeper", "case"),
-    [*(("explr_optuna", case) for case in CASES), *(("explr_ray", case) for case in IN_RAY)],
+    [*(("explr_optuna", case) for case in CASES), ("explr_ray", IN_RAY)],
 )
 def test_the_jobs_are_those_of_hydra_s_sweeper(sweeper: str, case: str) -> None:
     config, line, expected = CASES[case]

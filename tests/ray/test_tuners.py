@@ -191,18 +191,22 @@ PRUNERS = ["none", "median", "asha", "hyperband"]
     indirect=["tune"],
 )
 def test_a_trial_that_goes_wrong_changes_nothing_for_the_others(
-    tune: Tune, pruner: str, request: pytest.FixtureRequest
+    tune: Tune, pruner: str, request: pytest.FixtureRequest, one_worker: str
 ) -> None:
     # Each trial is better than those before it: none of them is to be pruned.
     known = [{"lr": 1 - 0.05 * place, "fault": fault} for place, fault in enumerate(ENDS)]
     settings = {"study_name": "s", "retries": 0, "max_failure_rate": 1.0}
     space = {"lr": "interval(0, 1)", "fault": f"choice({','.join(map(repr, ENDS))})"}
-    # It is resumed for the last one; how Ray's schedulers are: `test_search`, `test_cut_off`.
-    is_ray = request.node.callspec.params["tune"] is RayTuneTuner
-    resumed = pruner == "none" or not is_ray
+    # It is resumed for the last one; how Ray's are: above, `test_search`, `test_cut_off`.
+    resumed = request.node.callspec.params["tune"] is OptunaTuner and pruner == "none"
     for count in [len(known) - 1, len(known)] if resumed else [len(known)]:
         swept = tune(
-            faulty, space, count, pruner=pruner, settings={**settings, "enqueue": known[:count]}
+            faulty,
+            space,
+            count,
+            pruner=pruner,
+            settings={**settings, "enqueue": known[:count]},
+            overrides=(one_worker,) if pruner == "pbt" else (),
         )
         assert [trial["params"]["fault"] for trial in swept.trials] == [*ENDS][:count]
         for trial in swept.trials:

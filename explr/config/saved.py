@@ -12,14 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.core.errors import UsageError
 from explr.core.folders import SAVED, replacing, saved_in
-from explr.core.secrets import holds_remembered, redacted
-
-_TELLING = re.compile(
-    r"passw|passphrase|pwd|secret|token|credential|bearer|cookie|authorization|://[^\s]*@"
-    r"|(?:api|access|private|auth|encryption|signing|ssh|account)[_-]?keys?\b",
-    re.IGNORECASE,
-)
-"""What a file with a secret holds; most files hold none of it, and are not parsed."""
+from explr.core.secrets.masking import may_hold_secrets, redacted
 
 
 def hide_secrets(*files: Path) -> None:
@@ -36,7 +29,7 @@ def hide_secrets(*files: Path) -> None:
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError:
             continue
-        if not _TELLING.search(text) and not holds_remembered(text):
+        if not may_hold_secrets(text):
             continue
         before = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if (after := redacted(before)) != before:

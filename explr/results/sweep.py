@@ -24,7 +24,7 @@ from explr.core.folders import (
     saved_in,
     trial_numbers,
 )
-from explr.core.secrets import redacted
+from explr.core.secrets.masking import redacted
 from explr.results.grid import read_grid
 from explr.results.trial import TrialView, read_trial
 from explr.tracking.callback import tracking_uri_of

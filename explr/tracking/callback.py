@@ -32,7 +32,7 @@ from explr.core.config import MirrorConfig
 from explr.core.errors import is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
 from explr.core.reporter import LISTENERS
-from explr.core.secrets import guard_logs
+from explr.core.secrets.logs import guard_logs
 from explr.core.validation import settings_of
 from explr.launching.job_record import objective_of, record_job, this_command
 from explr.tracking.destination import Destination

@@ -28,7 +28,7 @@ from explr.core.folders import (
     replace_file,
     trials_that_ran,
 )
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 from explr.tuning.optuna_private import CREATE_STUDY, journal_storage
 
 if TYPE_CHECKING:

@@ -35,7 +35,8 @@ from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.config.target import check_train_function, spell_target
 from explr.core.errors import UsageError
 from explr.core.folders import common_folder
-from explr.core.secrets import guard_logs, remember_arguments
+from explr.core.secrets.logs import guard_logs
+from explr.core.secrets.masking import remember_arguments
 from explr.core.signals import terminable
 from explr.runner.grid_tally import Trials, gathering
 from explr.utils import console

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from explr.core.config import RayClusterConfig
 from explr.core.errors import MissingDependencyError, UsageError
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.sweep.ray.guard import guarded
 from explr.tracking.destination import TRACKING_URI
 from explr.tracking.home import is_local_store

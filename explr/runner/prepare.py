@@ -14,6 +14,7 @@ from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
 from explr.core.framework import AUTO, NO_FRAMEWORK, Framework
 from explr.core.protocols import TrainFunction
+from explr.core.secrets.names import name_secrets
 from explr.frameworks.base import get_framework
 
 
@@ -61,6 +62,8 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
             return None
 
     config: ExplrConfig | None = attempt(lambda: ExplrConfig.from_composed(cfg))
+    if config is not None:
+        name_secrets(config.tracking.secret_names, config.tracking.harmless_names)
     if faults and not isinstance(faults[0], ConfigError):
         raise faults[0]
     named = [text for fault in faults for text in getattr(fault, "faults", ())]

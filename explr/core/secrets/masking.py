@@ -109,8 +109,8 @@ def redacted(value: Any, key: str = "") -> Any:
         The same shape, with `MASK` in place of secrets.
     """
     if isinstance(value, Mapping):
-        below = f"{key}." if key and is_secret(key) else ""
-        return {k: redacted(v, f"{below}{k}") for k, v in value.items()}
+        above = f"{key}." if key else ""
+        return {k: redacted(v, f"{above}{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(item, key) for item in value]
     if value is None or isinstance(value, bool) or (isinstance(value, str) and value in _UNSET):

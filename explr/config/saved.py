@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.errors import UsageError
 from explr.core.folders import SAVED, replacing, saved_in
+from explr.core.secrets.command_line import take_names
 from explr.core.secrets.masking import may_hold_secrets, redacted
 
 
@@ -35,6 +38,21 @@ def hide_secrets(*files: Path) -> None:
         if (after := redacted(before)) != before:
             with replacing(file) as aside:
                 OmegaConf.save(OmegaConf.create(after), aside)
+
+
+def take_names_of(config: DictConfig) -> None:
+    """Hide from now on what a config names as a secret, see `SecretsConfig`.
+
+    Args:
+        config: of explr's own tree, or of an app with its callback; faults are left to others.
+    """
+    for node in ("tracking", "hydra.callbacks.explr_mlflow"):
+        with suppress(OmegaConfBaseException):
+            found = OmegaConf.select(config, node)
+            names = OmegaConf.to_container(found) if OmegaConf.is_dict(found) else {}
+            assert isinstance(names, dict)
+            given = (names.get("secret_names"), names.get("harmless_names"))
+            take_names(*(each if isinstance(each, list) else [] for each in given))
 
 
 def saved_files(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.config.nodes import is_own_tree
+from explr.config.saved import take_names_of
 from explr.core.errors import UsageError
 from explr.core.folders import (
     COMMAND,
@@ -25,7 +26,6 @@ from explr.core.folders import (
     trial_numbers,
 )
 from explr.core.secrets.masking import redacted
-from explr.core.secrets.names import name_secrets
 from explr.results.grid import read_grid
 from explr.results.trial import TrialView, read_trial
 from explr.tracking.callback import tracking_uri_of
@@ -275,17 +275,8 @@ def sweep_config(folder: Path) -> DictConfig:
     for file in files:
         if file.exists():
             config.merge_with(OmegaConf.load(file))
-    _name_secrets(config)
+    take_names_of(config)
     return config
-
-
-def _name_secrets(config: DictConfig) -> None:
-    """Hide in what is shown of a sweep what its own config names."""
-    for node in ("tracking", "hydra.callbacks.explr_mlflow"):
-        names = OmegaConf.to_container(OmegaConf.select(config, node) or OmegaConf.create())
-        if isinstance(names, dict):
-            given = (names.get("secret_names"), names.get("harmless_names"))
-            name_secrets(*(each if isinstance(each, list) else () for each in given))
 
 
 def objective_names(config: DictConfig, count: int) -> list[str]:

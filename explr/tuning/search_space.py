@@ -184,8 +184,9 @@ def secret_fault(name: str, value: Any) -> str | None:
         return None
     return (
         f"{key} is a secret, and a sweep keeps each value that it tries: search the name of an "
-        f"environment variable, as in +{key}_from=FIRST,SECOND with "
-        f"+{key}='${{oc.env:${{{key}_from}}}}'; if it is none, name it in tracking.harmless_names"
+        f"environment variable, as in +{key}_from=FIRST,SECOND and "
+        f"'+{key}=\"${{oc.env:${{{key}_from}}}}\"'; if it is none, name it in "
+        "tracking.harmless_names"
     )
 
 

@@ -101,8 +101,8 @@ def found_in(root: Path) -> Iterator[str]:
 
 
 @contextmanager
-def watched_titles() -> Iterator[set[str]]:
-    """The command lines of other processes that show a secret while the block runs."""
+def watched_titles(root: Path) -> Iterator[set[str]]:
+    """The command lines with a secret, of processes that work in `root` while the block runs."""
     seen: set[str] = set()
     over = threading.Event()
 
@@ -110,7 +110,8 @@ def watched_titles() -> Iterator[set[str]]:
         while not over.wait(0.05):
             for process in psutil.process_iter():
                 with suppress(psutil.Error):
-                    if is_in("\0".join(process.cmdline()).encode()):
+                    is_below = Path(process.cwd()).is_relative_to(root)
+                    if is_below and is_in("\0".join(process.cmdline()).encode()):
                         seen.add(" ".join(process.cmdline())[:300])
 
     thread = threading.Thread(target=watch)

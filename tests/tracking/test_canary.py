@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +85,7 @@ class Watched:
         self.kit, self.folder = kit, folder
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        with watched_titles() as titles:
+        with watched_titles(self.folder) as titles:
             done = subprocess.run(
                 [sys.executable, "-m", "explr", *arguments],
                 capture_output=True, text=True, check=False,
@@ -125,21 +127,30 @@ def test_a_run_writes_no_secret(planted: list[str], watched: Watched, store: Any
     assert {"note.txt", "note.json", "origin/changes.diff"} <= store.artifacts(good).keys()
 
 
+@pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """A folder with a name that is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("tuner", ["optuna", "ray"])
 def test_a_sweep_writes_no_secret(
     tuner: str,
     planted: list[str],
     watched: Watched,
+    ray_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if tuner == "ray":
         pytest.importorskip("ray", reason="needs Ray")
-        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))
+        monkeypatch.setenv("RAY_TMPDIR", str(ray_folder))
     sweep = [f"tuner={tuner}", "tuner.n_trials=2", "-m", "lr=choice(0.2,0.5)", "tuner/sampler=grid"]
     done = watched.run(*planted, *sweep, "tuner.study_name=s")
     assert done.returncode == 0, done.stderr
-    assert (tuner == "ray") is (tmp_path / "ray").exists()
+    assert (tuner == "ray") is any(ray_folder.iterdir())
+    assert list(found_in(ray_folder)) == []
     trials = json.loads((tmp_path / "multirun" / "s" / "results.json").read_text())["trials"]
     assert sorted(trial["state"] for trial in trials) == ["COMPLETE", "FAIL"]
     assert watched.found() == []
@@ -189,7 +200,7 @@ def test_a_sweep_takes_secrets_from_the_environment_again(
     )
     sweep = [
         *("train_model=job.py:train", "tracking=off", "tuner=optuna", "tuner.study_name=s", "-m"),
-        *("lr=0.1", "+api_key_from=FIRST,SECOND", "+api_key=${oc.env:${api_key_from}}"),
+        *("lr=0.1", "+api_key_from=FIRST,SECOND", '+api_key="${oc.env:${api_key_from}}"'),
         *("hydra/launcher=basic", "tuner/sampler=grid", "tuner.n_trials=1"),
     ]
     assert watched.run(*sweep).returncode == 0
@@ -234,10 +245,11 @@ def test_an_address_with_a_password_is_written_without_it(
 
 
 def test_a_user_names_secrets_and_what_is_none(watched: Watched, kit: Any, tmp_path: Path) -> None:
-    kit.write_training(tmp_path / "job.py", LIGHT)
+    look = "assert b'kanari' not in open('/proc/self/cmdline', 'rb').read()"
+    kit.write_training(tmp_path / "job.py", f"{look}\n{LIGHT}")
     named = ["tracking.secret_names=[door.pin]", "tracking.harmless_names=[api_key]"]
     for tracking in ("off", "mlflow"):
-        done = watched.run(
+        done = kit.explr(
             *("train_model=job.py:train", f"tracking={tracking}", f"hydra.run.dir={tracking}"),
             *(*named, "+door.pin=kanari-pin", "+api_key=none of it"),
         )

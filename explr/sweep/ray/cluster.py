@@ -250,7 +250,12 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
     try:
         with nullcontext() if with_dashboard else without_aside():
             context = ray.init(**arguments)
-    except (ConnectionError, RuntimeError, ValueError, TypeError) as error:
+    except (ConnectionError, RuntimeError, ValueError, TypeError, OSError) as error:
+        if "AF_UNIX" in str(error):
+            folder = settings.init.get("_temp_dir") or os.environ.get("RAY_TMPDIR", "")
+            raise UsageError(
+                f"Ray's folder {folder} has a name that is too long for its sockets: set RAY_TMPDIR to a shorter one"
+            ) from None
         where = f"the cluster at {address}" if address else "Ray"
         raise UsageError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None
     logs = Path(context.address_info["session_dir"], "logs")

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.hydra_private import WRITERS
 from explr.core.errors import ExplrError, UsageError
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 from explr.core.user_code import user_traceback
 
 FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"

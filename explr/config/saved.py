@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from explr.core.errors import UsageError
 from explr.core.folders import SAVED, replacing, saved_in
-from explr.core.secrets import holds_remembered, redacted
-
-_TELLING = re.compile(
-    r"passw|passphrase|pwd|secret|token|credential|bearer|cookie|authorization|://[^\s]*@"
-    r"|(?:api|access|private|auth|encryption|signing|ssh|account)[_-]?keys?\b",
-    re.IGNORECASE,
-)
-"""What a file with a secret holds; most files hold none of it, and are not parsed."""
+from explr.core.secrets.command_line import take_names
+from explr.core.secrets.masking import may_hold_secrets, redacted
 
 
 def hide_secrets(*files: Path) -> None:
@@ -36,12 +32,27 @@ def hide_secrets(*files: Path) -> None:
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError:
             continue
-        if not _TELLING.search(text) and not holds_remembered(text):
+        if not may_hold_secrets(text):
             continue
         before = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if (after := redacted(before)) != before:
             with replacing(file) as aside:
                 OmegaConf.save(OmegaConf.create(after), aside)
+
+
+def take_names_of(config: DictConfig) -> None:
+    """Hide from now on what a config names as a secret, see `SecretsConfig`.
+
+    Args:
+        config: of explr's own tree, or of an app with its callback; faults are left to others.
+    """
+    for node in ("tracking", "hydra.callbacks.explr_mlflow"):
+        with suppress(OmegaConfBaseException):
+            found = OmegaConf.select(config, node)
+            names = OmegaConf.to_container(found) if OmegaConf.is_dict(found) else {}
+            assert isinstance(names, dict)
+            given = (names.get("secret_names"), names.get("harmless_names"))
+            take_names(*(each if isinstance(each, list) else [] for each in given))
 
 
 def saved_files(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from explr.config.hydra_versions import store
 from explr.config.saved import saved_overrides, saved_run
 from explr.core.config import ROOT_KEYS
 from explr.core.errors import UsageError
-from explr.core.secrets import masked, masked_keys
+from explr.core.secrets.masking import masked, masked_keys
 
 SCRIPT_SPACE = "search_space=script"
 """Chooses the hyperparameters that a script gave to `explr.main`."""

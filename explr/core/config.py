@@ -170,7 +170,17 @@ class SweeperConfig(SearchConfig, ObjectiveConfig):
 
 
 @dataclass
-class TrackingConfig:
+class SecretsConfig:
+    """What is hidden beyond what explr knows as a secret by itself, and what is not."""
+
+    # further keys whose values are secrets, dotted or not
+    secret_names: list[str] = field(default_factory=list)
+    # keys whose values are no secrets, whatever they are called
+    harmless_names: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TrackingConfig(SecretsConfig):
     """Where runs are recorded."""
 
     # mlflow or off
@@ -178,7 +188,7 @@ class TrackingConfig:
 
 
 @dataclass
-class MirrorConfig:
+class MirrorConfig(SecretsConfig):
     """How runs reach MLflow."""
 
     # MLflow tracking URI; null uses the local store in EXPLR_HOME

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 
 LONGEST_REASON = 200
 """Characters of a reason that is shown in one line."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from explr.core.claims import belongs_to_running, own_mark
 from explr.core.errors import FileError
-from explr.core.secrets import redacted
+from explr.core.secrets.masking import redacted
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.config.omegaconf_private import to_yaml
-from explr.core.secrets import redacted
+from explr.core.secrets.masking import redacted
 
 
 class JobFiles:

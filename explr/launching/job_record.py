@@ -22,7 +22,7 @@ from explr.config.hydra_private import value_of
 from explr.core.errors import described, is_pruning
 from explr.core.folders import JOB, within, write_json
 from explr.core.reporter import LISTENERS, NO_VALUE, reported_value
-from explr.core.secrets import redacted_arguments, redacted_text
+from explr.core.secrets.masking import redacted_arguments, redacted_text
 from explr.utils.invocation import starting_folder
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from explr.core.folders import (
     run_folder,
     saved_in,
 )
-from explr.core.secrets import redacted, redacted_text
+from explr.core.secrets.masking import redacted, redacted_text
 from explr.results.best import best_in
 from explr.results.sweep import objective_names, read_sweep, sweep_config
 from explr.tracking.destination import environment_uri

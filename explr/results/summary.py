@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.folders import best_first
-from explr.core.secrets import redacted, redacted_text
+from explr.core.secrets.masking import redacted, redacted_text
 from explr.results.text import brief, number, plain
 from explr.utils.console import is_terminal
 

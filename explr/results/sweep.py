@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from explr.config.nodes import is_own_tree
+from explr.config.saved import take_names_of
 from explr.core.errors import UsageError
 from explr.core.folders import (
     COMMAND,
@@ -24,7 +25,7 @@ from explr.core.folders import (
     saved_in,
     trial_numbers,
 )
-from explr.core.secrets import redacted
+from explr.core.secrets.masking import redacted
 from explr.results.grid import read_grid
 from explr.results.trial import TrialView, read_trial
 from explr.tracking.callback import tracking_uri_of
@@ -274,6 +275,7 @@ def sweep_config(folder: Path) -> DictConfig:
     for file in files:
         if file.exists():
             config.merge_with(OmegaConf.load(file))
+    take_names_of(config)
     return config
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from explr.core.secrets import redacted
+from explr.core.secrets.masking import redacted
 
 
 def number(value: float) -> str:

@@ -24,7 +24,8 @@ from explr.core.protocols import (
     TrainingResult,
 )
 from explr.core.result import objective_values, read_result
-from explr.core.secrets import guard_logs, remember
+from explr.core.secrets.logs import guard_logs
+from explr.core.secrets.masking import remember
 from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function, failing_trial
 from explr.runner.prepare import prepare

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from explr.config.saved import by_reference
+from explr.config.saved import by_reference, take_names_of
 from explr.config.target import check_train_function, resolve_target
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
@@ -61,6 +61,7 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
             return None
 
     config: ExplrConfig | None = attempt(lambda: ExplrConfig.from_composed(cfg))
+    take_names_of(cfg)
     if faults and not isinstance(faults[0], ConfigError):
         raise faults[0]
     named = [text for fault in faults for text in getattr(fault, "faults", ())]

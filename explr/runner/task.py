@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from explr.config.messages import report_fault
 from explr.config.nodes import overrides_of
-from explr.config.saved import hide_secrets, saved_files
+from explr.config.saved import hide_secrets, saved_files, take_names_of
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
 from explr.runner.experiment import FinishedTraining, run_training
@@ -116,6 +116,7 @@ def _train(
 ) -> FinishedTraining:
     hydra, folder = HydraConfig.get(), _folder()
     if hydra.output_subdir:
+        take_names_of(cfg)
         hide_secrets(*saved_files(folder / hydra.output_subdir))
     return run_training(
         _anchored(cfg, Path(hydra.runtime.cwd)) if hydra.job.chdir else cfg,

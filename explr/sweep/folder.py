@@ -24,7 +24,7 @@ from explr.core.folders import (
     within,
     write_json,
 )
-from explr.core.secrets import redacted
+from explr.core.secrets.masking import redacted
 from explr.results.begun import note_sweep
 from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
 from explr.results.sweep import sweep_command

@@ -31,7 +31,7 @@ from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
 from explr.sweep.line import with_named_ranges
 from explr.sweep.space import ranges_of, texts_of
-from explr.tuning.search_space import parse
+from explr.tuning.search_space import parse, secret_fault
 
 SWEEP_KEYS = frozenset({"experiment_name", "gpu", "objective", "tracking", "tuner"})
 """Keys of the root that hold for a whole sweep, and that a trial cannot have for itself."""
@@ -85,6 +85,7 @@ def check_first_job(
             _check_searched(line, str(whole.tuner.name))
         else:
             line = with_params(line, params, loader)
+            _refuse_secrets(line)
         trial = partial(check_trial, check=check, train_model=train_model)
         first = first_config(line, whole, loader, trial)
         with hydra_config(whole):
@@ -205,6 +206,18 @@ def _own_fault(override: Override) -> str | None:
         return None
     grid = "" if root == "tuner" else ", or with tuner=none train once with each"
     return f"{line}: {key} holds for a whole sweep: start a sweep with each of the values{grid}"
+
+
+def _refuse_secrets(line: Sequence[Override]) -> None:
+    """Refuse a grid over a secret.
+
+    Raises:
+        ConfigError: naming each.
+    """
+    swept = [each for each in line if each.is_choice_sweep()]
+    examples = {each.key_or_group: next(each.sweep_iterator(), None) for each in swept}
+    if faults := [fault for key, one in examples.items() if (fault := secret_fault(key, one))]:
+        raise ConfigError(faults)
 
 
 def check_trial(

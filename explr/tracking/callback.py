@@ -32,7 +32,9 @@ from explr.core.config import MirrorConfig
 from explr.core.errors import is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
 from explr.core.reporter import LISTENERS
-from explr.core.secrets import guard_logs
+from explr.core.secrets.command_line import hide_command_line, take_names
+from explr.core.secrets.logs import guard_logs
+from explr.core.secrets.masking import remember_arguments
 from explr.core.validation import settings_of
 from explr.launching.job_record import objective_of, record_job, this_command
 from explr.tracking.destination import Destination
@@ -65,7 +67,10 @@ class MLflowCallback(Callback):
 
     def __init__(self, experiment_name: str, **settings: Any) -> None:
         guard_logs()
+        remember_arguments(sys.argv[1:])
+        hide_command_line()
         mirror = settings_of(MirrorConfig, settings, "hydra.callbacks.explr_mlflow")
+        take_names(mirror.secret_names, mirror.harmless_names)
         self._experiment = experiment_name
         self._destination = Destination.of(mirror)
         self._sweep: Sweep | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.reporter import whole_step
+from explr.core.secrets.masking import redacted, redacted_text
 from explr.tracking.artifacts import Copies
 from explr.tracking.journal.journal import Journal, now_ms
 from explr.tracking.journal.steps import RecordedSteps
@@ -111,12 +112,13 @@ class ExplrTracker:
 
     def log_text(self, text: str, name: str | Path) -> None:
         """See `Tracker.log_text`."""
-        data = text.encode("utf-8", "backslashreplace")
+        data = redacted_text(text).encode("utf-8", "backslashreplace")
         self._log_copy(self._copies.write(str(name), lambda path: path.write_bytes(data)))
 
     def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str | Path) -> None:
         """See `Tracker.log_dict`."""
-        self.log_text(dictionary_text(dictionary, str(artifact_file)), artifact_file)
+        content = dictionary_text(redacted(dictionary), str(artifact_file))
+        self.log_text(content, artifact_file)
 
     def log_table(self, data: Any, artifact_file: str | Path) -> None:
         """See `Tracker.log_table`."""

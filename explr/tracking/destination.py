@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from explr.core.config import MirrorConfig, TrackingConfig
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.home import is_local_store, local_store_uri
 from explr.tracking.sweeps import Sweep
 

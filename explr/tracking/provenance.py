@@ -15,7 +15,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from explr.core.framework import frameworks
-from explr.core.secrets import redacted_text, without_user_info
+from explr.core.secrets.masking import redacted_text
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.sweeps import Sweep
 from explr.utils.invocation import typed_command
 from explr.utils.readings import gpu_tags

@@ -14,7 +14,8 @@ from typing import Any
 
 from explr.core.errors import TrackingError, UsageError, shortened
 from explr.core.folders import within
-from explr.core.secrets import redacted, redacted_text, without_user_info
+from explr.core.secrets.masking import redacted, redacted_text
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home

@@ -166,7 +166,7 @@ class MLflowServer:
         import filelock
 
         try:
-            with file_lock(self._lock_path, _LOCK_TIMEOUT_S, private=True):
+            with file_lock(self._lock_path, _LOCK_TIMEOUT_S):
                 yield
         except filelock.Timeout:
             raise TrackingError(

@@ -15,7 +15,7 @@ from typing import Any
 
 from explr.core.numbers import described, read_metric, unboxed
 from explr.core.reporter import whole_step
-from explr.core.secrets import redacted, redacted_text
+from explr.core.secrets.masking import redacted, redacted_text
 
 log = logging.getLogger("explr.tracking")
 

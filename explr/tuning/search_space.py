@@ -25,6 +25,7 @@ from hydra.errors import HydraException
 
 from explr.config.grammar import grammar_fault, literal, plain, word
 from explr.core.errors import ConfigError
+from explr.core.secrets.names import is_secret
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -160,6 +161,8 @@ def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
                 override = OverridesParser.create().parse_override(line)
             if override.is_sweep_override():
                 _add(space, name, override)
+                if fault := secret_fault(name, space.example(name)):
+                    faults.append(fault)
             else:
                 fixed[name] = plain(override.value())
         except (HydraException, ValueError, NotImplementedError) as error:
@@ -167,6 +170,24 @@ def parse(ranges: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
     if faults:
         raise ConfigError(faults)
     return space, fixed
+
+
+def secret_fault(name: str, value: Any) -> str | None:
+    """Why a parameter cannot be searched because it is a secret; None if it is none.
+
+    Args:
+        name: the parameter.
+        value: a value of it.
+    """
+    key = name.lstrip("+~")
+    if not is_secret(key, value):
+        return None
+    return (
+        f"{key} is a secret, and a sweep keeps each value that it tries: search the name of an "
+        f"environment variable, as in +{key}_from=FIRST,SECOND and "
+        f"'+{key}=\"${{oc.env:${{{key}_from}}}}\"'; if it is none, name it in "
+        "tracking.harmless_names"
+    )
 
 
 BOUNDS = (("low", "high"), ("lower", "upper"), ("min", "max"))

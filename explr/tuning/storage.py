@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from explr.core.folders import (
     replace_file,
     trials_that_ran,
 )
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 from explr.tuning.optuna_private import CREATE_STUDY, journal_storage
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     if url is not None:
         if _is_sqlite(url):
             _check_folder_of(url)
+            _make_private(url)
             return get_storage(RDBStorage(url, engine_kwargs=_patient()))
         return get_storage(url)
     path = folder / STUDY_FILE
@@ -277,6 +278,14 @@ def cannot_write(path: Path, error: OSError) -> ExplrError:
     return ExplrError(f"{path} cannot be written: {error.strerror or error}")
 
 
+def _make_private(url: str) -> None:
+    """Make the file of a new database, so that only this user may read it."""
+    path = url.partition(":///")[2].partition("?")[0]
+    if path and path != ":memory:" and not path.startswith("file:"):
+        with suppress(OSError):  # it is there; or SQLite says what is wrong with it
+            Path(path).touch(mode=0o600, exist_ok=False)
+
+
 def _is_sqlite(url: str) -> bool:
     return url.partition(":")[0].partition("+")[0] == "sqlite"
 
@@ -311,6 +320,8 @@ def _sole_writer(path: Path) -> BaseStorage:
                     file.truncate(whole)
                     raise cannot_write(path, error) from error
 
+    with suppress(FileExistsError):  # Optuna would make a file that others may read
+        path.touch(mode=0o600, exist_ok=False)
     return journal_storage(SoleWriter(str(path)), lines)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from explr.core.secrets import redacted_arguments
+from explr.core.secrets.masking import redacted_arguments
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -30,8 +30,10 @@ LOCK_TIMEOUT_S = 60.0
 _can_lock: dict[int, bool] = {}
 
 
-def file_lock(path: Path, timeout_s: float = -1, *, private: bool = False) -> BaseFileLock:
+def file_lock(path: Path, timeout_s: float = -1) -> BaseFileLock:
     """A lock that other processes see; the kernel releases it when its holder ends in any way.
+
+    Only this user may open its file: anybody who may could hold the lock.
 
     On a file system without locks it is a file that names its holder. If the holder was killed,
     another process of its machine takes the lock over; on another machine, someone must delete it.
@@ -39,14 +41,12 @@ def file_lock(path: Path, timeout_s: float = -1, *, private: bool = False) -> Ba
     Args:
         path: file of the lock; its folder must exist.
         timeout_s: seconds to wait for another holder; a negative number waits without end.
-        private: only this user may open the file; otherwise the umask decides.
     """
     from filelock import FileLock, SoftFileLock
 
-    mode: Any = {"mode": 0o600} if private else {}
     # The file of a lock of the kernel may stay when nobody holds it, that of the other must not.
     kind = FileLock if has_locks(path.parent) else SoftFileLock
-    return kind(lock_file(path), timeout_s, **mode)
+    return kind(lock_file(path), timeout_s, mode=0o600)
 
 
 def lock_file(path: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from explr.core.errors import UsageError
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 from explr.results.report.svg import STYLE
 
 SIZE = re.compile(r'width="(\d+)" height="(\d+)"')

@@ -8,7 +8,7 @@ from datetime import datetime
 from html import escape
 
 from explr.core.folders import run_folder
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 from explr.results.report import svg
 from explr.results.report.param_charts import Searched, contour, importance_chart, parallel, slices
 from explr.results.report.trial_charts import (

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from explr.core.secrets import is_secret
+from explr.core.secrets.names import is_secret
 from explr.results.report.importance import importances
 from explr.results.report.svg import Axis, Plot, label, ramp, svg
 from explr.results.report.trial_charts import COLOURS, about, drawable, thinned

@@ -9,7 +9,7 @@ import click
 
 from explr.core.errors import UsageError
 from explr.core.folders import REPORT, replace_file
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 from explr.results.report.page import render
 from explr.results.report.picture import take_picture
 from explr.results.sweep import read_sweep

@@ -35,7 +35,9 @@ from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.config.target import check_train_function, spell_target
 from explr.core.errors import UsageError
 from explr.core.folders import common_folder
-from explr.core.secrets import guard_logs, remember_arguments
+from explr.core.secrets.command_line import hide_command_line
+from explr.core.secrets.logs import guard_logs
+from explr.core.secrets.masking import remember_arguments
 from explr.core.signals import terminable
 from explr.runner.grid_tally import Trials, gathering
 from explr.utils import console
@@ -95,6 +97,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
     sweeps = False
     guard_logs()
     remember_arguments(line)
+    hide_command_line()
     try:
         with terminable(), _errors_passed_on():
             if "--version" in arguments:

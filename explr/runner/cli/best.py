@@ -13,7 +13,8 @@ from explr.config.omegaconf_private import to_yaml
 from explr.config.saved import saved_run
 from explr.core.errors import TrackingError, UsageError
 from explr.core.folders import BestTrial, saved_in
-from explr.core.secrets import masked_keys, without_user_info
+from explr.core.secrets.masking import masked_keys
+from explr.core.secrets.shapes import without_user_info
 from explr.results.best import best_in
 from explr.results.retrain import retrain_command
 from explr.results.sweep import sweep_command, sweep_config

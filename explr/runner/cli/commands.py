@@ -11,7 +11,7 @@ import click
 from explr.config.command_line import SAMPLES
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.core.errors import ExplrError
-from explr.core.secrets import guard_logs
+from explr.core.secrets.logs import guard_logs
 from explr.utils.console import escape_unprintable
 
 

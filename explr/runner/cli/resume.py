@@ -14,7 +14,7 @@ from explr.config.grammar import quoted
 from explr.config.nodes import is_own_tree
 from explr.core.errors import UsageError
 from explr.core.folders import COMMAND, MULTIRUN
-from explr.core.secrets import masked
+from explr.core.secrets.masking import masked
 from explr.results.begun import sweeps_begun
 from explr.results.grid import read_grid
 from explr.results.sweep import SweepCommand, sweep_command, sweep_config

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from explr.core.errors import ExplrError, FileError, TrackingError
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.journal.items import Items, read_items

@@ -24,7 +24,7 @@ from explr.config.messages import report_fault
 from explr.core.config import ExplrConfig
 from explr.core.errors import UsageError
 from explr.core.framework import AUTO, NO_FRAMEWORK, Framework, frameworks
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.frameworks.base import choose_framework
 from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination

@@ -16,7 +16,7 @@ from explr.config.hydra_private import value_of
 from explr.config.nodes import SWEEPER_NODE
 from explr.core.errors import ExplrError, described, is_pruning
 from explr.core.framework import frameworks
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 from explr.core.user_code import user_traceback
 from explr.launching.pool import Answer, WorkerDied
 from explr.tuning.trial import Outcome

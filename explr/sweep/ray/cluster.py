@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 import socket
-import tempfile
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from explr.core.config import RayClusterConfig
 from explr.core.errors import MissingDependencyError, UsageError
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.sweep.ray.guard import guarded
 from explr.tracking.destination import TRACKING_URI
 from explr.tracking.home import is_local_store
@@ -34,6 +36,9 @@ LEFT_BEHIND = ["multirun", "outputs", ".git", ".venv", "mlruns", "__pycache__"]
 
 CORE = ("raylet", "gcs_server")
 """Names of the processes that Ray consists of."""
+
+TOKEN = "RAY_AUTH_TOKEN"
+"""Variable with the secret that Ray's processes know each other by."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Host names that only this machine can reach."""
@@ -74,7 +79,9 @@ def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
         UsageError: the cluster cannot be reached.
     """
     ray = ray_module()
-    variables = {**VARIABLES, **_short_paths(), "TUNE_MAX_PENDING_TRIALS_PG": str(n_jobs)}
+    variables = {**VARIABLES, "TUNE_MAX_PENDING_TRIALS_PG": str(n_jobs)}
+    if settings.address is None and not ray.is_initialized():
+        variables |= {**_own_folder(), **_own_token()}
     with _environment(variables):
         if ray.is_initialized():
             log.info("Ray: the instance that this process is already connected to")
@@ -204,11 +211,44 @@ def warn_of_local_store(nodes: Sequence[Mapping[str, Any]], uri: str | None) -> 
         )
 
 
-def _short_paths() -> dict[str, str]:
-    """The environment in which Ray's sockets have paths that are short enough."""
-    usual = tempfile.gettempdir()
-    base = short_folder(SOCKET_PATH - RAY_PATH)
-    return {} if base in (None, usual) else {"RAY_TMPDIR": str(base)}
+def _own_folder() -> dict[str, str]:
+    """The environment in which Ray's files lie in a folder that only this user can enter.
+
+    Ray gives everybody access to its own folder, with its logs and sockets. The folder stays, for
+    the logs. Its path must be short enough for the sockets.
+
+    Raises:
+        UsageError: somebody else has made a folder of this name.
+    """
+    name = f"explr-ray-{os.getuid()}"
+    base = short_folder(SOCKET_PATH - RAY_PATH - len(f"/{name}"))
+    if base is None or "RAY_TMPDIR" in os.environ:
+        return {}
+    folder = Path(base, name)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise UsageError(
+            f"{folder} is not a folder that only you can enter: remove it, or set RAY_TMPDIR"
+        )
+    return {"RAY_TMPDIR": str(folder)}
+
+
+@cache
+def _token() -> str:
+    return secrets.token_hex(32)
+
+
+def _own_token() -> dict[str, str]:
+    """The environment in which a Ray of this machine accepts nobody who lacks its token.
+
+    Ray listens on all interfaces. Its processes inherit the token; the system shows their
+    environment to this user alone.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return {}
+    return {"RAY_AUTH_MODE": "token", TOKEN: _token()}
 
 
 def _other_machines(nodes: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -250,7 +290,13 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
     try:
         with nullcontext() if with_dashboard else without_aside():
             context = ray.init(**arguments)
-    except (ConnectionError, RuntimeError, ValueError, TypeError) as error:
+    except (ConnectionError, RuntimeError, ValueError, TypeError, OSError) as error:
+        if "AF_UNIX" in str(error):
+            folder = settings.init.get("_temp_dir") or os.environ.get("RAY_TMPDIR", "")
+            raise UsageError(
+                f"Ray's folder {folder} has a name that is too long for its sockets: set "
+                "RAY_TMPDIR to a shorter one"
+            ) from None
         where = f"the cluster at {address}" if address else "Ray"
         raise UsageError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None
     logs = Path(context.address_info["session_dir"], "logs")
@@ -264,11 +310,17 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables while the block runs; variables of the user are kept."""
+    from explr.sweep.ray.private import read_authentication_again
+
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update({name: text for name, text in variables.items() if before[name] is None})
+    if TOKEN in variables:
+        read_authentication_again()
     try:
         yield
     finally:
         for name, text in before.items():
             if text is None:
                 os.environ.pop(name, None)
+        if TOKEN in variables:
+            read_authentication_again()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ray._private.authentication_test_utils import reset_auth_token_state
 from ray._private.node import Node
 from ray.experimental.internal_kv import _internal_kv_exists, _internal_kv_put
 
@@ -23,6 +24,15 @@ No public function checks that they are whole. Read in 2.60.0.
 
 ASIDE = ("start_api_server", "start_log_monitor", "start_monitor")
 """Methods of Ray's node that start what only dashboards, drivers and autoscalers read."""
+
+
+def read_authentication_again() -> None:
+    """Let Ray take its token from the environment as it is now.
+
+    Ray reads the variables once in a process, so that a second Ray with another token, or with
+    none, is refused. Its own tests read them again in this way. Read in 2.60.0.
+    """
+    reset_auth_token_state()
 
 
 @contextmanager

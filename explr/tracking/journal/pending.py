@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from explr.core.errors import TrackingError
 from explr.core.folders import replace_file
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.home import explr_home
 from explr.tracking.journal.journal import is_being_written, uid_of
 from explr.utils.processes import ProcessIdentity, is_alive

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from explr.core.errors import shortened
-from explr.core.secrets import redacted_text, without_user_info
+from explr.core.secrets.masking import redacted_text
+from explr.core.secrets.shapes import without_user_info
 
 TIMEOUT_S = 2.0
 """Seconds to wait for a connection, and for each part of an answer."""

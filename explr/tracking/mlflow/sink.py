@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import ExplrError
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.home import is_local_store
 from explr.tracking.mlflow import contents, registry, store
 from explr.tracking.mlflow.failures import refusal

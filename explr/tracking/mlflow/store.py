@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError, holds_web_page, one_line, shortened
 from explr.core.folders import drop_unfinished, flush, replacing
-from explr.core.secrets import redacted_text
+from explr.core.secrets.masking import redacted_text
 from explr.tracking.home import artifact_root, ensure_home, explr_home, is_local_store
 from explr.tracking.mlflow.first_look import (
     FILE_STORES,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.home import explr_home
 
 

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explr.core.secrets import guard_logs
+from explr.core.secrets.logs import guard_logs
 from explr.tracking.journal.pending import Liveness, entries
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.awaiting import upload_lock

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.journal.items import Item
 from explr.tracking.journal.journal import (
     attempts_of,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import shortened
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.tracking.journal.journal import first_event
 from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import Entry, enter

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from explr.core.errors import one_line
-from explr.core.secrets import without_user_info
+from explr.core.secrets.shapes import without_user_info
 from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
 
 HEALTH, CALL, VERSIONS = "MLflow's health", "MLflow's API", "MLflow's versions"

@@ -44,7 +44,10 @@ UPLOADING = (
 )
 """What companions import besides."""
 
-SERVER, COMPANION = ["-m", "explr.launching"], ["-P", "-m", "explr.tracking.shipping.companion"]
+SERVER, COMPANION = (
+    ["-P", "-m", "explr.launching"],
+    ["-P", "-m", "explr.tracking.shipping.companion"],
+)
 """Command lines of what commands start, without what follows."""
 
 READ_ONCE = (

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 import zlib
 from collections.abc import Iterator
@@ -91,8 +92,7 @@ def import_file(path: Path, target: str) -> ModuleType:
     loaded = sys.modules.get(file.stem)
     if loaded is not None and _is_file_of(loaded, file):
         return loaded
-    if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
+    make_importable(file.parent)
     name = file.stem if loaded is None else f"{file.stem}_{zlib.crc32(bytes(file)):08x}"
     if name in sys.modules:
         return sys.modules[name]
@@ -172,6 +172,13 @@ def _import_error(error: Exception, target: str) -> ExplrError:
 
 
 def make_importable(folder: Path) -> None:
-    """Let `train_model=my_module:function` find a module of the working directory."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    """Let `train_model=my_module:function` find a module of a folder.
+
+    It stands behind Python's own library: a file `queue.py` in it takes nobody's place.
+    """
+    if str(folder) in sys.path:
+        return
+    own = sysconfig.get_path("stdlib")
+    is_own = [path.startswith(own) and "site-packages" not in path for path in sys.path]
+    last = max((at for at, each in enumerate(is_own) if each), default=-1)
+    sys.path.insert(last + 1, str(folder))

@@ -134,7 +134,7 @@ def _start(set_up: SetUp, door: socket.socket | None = None) -> tuple[ServerLink
     ours, theirs = socket.socketpair()
     sockets = [theirs, *([door] if door else [])]
     process = subprocess.Popen(
-        [sys.executable, "-m", "explr.launching", *(str(each.fileno()) for each in sockets)],
+        [sys.executable, "-P", "-m", "explr.launching", *(str(each.fileno()) for each in sockets)],
         pass_fds=[each.fileno() for each in sockets],
         stdin=subprocess.DEVNULL,
         start_new_session=True,

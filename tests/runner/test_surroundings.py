@@ -83,3 +83,28 @@ def test_a_file_system_without_locks(explr: Any, training: Path, tmp_path: Path)
     resumed = explr.python(*line, *search, **without)
     assert (resumed.returncode, resumed.stdout) == (2, "")
     assert resumed.stderr.endswith(f"if it is gone with its machine, delete {held}\n")
+
+
+SHADOWS = ("random", "queue", "secrets", "tempfile", "flask", "hydra_plugins/mine", "sitecustomize")
+
+
+@pytest.mark.slow
+def test_files_of_the_working_directory_take_no_modules_place(explr: Any, training: Path) -> None:
+    """Nothing but a training is imported from there, and only when it is asked for."""
+    for name in SHADOWS:
+        file = training / f"{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"open({str(training / 'imported')!r}, 'a').write({name + ' '!r})\n")
+    module = ("-m", "explr")
+    for quiet in (["--help"], ["--version"], ["list"], ["plan", "--help"], ["best", "."]):
+        explr.python(*module, *quiet)
+    planned = explr.python(*module, "plan", "train_model=plain.py:train", "tracking=off")
+    assert planned.returncode == 0, planned.stderr
+    completed = explr.python(*module, _EXPLR_COMPLETE="explr tuner=")
+    assert not (training / "imported").exists(), completed
+    sweep = ("tuner=optuna", "tuner.n_trials=1", "-m", "lr=interval(0,1)")
+    for line in ([], sweep):
+        done = explr.python(*module, "train_model=plain.py:train", "tracking=off", *line)
+        assert done.returncode == 0, done.stderr
+    imported = training / "imported"
+    assert set(imported.read_text().split() if imported.exists() else ()) <= {"hydra_plugins/mine"}

@@ -200,6 +200,23 @@ def test_the_closing_line_of_a_sweep_names_what_its_trials_lack(
 # What is kept between processes
 
 
+def test_a_file_outside_of_the_runs_folder_is_not_sent(
+    memory: Memory, begin: Begin, follow: Any, tmp_path: Path
+) -> None:
+    """A journal that somebody else has written may name any file."""
+    outside = tmp_path / "outside.txt"
+    outside.write_text("nobody's business")
+    run = begin("run")
+    run.tracker.log_text("1", "a.txt")
+    (tmp_path / "run" / "artifacts" / "link.txt").symlink_to(outside)
+    for place in (str(outside), "../outside.txt", "artifacts/link.txt"):
+        run.journal.append("artifact", f=place, d="")
+    run.close("FINISHED")
+    follow(2.0)
+    assert list(memory.run("run").files) == ["a.txt"]
+    assert "(it lies outside of the run's folder)" in closing_line(run)
+
+
 def test_what_is_owed_is_sent_from_a_copied_folder(
     memory: Memory, begin: Begin, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,7 +90,6 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
         The exit code.
     """
     postpone_collection()
-    make_importable(Path.cwd())
     escape_unprintable()
     outlive_readers()
     line = [*defaults, *arguments]
@@ -121,6 +120,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
                 from explr.runner.cli.help import show_help
 
                 return show_help(args, program())
+            make_importable(Path.cwd())
             if args.experimental_rerun is not None:
                 restore(args.experimental_rerun, args.overrides)
                 line = list(arguments)

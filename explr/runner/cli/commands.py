@@ -113,13 +113,14 @@ def tune(
 @click.option("--last", is_flag=True, help="Resume the newest sweep that began here.")
 @click.option("-q", "--quiet", "shown", flag_value="-q", help="Show warnings, errors, result.")
 @click.option("-v", "--verbose", "shown", flag_value="-v", help="Show everything that is logged.")
-def resume(folder: Path | None, last: bool, shown: str | None) -> None:
+@click.option("--trust", is_flag=True, help="Take also what another user has written.")
+def resume(folder: Path | None, last: bool, shown: str | None, trust: bool) -> None:
     """Resume the interrupted sweep in FOLDER."""
     if (folder is None) is not last:
         raise click.UsageError("give either the sweep's folder or --last")
     from explr.runner.cli.resume import resume as resume_sweep
 
-    resume_sweep(folder, shown)
+    resume_sweep(folder, shown, trust=trust)
 
 
 @commands.command()
@@ -254,13 +255,14 @@ def mlflow_ui(port: int, stop: bool) -> None:
     is_flag=True,
     help="Upload nothing: compare the runs in FOLDER with what MLflow has of them.",
 )
-def sync(folder: Path | None, verify: bool) -> None:
+@click.option("--trust", is_flag=True, help="Take also what another user has written.")
+def sync(folder: Path | None, verify: bool, trust: bool) -> None:
     """Upload to MLflow what has not been uploaded yet: the runs in FOLDER, or all runs."""
     from explr.runner.cli.sync import sync_journals, verify_journals
 
     if verify and folder is None:
         raise click.UsageError("--verify needs the folder of a run or sweep")
-    sys.exit(verify_journals(folder) if verify and folder else sync_journals(folder))
+    sys.exit(verify_journals(folder) if verify and folder else sync_journals(folder, trust))
 
 
 @commands.command("gpu-info")

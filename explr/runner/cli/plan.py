@@ -40,6 +40,7 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
     Returns:
         The exit code: 2 if the command line or a setting is wrong.
     """
+    Plugins.instance()  # before a `hydra_plugins` of the working directory can be found
     make_importable(Path.cwd())
     check: Callable[[DictConfig], Any] = prepare
     try:

@@ -19,17 +19,19 @@ from explr.results.begun import sweeps_begun
 from explr.results.grid import read_grid
 from explr.results.sweep import SweepCommand, sweep_command, sweep_config
 from explr.utils.invocation import with_override
+from explr.utils.ownership import refuse_foreign
 
 
-def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
+def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False) -> NoReturn:
     """Resume a sweep; its command replaces this process.
 
     Args:
         folder: folder of the sweep; None takes the newest that began in the working directory.
         shown: `-q` or `-v`; None uses the flags of the original command.
+        trust: run the command also if another user has written it.
 
     Raises:
-        UsageError: there is no such sweep.
+        UsageError: there is no such sweep, or it is another user's.
     """
     folder = Path(os.path.abspath(folder or _last()))  # without .., which others would keep
     command = sweep_command(folder)
@@ -40,6 +42,8 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
                 "hydra/sweeper=explr_optuna, or by tuner=optuna in explr's own app, can"
             )
         raise UsageError(f"{folder} is not the folder of a sweep: it has no {COMMAND}")
+    if not trust:
+        refuse_foreign(folder / COMMAND, "its command would be run")
     if command.argv is None:
         raise UsageError(
             f"the sweep in {folder} was started from Python: run that code again with "
@@ -68,6 +72,8 @@ def resume(folder: Path | None, shown: str | None = None) -> NoReturn:
     os.chdir(command.cwd)
     if shown is not None:
         words = [*take_verbosity(words)[0], shown]
+    if "-q" not in words:
+        print(f"in {command.cwd}: {shlex.join(words)}", flush=True)
     os.execv(words[0], words)
 
 

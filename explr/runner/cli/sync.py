@@ -29,20 +29,26 @@ from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import LOG_FILE, Order
 from explr.tracking.shipping.verification import Tally, known_refusals, lacking, put_back
 from explr.utils.lock import lock_file
+from explr.utils.ownership import refuse_foreign
 
 
-def sync_journals(folder: Path | None) -> int:
+def sync_journals(folder: Path | None, trust: bool = False) -> int:
     """Upload pending runs, and print those that are still pending.
 
     Args:
         folder: upload only the runs in this folder; None takes every run of this user.
+        trust: upload also the runs in it that other users have written.
 
     Returns:
         The exit code: 1 if a run that has ended could not be uploaded, or lacks an artifact.
 
     Raises:
         TrackingError: EXPLR_HOME cannot be used.
+        UsageError: a run in `folder` belongs to another user.
     """
+    if folder is not None and not trust:
+        for journal in sorted(folder.resolve().rglob("journal-*.jsonl")):
+            refuse_foreign(journal, "the files that it names would be uploaded")
     code = _upload(folder)
     if folder is not None:
         try:

@@ -222,7 +222,7 @@ def _command(store_uri: str, port: int, home: Path) -> list[str]:
     # Artifacts of the local store have file:// addresses, which the server reads directly. So its
     # artifact proxy, through which any local client could write files, is off.
     return [
-        *(sys.executable, "-m", "mlflow", "server"),
+        *(sys.executable, "-P", "-m", "mlflow", "server"),
         *("--backend-store-uri", store_uri),
         *("--default-artifact-root", artifact_root(home).as_uri()),
         "--no-serve-artifacts",
@@ -238,6 +238,7 @@ def _environment(environment: Mapping[str, str], mark: str) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONPATH": python_path(),
+        "PYTHONSAFEPATH": "1",  # its own processes neither import what lies in its folder
         "PYTHONUTF8": "1",
         MARK: mark,
     }

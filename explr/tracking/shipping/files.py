@@ -191,6 +191,8 @@ class FileUploads:
         return True
 
     def _send(self, run_id: str, path: Path, item: Item) -> bool:
+        if not path.resolve().is_relative_to(self._journal.parent.resolve()):
+            raise Refused("it lies outside of the run's folder", certain=True)
         if item.model:
             model_run = read_position(self._path(item.run)).run_id
             if not model_run:  # no failure: the next look at this journal tries again

@@ -72,7 +72,7 @@ def probe(module: str, *arguments: str, environment: Mapping[str, str] = os.envi
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             env={**environment, **QUIET},
             capture_output=True,
             text=True,

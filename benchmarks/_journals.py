@@ -17,7 +17,7 @@ from pathlib import Path
 from optuna.samplers import RandomSampler
 
 from explr.tuning.search_space import parse
-from explr.tuning.storage import STUDY_FILE
+from explr.tuning.storage.journal import STUDY_FILE
 from explr.tuning.study import Study
 
 STUDY = "bench"

@@ -23,11 +23,11 @@ from optuna.samplers import RandomSampler
 from explr.core.folders import REPORT
 from explr.results.report.write import write_report
 from explr.results.sweep import read_sweep
-from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
 from explr.tuning.search_space import parse
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
+from explr.tuning.trial_account import Limits
 
 EARLY, AROUND, AT_MOST = 100, 30, 2.0
 OPENS_S = 10.0

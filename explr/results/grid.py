@@ -26,7 +26,7 @@ from explr.core.folders import (
     grid_trials,
     read_json,
 )
-from explr.tuning.storage import STUDY_FILE
+from explr.tuning.storage.journal import STUDY_FILE
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -33,7 +33,8 @@ from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.journal import first_event, journals_in
 from explr.tracking.shipping.sinks import sink_for
 from explr.tuning.optuna_private import best_trials
-from explr.tuning.storage import STUDY_FILE, incomplete, lost_trials, read_study, study_storage
+from explr.tuning.storage.journal import STUDY_FILE
+from explr.tuning.storage.opening import incomplete, lost_trials, read_study, study_storage
 from explr.utils.invocation import Call, call_of
 
 if TYPE_CHECKING:

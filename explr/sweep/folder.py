@@ -33,7 +33,7 @@ from explr.results.trial import read_trial
 from explr.sweep.logs import LOG_FILE, STARTS
 from explr.sweep.replicates import ReplicateFile
 from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
-from explr.tuning.storage import cannot_write
+from explr.tuning.storage.journal import cannot_write
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
 from explr.utils.invocation import starting_folder, this_call, typed_command

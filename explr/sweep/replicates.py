@@ -10,7 +10,7 @@ from typing import Any
 
 from explr.core.errors import FileError
 from explr.core.folders import REPLICATES, read_json, replace_file
-from explr.tuning.account import FinishedReplicate
+from explr.tuning.trial_account import FinishedReplicate
 
 log = logging.getLogger("explr.sweep")
 

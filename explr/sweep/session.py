@@ -35,11 +35,12 @@ from explr.sweep.record import (
     sole_study,
 )
 from explr.sweep.space import SweepSpace
-from explr.tuning.account import Limits, after_first
+from explr.tuning.account import after_first
 from explr.tuning.lock import sole_controller
-from explr.tuning.storage import storage_in_use
+from explr.tuning.storage.database import storage_in_use
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
+from explr.tuning.trial_account import Limits
 from explr.utils.gc import resume_collection
 
 log = logging.getLogger("explr.sweep")

@@ -39,10 +39,10 @@ from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_n
 from explr.sweep.space import SweepSpace, fixed_of, with_fixed_params
 from explr.sweep.watch import SweepWatch
 from explr.tracking.callback import OWN_TASK
-from explr.tuning.account import Limits
 from explr.tuning.loop import SweepLoop
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome, SweepResult
+from explr.tuning.trial_account import Limits
 from explr.utils.scratch import scratch_folder
 
 log = logging.getLogger("explr.sweep")

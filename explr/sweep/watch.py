@@ -13,8 +13,9 @@ from explr.core.reporter import Listeners
 from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
 from explr.sweep.logs import LOGGER, STARTS
-from explr.tuning.account import Limits, SweepListener
+from explr.tuning.account import SweepListener
 from explr.tuning.trial import Job, Outcome
+from explr.tuning.trial_account import Limits
 from explr.utils.console import Verbosity, in_notebook, verbosity
 
 if TYPE_CHECKING:

@@ -13,16 +13,12 @@ from dataclasses import replace
 
 from explr.core.errors import JobStopped
 from explr.core.reporter import RepeatedSteps
-from explr.tuning.account import (
-    KeptReplicates,
-    Limits,
-    SweepAccount,
-    SweepListener,
-    TrialAccount,
-)
+from explr.tuning.account import SweepAccount, SweepListener
 from explr.tuning.executor import Executor
-from explr.tuning.study import SpaceOf, Study
+from explr.tuning.search_space import SpaceOf
+from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
+from explr.tuning.trial_account import KeptReplicates, Limits, TrialAccount
 
 STOP_GRACE_S = 5.0
 """Seconds between interrupting a running job and killing it."""

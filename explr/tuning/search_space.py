@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -29,6 +29,7 @@ from explr.core.secrets.names import is_secret
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 
 Scalar = str | int | float | bool | None
@@ -299,3 +300,66 @@ def _one_of_its_values(override: Override) -> BaseDistribution:
 
 def _encoded(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+SpaceOf = Callable[[Mapping[str, Any]], SearchSpace]
+"""The ranges that belong to some parameters."""
+
+
+def check_ranges(trials: Sequence[FrozenTrial], space: SearchSpace) -> None:
+    """Make sure that ranges fit the trials that were run before.
+
+    A range may be widened; values that lie outside of it stay known.
+
+    Args:
+        trials: the trials of the study.
+        space: every range that may become active.
+
+    Raises:
+        ConfigError: naming each parameter that changed its kind or its choices.
+    """
+    from optuna.distributions import check_distribution_compatibility
+
+    last: dict[str, Any] = {}
+    for trial in trials:
+        last |= trial.distributions
+    faults = []
+    for name, before in last.items():
+        now = space.distributions.get(name)
+        try:
+            if now is not None:
+                check_distribution_compatibility(before, now)
+        except ValueError:
+            faults.append(
+                f"{name} was searched in {before} before, and is now in {now}: keep the kind "
+                "of range and the choices, or name another study with tuner.study_name"
+            )
+    if faults:
+        raise ConfigError(faults)
+
+
+def encoded_configurations(
+    configurations: Sequence[Mapping[str, Any]], space_of: SpaceOf
+) -> list[dict[str, Any]]:
+    """Convert known configurations to the values that Optuna stores.
+
+    Args:
+        configurations: values by parameter.
+        space_of: the ranges that allow a configuration.
+
+    Raises:
+        ConfigError: naming each value that the ranges do not allow.
+    """
+    encoded: list[dict[str, Any]] = []
+    faults: list[str] = []
+    for values in configurations:
+        space = space_of(values)
+        encoded.append({name: space.encode(name, value) for name, value in values.items()})
+        faults += [
+            f"tuner.enqueue: {name}={values[name]} {fault}"
+            for name, code in encoded[-1].items()
+            if (fault := space.fault(name, code))
+        ]
+    if faults:
+        raise ConfigError(faults)
+    return encoded

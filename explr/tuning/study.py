@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explr.core.errors import ConfigError
 from explr.core.folders import flush
 from explr.tuning.completed import keep, note_complete
 from explr.tuning.optuna_private import (
@@ -22,8 +21,14 @@ from explr.tuning.optuna_private import (
     suggest,
     taken_over,
 )
-from explr.tuning.search_space import SearchSpace
-from explr.tuning.storage import STUDY_FILE, cannot_write, open_study
+from explr.tuning.search_space import (
+    SearchSpace,
+    SpaceOf,
+    check_ranges,
+    encoded_configurations,
+)
+from explr.tuning.storage.journal import STUDY_FILE, cannot_write
+from explr.tuning.storage.opening import open_study
 from explr.tuning.trial import State
 
 if TYPE_CHECKING:
@@ -37,69 +42,6 @@ if TYPE_CHECKING:
 
 Extend = Callable[["Trial"], None]
 """Samples further parameters of a trial whose ranges are sampled."""
-
-SpaceOf = Callable[[Mapping[str, Any]], SearchSpace]
-"""The ranges that belong to some parameters."""
-
-
-def check_ranges(trials: Sequence[FrozenTrial], space: SearchSpace) -> None:
-    """Make sure that ranges fit the trials that were run before.
-
-    A range may be widened; values that lie outside of it stay known.
-
-    Args:
-        trials: the trials of the study.
-        space: every range that may become active.
-
-    Raises:
-        ConfigError: naming each parameter that changed its kind or its choices.
-    """
-    from optuna.distributions import check_distribution_compatibility
-
-    last: dict[str, Any] = {}
-    for trial in trials:
-        last |= trial.distributions
-    faults = []
-    for name, before in last.items():
-        now = space.distributions.get(name)
-        try:
-            if now is not None:
-                check_distribution_compatibility(before, now)
-        except ValueError:
-            faults.append(
-                f"{name} was searched in {before} before, and is now in {now}: keep the kind "
-                "of range and the choices, or name another study with tuner.study_name"
-            )
-    if faults:
-        raise ConfigError(faults)
-
-
-def encoded_configurations(
-    configurations: Sequence[Mapping[str, Any]], space_of: SpaceOf
-) -> list[dict[str, Any]]:
-    """Convert known configurations to the values that Optuna stores.
-
-    Args:
-        configurations: values by parameter.
-        space_of: the ranges that allow a configuration.
-
-    Raises:
-        ConfigError: naming each value that the ranges do not allow.
-    """
-    encoded: list[dict[str, Any]] = []
-    faults: list[str] = []
-    for values in configurations:
-        space = space_of(values)
-        encoded.append({name: space.encode(name, value) for name, value in values.items()})
-        faults += [
-            f"tuner.enqueue: {name}={values[name]} {fault}"
-            for name, code in encoded[-1].items()
-            if (fault := space.fault(name, code))
-        ]
-    if faults:
-        raise ConfigError(faults)
-    return encoded
-
 
 ATTEMPTS, REASON, PARAMS = "explr.attempts", "explr.reason", "explr.params"
 """User attributes of a trial: number of starts, why it failed, parameters changed while it ran."""

@@ -26,10 +26,11 @@ from explr.sweep.ray.messages import (
 )
 from explr.sweep.ray.schedulers import Past, StudyScheduler, SweepScheduler, rays_own
 from explr.sweep.ray.search import StudySearch, Watch
-from explr.tuning.account import Limits, SweepAccount, SweepListener
+from explr.tuning.account import SweepAccount, SweepListener
 from explr.tuning.search_space import parse
 from explr.tuning.study import PARAMS, REASON, Study
 from explr.tuning.trial import Job, Outcome
+from explr.tuning.trial_account import Limits
 
 
 class Listener(SweepListener):

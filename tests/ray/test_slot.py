@@ -20,9 +20,9 @@ from explr.launching.hydra_job import HydraJob
 from explr.launching.pool import Answer, LocalPool, WorkerDied
 from explr.sweep.ray.messages import Ended, Reported
 from explr.sweep.ray.slot import Slot, Work
-from explr.tuning.account import Limits
 from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter
 from explr.tuning.trial import Outcome
+from explr.tuning.trial_account import Limits
 
 Play = Callable[[ChannelReporter, int], Outcome | BaseException | None]
 """What a process does, given its reporter and its number; None lets it run until it is stopped."""

@@ -16,7 +16,7 @@ from explr.core.errors import ConfigError, MissingDependencyError, SweepError, U
 from explr.runner.cli.app import run_command_line
 from explr.sweep.folder import SweepFolder, removed_if_refused
 from explr.tuning.channel import CHANNEL_VARIABLE
-from explr.tuning.storage import read_study
+from explr.tuning.storage.opening import read_study
 
 PROCESSES = ["tracking=off", "tuner=optuna", "tuner/sampler=random", "lr=interval(1,2)"]
 SEARCH = [*PROCESSES, "hydra/launcher=basic"]

@@ -18,7 +18,7 @@ from explr.results.sweep import read_sweep, sweep_command
 from explr.runner.cli.resume import resume
 from explr.sweep.folder import SweepFolder
 from explr.tuning.search_space import parse
-from explr.tuning.storage import STUDY_FILE
+from explr.tuning.storage.journal import STUDY_FILE
 from explr.tuning.study import Study
 
 TRIALS = 3

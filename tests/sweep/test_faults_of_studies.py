@@ -21,7 +21,7 @@ from waiting import PATIENCE_S, wait_until
 from explr.core.errors import ExplrError
 from explr.tuning.channel import CHANNEL_VARIABLE, ChannelReporter, ChannelServer
 from explr.tuning.search_space import SearchSpace, parse
-from explr.tuning.storage import STUDY_FILE, repair
+from explr.tuning.storage.journal import STUDY_FILE, repair
 from explr.tuning.study import Study
 
 

@@ -24,8 +24,7 @@ from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
 from explr.sweep.line import with_drawn_orders
 from explr.sweep.space import SweepSpace
-from explr.tuning.search_space import SearchSpaceBuilder
-from explr.tuning.study import encoded_configurations
+from explr.tuning.search_space import SearchSpaceBuilder, encoded_configurations
 from explr.tuning.trial import SweepResult
 
 AWKWARD = [

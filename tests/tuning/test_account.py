@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from explr.core.reporter import NO_VALUE
-from explr.tuning.account import Limits, TrialAccount
 from explr.tuning.trial import Job, Outcome
+from explr.tuning.trial_account import Limits, TrialAccount
 
 DIED = Outcome("FAIL", reason="killed by signal 9", died=True)
 RAISED = Outcome("FAIL", reason="ValueError: oops")

@@ -16,12 +16,13 @@ from optuna.samplers import RandomSampler
 from waiting import PATIENCE_S
 
 from explr.core.errors import JobStopped, SweepError
-from explr.tuning.account import FinishedReplicate, Limits, SweepListener
+from explr.tuning.account import SweepListener
 from explr.tuning.executor import Executor
 from explr.tuning.loop import STOP_PATIENCE_S, SweepLoop
 from explr.tuning.search_space import parse
 from explr.tuning.study import PAUSED, REASON, Study
 from explr.tuning.trial import Job, Outcome
+from explr.tuning.trial_account import FinishedReplicate, Limits
 
 Behaviour = Callable[[Job], Outcome | None]
 """How a job ends; None lets it run until it is stopped."""

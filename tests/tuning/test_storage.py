@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from explr.core.errors import ExplrError, MissingDependencyError, UsageError
-from explr.tuning.storage import open_study, storage_in_use
+from explr.tuning.storage.database import storage_in_use
+from explr.tuning.storage.opening import open_study
 
 
 def complaint(folder: Path, url: str) -> UsageError:

@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 
 from explr.tuning import study as study_module
 from explr.tuning.search_space import parse
-from explr.tuning.storage import STUDY_FILE, JournalLines, study_storage
+from explr.tuning.storage.journal import STUDY_FILE, JournalLines
+from explr.tuning.storage.opening import study_storage
 from explr.tuning.study import Study
 
 SPACE, _ = parse({"lr": "tag(log, interval(1e-5, 1e-1))", "width": "choice(16, 32)"})

@@ -25,9 +25,9 @@ from explr.sweep.executors.outcome import outcome_of
 from explr.sweep.executors.trial_process import Prepare, RunTrial
 from explr.sweep.ray.messages import Ended, Reported
 from explr.sweep.replicates import ReplicateFile
-from explr.tuning.account import Limits, TrialAccount
 from explr.tuning.channel import ChannelServer
 from explr.tuning.trial import Job
+from explr.tuning.trial_account import Limits, TrialAccount
 
 DEVICES = "CUDA_VISIBLE_DEVICES"
 """The environment variable in which Ray gives each actor its GPUs."""

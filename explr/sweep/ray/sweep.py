@@ -42,9 +42,10 @@ from explr.sweep.space import SweepSpace
 from explr.sweep.sweep import Backend
 from explr.sweep.watch import SweepWatch
 from explr.tracking.callback import tracking_uri_of
-from explr.tuning.account import Limits, SweepAccount
+from explr.tuning.account import SweepAccount
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome
+from explr.tuning.trial_account import Limits
 from explr.utils.lease import divide
 from explr.utils.memory import card_budgets, memory_budget
 

@@ -8,10 +8,10 @@ from typing import Any
 import click
 import pytest
 
+from explr.core import ownership
 from explr.core.errors import UsageError
 from explr.runner.cli.resume import resume
 from explr.runner.cli.sync import sync_journals
-from explr.utils import ownership
 
 
 @pytest.fixture

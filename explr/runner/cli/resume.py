@@ -14,12 +14,12 @@ from explr.config.grammar import quoted
 from explr.config.nodes import is_own_tree
 from explr.core.errors import UsageError
 from explr.core.folders import COMMAND, MULTIRUN
+from explr.core.ownership import refuse_foreign
 from explr.core.secrets.masking import masked
 from explr.results.begun import sweeps_begun
 from explr.results.grid import read_grid
 from explr.results.sweep import SweepCommand, sweep_command, sweep_config
 from explr.utils.invocation import with_override
-from explr.utils.ownership import refuse_foreign
 
 
 def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False) -> NoReturn:

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from explr.core.errors import ExplrError, FileError, TrackingError
+from explr.core.ownership import refuse_foreign
 from explr.core.secrets.shapes import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
 from explr.tracking.home import explr_home, is_local_store
@@ -29,7 +30,6 @@ from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import LOG_FILE, Order
 from explr.tracking.shipping.verification import Tally, known_refusals, lacking, put_back
 from explr.utils.lock import lock_file
-from explr.utils.ownership import refuse_foreign
 
 
 def sync_journals(folder: Path | None, trust: bool = False) -> int:

@@ -131,7 +131,7 @@ def replace_file(
     Args:
         path: the file.
         content: what to write; a mapping is written as compact JSON, a text as UTF-8.
-        private: only this user may read the file; otherwise the umask decides.
+        private: only this user may read the file; otherwise whoever the umask lets.
         durable: the file survives a power cut as soon as it is written.
 
     Raises:
@@ -140,7 +140,7 @@ def replace_file(
     if isinstance(content, Mapping):
         content = json.dumps(content)
     data = content.encode() if isinstance(content, str) else content
-    mode = 0o600 if private else 0o666
+    mode = 0o600 if private else 0o644  # nobody else may change what explr reads again
     with replacing(path) as aside:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:

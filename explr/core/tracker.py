@@ -17,14 +17,14 @@ class Tracker(Protocol):
         """Names of the metrics recorded so far."""
         ...
 
-    def log_metric(self, name: str, value: Any, step: int | None = None) -> None:
+    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
         """Record one value of a metric; takes microseconds.
 
         What cannot be recorded is left out, with one warning for each name: a value that is not a
         number, or a step that is not a whole number.
 
         Args:
-            name: name of the metric.
+            key: name of the metric.
             value: a number of any type, or an array, tensor or list of one element; NaN and
                 infinities are kept. Several elements, up to 100, are recorded as metrics of
                 their own, `NAME/0`, `NAME/1` and so on.
@@ -45,6 +45,15 @@ class Tracker(Protocol):
         """
         ...
 
+    def log_param(self, key: str, value: Any) -> None:
+        """Record one parameter; see `log_params`.
+
+        Args:
+            key: name of the parameter.
+            value: a value of any type.
+        """
+        ...
+
     def log_params(self, params: Any) -> None:
         """Record parameters; nested mappings, and lists of them, become dotted names.
 
@@ -59,52 +68,77 @@ class Tracker(Protocol):
         """
         ...
 
-    def set_tag(self, name: str, value: Any) -> None:
-        """Attach a tag to the run, a value of any type; a later one replaces an earlier one.
+    def set_tag(self, key: str, value: Any) -> None:
+        """Attach a tag to the run; a later one replaces an earlier one.
 
         A value that is too long for MLflow is also kept as a file, `tags/NAME.txt`.
+
+        Args:
+            key: name of the tag.
+            value: a value of any type.
         """
         ...
 
-    def log_artifact(self, path: str | Path, artifact_path: str | Path | None = None) -> None:
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Attach several tags; see `set_tag`.
+
+        Args:
+            tags: values by name.
+        """
+        ...
+
+    def log_artifact(self, local_path: str | Path, artifact_path: str | Path | None = None) -> None:
         """Keep a copy of a file or folder with the run; the original may be deleted afterwards.
 
         Args:
-            path: a file or folder.
+            local_path: a file or folder.
             artifact_path: folder among the run's artifacts.
 
         Raises:
-            FileNotFoundError: there is nothing at `path`.
+            FileNotFoundError: there is nothing at `local_path`.
             ValueError: `artifact_path` lies outside the run's artifacts, or there is a pipe, a
-                socket or a device at `path`; inside a folder, those are left out with a warning.
+                socket or a device at `local_path`; inside a folder, those are left out with a
+                warning.
             TrackingError: it cannot be copied.
         """
         ...
 
-    def log_figure(self, figure: Any, name: str | Path) -> None:
+    def log_artifacts(self, local_dir: str | Path, artifact_path: str | None = None) -> None:
+        """Keep copies of all that is in a folder; see `log_artifact`, which keeps its name too.
+
+        Args:
+            local_dir: a folder.
+            artifact_path: folder among the run's artifacts; None takes the topmost one.
+
+        Raises:
+            NotADirectoryError: `local_dir` is no folder.
+        """
+        ...
+
+    def log_figure(self, figure: Any, artifact_file: str | Path) -> None:
         """Keep a figure as an image, or one of Plotly as a page.
 
         Args:
             figure: a figure of Matplotlib or anything with `savefig`, or a figure of Plotly.
-            name: file name among the run's artifacts; its ending is the format, `.html` for the
-                page.
+            artifact_file: file name among the run's artifacts; its ending is the format, `.html`
+                for the page.
 
         Raises:
             TypeError: `figure` is something else.
-            ValueError: `name` lies outside the run's artifacts, or has an unknown ending.
+            ValueError: `artifact_file` lies outside the run's artifacts, or has an unknown ending.
             TrackingError: it cannot be written.
         """
         ...
 
-    def log_text(self, text: str, name: str | Path) -> None:
+    def log_text(self, text: str, artifact_file: str | Path) -> None:
         """Keep a text as a file.
 
         Args:
             text: the whole content.
-            name: file name among the run's artifacts.
+            artifact_file: file name among the run's artifacts.
 
         Raises:
-            ValueError: `name` lies outside the run's artifacts.
+            ValueError: `artifact_file` lies outside the run's artifacts.
             TrackingError: it cannot be written.
         """
         ...

@@ -178,9 +178,12 @@ class ReportingTracker:
 
     # Declared for type checkers: `__getattr__` takes these from the inner tracker.
     metric_names: AbstractSet[str]
+    log_param: Any
     log_params: Any
     set_tag: Any
+    set_tags: Any
     log_artifact: Any
+    log_artifacts: Any
     log_figure: Any
     log_text: Any
     log_dict: Any
@@ -193,13 +196,13 @@ class ReportingTracker:
             raise AttributeError(name)
         return getattr(self.inner, name)
 
-    def log_metric(self, name: str, value: Any, step: int | None = None) -> None:
+    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
         """See `Tracker.log_metric`.
 
         Raises:
             TrialPruned: the tuner wants the trial to stop.
         """
-        self.log_metrics({name: value}, step)
+        self.log_metrics({key: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """See `Tracker.log_metrics`.

@@ -183,3 +183,15 @@ def existing(path: str | Path) -> Path:
     if not (source.is_file() or source.is_dir()):
         raise ValueError(f"log_artifact: {source} is neither a file nor a folder")
     return source
+
+
+def content_of(folder: str | Path) -> list[Path]:
+    """What lies in a folder, in the order of the names.
+
+    Raises:
+        NotADirectoryError: there is no folder.
+    """
+    source = Path(os.path.abspath(folder))
+    if not source.is_dir():
+        raise NotADirectoryError(f"log_artifacts: {source} is no folder; log_artifact takes a file")
+    return sorted(source.iterdir())

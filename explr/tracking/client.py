@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from explr.core.reporter import whole_step
 from explr.core.secrets.masking import redacted, redacted_text
-from explr.tracking.artifacts import Copies
+from explr.tracking.artifacts import Copies, content_of
 from explr.tracking.journal.journal import Journal, now_ms
 from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.media import (
@@ -63,9 +63,9 @@ class ExplrTracker:
         """See `Tracker.metric_names`."""
         return self._metric_names
 
-    def log_metric(self, name: str, value: Any, step: int | None = None) -> None:
+    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
         """See `Tracker.log_metric`."""
-        self.log_metrics({name: value}, step)
+        self.log_metrics({key: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """See `Tracker.log_metrics`."""
@@ -82,6 +82,10 @@ class ExplrTracker:
             if not math.isfinite(value):
                 self._warn(f"finite {name}", "metric %s is %s", name, value)
 
+    def log_param(self, key: str, value: Any) -> None:
+        """See `Tracker.log_param`."""
+        self.log_params({key: value})
+
     def log_params(self, params: Any) -> None:
         """See `Tracker.log_params`."""
         values = parameters(params)
@@ -92,28 +96,39 @@ class ExplrTracker:
             if len(value) > MAX_PARAM:
                 self.log_text(value, f"params/{legal_name(name)}.txt")
 
-    def set_tag(self, name: str, value: Any) -> None:
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """See `Tracker.set_tags`."""
+        for key, value in tags.items():
+            self.set_tag(key, value)
+
+    def set_tag(self, key: str, value: Any) -> None:
         """See `Tracker.set_tag`."""
-        name = str(name)
+        name = str(key)
         text = text_of(value, name)
         self._journal.append("tags", g={name: text})
         self._tell_name("tag", name)
         if len(text) > MAX_TAG:
             self.log_text(text, f"tags/{legal_name(name)}.txt")
 
-    def log_artifact(self, path: str | Path, artifact_path: str | Path | None = None) -> None:
+    def log_artifact(self, local_path: str | Path, artifact_path: str | Path | None = None) -> None:
         """See `Tracker.log_artifact`."""
         folder = None if artifact_path is None else str(artifact_path)
-        self._log_copy(self._copies.take(path, folder))
+        self._log_copy(self._copies.take(local_path, folder))
 
-    def log_figure(self, figure: Any, name: str | Path) -> None:
+    def log_artifacts(self, local_dir: str | Path, artifact_path: str | None = None) -> None:
+        """See `Tracker.log_artifacts`."""
+        for path in content_of(local_dir):
+            self.log_artifact(path, artifact_path)
+
+    def log_figure(self, figure: Any, artifact_file: str | Path) -> None:
         """See `Tracker.log_figure`."""
-        self._log_copy(self._copies.write(str(name), lambda path: save_figure(figure, path)))
+        name = str(artifact_file)
+        self._log_copy(self._copies.write(name, lambda path: save_figure(figure, path)))
 
-    def log_text(self, text: str, name: str | Path) -> None:
+    def log_text(self, text: str, artifact_file: str | Path) -> None:
         """See `Tracker.log_text`."""
         data = redacted_text(text).encode("utf-8", "backslashreplace")
-        self._log_copy(self._copies.write(str(name), lambda path: path.write_bytes(data)))
+        self._log_copy(self._copies.write(str(artifact_file), lambda path: path.write_bytes(data)))
 
     def log_dict(self, dictionary: Mapping[str, Any], artifact_file: str | Path) -> None:
         """See `Tracker.log_dict`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from explr.core.errors import TrackingError
-from explr.tracking.artifacts import existing
+from explr.tracking.artifacts import content_of, existing
 from explr.tracking.media import check_place, image_of
 from explr.tracking.tables import table_name, table_text
 from explr.tracking.values import WarnOnce, parameters, read_metrics
@@ -28,23 +28,31 @@ class NullTracker:
     def _nothing(self, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
-    set_tag = log_figure = log_text = log_dict = _nothing
+    set_tag = set_tags = log_figure = log_text = log_dict = _nothing
 
-    def log_metric(self, name: str, value: Any, step: Any = None) -> None:
+    def log_metric(self, key: str, value: Any, step: Any = None) -> None:
         """Warn if the value cannot be read."""
-        self.log_metrics({name: value}, step)
+        self.log_metrics({key: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: Any = None) -> None:
         """Warn of values that cannot be read."""
         read_metrics(metrics, step, self._warn)
 
+    def log_param(self, key: str, value: Any) -> None:
+        """Check that it is a parameter."""
+        parameters({key: value})
+
     def log_params(self, params: Any) -> None:
         """Check that they are parameters."""
         parameters(params)
 
-    def log_artifact(self, path: str | Path, artifact_path: str | Path | None = None) -> None:
-        """Check that `path` exists."""
-        existing(path)
+    def log_artifact(self, local_path: str | Path, artifact_path: str | Path | None = None) -> None:
+        """Check that `local_path` exists."""
+        existing(local_path)
+
+    def log_artifacts(self, local_dir: str | Path, artifact_path: str | None = None) -> None:
+        """Check that `local_dir` is a folder."""
+        content_of(local_dir)
 
     def log_table(self, data: Any, artifact_file: str | Path) -> None:
         """Check that it is a table."""

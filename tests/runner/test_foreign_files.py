@@ -2,6 +2,9 @@
 
 import json
 import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +86,30 @@ def test_the_commands_have_the_flag() -> None:
     for name in ("resume", "sync"):
         options = commands.get_command(click.Context(commands), name).params
         assert "--trust" in {name for option in options for name in option.opts}
+
+
+@pytest.mark.slow
+def test_whatever_the_umask_nobody_else_can_hold_read_or_change_what_a_sweep_goes_on_from(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "job.py").write_text("def train(ctx):\n    return ctx.hyperparameters['lr']\n")
+    settings = [
+        "train_model=job.py:train",
+        "tuner=optuna",
+        "tuner.n_trials=1",
+        "tuner.study_name=s",
+    ]
+    database = f"tuner.storage=sqlite:///{tmp_path}/study.db"
+    variables = {"EXPLR_HOME": str(tmp_path / "home"), "EXPLR_AUTOSTART": "0"}
+    subprocess.run(
+        [sys.executable, "-m", "explr", *settings, "-m", "lr=interval(0,1)", database],
+        cwd=tmp_path,
+        env={**os.environ, **variables},
+        umask=0,
+        check=True,
+    )
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    private = {name for name, mode in modes.items() if not mode & 0o077}
+    journals = {name for name in modes if name.startswith("journal-")}
+    assert {"home", "study.db", "sweep.lock", "results.lock", *journals} <= private
+    assert not any(modes[name] & 0o022 for name in ("sweep.json", "results.json", "result.json"))

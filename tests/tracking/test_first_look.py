@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 from explr.core.errors import LONGEST_REASON, TrackingError, one_line
 from explr.tracking.mlflow.first_look import first_look
 from explr.tracking.mlflow.sink import MLflowSink
+from explr.tracking.mlflow.store import out_of_reach
 from explr.tracking.shipping.sink import SinkUnavailable
 
 LOGIN = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>%s</body></html>" % (
@@ -203,3 +205,20 @@ def test_no_reason_holds_a_web_page(home: Path, status: int, said: str) -> None:
 )
 def test_a_reason_is_one_line(text: str, line: str) -> None:
     assert one_line(TrackingError(text)).strip() == line
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("0123456789ab", "was written by a newer MLflow than .*: pip install --upgrade mlflow; "),
+        ("0584bdc529eb", "was written by an older MLflow than .*: run `mlflow db upgrade sqlite:"),
+    ],
+)
+def test_a_database_of_another_version_of_mlflow(found: str, said: str) -> None:
+    error = Exception(
+        f"Detected out-of-date database schema (found version {found}, but expected 89d4b8295536). "
+        "Take a backup of your database, then run 'mlflow db upgrade <database_uri>'"
+    )
+    told = out_of_reach("sqlite:////home/me/mlflow.db", error)
+    assert re.search(said, told)
+    assert told.endswith("until then runs wait in their journals")

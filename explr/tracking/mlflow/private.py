@@ -5,8 +5,10 @@ Read in MLflow 3.13.0 and 3.17.2. On an upgrade this file is the one to read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from explr.utils.environment import environment
@@ -88,3 +90,17 @@ def count_rows(client: MlflowClient, run_id: str, metric: str) -> int:
         token = page.token
         if not token:
             return count
+
+
+OTHER_SCHEMA = re.compile(r"out-of-date database schema \(found version (?P<revision>\w+)")
+"""What MLflow says of a database of another version, older or newer. Read in 3.17.2."""
+
+
+def knows_schema(revision: str) -> bool:
+    """Whether this MLflow has, or had, a schema of its databases. Read in 3.13.0 and 3.17.2.
+
+    Args:
+        revision: what Alembic calls the schema.
+    """
+    versions = resources.files("mlflow.store.db_migrations") / "versions"
+    return any(file.name.startswith(revision) for file in versions.iterdir())

@@ -26,6 +26,7 @@ from explr.tracking.mlflow.first_look import (
     refused_folder,
 )
 from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
+from explr.tracking.mlflow.private import OTHER_SCHEMA, knows_schema
 from explr.tracking.mlflow.variables import settle
 from explr.utils.lock import file_lock
 
@@ -155,6 +156,8 @@ def out_of_reach(uri: str, error: BaseException) -> str:
     if FILE_STORES in str(error):
         return refused_folder(redacted_text(uri))
     uri = shortened(redacted_text(uri), LONGEST_URI)
+    if (found := OTHER_SCHEMA.search(str(error))) is not None:
+        return _other_version(uri, found["revision"])
     if NO_JSON in str(error) and holds_web_page(error):
         return answered_page(uri)
     cause: BaseException | None = error
@@ -168,6 +171,20 @@ def out_of_reach(uri: str, error: BaseException) -> str:
         else:
             cause = cause.__cause__ or cause.__context__
     return one_line(error) if shown is error else shortened(f"{uri} fails: {one_line(shown)}")
+
+
+def _other_version(uri: str, revision: str) -> str:
+    """What to do about a database of another version of MLflow."""
+    from mlflow.version import VERSION
+
+    waits = "until then runs wait in their journals"
+    if knows_schema(revision):
+        remedy = f"run `mlflow db upgrade {uri}`"
+        return f"{uri} was written by an older MLflow than {VERSION}: {remedy}; {waits}"
+    return (
+        f"{uri} was written by a newer MLflow than {VERSION}, which is installed here: "
+        f"pip install --upgrade mlflow; {waits}"
+    )
 
 
 def find_experiment(client: MlflowClient, name: str) -> str | None:

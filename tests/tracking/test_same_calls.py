@@ -1,0 +1,87 @@
+"""`ctx.tracker` takes what MLflow's users type, and the same arrives."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explr.core.tracker import Tracker
+from explr.tracking.null import NullTracker
+
+CALLS = """
+    log_metric log_metrics log_param log_params set_tag set_tags log_artifact log_artifacts log_text
+    log_dict log_figure log_table log_image
+""".split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def mlflow() -> Any:
+    return pytest.importorskip("mlflow")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_arguments_are_named_as_those_of_mlflow(call: str, mlflow: Any) -> None:
+    ours = [name for name in inspect.signature(getattr(Tracker, call)).parameters if name != "self"]
+    theirs = list(inspect.signature(getattr(mlflow, call)).parameters)
+    if call == "log_table":  # MLflow's takes a run too
+        theirs = theirs[: len(ours)]
+    positions = [theirs.index(name) for name in ours]
+    assert positions == sorted(positions)
+    needed = inspect.signature(getattr(mlflow, call)).parameters.values()
+    assert {each.name for each in needed if each.default is inspect.Parameter.empty} <= set(ours)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_run_that_is_not_tracked_takes_them_too(call: str) -> None:
+    assert callable(getattr(NullTracker(), call))
+
+
+def write(folder: Path) -> Path:
+    (folder / "data" / "inner").mkdir(parents=True)
+    (folder / "data" / "a.txt").write_text("a")
+    (folder / "data" / "inner" / "b.txt").write_text("b")
+    return folder / "data"
+
+
+def log_all(to: Any, data: Path) -> None:
+    to.log_param(key="lr", value=0.1)
+    to.log_params(params={"width": 16, "name": "net"})
+    to.set_tag(key="kind", value="trial")
+    to.set_tags(tags={"a": 1, "b": "two"})
+    to.log_metric(key="loss", value=0.5, step=3)
+    to.log_metrics(metrics={"loss": 0.25, "accuracy": 1}, step=4)
+    to.log_artifact(local_path=str(data / "a.txt"), artifact_path="single")
+    to.log_artifacts(local_dir=str(data))
+    to.log_artifacts(local_dir=str(data), artifact_path="below")
+    to.log_text(text="x", artifact_file="text.txt")
+    to.log_dict(dictionary={"k": [1]}, artifact_file="dict.json")
+    to.log_table(data={"c": [1, 2]}, artifact_file="table.json")
+
+
+@pytest.mark.slow
+def test_the_same_arrives(mlflow: Any, store: Any, kit: Any, tmp_path: Path) -> None:
+    data = write(tmp_path)
+    run = kit.begin(tmp_path / "run", name="ours")
+    log_all(run.tracker, data)
+    run.close("FINISHED")
+    kit.ship()
+    mlflow.set_tracking_uri(store.uri)
+    with mlflow.start_run(run_name="theirs"):
+        log_all(mlflow, data)
+    ours, theirs = store.run("ours"), store.run("theirs")
+    params = {key: ours.data.params[key] for key in theirs.data.params}
+    assert params == theirs.data.params
+    assert ours.data.metrics.items() >= theirs.data.metrics.items()
+    for metric in theirs.data.metrics:
+        assert store.rows(ours, metric) == store.rows(theirs, metric)
+    tags = {k: v for k, v in theirs.data.tags.items() if not k.startswith("mlflow.")}
+    assert ours.data.tags.items() >= tags.items()
+    for folder in (None, "single", "inner", "below", "below/inner"):
+        assert store.artifacts(ours, folder).keys() >= store.artifacts(theirs, folder).keys()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(NotADirectoryError, match=r"a\.txt is no folder; log_artifact takes a file"):
+        NullTracker().log_artifacts(tmp_path / "a.txt")

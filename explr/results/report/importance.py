@@ -1,98 +1,124 @@
-"""The importance of hyperparameters: PED-ANOVA (Watanabe, Bansal, Hutter: IJCAI 2023).
-
-A parameter is important if its values in good trials differ from its values in all trials. Optuna
-has the same with more options, but its import loads scikit-learn, which would delay the end of
-every sweep by seconds.
-"""
+"""The importance of hyperparameters, as `optuna.importance` assesses it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from explr.core.errors import UsageError
+
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from optuna.distributions import BaseDistribution
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+ENOUGH = 20
+"""Completed trials from which the importances mean something: with fewer, the wrong parameter often
+comes first (`benchmarks/p15_importance.py`)."""
+
+MOST_FOR_FANOVA = 300
+"""Completed trials that fANOVA looks at, spread evenly: with more it takes minutes."""
+
+PED_ANOVA, FANOVA = "PED-ANOVA", "fANOVA"
 
 
-CELLS = 50
-"""Number of cells that a numeric range is divided into."""
-
-NARROWEST = 0.5 / 1.64
-"""Smallest width of a kernel in cells: 90 % of it is in its own cell."""
-
-
-def importances(
-    held: Sequence[Mapping[str, Any]],
-    losses: Sequence[float],
-    ranges: Mapping[str, BaseDistribution],
-) -> dict[str, float]:
-    """The importance of each parameter, the largest first.
+def importances(study: Study, objective: int = 0) -> dict[str, dict[str, float]]:
+    """The importances by method, the most reliable method first.
 
     Args:
-        held: for each trial its parameters by name.
-        losses: for each trial its value; smaller is better.
-        ranges: Optuna's distribution of each parameter.
+        study: a study of completed trials with finite values.
+        objective: index of the objective.
 
     Returns:
-        Importances that sum to 1, for the parameters that every trial has and that vary; empty if
-        they are undefined, as if all trials have the same value.
+        For each method the importance of each parameter, the largest first; they sum to 1. fANOVA
+        names the right parameter more often, but knows only those that every trial has.
+
+    Raises:
+        UsageError: there are too few trials, or they tell nothing; a sentence.
     """
-    names = [
-        name
-        for name in ranges
-        if all(name in params for params in held) and len({str(p[name]) for p in held}) > 1
-    ]
-    if not names or len(set(losses)) < 2:
-        return {}
-    # The best tenth; of few trials more, since two or three tell little.
-    count = max(math.ceil(len(losses) / 10), min(5, len(losses) // 2))
-    last, worst = sorted(losses)[count - 1], max(losses)
-    # Equal values are all good or none is, and the worst never are.
-    good = [i for i, loss in enumerate(losses) if loss <= last and (last < worst or loss < worst)]
-    found = {
-        name: _divergence(ranges[name], [params[name] for params in held], good) for name in names
-    }
-    total = sum(found.values())
-    if not total:
-        return {}
+    from optuna.importance import (
+        FanovaImportanceEvaluator,
+        PedAnovaImportanceEvaluator,
+        get_param_importances,
+    )
+
+    trials = study.get_trials(deepcopy=False)
+    if len(trials) < ENOUGH:
+        count = f"{len(trials) or 'none'} {'is' if len(trials) < 2 else 'are'}"
+        raise UsageError(
+            f"An importance means something from {ENOUGH} completed trials on; {count} completed."
+        )
+    if len({trial.values[objective] for trial in trials}) < 2:
+        raise UsageError("All trials have the same value, so the importances are undefined.")
+    target = _loss(study, objective)
+    found = {}
+    with warnings.catch_warnings():
+        # It reminds of what `_loss` does, and of branches of conditional spaces with few trials.
+        warnings.simplefilter("ignore")
+        if varying := _common(trials):
+            forest = FanovaImportanceEvaluator(n_trees=32, max_depth=32, seed=0)
+            apart = math.ceil(len(trials) / MOST_FOR_FANOVA)
+            found[FANOVA] = get_param_importances(
+                study_of(trials[::apart], study.directions),
+                evaluator=forest,
+                params=varying,
+                target=target,
+            )
+        found[PED_ANOVA] = get_param_importances(
+            study, evaluator=PedAnovaImportanceEvaluator(), target=target
+        )
     return {
-        name: found[name] / total for name in sorted(found, key=found.__getitem__, reverse=True)
+        method: {name: float(share) for name, share in shares.items()}
+        for method, shares in found.items()
     }
 
 
-def _divergence(of: BaseDistribution, values: Sequence[Any], good: Sequence[int]) -> float:
-    """Pearson divergence between the values of the good trials and all values."""
-    import numpy as np
+def by_importance(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The parameters, the most important first.
 
-    low, high = getattr(of, "low", None), getattr(of, "high", None)
-    if low is None or high is None:
-        choices = list(dict.fromkeys(map(str, values)))
-        cells = np.array([choices.index(str(value)) for value in values])
-        every, best = (_shares(cells[i], len(choices)) for i in (slice(None), list(good)))
-    else:
-        places = np.log(values) if getattr(of, "log", False) else np.array(values, float)
-        low, high = places.min(), places.max()
-        cells = (places - low) / (high - low) * (CELLS - 1)
-        every, best = (_density(cells[i]) for i in (slice(None), list(good)))
-    return float((every * (best / every - 1) ** 2).sum())
+    Args:
+        found: the importances by method.
+    """
+    return list(dict.fromkeys(name for shares in found.values() for name in shares))
 
 
-def _shares(cells: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Frequency of each choice, with one additional trial spread evenly over all choices."""
-    import numpy as np
+def study_of(trials: list[FrozenTrial], directions: Any) -> Study:
+    """A study in memory that has these trials, under the numbers that they have.
 
-    return (np.bincount(cells, minlength=count) + 1 / count) / (len(cells) + 1)
+    Args:
+        trials: the trials.
+        directions: the direction of each objective.
+    """
+    import optuna
+    from optuna.storages import InMemoryStorage
+
+    class Held(optuna.Study):
+        def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+            return [trial for trial in trials if states is None or trial.state in states]
+
+    storage, before = InMemoryStorage(), optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it creates
+    try:
+        made = optuna.create_study(storage=storage, directions=list(directions))
+    finally:
+        optuna.logging.set_verbosity(before)
+    return Held(made.study_name, storage)
 
 
-def _density(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Density in each cell: kernels with the width of Scott's rule, and a uniform one."""
-    import numpy as np
+def _loss(study: Study, objective: int) -> Any:
+    """What an evaluator is to look at; None with a single objective, whose direction it knows."""
+    if len(study.directions) == 1:
+        return None
+    sign = 1 if study.directions[objective].name == "MINIMIZE" else -1
 
-    spread = min(np.subtract(*np.percentile(cells, (75, 25))) / 1.34, cells.std())
-    width = max(1.059 * spread * len(cells) ** -0.2, NARROWEST)
-    kernels = np.exp(-(((np.arange(CELLS)[:, None] - cells) / width) ** 2) / 2)
-    kernels /= kernels.sum(0)
-    return np.asarray((kernels.sum(1) + 1 / CELLS) / (len(cells) + 1))
+    def loss(trial: FrozenTrial) -> float:
+        return sign * float(trial.values[objective])
+
+    return loss
+
+
+def _common(trials: list[FrozenTrial]) -> list[str]:
+    """Parameters that every trial has and that vary; fANOVA knows no others."""
+    names = set.intersection(*(set(trial.params) for trial in trials))
+    return sorted(name for name in names if len({str(trial.params[name]) for trial in trials}) > 1)

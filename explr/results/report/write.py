@@ -1,7 +1,16 @@
-"""`explr report`: writes the report of a sweep as a page and as a picture."""
+"""Writes the report of a sweep as a page and as a picture.
+
+Charts take some seconds to draw, of which most is importing. The end of a sweep does not wait for
+them: it writes the page without charts, and `python -m explr.results.report.write FOLDER` draws
+them in a process of its own.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,22 +18,26 @@ import click
 
 from explr.core.errors import UsageError
 from explr.core.folders import REPORT, replace_file
-from explr.core.secrets.masking import redacted_text
 from explr.results.report.page import render
-from explr.results.report.picture import take_picture
 from explr.results.sweep import read_sweep
+from explr.tracking.server import autostart_allowed
+from explr.utils.priority import LOWEST, lower_priority
+from explr.utils.processes import python_path
 
 if TYPE_CHECKING:
     from optuna import Study
 
 
-def write_report(folder: Path, out: Path | None = None, study: Study | None = None) -> Path:
+def write_report(
+    folder: Path, out: Path | None = None, study: Study | None = None, charts: bool = True
+) -> Path:
     """Write the report of a sweep.
 
     Args:
         folder: folder of the sweep, which another process may be running.
         out: file to write; None writes `report.html` in the folder.
         study: the study of the sweep; None reads it from its storage.
+        charts: draw its charts.
 
     Returns:
         The file.
@@ -32,7 +45,7 @@ def write_report(folder: Path, out: Path | None = None, study: Study | None = No
     Raises:
         UsageError: there is no study, or the file cannot be written.
     """
-    page = redacted_text(render(read_sweep(folder, study)))
+    page = render(read_sweep(folder, study), charts)
     out = out or folder / REPORT
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -42,19 +55,55 @@ def write_report(folder: Path, out: Path | None = None, study: Study | None = No
     return out
 
 
+def draw_charts_later(folder: Path) -> None:
+    """Start a process that writes the report with its charts, unless none may be started.
+
+    Nobody waits for it, and if it fails, the page without charts says how to draw them.
+
+    Args:
+        folder: folder of the sweep.
+    """
+    if not autostart_allowed(True):
+        return
+    environment = {**os.environ, "PYTHONPATH": python_path()}
+    environment.pop("PYTHONWARNINGS", None)  # meant for the training
+    command = [sys.executable, "-P", "-m", "explr.results.report.write", str(folder.absolute())]
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment,
+        )
+    except OSError:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it goes on, and is not waited for
+        del child
+
+
 def show_report(folder: Path, out: Path | None, png: Path | None) -> None:
     """Write the report of a sweep, and print its path.
 
     Args:
         folder: folder of the sweep.
         out: file to write; None writes `report.html` in the folder.
-        png: file for a picture of the page; None takes none.
+        png: file for a picture of its charts; None writes none.
 
     Raises:
-        UsageError: there is no study, no browser for the picture, or a file cannot be written.
+        UsageError: there is no study, or a file cannot be written.
     """
     page = write_report(folder, out)
     click.echo(f"report: {page}")
     if png is not None:
-        take_picture(page, png)
+        from explr.results.report.picture import write_picture
+
+        write_picture(read_sweep(folder), png)
         click.echo(f"picture: {png}")
+
+
+if __name__ == "__main__":
+    lower_priority(os.getpid(), LOWEST)
+    write_report(Path(sys.argv[1]))

@@ -1,0 +1,259 @@
+"""What charts draw of a sweep: its trials as studies of Optuna's, in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from explr.core.errors import UsageError
+from explr.core.secrets.masking import redacted_text
+from explr.core.secrets.names import is_secret
+from explr.results.report.importance import by_importance, importances, study_of
+from explr.results.sweep import SweepView
+from explr.results.text import number, plain
+from explr.results.trial import TrialView
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+SHOWN = 1000
+"""Number of trials that a chart draws besides the best ones."""
+
+LARGEST = 1e100
+"""Largest number that a chart draws."""
+
+DECADES = 100.0
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
+
+
+def can_be_drawn(value: float) -> bool:
+    """Whether a chart has a place for a value."""
+    return abs(value) <= LARGEST  # NaN is not
+
+
+def spans_decades(values: Sequence[float]) -> bool:
+    """Whether values want a logarithmic axis."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    return low > 1 / LARGEST and high / low >= DECADES
+
+
+class Drawn:
+    """The trials of a sweep that charts draw, for one objective.
+
+    Args:
+        sweep: the sweep.
+        objective: index of the objective.
+        markup: escapes names and choices for plotly, which takes texts for a kind of HTML.
+    """
+
+    def __init__(self, sweep: SweepView, objective: int = 0, markup: bool = True) -> None:
+        self.sweep = sweep
+        self.objective = objective
+        self.metric = self.text(sweep.metrics[objective]) if markup else sweep.metrics[objective]
+        self.minimize = sweep.minimize[objective]
+        self._sign = 1 if self.minimize else -1
+        self._markup = markup
+        self.trials = {trial.number: trial for trial in self._thinned()}
+        self._ranges: dict[str, Any] = {}
+        self._choices: dict[str, list[str]] = {}
+        for trial in sweep.trials:
+            for name, range_ in trial.frozen.distributions.items():
+                if not is_secret(name):
+                    self._add(name, range_)
+
+    @cached_property
+    def complete(self) -> Study:
+        """The completed trials."""
+        return self._study(self.with_value("COMPLETE"))
+
+    @property
+    def counted(self) -> Study:
+        """The completed trials, numbered one after the other as Optuna's history expects it."""
+        trials = [deepcopy(trial) for trial in self.complete.get_trials(deepcopy=False)]
+        for number, trial in enumerate(trials):
+            trial.number = number
+        return study_of(trials, self.sweep.study.directions)
+
+    @cached_property
+    def valued(self) -> Study:
+        """The completed trials, and the pruned ones as if their last value were their result."""
+        return self._study(self._valued())
+
+    @cached_property
+    def every(self) -> Study:
+        """All trials in their states; Optuna's charts do not draw values of pruned ones."""
+        return self._study(self.trials.values(), keep=True)
+
+    @cached_property
+    def ranked(self) -> Study:
+        """All completed trials with finite values, also those that are not drawn."""
+        return self._study(t for t in self.sweep.complete if all(map(math.isfinite, t.values)))
+
+    @cached_property
+    def importances(self) -> dict[str, dict[str, float]] | UsageError:
+        """The importances by method, or why there are none."""
+        try:
+            return importances(self.ranked, self.objective)
+        except UsageError as error:
+            return error
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Parameters, the most important first, then in the order of the config."""
+        found = self.importances
+        known = by_importance(found) if isinstance(found, dict) else []
+        return [*known, *(name for name in self._ranges if name not in known)]
+
+    @property
+    def target(self) -> Callable[[FrozenTrial], float] | None:
+        """What Optuna's charts are to draw; None with a single objective."""
+        if len(self.sweep.metrics) == 1:
+            return None
+        return lambda trial: float(trial.values[self.objective])
+
+    def some(self, most: int) -> Study:
+        """The best of the completed trials, and others that are spread evenly.
+
+        Args:
+            most: number of trials.
+        """
+        trials = self.with_value("COMPLETE")
+        best_first = sorted(trials, key=lambda t: t.values[self.objective] * self._sign)
+        apart = math.ceil(len(trials) / (most / 2))
+        chosen = {t.number for t in [*best_first[: most // 2], *best_first[::apart]]}
+        return self._study(trial for trial in trials if trial.number in chosen)
+
+    def text(self, text: Any) -> str:
+        """A text as plotly takes it, without secrets."""
+        return escape(redacted_text(str(text)), quote=False)
+
+    def values(self, trials: Sequence[TrialView]) -> list[float]:
+        """The value of each trial that has one: for a pruned one the last that it reported."""
+        return [trial.values[self.objective] for trial in trials]
+
+    def in_state(self, state: str) -> list[TrialView]:
+        """The trials in a state."""
+        return [trial for trial in self.trials.values() if trial.state == state]
+
+    def with_value(self, state: str) -> list[TrialView]:
+        """The trials in a state that have a value to draw."""
+        return [trial for trial in self.in_state(state) if self._has_value(trial)]
+
+    def choices(self, name: str) -> list[str] | None:
+        """The choices of a parameter in the order of the config; None if it is a number."""
+        return self._choices.get(name)
+
+    def range_of(self, name: str) -> Any:
+        """Optuna's distribution of a parameter."""
+        return self._ranges[name]
+
+    def is_int(self, name: str) -> bool:
+        """Whether a parameter is a whole number."""
+        return type(self._ranges[name]).__name__ == "IntDistribution"
+
+    def is_log(self, name: str) -> bool:
+        """Whether a parameter has a logarithmic axis."""
+        if getattr(self._ranges[name], "log", False):
+            return True
+        held = [t.params[name] for t in self.complete.trials if name in t.params]
+        return self.choices(name) is None and spans_decades(held)
+
+    def about(self, trial: TrialView) -> str:
+        """What a tooltip says of a trial."""
+        lines = [f"trial {trial.number} {trial.state}"]
+        for metric, value in zip(self.sweep.metrics, trial.values, strict=False):
+            lines.append(f"{metric} {number(value)}")
+        lines += [f"{name}={plain(value)}" for name, value in trial.params.items()]
+        lines = [line if len(line) <= 80 else f"{line[:79]}…" for line in lines]
+        return escape(redacted_text("\n".join(lines)), quote=False).replace("\n", "<br>")
+
+
+    def _add(self, name: str, given: BaseDistribution) -> None:
+        """Widen what is known of a parameter: a resumed sweep may have other ranges."""
+        from optuna.distributions import CategoricalDistribution
+
+        key = self._name(name)
+        known = self._ranges.get(key)
+        if known is given:
+            return
+        if not isinstance(given, CategoricalDistribution):
+            if known is not None and known != given:
+                given = deepcopy(given)
+                given.low, given.high = min(known.low, given.low), max(known.high, given.high)
+            self._ranges[key] = given
+            return
+        choices = [self._choice(choice) for choice in given.choices]
+        if whole := [choice for choice in choices if choice not in self._choices.get(key, ())]:
+            self._choices[key] = [*self._choices.get(key, ()), *whole]
+            self._ranges[key] = CategoricalDistribution(self._choices[key])
+
+    def _name(self, name: str) -> str:
+        return self.text(name) if self._markup else name
+
+    def _choice(self, value: Any) -> str:
+        return self.text(plain(value)) if self._markup else plain(value)
+
+    def _has_value(self, trial: TrialView) -> bool:
+        values = trial.values
+        return len(values) > self.objective and can_be_drawn(values[self.objective])
+
+    def _valued(self) -> Iterator[TrialView]:
+        for trial in self.trials.values():
+            if trial.state in ("COMPLETE", "PRUNED") and self._has_value(trial):
+                yield trial
+
+    def _thinned(self) -> list[TrialView]:
+        """The best trials, those that were the best so far, and others that are spread evenly."""
+        trials = self.sweep.trials
+        apart, last = math.ceil(len(trials) / SHOWN), len(trials) - 1
+        records = self._records() if apart > 1 else set()
+        wanted = self.sweep.best | records
+        return [t for i, t in enumerate(trials) if (last - i) % apart == 0 or t.number in wanted]
+
+    def _records(self) -> set[int]:
+        found, best = set(), math.inf
+        for trial in self.sweep.complete:
+            value = trial.values[self.objective] * self._sign
+            if value < best:
+                best = value
+                found.add(trial.number)
+        return found
+
+    def _study(self, trials: Any, keep: bool = False) -> Study:
+        """A study of trials that keep their numbers."""
+        return study_of([self._frozen(trial, keep) for trial in trials], self.sweep.study.directions)
+
+    def _frozen(self, trial: TrialView, keep: bool) -> FrozenTrial:
+        from optuna.trial import FrozenTrial, TrialState
+
+        before = trial.frozen
+        names = [name for name in before.params if not is_secret(name)]
+        params = {}
+        for name in names:
+            key, value = self._name(name), before.params[name]
+            params[key] = self._choice(value) if key in self._choices else value
+        done = before.state if keep else TrialState.COMPLETE
+        return FrozenTrial(
+            before.number,
+            done,
+            None,
+            before.datetime_start,
+            before.datetime_complete,
+            params,
+            {name: self._ranges[name] for name in params},
+            user_attrs={},
+            system_attrs=before.system_attrs,
+            intermediate_values={
+                step: value
+                for step, value in before.intermediate_values.items()
+                if can_be_drawn(value)
+            },
+            trial_id=before.number,
+            values=list(trial.values) if done is TrialState.COMPLETE else None,
+        )

@@ -1,0 +1,379 @@
+"""The charts of a sweep: those of `optuna.visualization`, with every state shown as what it is."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from explr.core.errors import UsageError
+from explr.results.report import parallel
+from explr.results.report.colours import BEST, COLOURS, SCALE
+from explr.results.report.dress import marks, param_axis, say, step_axis, value_axis
+from explr.results.report.drawn import Drawn, spans_decades
+from explr.results.trial import TrialView
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+NONE_COMPLETE = "No completed trial has a value that can be drawn."
+
+FEWEST = 5
+"""Completed trials from which a contour and ranks say something."""
+
+MOST_IN_CONTOUR = 150
+"""Trials that a contour is drawn from: it has a cell for each pair of their values."""
+
+ORDER = ("WAITING", "FAIL", "RUNNING", "PRUNED", "COMPLETE")
+"""States, those that matter more last, on top of the others."""
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep Optuna from warning of what the page says in its own words."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def history(drawn: Drawn) -> Figure:
+    """The value of each trial and the best so far; pruned trials with the last value reported."""
+    from optuna.visualization import plot_optimization_history
+
+    pruned, failed = drawn.with_value("PRUNED"), drawn.in_state("FAIL")
+    complete = drawn.with_value("COMPLETE")
+    if not complete and not pruned:
+        raise UsageError(NONE_COMPLETE)
+    with _quietly():
+        figure = plot_optimization_history(
+            drawn.counted, target=drawn.target, target_name=drawn.metric
+        )
+    numbers = [trial.number for trial in complete]
+    for trace in figure.data:
+        trace.x = [numbers[i] for i in trace.x]
+    if complete:
+        figure.data[0].update(
+            name="complete", marker={"color": COLOURS["COMPLETE"], "size": 7}, customdata=numbers
+        )
+    for line in figure.data[1:2]:
+        line.update(name="best so far", line={"color": BEST, "width": 2, "shape": "hv"})
+    best = [trial for trial in complete if trial.number in drawn.sweep.best]
+    _add(figure, "pruned", pruned, drawn, color=COLOURS["PRUNED"], symbol="x-thin-open", size=7)
+    _add(figure, "best", best, drawn, color=BEST, symbol="star", size=13)
+    if failed:
+        figure.add_scatter(
+            name="failed", x=[t.number for t in failed], y=[0.015] * len(failed), yaxis="y2",
+            mode="markers", customdata=[t.number for t in failed],
+            marker={"color": COLOURS["FAIL"], "symbol": "triangle-up", "size": 8},
+        )  # fmt: skip
+        figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False})
+    step_axis(figure.layout.xaxis, "trial", list(drawn.trials))
+    value_axis(figure.layout.yaxis, drawn.metric, drawn.values([*complete, *pruned]))
+    return say(figure)
+
+
+def _add(figure: Figure, name: str, trials: list[TrialView], drawn: Drawn, **marker: Any) -> None:
+    if trials:
+        numbers = [trial.number for trial in trials]
+        figure.add_scatter(
+            name=name, x=numbers, y=drawn.values(trials), mode="markers", marker=marker,
+            customdata=numbers,
+        )  # fmt: skip
+
+
+def intermediate(drawn: Drawn) -> Figure:
+    """The reported values of each trial by step, coloured by its state."""
+    from optuna.visualization import plot_intermediate_values
+
+    with _quietly():
+        lines = plot_intermediate_values(drawn.every).data
+    if not any(line.x for line in lines):
+        raise UsageError("No trial has reported an intermediate value.")
+    curves: dict[str, dict[str, list[Any]]] = {}
+    last: dict[str, dict[str, list[Any]]] = {}
+    for line in lines:  # a trace a trial would take a browser seconds
+        number = int(line.name.removeprefix("Trial"))
+        state = drawn.trials[number].state
+        if number in drawn.sweep.best:
+            state = "best"
+        curve = curves.setdefault(state, {"x": [], "y": [], "customdata": []})
+        for key, values in (("x", line.x), ("y", line.y), ("customdata", [number] * len(line.x))):
+            curve[key] += [*values, None]
+        if state == "PRUNED" or len(line.x) == 1:
+            ends = last.setdefault(state, {"x": [], "y": [], "customdata": []})
+            for key, value in (("x", line.x[-1]), ("y", line.y[-1]), ("customdata", number)):
+                ends[key].append(value)
+    from plotly.graph_objects import Figure
+
+    figure = Figure()
+    many = len(lines) > 100
+    for state in [*ORDER, "best"]:
+        colour = BEST if state == "best" else COLOURS[state]
+        name = state.lower()
+        if state in curves:
+            width = 3 if state == "best" else 0.7 if many else 1.4
+            figure.add_scatter(
+                **curves[state], name=name, mode="lines", line={"color": colour, "width": width},
+                legendgroup=name, opacity=1 if state == "best" else 0.8,
+            )  # fmt: skip
+        if state in last:
+            symbol = "x-thin-open" if state == "PRUNED" else "circle"
+            figure.add_scatter(
+                **last[state], name=name, mode="markers", legendgroup=name, showlegend=False,
+                marker={"color": colour, "symbol": symbol, "size": 6},
+            )  # fmt: skip
+    steps = [x for line in lines for x in line.x]
+    values = [y for line in lines for y in line.y]
+    step_axis(figure.layout.xaxis, "step", steps)
+    value_axis(figure.layout.yaxis, drawn.metric, values)
+    return say(figure)
+
+
+def importance(drawn: Drawn) -> Figure:
+    """The importance of each parameter, by each method that knows it."""
+    import optuna
+    from optuna.importance import BaseImportanceEvaluator
+    from optuna.visualization import plot_param_importances
+
+    found = drawn.importances
+    if isinstance(found, UsageError):
+        raise found
+
+    class Known(BaseImportanceEvaluator):  # they take seconds, and are not assessed again
+        def __init__(self, shares: dict[str, float]) -> None:
+            self._shares = shares
+
+        def evaluate(self, study: optuna.Study, params: Any = None, *, target: Any = None) -> Any:
+            return self._shares
+
+    figure = None
+    for method, colour in zip(reversed(found), (COLOURS["WAITING"], COLOURS["COMPLETE"])):
+        with _quietly():
+            each = plot_param_importances(
+                drawn.ranked, Known(found[method]), target=drawn.target, target_name=drawn.metric
+            )
+        each.data[0].update(
+            name=method, marker={"color": colour}, textposition="auto", hovertemplate=None
+        )
+        figure = each if figure is None else figure.add_trace(each.data[0])
+    assert figure is not None
+    figure.update_layout(
+        barmode="group", height=130 + 34 * len(drawn.names), legend={"traceorder": "reversed"}
+    )
+    figure.update_xaxes(title="importance", range=[0, 1.05])
+    names = [name for name in reversed(drawn.names)]
+    figure.update_yaxes(title=None, categoryorder="array", categoryarray=names)
+    return say(figure)
+
+
+def parallel_coordinates(drawn: Drawn) -> Figure:
+    """Each trial as a line through its parameters and its value."""
+    from optuna.visualization import plot_parallel_coordinate
+
+    if not drawn.names or not drawn.valued.trials:
+        raise UsageError(NONE_COMPLETE)
+    with _quietly():
+        figure = plot_parallel_coordinate(
+            drawn.valued, target=drawn.target, target_name=drawn.metric
+        )
+    return say(parallel.redrawn(figure, drawn))
+
+
+def slices(drawn: Drawn) -> Iterator[tuple[str, Figure]]:
+    """For each parameter its name, and the value of each trial over it."""
+    for name in drawn.names:
+        if any(name in trial.params for trial in drawn.valued.get_trials(deepcopy=False)):
+            yield name, _slice(drawn, name)
+
+
+def _slice(drawn: Drawn, name: str) -> Figure:
+    from optuna.visualization import plot_slice
+
+    with _quietly():
+        figure = plot_slice(
+            drawn.valued, params=[name], target=drawn.target, target_name=drawn.metric
+        )
+    marks(figure, drawn, name)
+    param_axis(figure.layout.xaxis, drawn, name)
+    value_axis(figure.layout.yaxis, drawn.metric, _values(drawn))
+    figure.update_layout(height=300)
+    return say(figure)
+
+
+def contour(drawn: Drawn) -> Figure:
+    """The values over the two most important parameters, interpolated between completed trials."""
+    from optuna.visualization import plot_contour
+
+    pair = _pair(drawn)
+    few = drawn.some(MOST_IN_CONTOUR)
+    decades = spans_decades([float(trial.values[drawn.objective]) for trial in few.trials])
+
+    def value(trial: Any) -> float:
+        found = float(trial.values[drawn.objective])
+        return math.log10(found) if decades else found
+
+    with _quietly():
+        figure = plot_contour(few, params=pair, target=value, target_name=drawn.metric)
+    heat = figure.data[0]
+    if heat.z is None:
+        raise UsageError("This needs two parameters that trials have together.")
+    title = f"log10 of {drawn.metric}" if decades else drawn.metric
+    heat.update(
+        colorscale=SCALE, reversescale=drawn.minimize, line={"width": 0.5},
+        colorbar={"title": {"text": title, "side": "right"}, "thickness": 12},
+    )  # fmt: skip
+    _in_order(heat, drawn, *sorted(pair))
+    for points in figure.data[1:]:
+        points.update(marker={"size": 5, "color": "#111827", "line": {"color": "#fff", "width": 1}})
+        points.update(customdata=_numbers(few, sorted(pair)))
+    for axis, name in zip((figure.layout.xaxis, figure.layout.yaxis), sorted(pair), strict=True):
+        param_axis(axis, drawn, name)
+    figure.update_layout(height=440)
+    return say(figure)
+
+
+def _in_order(heat: Any, drawn: Drawn, x: str, y: str) -> None:
+    """Put the choices of a contour, which Optuna sorts by their letters, in the config's order."""
+    import numpy as np
+
+    z = np.asarray(heat.z, float)
+    for key, name, axis in (("x", x, 1), ("y", y, 0)):
+        if (choices := drawn.choices(name)) is not None:
+            held = [str(choice) for choice in heat[key]]
+            order = sorted(range(len(held)), key=lambda i, held=held: choices.index(held[i]))
+            z = np.take(z, order, axis)
+            heat[key] = [held[i] for i in order]
+    heat.z = [[None if math.isnan(one) else float(f"{one:.5g}") for one in row] for row in z]
+
+
+def rank(drawn: Drawn) -> Figure:
+    """The completed trials over the two most important parameters, coloured by rank."""
+    from optuna.visualization import plot_rank
+
+    pair = _pair(drawn)
+    with _quietly():
+        figure = plot_rank(
+            drawn.complete, params=pair, target=drawn.target, target_name=drawn.metric
+        )
+    figure.data[0].update(customdata=_numbers(drawn.complete, pair), hovertext=None)
+    figure.data[0].marker.size = 8
+    figure.data[-1].marker.colorbar.update(
+        title={"text": drawn.metric, "side": "right"}, thickness=12
+    )
+    for axis, name in zip((figure.layout.xaxis, figure.layout.yaxis), pair, strict=True):
+        param_axis(axis, drawn, name)
+    figure.update_layout(height=440)
+    return say(figure)
+
+
+def distribution(drawn: Drawn) -> Figure:
+    """The share of completed trials with at most each value."""
+    from optuna.visualization import plot_edf
+
+    trials = drawn.with_value("COMPLETE")
+    if len(trials) < 2:
+        raise UsageError("This needs two completed trials.")
+    values = drawn.values(trials)
+    decades = spans_decades(values)
+
+    def value(trial: Any) -> float:
+        found = float(trial.values[drawn.objective])
+        return math.log10(found) if decades else found
+
+    with _quietly():
+        figure = plot_edf(drawn.complete, target=value, target_name=drawn.metric)
+    line = figure.data[0]
+    line.update(
+        x=[10 ** float(x) if decades else float(x) for x in line.x], name="completed trials",
+        line={"color": COLOURS["COMPLETE"], "shape": "hv"},
+    )  # fmt: skip
+    value_axis(figure.layout.xaxis, drawn.metric, values)
+    figure.update_yaxes(title="share of trials", range=[0, 1.02], tickformat=".0%")
+    return say(figure)
+
+
+def timeline(drawn: Drawn) -> Figure:
+    """When each trial ran, coloured by its state."""
+    from optuna.visualization import plot_timeline
+
+    if not any(trial.frozen.datetime_start for trial in drawn.trials.values()):
+        raise UsageError("No trial has started.")
+    with _quietly():
+        figure = plot_timeline(drawn.every)
+    for bars in figure.data:
+        bars.update(
+            name=bars.name.lower(), marker={"color": COLOURS[bars.name.upper()]},
+            customdata=list(bars.y), text=None, width=0.9,
+        )  # fmt: skip
+    figure.update_xaxes(title=None)
+    figure.update_layout(barmode="overlay", bargap=0.15)
+    step_axis(figure.layout.yaxis, "trial", list(drawn.trials))
+    figure.update_yaxes(autorange="reversed")
+    return say(figure)
+
+
+def pareto(drawn: Drawn) -> Iterator[tuple[str, Figure]]:
+    """For each pair of objectives a title, and the trials with the Pareto front highlighted."""
+    from optuna.visualization import plot_pareto_front
+
+    metrics = drawn.sweep.metrics
+    for first, second in combinations(range(len(metrics)), 2):
+        pair = [drawn.text(metrics[i]) for i in (first, second)]
+
+        def two(trial: Any, of: tuple[int, int] = (first, second)) -> list[float]:
+            return [trial.values[i] for i in of]
+
+        with _quietly():
+            figure = plot_pareto_front(drawn.complete, targets=two, target_names=pair)
+        for points in figure.data:
+            points.update(marker={"showscale": False, "line": None}, showlegend=True)
+        rest, front = figure.data[0], figure.data[-1]
+        best = drawn.sweep.best
+        numbers = [t.number for t in drawn.complete.trials if t.number in best]
+        others = [t.number for t in drawn.complete.trials if t.number not in best]
+        rest.update(name="complete", marker={"color": COLOURS["COMPLETE"]}, customdata=others)
+        front.update(
+            name="Pareto front", marker={"color": BEST, "size": 10, "symbol": "star"},
+            customdata=numbers,
+        )  # fmt: skip
+        for axis, i in ((figure.layout.xaxis, first), (figure.layout.yaxis, second)):
+            held = [t.values[i] for t in drawn.complete.trials]
+            value_axis(axis, drawn.text(metrics[i]), held)
+        yield " and ".join(pair), say(figure)
+
+
+def _values(drawn: Drawn) -> list[float]:
+    return [
+        float(trial.values[drawn.objective]) for trial in drawn.valued.get_trials(deepcopy=False)
+    ]
+
+
+def _pair(drawn: Drawn) -> list[str]:
+    """The two most important parameters that vary among the completed trials."""
+    trials = drawn.complete.get_trials(deepcopy=False)
+    if len(trials) < FEWEST:
+        raise UsageError(f"This needs {FEWEST} completed trials.")
+    together: list[str] = []
+    for name in drawn.names:
+        held = [t for t in trials if all(one in t.params for one in [*together, name])]
+        if len(held) >= FEWEST and len({str(t.params[name]) for t in held}) > 1:
+            together.append(name)
+        if len(together) == 2:
+            return together
+    raise UsageError("This needs two parameters that vary, and that trials have together.")
+
+
+def _numbers(study: Any, names: list[str]) -> list[int]:
+    """Numbers of the trials that have all of some parameters, as Optuna's charts draw them."""
+    trials = study.get_trials(deepcopy=False)
+    return [trial.number for trial in trials if all(name in trial.params for name in names)]

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import UsageError
-from explr.results.report import param_charts, trial_charts
-from explr.results.report.chart import Chart
-from explr.results.report.param_charts import Searched
 from explr.results.summary import best_trials, counts_line, pruned_line, table_of
-from explr.results.sweep import SweepView, read_sweep
+from explr.results.sweep import read_sweep
 from explr.tuning.trial import SweepResult
 
 if TYPE_CHECKING:
     import pandas
+    from plotly.graph_objects import Figure
 
 
 @dataclass(frozen=True)
 class TuneResult(SweepResult):
     """The result of a sweep, with tables and charts for a notebook.
 
-    Args are those of `SweepResult`. The plot methods read the sweep's folder. They return charts
-    that a notebook displays, and that `save` writes to a file.
+    Args are those of `SweepResult`. The plot methods read the sweep's folder. They return figures
+    of plotly, which a notebook displays, and which `write_html` writes to a file.
     """
 
     def dataframe(self) -> pandas.DataFrame:
@@ -39,54 +37,68 @@ class TuneResult(SweepResult):
 
         return pandas.DataFrame([dict(_cells(trial)) for trial in self.trials])
 
-    def plot_history(self) -> Chart:
-        """The value of each trial, and the best value so far."""
-        return self._chart("history", trial_charts.history)
-
-    def plot_intermediate(self) -> Chart:
-        """The reported values of each trial by step; pruned trials are orange."""
-        return self._chart("intermediate values", trial_charts.intermediate)
-
-    def plot_importances(self, objective: int = 0) -> Chart:
-        """The importance of each hyperparameter.
+    def plot_history(self, objective: int = 0) -> Figure:
+        """The value of each trial, and the best value so far; pruned trials are orange.
 
         Args:
             objective: index of the objective, if there are several.
         """
-        return self._of_params("importances", param_charts.importance_chart, objective)
+        return self._figure("history", objective)
 
-    def plot_parallel(self, objective: int = 0) -> Chart:
-        """Each trial as a line through its parameter values; see `plot_importances`."""
-        return self._of_params("parallel coordinates", param_charts.parallel, objective)
+    def plot_intermediate(self) -> Figure:
+        """The reported values of each trial by step; pruned trials are orange."""
+        return self._figure("intermediate")
 
-    def plot_slices(self, objective: int = 0) -> Chart:
-        """The value of each trial over each hyperparameter; see `plot_importances`."""
-        return self._of_params("slices", param_charts.slices, objective)
+    def plot_importances(self, objective: int = 0) -> Figure:
+        """The importance of each hyperparameter; see `plot_history`.
 
-    def plot_contour(self, objective: int = 0) -> Chart:
-        """The objective over the two most important hyperparameters; see `plot_importances`."""
-        return self._of_params("landscape", param_charts.contour, objective)
+        Raises:
+            UsageError: too few trials are complete.
+        """
+        return self._figure("importance", objective)
 
-    def plot_pareto(self) -> Chart:
-        """Each pair of objectives; the trials of the Pareto front are highlighted."""
-        return self._chart("Pareto front", trial_charts.pareto)
+    def plot_parallel(self, objective: int = 0) -> Figure:
+        """Each trial as a line through its parameter values; see `plot_history`."""
+        return self._figure("parallel_coordinates", objective)
 
-    def plot_timeline(self) -> Chart:
-        """When each trial ran; a row holds trials that ran one after the other."""
-        return self._chart("timeline", trial_charts.timeline)
+    def plot_slice(self, parameter: str, objective: int = 0) -> Figure:
+        """The value of each trial over a hyperparameter; see `plot_history`."""
+        return self._figure("slice_of", objective, parameter)
 
-    def _of_params(
-        self, title: str, draw: Callable[[Searched], Iterator[str]], objective: int
-    ) -> Chart:
-        return self._chart(title, lambda sweep: draw(Searched(sweep, objective)))
+    def plot_contour(self, objective: int = 0) -> Figure:
+        """The objective over the two most important hyperparameters; see `plot_history`."""
+        return self._figure("contour", objective)
 
-    def _chart(self, title: str, draw: Callable[[SweepView], Iterator[str]]) -> Chart:
+    def plot_rank(self, objective: int = 0) -> Figure:
+        """The trials over the two most important hyperparameters; see `plot_history`."""
+        return self._figure("rank", objective)
+
+    def plot_edf(self, objective: int = 0) -> Figure:
+        """The share of trials with at most each value; see `plot_history`."""
+        return self._figure("distribution", objective)
+
+    def plot_pareto(self, first: int = 0, second: int = 1) -> Figure:
+        """Two objectives; the trials of the Pareto front are highlighted.
+
+        Args:
+            first: index of the objective on the horizontal axis.
+            second: index of the objective on the vertical axis.
+        """
+        return self._figure("pareto", 0, first, second)
+
+    def plot_timeline(self) -> Figure:
+        """When each trial ran."""
+        return self._figure("timeline")
+
+    def _figure(self, name: str, objective: int = 0, *arguments: Any) -> Figure:
+        from explr.results.report import figures
+        from explr.results.report.dress import with_texts
+        from explr.results.report.drawn import Drawn
+
         if self.folder is None:
-            raise UsageError(f"there is no {title} of a sweep that wrote nothing")
-        drawings = list(draw(read_sweep(self.folder)))
-        if not drawings:
-            raise UsageError(f"the trials of {self.folder} do not make a {title} yet")
-        return Chart(drawings)
+            raise UsageError(f"there is no {name} of a sweep that wrote nothing")
+        drawn = Drawn(read_sweep(self.folder), objective)
+        return with_texts(getattr(figures, name)(drawn, *arguments), drawn)
 
     def _repr_html_(self) -> str:
         """The HTML for a notebook: the best trials, and the number of trials in each state."""

@@ -20,7 +20,7 @@ from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError, TargetError, UsageError
 from explr.core.folders import run_folder
 from explr.core.signals import terminable, uninterrupted
-from explr.results.report.write import write_report
+from explr.results.report.write import draw_charts_later, write_report
 from explr.results.retrain import retrain_command
 from explr.results.sweep import SweepCommand, objective_names, sweep_command
 from explr.results.tune_result import TuneResult
@@ -203,9 +203,13 @@ class SweepSession:
         return TuneResult(self.folder.path, results["trials"], best, results.get("front", []))
 
     def _report(self) -> None:
-        """Write the report; a failure here does not affect the results."""
+        """Write the report; a failure here does not affect the results.
+
+        Its charts take seconds, and the command does not wait for them.
+        """
         try:
-            write_report(self.folder.path, study=self.study.held)
+            write_report(self.folder.path, study=self.study.held, charts=False)
+            draw_charts_later(self.folder.path)
         except ExplrError as error:
             log.error("there is no report: %s", error)
         except Exception:

@@ -143,7 +143,7 @@ class Drawn:
 
     def with_value(self, state: str) -> list[TrialView]:
         """The trials in a state that have a value to draw."""
-        return [trial for trial in self.in_state(state) if self._has_value(trial)]
+        return [trial for trial in self.in_state(state) if self.has_value(trial)]
 
     def choices(self, name: str) -> list[str] | None:
         """The choices of a parameter in the order of the config; None if it is a number."""
@@ -199,13 +199,14 @@ class Drawn:
     def _choice(self, value: Any) -> str:
         return self.text(plain(value)) if self._markup else plain(value)
 
-    def _has_value(self, trial: TrialView) -> bool:
+    def has_value(self, trial: TrialView) -> bool:
+        """Whether a trial has a value that can be drawn."""
         values = trial.values
         return len(values) > self.objective and can_be_drawn(values[self.objective])
 
     def _valued(self) -> Iterator[TrialView]:
         for trial in self.trials.values():
-            if trial.state in ("COMPLETE", "PRUNED") and self._has_value(trial):
+            if trial.state in ("COMPLETE", "PRUNED") and self.has_value(trial):
                 yield trial
 
     def _thinned(self) -> list[TrialView]:

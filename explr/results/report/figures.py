@@ -14,6 +14,7 @@ from explr.results.report import parallel
 from explr.results.report.colours import BEST, COLOURS, SCALE
 from explr.results.report.dress import marks, param_axis, say, step_axis, value_axis
 from explr.results.report.drawn import Drawn, spans_decades
+from explr.results.report.importance import known
 from explr.results.trial import TrialView
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ ORDER = ("WAITING", "FAIL", "RUNNING", "PRUNED", "COMPLETE")
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep Optuna from warning of what the page says in its own words."""
     import optuna
 
@@ -54,7 +55,7 @@ def history(drawn: Drawn) -> Figure:
     complete = drawn.with_value("COMPLETE")
     if not complete and not pruned:
         raise UsageError(NONE_COMPLETE)
-    with _quietly():
+    with quietly():
         figure = plot_optimization_history(
             drawn.counted, target=drawn.target, target_name=drawn.metric
         )
@@ -95,7 +96,7 @@ def intermediate(drawn: Drawn) -> Figure:
     """The reported values of each trial by step, coloured by its state."""
     from optuna.visualization import plot_intermediate_values
 
-    with _quietly():
+    with quietly():
         lines = plot_intermediate_values(drawn.every).data
     if not any(line.x for line in lines):
         raise UsageError("No trial has reported an intermediate value.")
@@ -141,26 +142,16 @@ def intermediate(drawn: Drawn) -> Figure:
 
 def importance(drawn: Drawn) -> Figure:
     """The importance of each parameter, by each method that knows it."""
-    import optuna
-    from optuna.importance import BaseImportanceEvaluator
     from optuna.visualization import plot_param_importances
 
     found = drawn.importances
     if isinstance(found, UsageError):
         raise found
-
-    class Known(BaseImportanceEvaluator):  # they take seconds, and are not assessed again
-        def __init__(self, shares: dict[str, float]) -> None:
-            self._shares = shares
-
-        def evaluate(self, study: optuna.Study, params: Any = None, *, target: Any = None) -> Any:
-            return self._shares
-
     figure = None
     for method, colour in zip(reversed(found), (COLOURS["WAITING"], COLOURS["COMPLETE"])):
-        with _quietly():
+        with quietly():
             each = plot_param_importances(
-                drawn.ranked, Known(found[method]), target=drawn.target, target_name=drawn.metric
+                drawn.ranked, known(found[method]), target=drawn.target, target_name=drawn.metric
             )
         each.data[0].update(
             name=method, marker={"color": colour}, textposition="auto", hovertemplate=None
@@ -182,7 +173,7 @@ def parallel_coordinates(drawn: Drawn) -> Figure:
 
     if not drawn.names or not drawn.valued.trials:
         raise UsageError(NONE_COMPLETE)
-    with _quietly():
+    with quietly():
         figure = plot_parallel_coordinate(
             drawn.valued, target=drawn.target, target_name=drawn.metric
         )
@@ -193,13 +184,16 @@ def slices(drawn: Drawn) -> Iterator[tuple[str, Figure]]:
     """For each parameter its name, and the value of each trial over it."""
     for name in drawn.names:
         if any(name in trial.params for trial in drawn.valued.get_trials(deepcopy=False)):
-            yield name, _slice(drawn, name)
+            yield name, slice_of(drawn, name)
 
 
-def _slice(drawn: Drawn, name: str) -> Figure:
+def slice_of(drawn: Drawn, name: str) -> Figure:
+    """The value of each trial over a parameter."""
     from optuna.visualization import plot_slice
 
-    with _quietly():
+    if name not in drawn.names:
+        raise UsageError(f"{name} is not searched: the parameters are {', '.join(drawn.names)}")
+    with quietly():
         figure = plot_slice(
             drawn.valued, params=[name], target=drawn.target, target_name=drawn.metric
         )
@@ -222,7 +216,7 @@ def contour(drawn: Drawn) -> Figure:
         found = float(trial.values[drawn.objective])
         return math.log10(found) if decades else found
 
-    with _quietly():
+    with quietly():
         figure = plot_contour(few, params=pair, target=value, target_name=drawn.metric)
     heat = figure.data[0]
     if heat.z is None:
@@ -261,7 +255,7 @@ def rank(drawn: Drawn) -> Figure:
     from optuna.visualization import plot_rank
 
     pair = _pair(drawn)
-    with _quietly():
+    with quietly():
         figure = plot_rank(
             drawn.complete, params=pair, target=drawn.target, target_name=drawn.metric
         )
@@ -290,7 +284,7 @@ def distribution(drawn: Drawn) -> Figure:
         found = float(trial.values[drawn.objective])
         return math.log10(found) if decades else found
 
-    with _quietly():
+    with quietly():
         figure = plot_edf(drawn.complete, target=value, target_name=drawn.metric)
     line = figure.data[0]
     line.update(
@@ -308,7 +302,7 @@ def timeline(drawn: Drawn) -> Figure:
 
     if not any(trial.frozen.datetime_start for trial in drawn.trials.values()):
         raise UsageError("No trial has started.")
-    with _quietly():
+    with quietly():
         figure = plot_timeline(drawn.every)
     for bars in figure.data:
         bars.update(
@@ -322,34 +316,40 @@ def timeline(drawn: Drawn) -> Figure:
     return say(figure)
 
 
-def pareto(drawn: Drawn) -> Iterator[tuple[str, Figure]]:
-    """For each pair of objectives a title, and the trials with the Pareto front highlighted."""
+def fronts(drawn: Drawn) -> Iterator[tuple[str, Figure]]:
+    """For each pair of objectives a title, and its Pareto front."""
+    metrics = [drawn.text(metric) for metric in drawn.sweep.metrics]
+    for first, second in combinations(range(len(metrics)), 2):
+        yield f"{metrics[first]} and {metrics[second]}", pareto(drawn, first, second)
+
+
+def pareto(drawn: Drawn, first: int = 0, second: int = 1) -> Figure:
+    """Two objectives; the trials of the Pareto front of all objectives are highlighted."""
     from optuna.visualization import plot_pareto_front
 
-    metrics = drawn.sweep.metrics
-    for first, second in combinations(range(len(metrics)), 2):
-        pair = [drawn.text(metrics[i]) for i in (first, second)]
+    if len(drawn.sweep.metrics) < 2:
+        raise UsageError("A Pareto front needs several objectives.")
+    trials = drawn.complete.get_trials(deepcopy=False)
+    if not trials:
+        raise UsageError(NONE_COMPLETE)
+    pair = [drawn.text(drawn.sweep.metrics[i]) for i in (first, second)]
 
-        def two(trial: Any, of: tuple[int, int] = (first, second)) -> list[float]:
-            return [trial.values[i] for i in of]
+    def two(trial: Any) -> list[float]:
+        return [trial.values[i] for i in (first, second)]
 
-        with _quietly():
-            figure = plot_pareto_front(drawn.complete, targets=two, target_names=pair)
-        for points in figure.data:
-            points.update(marker={"showscale": False, "line": None}, showlegend=True)
-        rest, front = figure.data[0], figure.data[-1]
-        best = drawn.sweep.best
-        numbers = [t.number for t in drawn.complete.trials if t.number in best]
-        others = [t.number for t in drawn.complete.trials if t.number not in best]
-        rest.update(name="complete", marker={"color": COLOURS["COMPLETE"]}, customdata=others)
-        front.update(
-            name="Pareto front", marker={"color": BEST, "size": 10, "symbol": "star"},
-            customdata=numbers,
+    with quietly():
+        figure = plot_pareto_front(drawn.complete, targets=two, target_names=pair)
+    for points in figure.data:
+        is_front = points is figure.data[-1]
+        kind = {"color": BEST, "size": 10, "symbol": "star"} if is_front else {}
+        points.update(
+            marker={"color": COLOURS["COMPLETE"], **kind, "showscale": False, "line": None},
+            name="Pareto front" if is_front else "complete", showlegend=True,
+            customdata=[t.number for t in trials if (t.number in drawn.sweep.best) is is_front],
         )  # fmt: skip
-        for axis, i in ((figure.layout.xaxis, first), (figure.layout.yaxis, second)):
-            held = [t.values[i] for t in drawn.complete.trials]
-            value_axis(axis, drawn.text(metrics[i]), held)
-        yield " and ".join(pair), say(figure)
+    for axis, i in ((figure.layout.xaxis, first), (figure.layout.yaxis, second)):
+        value_axis(axis, drawn.text(drawn.sweep.metrics[i]), [t.values[i] for t in trials])
+    return say(figure)
 
 
 def _values(drawn: Drawn) -> list[float]:

@@ -28,7 +28,7 @@ function draw(place) {
     if (trace.customdata) trace.text = trace.customdata.map((trial) => given.texts[trial] ?? "");
   Object.assign(layout, {margin: {l: 10, r: 10, t: 36, b: 10}, font: {size: 12, family: "system-ui"}});
   for (const axis of Object.keys(layout).filter((key) => /^[xy]axis/.test(key)))
-    layout[axis].automargin = true;
+    layout[axis].automargin = layout[axis].visible !== false;
   for (const [path, value] of Object.entries(colours(layout))) put(layout, path, value);
   layout.height ??= 360;
   const wide = layout.meta?.width;

@@ -111,7 +111,8 @@ def _table(sweep: SweepView) -> Iterator[str]:
     yield "<h2>Trials</h2><p>A click on a title sorts by it.</p>"
     yield '<div class="scroll"><table id="trials"><thead><tr>'
     for head in [*heads, "MLflow run", "reason"]:
-        yield f"<th><button>{escape(head)}</button></th>"
+        kind = ' class="text"' if head in ("state", "reason") else ""
+        yield f"<th{kind}><button>{escape(head)}</button></th>"
     yield "</tr></thead><tbody>"
     for trial in sweep.trials:
         kind = ' class="best"' if trial.number in sweep.best else ""

@@ -140,7 +140,7 @@ def _numbers(values: Sequence[float], log: bool, whole: bool) -> _Axis:
     if log:
         inner = [10.0**e for e in range(math.ceil(move(low)), math.floor(move(high)) + 1)]
     elif whole:
-        step = max(1, math.ceil((high - low) / 4))
+        step = max(1, math.ceil((high - low) / 8))
         inner = [float(value) for value in range(int(low), int(high) + 1, step)]
     else:
         inner = [low + (high - low) * i / 4 for i in range(5)]

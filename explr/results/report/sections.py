@@ -38,7 +38,7 @@ def sections(sweep: SweepView) -> tuple[list[str], list[Figure], dict[int, str]]
         made.add_some(
             "Pareto front",
             "Trials on the front are green: no other trial beats them in all objectives.",
-            lambda: figures.pareto(drawn[0]),
+            lambda: figures.fronts(drawn[0]),
         )
     for each in drawn:
         made.of = escape(sweep.metrics[each.objective]) if len(drawn) > 1 else ""

@@ -154,7 +154,7 @@ def best(folder: Path, out: Path | None, register: str | None) -> None:
     "--png",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Also write a screenshot; needs Chromium.",
+    help="Also write a picture of the charts.",
 )
 def report(folder: Path, out: Path | None, png: Path | None) -> None:
     """Write a report of the sweep in FOLDER: one HTML page that needs no network."""

@@ -1,0 +1,144 @@
+"""Draws the charts of a sweep as one picture, with matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from explr.core.errors import UsageError
+from explr.core.secrets.masking import redacted_text
+from explr.results.report.colours import BEST, COLOURS
+from explr.results.report.drawn import Drawn, spans_decades
+from explr.results.report.figures import quietly
+from explr.results.report.importance import known
+from explr.results.sweep import SweepView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+SIZE = (10.0, 4.2)
+"""Width and height of a chart in inches."""
+
+DPI = 110
+
+
+def write_picture(sweep: SweepView, png: Path) -> None:
+    """Write the charts of a sweep below one another.
+
+    Args:
+        sweep: the sweep.
+        png: the file to write.
+
+    Raises:
+        UsageError: no chart can be drawn, or the file cannot be written.
+    """
+    import matplotlib
+    import numpy as np
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    if not png.absolute().parent.is_dir():
+        raise UsageError(f"{png} cannot be written: there is no folder {png.absolute().parent}")
+    with quietly(), pyplot.style.context("default"):
+        charts = list(_charts(sweep))
+    if not charts:
+        raise UsageError(f"the trials of {sweep.folder} do not make a chart yet")
+    width = max(chart.shape[1] for chart in charts)
+    whole = np.concatenate(
+        [
+            np.pad(chart, ((0, 0), (0, width - chart.shape[1]), (0, 0)), constant_values=1)
+            for chart in charts
+        ]
+    )
+    try:
+        pyplot.imsave(png, whole, format="png")
+    except OSError as error:
+        raise UsageError(f"{png} cannot be written: {error.strerror or error}") from None
+
+
+def _charts(sweep: SweepView) -> Iterator[NDArray[Any]]:
+    from optuna.visualization import matplotlib as plots
+
+    first = Drawn(sweep, markup=False)
+    if len(sweep.metrics) == 2 and first.complete.trials:
+        names = list(sweep.metrics)
+        yield _picture(lambda: plots.plot_pareto_front(first.complete, target_names=names))
+    for objective, metric in enumerate(sweep.metrics):
+        drawn = Drawn(sweep, objective, markup=False)
+        of: dict[str, Any] = {"target": drawn.target, "target_name": metric}
+        if drawn.with_value("COMPLETE") or drawn.with_value("PRUNED"):
+            yield _picture(lambda: _history(drawn, metric, of))
+        if objective == 0 and any(t.frozen.intermediate_values for t in drawn.trials.values()):
+            yield _picture(lambda: _intermediate(drawn, metric))
+        if isinstance(drawn.importances, dict):
+            evaluator = known(next(iter(drawn.importances.values())))
+            yield _picture(
+                lambda: plots.plot_param_importances(drawn.ranked, evaluator=evaluator, **of)
+            )
+        if drawn.names and drawn.complete.trials:
+            yield _picture(lambda: plots.plot_slice(drawn.complete, **of))
+        if len(drawn.complete.trials) > 1:
+            yield _picture(lambda: plots.plot_edf(drawn.complete, **of))
+    if any(trial.frozen.datetime_start for trial in first.trials.values()):
+        yield _picture(lambda: plots.plot_timeline(first.every))
+
+
+def _history(drawn: Drawn, metric: str, of: dict[str, Any]) -> None:
+    """Optuna's history, and the pruned trials at the last value that they reported."""
+    from optuna.visualization.matplotlib import plot_optimization_history
+
+    axes = plot_optimization_history(drawn.counted, **of)
+    complete, pruned = drawn.with_value("COMPLETE"), drawn.with_value("PRUNED")
+    numbers = [trial.number for trial in complete]
+    for line in axes.lines:
+        line.set(xdata=[numbers[int(i)] for i in line.get_xdata()], drawstyle="steps-post")
+    for points in axes.collections[:1]:
+        points.set_offsets(list(zip(numbers, drawn.values(complete), strict=True)))
+    if pruned:
+        axes.scatter(
+            [trial.number for trial in pruned], drawn.values(pruned), marker="x",
+            color=COLOURS["PRUNED"], label="Pruned",
+        )  # fmt: skip
+        axes.legend()
+    _scaled(axes, drawn, metric)
+
+
+def _intermediate(drawn: Drawn, metric: str) -> None:
+    """Optuna's intermediate values, coloured by the state of their trials."""
+    from optuna.visualization.matplotlib import plot_intermediate_values
+
+    axes = plot_intermediate_values(drawn.every)
+    for line in axes.lines:
+        number = int(str(line.get_label()).removeprefix("Trial"))
+        best = number in drawn.sweep.best
+        line.set_color(BEST if best else COLOURS[drawn.trials[number].state])
+        line.set(marker="", zorder=3 if best else 2)
+    if legend := axes.get_legend():
+        legend.remove()
+    _scaled(axes, drawn, metric)
+
+
+def _scaled(axes: Axes, drawn: Drawn, metric: str) -> None:
+    axes.set_ylabel(metric)
+    axes.relim()
+    axes.autoscale()
+    if spans_decades(drawn.values([t for t in drawn.trials.values() if drawn.has_value(t)])):
+        axes.set_yscale("log")
+
+
+def _picture(draw: Callable[[], Any]) -> NDArray[Any]:
+    """A chart as an array of red, green, blue and opacity, from 0 to 1."""
+    from matplotlib import pyplot
+
+    draw()
+    figure = pyplot.gcf()
+    figure.set_size_inches(max(SIZE[0], figure.get_size_inches()[0]), SIZE[1])
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+    pyplot.close(figure)
+    buffer.seek(0)
+    return pyplot.imread(buffer)

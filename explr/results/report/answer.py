@@ -64,10 +64,10 @@ def _best(sweep: SweepView, best: TrialView, defaults: Mapping[str, Any]) -> Ite
         yield "<p>It has the default parameters: no other trial is better.</p>"
     elif same is not None:
         yield f"<p>{escape(_against(sweep, value, same))}</p>"
-    elif defaults:
+    elif defaults.keys() == best.params.keys():
         first = ",".join(f"{name}:{plain(v)}" for name, v in defaults.items())
-        yield "<p>No completed trial has the default parameters, so what the search gained is "
-        yield f"unknown. <code>tuner.enqueue=[{{{escape(first)}}}]</code> trains them first.</p>"
+        yield "<p>No trial has the default parameters, so what the search gained is unknown. "
+        yield f"<code>tuner.enqueue=[{{{escape(first)}}}]</code> trains them first.</p>"
     if best.address:
         yield f'<p><a href="{escape(best.address)}">its run in MLflow</a></p>'
     yield '</div><div class="scroll"><table><thead><tr><th class="text">parameter</th>'
@@ -83,22 +83,29 @@ def _best(sweep: SweepView, best: TrialView, defaults: Mapping[str, Any]) -> Ite
 
 
 def _default_trial(sweep: SweepView, defaults: Mapping[str, Any]) -> TrialView | None:
-    """The first completed trial with the default parameters."""
-    for trial in sweep.complete:
-        if trial.params and all(
-            name in defaults and str(defaults[name]) == str(value)
+    """The first trial with the default parameters that has a value, a completed one if any has."""
+    same = [
+        trial
+        for trial in sweep.trials
+        if trial.params
+        and trial.values
+        and all(
+            name in defaults and (defaults[name] == value or str(defaults[name]) == str(value))
             for name, value in trial.params.items()
-        ):
-            return trial
-    return None
+        )
+    ]
+    return next(iter(sorted(same, key=lambda trial: not trial.is_complete)), None)
 
 
 def _against(sweep: SweepView, value: float, default: TrialView) -> str:
     """The best value in relation to that of the default parameters."""
-    before = default.values[0]
+    before, known = default.values[0], f"The default parameters (trial {default.number})"
+    if not default.is_complete:
+        steps = len(default.frozen.intermediate_values)
+        return f"{known} were pruned at {number(before)}, after {steps} reports."
     gained = (before - value) if sweep.minimize[0] else (value - before)
-    share = f", {gained / abs(before):.1%} better" if before else ""
-    return f"The default parameters have {number(before)} (trial {default.number}){share}."
+    share = f"{gained / abs(before):.1%} better" if before else f"better by {number(gained)}"
+    return f"{known} have {number(before)}: the best is {share}."
 
 
 def _front(sweep: SweepView, front: list[TrialView]) -> Iterator[str]:

@@ -41,12 +41,13 @@ function draw(place) {
   Plotly.newPlot(place, data, layout, config);
 }
 
-if (typeof Plotly !== "undefined") {
+function watch() {
   const places = [...document.querySelectorAll("figure[data-figure]")];
-  const watch = new IntersectionObserver((seen) => {
-    for (const one of seen) if (one.isIntersecting) { watch.unobserve(one.target); draw(one.target); }
+  const watching = new IntersectionObserver((seen) => {
+    for (const one of seen)
+      if (one.isIntersecting) { watching.unobserve(one.target); draw(one.target); }
   }, {rootMargin: "200px"});
-  places.forEach((place) => watch.observe(place));
+  places.forEach((place) => watching.observe(place));
   addEventListener("beforeprint", () => places.forEach(draw));
   dark.addEventListener("change", () => {
     for (const [place, layout] of drawn) Plotly.relayout(place, colours(layout));
@@ -54,19 +55,44 @@ if (typeof Plotly !== "undefined") {
 }
 
 const table = document.getElementById("trials");
-const key = (row, column) => row.cells[column].dataset.v ?? row.cells[column].textContent;
+const rest = document.getElementById("rest");
+let rows = [...table.tBodies[0].rows], shown = rows.length;
+
+function all() {
+  const more = document.createElement("template");
+  more.innerHTML = given.rows.join("");
+  given.rows = [];
+  rows = rows.concat(...more.content.children);
+  return rows;
+}
 
 function sort(head) {
   const up = head.getAttribute("aria-sort") !== "ascending", column = head.cellIndex;
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const rows = [...table.tBodies[0].rows].map((row) => [key(row, column), row]);
-  const numbers = rows.every(([one]) => one === "" || !Number.isNaN(Number(one)));
-  rows.sort(([a], [b]) => {
+  const cell = (row) => row.cells[column].dataset.v ?? row.cells[column].textContent;
+  const keys = all().map((row) => [cell(row), row]);
+  const numbers = keys.every(([one]) => one === "" || !Number.isNaN(Number(one)));
+  keys.sort(([a], [b]) => {
     if (a === "" || b === "") return (a === "") - (b === "");
-    return (numbers ? Number(a) - Number(b) : a.localeCompare(b)) * (up ? 1 : -1);
+    return (numbers ? Number(a) - Number(b) : a < b ? -1 : Number(a > b)) * (up ? 1 : -1);
   });
-  table.tBodies[0].append(...rows.map(([, row]) => row));
+  rows = keys.map(([, row]) => row);
+  table.tBodies[0].replaceChildren(...rows.slice(0, shown));
 }
 
 for (const head of table.tHead.rows[0].cells) head.onclick = () => sort(head);
+rest?.addEventListener("click", () => {
+  shown = all().length;
+  table.tBodies[0].replaceChildren(...rows);
+  rest.remove();
+});
+
+// The answer is shown before plotly, which takes a moment to start.
+const library = document.getElementById("plotly");
+if (library) requestAnimationFrame(() => setTimeout(() => {
+  const script = document.createElement("script");
+  script.textContent = library.textContent;
+  document.head.append(script);
+  watch();
+}));

@@ -31,6 +31,10 @@ content="default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; scr
 <title>{title}</title><style>{style}</style></head><body>
 """
 
+AT_ONCE = 500
+"""Rows of the table that are there from the beginning; thousands take a browser seconds."""
+
+
 def render(sweep: SweepView, charts: bool = True) -> str:
     """The whole page, as HTML.
 
@@ -52,27 +56,32 @@ def render(sweep: SweepView, charts: bool = True) -> str:
             "<h2>Charts</h2><p>They are drawn in the background after a sweep: reload this page. "
             f"<code>explr report {escape(str(sweep.folder))}</code> draws them too.</p>"
         )
-    parts += _table(sweep)
+    rows = list(_rows(sweep))
+    parts += _table(sweep, rows[:AT_ONCE])
     parts += _origin(sweep)
-    given = {"texts": texts, "figures": [_plain(figure) for figure in figures]}
-    scripts = [*([_plotly()] if charts else []), _file("page.js")]
+    given = {
+        "texts": texts,
+        "rows": [redacted_text(row) for row in rows[AT_ONCE:]],
+        "figures": [json.loads(figure.to_json()) for figure in figures],
+    }
+    library, own = _plotly() if charts else "", _file("page.js")
     head = HEAD.format(
         title=escape(redacted_text(title)),
-        style=_file("page.css"),
-        scripts=" ".join(map(_hash, scripts)),
+        style=_file("page.css") + _state_rules(),
+        scripts=f"{_hash(library)} {_hash(own)}",
     )
-    return "".join(
-        [
-            head,
-            redacted_text("".join(parts)),
-            # "<" would let a text end the element.
-            '<script type="application/json" id="figures">',
-            json.dumps(given, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-            "</script>",
-            *(f"<script>{script}</script>" for script in scripts),
-            "</body></html>\n",
-        ]
+    body = redacted_text("".join(parts))
+    # "<" would let a text end the element.
+    data = json.dumps(given, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f'{head}{body}<script type="application/json" id="figures">{data}</script>'
+        + (f'<script type="text/plain" id="plotly">{library}</script>' if charts else "")
+        + f"<script>{own}</script></body></html>\n"
     )
+
+
+def _state_rules() -> str:
+    return "".join(f".{state}{{--state:{colour}}}" for state, colour in COLOURS.items())
 
 
 def _plotly() -> str:
@@ -92,10 +101,6 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _plain(figure: Figure) -> Any:
-    return json.loads(figure.to_json())
-
-
 def _about(sweep: SweepView) -> str:
     goals = ", ".join(
         f"{metric} is {'minimized' if less else 'maximized'}"
@@ -105,25 +110,33 @@ def _about(sweep: SweepView) -> str:
     return f"<p>{escape(goals)}. As of {made}.</p>"
 
 
-def _table(sweep: SweepView) -> Iterator[str]:
-    names = list(dict.fromkeys(name for trial in sweep.trials for name in trial.params))
-    heads = ["trial", "state", *sweep.metrics, *names, "duration [s]", "steps", "attempts"]
+def _table(sweep: SweepView, rows: list[str]) -> Iterator[str]:
+    heads = ["trial", "state", *sweep.metrics, *_params(sweep), "duration [s]", "steps", "attempts"]
     yield "<h2>Trials</h2><p>A click on a title sorts by it.</p>"
     yield '<div class="scroll"><table id="trials"><thead><tr>'
     for head in [*heads, "MLflow run", "reason"]:
         kind = ' class="text"' if head in ("state", "reason") else ""
         yield f"<th{kind}><button>{escape(head)}</button></th>"
-    yield "</tr></thead><tbody>"
+    yield f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    if len(sweep.trials) > len(rows):
+        yield f'<p><button id="rest">show all {len(sweep.trials)} trials</button></p>'
+
+
+def _rows(sweep: SweepView) -> Iterator[str]:
+    """The rows of the table, as HTML."""
+    names = _params(sweep)
     for trial in sweep.trials:
         kind = ' class="best"' if trial.number in sweep.best else ""
         yield f"<tr{kind}>{''.join(_cells(sweep, trial, names))}</tr>"
-    yield "</tbody></table></div>"
+
+
+def _params(sweep: SweepView) -> list[str]:
+    return list(dict.fromkeys(name for trial in sweep.trials for name in trial.params))
 
 
 def _cells(sweep: SweepView, trial: TrialView, names: list[str]) -> Iterator[str]:
     yield f"<td>{trial.number}</td>"
-    dot = f'<span class="dot" style="background:{COLOURS[trial.state]}"></span>'
-    yield f'<td class="text state">{dot}{trial.state}</td>'
+    yield f'<td class="state {trial.state}">{trial.state}</td>'
     for index in range(len(sweep.metrics)):
         yield _cell(trial.values[index] if index < len(trial.values) else None)
     for name in names:

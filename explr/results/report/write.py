@@ -21,7 +21,7 @@ from explr.core.folders import REPORT, replace_file
 from explr.results.report.page import render
 from explr.results.sweep import read_sweep
 from explr.tracking.server import autostart_allowed
-from explr.utils.priority import LOWEST, lower_priority
+from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import python_path
 
 if TYPE_CHECKING:
@@ -105,5 +105,5 @@ def show_report(folder: Path, out: Path | None, png: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    lower_priority(os.getpid(), LOWEST)
+    lower_priority(os.getpid(), LOW)
     write_report(Path(sys.argv[1]))

@@ -92,8 +92,8 @@ class TuneResult(SweepResult):
 
     def _figure(self, name: str, objective: int = 0, *arguments: Any) -> Figure:
         from explr.results.report import figures
-        from explr.results.report.dress import with_texts
         from explr.results.report.drawn import Drawn
+        from explr.results.report.dress import with_texts
 
         if self.folder is None:
             raise UsageError(f"there is no {name} of a sweep that wrote nothing")

@@ -92,4 +92,5 @@ def test_a_sweep_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     assert "4 trials: 3 complete, 1 fail" in outputs[2][0].data["text/html"]
     assert "params_lr" in outputs[3][0].data["text/html"]
-    assert outputs[4][0].data["image/svg+xml"].startswith("<svg ")
+    (drawn,) = outputs[4][0].data["application/vnd.plotly.v1+json"]["data"][:1]
+    assert drawn["name"] == "complete"

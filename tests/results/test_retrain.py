@@ -122,7 +122,7 @@ def test_a_shell_trains_the_best_trial_again(
     assert (resumed.returncode, "to train it again: " in resumed.stdout) == (0, True)
     page = (app / "out/report.html").read_text()
     assert f"<pre>{program} " in page
-    assert "To train it again: <code>" in page
+    assert "<p>To train it again:</p><pre>" in page
 
 
 SWEEP: list[tuple[str, str, str]] = [

@@ -12,7 +12,6 @@ from damage import DAMAGE, Damage
 
 from explr.core.errors import UsageError
 from explr.core.folders import COMMAND, RESULT, RESULTS, best_trial, write_json
-from explr.results.report.write import write_report
 from explr.results.run import read_run
 from explr.results.sweep import read_sweep, sweep_command
 from explr.runner.cli.resume import resume
@@ -65,7 +64,7 @@ NEWER: dict[str, Damage] = {
 READERS: dict[str, dict[str, Callable[[Path], Any]]] = {
     STUDY_FILE: {"start": start, "report": read_sweep},
     COMMAND: {"start": sweep_command, "resume": resume, "report": read_sweep},
-    RESULTS: {"best": best_trial, "report": write_report},
+    RESULTS: {"best": best_trial, "report": read_sweep},
     f"1/{RESULT}": {
         "compare": lambda folder: read_run(str(folder / "1"), with_curves=False),
         "best of a grid": lambda folder: (folder / RESULTS).unlink() or best_trial(folder),
@@ -155,12 +154,12 @@ def test_a_damaged_result_of_a_trial_is_told_and_its_study_knows_better(
 def test_trials_that_a_cut_study_lacks_are_told_once(
     sweep: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_report(sweep)
+    read_sweep(sweep)
     assert caplog.messages == []
     file = sweep / STUDY_FILE
     content = file.read_bytes()
     file.write_bytes(content[: content.rindex(b'{"op_code":4,')])
-    write_report(sweep)
+    read_sweep(sweep)
     assert caplog.messages == [
         f"the study of {sweep} is damaged: it has 2 trials, and does not know trial 2, which has "
         "run: only the trials that are left are shown"

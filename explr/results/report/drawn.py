@@ -76,8 +76,8 @@ class Drawn:
     def counted(self) -> Study:
         """The completed trials, numbered one after the other as Optuna's history expects it."""
         trials = [deepcopy(trial) for trial in self.complete.get_trials(deepcopy=False)]
-        for number, trial in enumerate(trials):
-            trial.number = number
+        for place, trial in enumerate(trials):
+            trial.number = place
         return study_of(trials, self.sweep.study.directions)
 
     @cached_property
@@ -173,7 +173,6 @@ class Drawn:
         lines = [line if len(line) <= 80 else f"{line[:79]}…" for line in lines]
         return escape(redacted_text("\n".join(lines)), quote=False).replace("\n", "<br>")
 
-
     def _add(self, name: str, given: BaseDistribution) -> None:
         """Widen what is known of a parameter: a resumed sweep may have other ranges."""
         from optuna.distributions import CategoricalDistribution
@@ -184,8 +183,10 @@ class Drawn:
             return
         if not isinstance(given, CategoricalDistribution):
             if known is not None and known != given:
-                given = deepcopy(given)
-                given.low, given.high = min(known.low, given.low), max(known.high, given.high)
+                widened: Any = deepcopy(given)
+                widened.low = min(known.low, widened.low)
+                widened.high = max(known.high, widened.high)
+                given = widened
             self._ranges[key] = given
             return
         choices = [self._choice(choice) for choice in given.choices]
@@ -228,7 +229,9 @@ class Drawn:
 
     def _study(self, trials: Any, keep: bool = False) -> Study:
         """A study of trials that keep their numbers."""
-        return study_of([self._frozen(trial, keep) for trial in trials], self.sweep.study.directions)
+        return study_of(
+            [self._frozen(trial, keep) for trial in trials], self.sweep.study.directions
+        )
 
     def _frozen(self, trial: TrialView, keep: bool) -> FrozenTrial:
         from optuna.trial import FrozenTrial, TrialState

@@ -62,7 +62,7 @@ def value_axis(axis: Any, title: str, values: Sequence[float]) -> None:
 
 
 def _log(axis: Any, low: float, high: float) -> None:
-    """A logarithmic axis: powers of ten, or 1, 2 and 5 of each, but never so many that they touch."""
+    """A logarithmic axis with powers of ten, or with 1, 2 and 5 of each, so that none touch."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     apart = math.ceil((last - first + 1) / FEW)
     digits = (1, 2, 5) if last - first <= 2 else (1,)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from explr.core.errors import UsageError
 from explr.results.report import parallel
 from explr.results.report.colours import BEST, COLOURS, SCALE
-from explr.results.report.dress import marks, param_axis, say, step_axis, value_axis
 from explr.results.report.drawn import Drawn, spans_decades
-from explr.results.report.importance import known
+from explr.results.report.dress import marks, param_axis, say, step_axis, value_axis
+from explr.results.report.importance import FANOVA, PED_ANOVA, known
 from explr.results.trial import TrialView
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ FEWEST = 5
 
 MOST_IN_CONTOUR = 150
 """Trials that a contour is drawn from: it has a cell for each pair of their values."""
+
+METHODS = {FANOVA: COLOURS["COMPLETE"], PED_ANOVA: COLOURS["WAITING"]}
+"""Colour of each method that assesses importances."""
+
+THINNEST = 250
+"""Bars of a timeline below one another, of which each is about a pixel high."""
 
 ORDER = ("WAITING", "FAIL", "RUNNING", "PRUNED", "COMPLETE")
 """States, those that matter more last, on top of the others."""
@@ -148,13 +154,13 @@ def importance(drawn: Drawn) -> Figure:
     if isinstance(found, UsageError):
         raise found
     figure = None
-    for method, colour in zip(reversed(found), (COLOURS["WAITING"], COLOURS["COMPLETE"])):
+    for method in reversed(found):
         with quietly():
             each = plot_param_importances(
                 drawn.ranked, known(found[method]), target=drawn.target, target_name=drawn.metric
             )
         each.data[0].update(
-            name=method, marker={"color": colour}, textposition="auto", hovertemplate=None
+            name=method, marker={"color": METHODS[method]}, textposition="auto", hovertemplate=None
         )
         figure = each if figure is None else figure.add_trace(each.data[0])
     assert figure is not None
@@ -162,7 +168,7 @@ def importance(drawn: Drawn) -> Figure:
         barmode="group", height=130 + 34 * len(drawn.names), legend={"traceorder": "reversed"}
     )
     figure.update_xaxes(title="importance", range=[0, 1.05])
-    names = [name for name in reversed(drawn.names)]
+    names = drawn.names[::-1]
     figure.update_yaxes(title=None, categoryorder="array", categoryarray=names)
     return say(figure)
 
@@ -244,7 +250,7 @@ def _in_order(heat: Any, drawn: Drawn, x: str, y: str) -> None:
     for key, name, axis in (("x", x, 1), ("y", y, 0)):
         if (choices := drawn.choices(name)) is not None:
             held = [str(choice) for choice in heat[key]]
-            order = sorted(range(len(held)), key=lambda i, held=held: choices.index(held[i]))
+            order = [held.index(choice) for choice in choices if choice in held]
             z = np.take(z, order, axis)
             heat[key] = [held[i] for i in order]
     heat.z = [[None if math.isnan(one) else float(f"{one:.5g}") for one in row] for row in z]
@@ -307,7 +313,7 @@ def timeline(drawn: Drawn) -> Figure:
     for bars in figure.data:
         bars.update(
             name=bars.name.lower(), marker={"color": COLOURS[bars.name.upper()]},
-            customdata=list(bars.y), text=None, width=0.9,
+            customdata=list(bars.y), text=None, width=max(0.9, len(drawn.sweep.trials) / THINNEST),
         )  # fmt: skip
     figure.update_xaxes(title=None)
     figure.update_layout(barmode="overlay", bargap=0.15)

@@ -50,6 +50,8 @@ def importances(study: Study, objective: int = 0) -> dict[str, dict[str, float]]
         raise UsageError(
             f"An importance means something from {ENOUGH} completed trials on; {count} completed."
         )
+    if not any(trial.params for trial in trials):
+        raise UsageError("No parameter is searched.")
     if len({trial.values[objective] for trial in trials}) < 2:
         raise UsageError("All trials have the same value, so the importances are undefined.")
     target = _loss(study, objective)

@@ -49,8 +49,8 @@ def render(sweep: SweepView, charts: bool = True) -> str:
     if charts:
         from explr.results.report.sections import sections
 
-        body, figures, texts = sections(sweep)
-        parts += body
+        charts_of, figures, texts = sections(sweep)
+        parts += charts_of
     else:
         parts.append(
             "<h2>Charts</h2><p>They are drawn in the background after a sweep: reload this page. "

@@ -46,7 +46,9 @@ def redrawn(figure: Figure, drawn: Drawn) -> Figure:
     )
     for trial, value in zip(trials, values, strict=True):
         held = [value, *(trial.params.get(name) for name in drawn.names)]
-        ys = [MISSING if one is None else axis.at(one) for axis, one in zip(axes, held, strict=True)]
+        ys = [
+            MISSING if one is None else axis.at(one) for axis, one in zip(axes, held, strict=True)
+        ]
         good = place.get(value, 0.0)
         good = 1 - good if drawn.minimize else good
         key = round(good * (SHADES - 1)) if _complete(drawn, trial) else PRUNED

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import UsageError
-from explr.core.secrets.masking import redacted_text
 from explr.results.report.colours import BEST, COLOURS
 from explr.results.report.drawn import Drawn, spans_decades
 from explr.results.report.figures import quietly
@@ -66,25 +65,23 @@ def _charts(sweep: SweepView) -> Iterator[NDArray[Any]]:
     first = Drawn(sweep, markup=False)
     if len(sweep.metrics) == 2 and first.complete.trials:
         names = list(sweep.metrics)
-        yield _picture(lambda: plots.plot_pareto_front(first.complete, target_names=names))
+        yield _picture(plots.plot_pareto_front, first.complete, target_names=names)
     for objective, metric in enumerate(sweep.metrics):
         drawn = Drawn(sweep, objective, markup=False)
         of: dict[str, Any] = {"target": drawn.target, "target_name": metric}
         if drawn.with_value("COMPLETE") or drawn.with_value("PRUNED"):
-            yield _picture(lambda: _history(drawn, metric, of))
+            yield _picture(_history, drawn, metric, of)
         if objective == 0 and any(t.frozen.intermediate_values for t in drawn.trials.values()):
-            yield _picture(lambda: _intermediate(drawn, metric))
+            yield _picture(_intermediate, drawn, metric)
         if isinstance(drawn.importances, dict):
             evaluator = known(next(iter(drawn.importances.values())))
-            yield _picture(
-                lambda: plots.plot_param_importances(drawn.ranked, evaluator=evaluator, **of)
-            )
+            yield _picture(plots.plot_param_importances, drawn.ranked, evaluator=evaluator, **of)
         if drawn.names and drawn.complete.trials:
-            yield _picture(lambda: plots.plot_slice(drawn.complete, **of))
+            yield _picture(plots.plot_slice, drawn.complete, **of)
         if len(drawn.complete.trials) > 1:
-            yield _picture(lambda: plots.plot_edf(drawn.complete, **of))
+            yield _picture(plots.plot_edf, drawn.complete, **of)
     if any(trial.frozen.datetime_start for trial in first.trials.values()):
-        yield _picture(lambda: plots.plot_timeline(first.every))
+        yield _picture(plots.plot_timeline, first.every)
 
 
 def _history(drawn: Drawn, metric: str, of: dict[str, Any]) -> None:
@@ -95,7 +92,8 @@ def _history(drawn: Drawn, metric: str, of: dict[str, Any]) -> None:
     complete, pruned = drawn.with_value("COMPLETE"), drawn.with_value("PRUNED")
     numbers = [trial.number for trial in complete]
     for line in axes.lines:
-        line.set(xdata=[numbers[int(i)] for i in line.get_xdata()], drawstyle="steps-post")
+        at: Any = line.get_xdata()
+        line.set(xdata=[numbers[int(i)] for i in at], drawstyle="steps-post")
     for points in axes.collections[:1]:
         points.set_offsets(list(zip(numbers, drawn.values(complete), strict=True)))
     if pruned:
@@ -130,11 +128,11 @@ def _scaled(axes: Axes, drawn: Drawn, metric: str) -> None:
         axes.set_yscale("log")
 
 
-def _picture(draw: Callable[[], Any]) -> NDArray[Any]:
+def _picture(draw: Callable[..., Any], *arguments: Any, **named: Any) -> NDArray[Any]:
     """A chart as an array of red, green, blue and opacity, from 0 to 1."""
     from matplotlib import pyplot
 
-    draw()
+    draw(*arguments, **named)
     figure = pyplot.gcf()
     figure.set_size_inches(max(SIZE[0], figure.get_size_inches()[0]), SIZE[1])
     buffer = io.BytesIO()

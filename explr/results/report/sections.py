@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -38,24 +39,26 @@ def sections(sweep: SweepView) -> tuple[list[str], list[Figure], dict[int, str]]
         made.add_some(
             "Pareto front",
             "Trials on the front are green: no other trial beats them in all objectives.",
-            lambda: figures.fronts(drawn[0]),
+            partial(figures.fronts, drawn[0]),
         )
     for each in drawn:
         made.of = escape(sweep.metrics[each.objective]) if len(drawn) > 1 else ""
-        made.add("Optimization history", PRUNED, lambda each=each: figures.history(each))
+        made.add("Optimization history", PRUNED, partial(figures.history, each))
     made.of = ""
     made.add(
         "Intermediate values",
         "Each line is a trial. Pruned trials are orange and end in a cross; the best is green.",
-        lambda: figures.intermediate(drawn[0]),
+        partial(figures.intermediate, drawn[0]),
     )
     for each in drawn:
         if len(drawn) > 1:
-            made.html.append(f"<h2>Hyperparameters and {escape(sweep.metrics[each.objective])}</h2>")
+            made.html.append(
+                f"<h2>Hyperparameters and {escape(sweep.metrics[each.objective])}</h2>"
+            )
         made.of = escape(sweep.metrics[each.objective]) if len(drawn) > 1 else ""
         _of_parameters(made, each)
     made.of = ""
-    made.add("Timeline", "When each trial ran.", lambda: figures.timeline(drawn[0]))
+    made.add("Timeline", "When each trial ran.", partial(figures.timeline, drawn[0]))
     texts = {number: drawn[0].about(trial) for one in drawn for number, trial in one.trials.items()}
     return made.html, made.figures, texts
 
@@ -66,30 +69,30 @@ def _of_parameters(made: _Sections, drawn: Drawn) -> None:
         "How much of the differences in value each parameter explains (fANOVA), and how much its "
         "values in the best trials differ from those in all trials (PED-ANOVA). Completed trials "
         "only; each sums to 1.",
-        lambda: figures.importance(drawn),
+        partial(figures.importance, drawn),
     )
     made.add(
         "Parallel coordinates",
         "Each line is a trial: the bluer, the better. Pruned trials are orange, with the last "
         "value that they reported.",
-        lambda: figures.parallel_coordinates(drawn),
+        partial(figures.parallel_coordinates, drawn),
     )
-    made.add_some("Slices", PRUNED, lambda: figures.slices(drawn))
+    made.add_some("Slices", PRUNED, partial(figures.slices, drawn))
     made.add(
         "Contour",
         "The two most important parameters. Dots are completed trials; colours between them are "
         "estimated.",
-        lambda: figures.contour(drawn),
+        partial(figures.contour, drawn),
     )
     made.add(
         "Rank",
         "Completed trials over the same two parameters, coloured by the rank of their value.",
-        lambda: figures.rank(drawn),
+        partial(figures.rank, drawn),
     )
     made.add(
         "Empirical distribution",
         "The share of completed trials whose value is at most that on the axis.",
-        lambda: figures.distribution(drawn),
+        partial(figures.distribution, drawn),
     )
 
 

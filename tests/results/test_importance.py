@@ -11,7 +11,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
 from explr.core.errors import UsageError
-from explr.results.report.importance import ENOUGH, by_importance, importances, study_of
+from explr.results.report.importance import ENOUGH, by_importance, importances
 
 RANGES = {
     "one": FloatDistribution(1e-4, 1.0, log=True),
@@ -30,6 +30,12 @@ def trials(count: int, value: Any = lambda params: abs(params["two"] - 30)) -> l
         values = values if isinstance(values, list) else [float(values)]
         made.append(create_trial(values=values, params=params, distributions=RANGES))
     return made
+
+
+def study_of(made: list[FrozenTrial], directions: list[StudyDirection]) -> optuna.Study:
+    study = optuna.create_study(directions=directions)
+    study.add_trials(made)
+    return study
 
 
 @pytest.mark.parametrize("direction", [LESS, MORE])

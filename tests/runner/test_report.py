@@ -370,7 +370,7 @@ def test_what_stands_first_is_the_answer(
     answer = text.partition("</section>")[0]
     best = study.held.best_trial
     assert f"Best: trial {best.number}" in answer
-    assert f"objective {best.value:.4g}" in answer
+    assert f"val_loss {best.value:.4g}" in answer
     assert said in answer
     assert f"<td>{best.params['lr']:.4g}</td><td>0.5</td>" in answer
     assert "To train it again:" in answer
@@ -417,7 +417,7 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
         study.tell(number, "COMPLETE", [float(number)])
     text = write_report(tmp_path).read_text()
     assert "hunter2" not in text
-    assert "api_key" not in Page(text).scripts["figures"]
+    assert "api_key" not in json.dumps(Page(text).figures)
 
 
 def test_a_folder_without_a_study(tmp_path: Path, explr: Any) -> None:
@@ -477,10 +477,12 @@ def test_links_lead_to_a_server(
     before = config.read_text()
     config.write_text(before.replace("${tracking.uri}", "http://mlflow.example:5000"))
     try:
-        page = Page(write_report(swept / "multirun" / "s", tmp_path / "r.html").read_text())
+        page = Page(
+            write_report(swept / "multirun" / "s", tmp_path / "r.html", charts=False).read_text()
+        )
     finally:
         config.write_text(before)
-    links = [value for name, value in page.attributes if name == "href" and value != "data:,"]
+    links = {value for name, value in page.attributes if name == "href" and value != "data:,"}
     assert len(links) == 6
     assert all(re.match(r"http://mlflow\.example:5000/#/experiments/1/runs/\w{32}$", str(link))
                for link in links)  # fmt: skip

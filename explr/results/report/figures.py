@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NONE_COMPLETE = "No completed trial has a value that can be drawn."
 
-FEWEST = 5
+FEWEST = 10
 """Completed trials from which a contour and ranks say something."""
 
 MOST_IN_CONTOUR = 150
@@ -229,7 +229,7 @@ def contour(drawn: Drawn) -> Figure:
         raise UsageError("This needs two parameters that trials have together.")
     title = f"log10 of {drawn.metric}" if decades else drawn.metric
     heat.update(
-        colorscale=SCALE, reversescale=drawn.minimize, line={"width": 0.5},
+        colorscale=SCALE, reversescale=drawn.minimize, line={"width": 0.5, "smoothing": 0},
         colorbar={"title": {"text": title, "side": "right"}, "thickness": 12},
     )  # fmt: skip
     _in_order(heat, drawn, *sorted(pair))
@@ -311,8 +311,9 @@ def timeline(drawn: Drawn) -> Figure:
     with quietly():
         figure = plot_timeline(drawn.every)
     for bars in figure.data:
+        colour = COLOURS[bars.name.upper()]
         bars.update(
-            name=bars.name.lower(), marker={"color": COLOURS[bars.name.upper()]},
+            name=bars.name.lower(), marker={"color": colour, "line": {"color": colour, "width": 1}},
             customdata=list(bars.y), text=None, width=max(0.9, len(drawn.sweep.trials) / THINNEST),
         )  # fmt: skip
     figure.update_xaxes(title=None)

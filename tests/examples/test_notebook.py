@@ -59,5 +59,7 @@ def test_the_notebook_runs_and_shows_the_best_learning_rate_and_a_figure(
     best, frame, figure = cells[-3:]
     assert "best learning rate: 0." in text_of(best)
     assert "params_lr" in text_of(frame)
-    assert any("image/svg+xml" in output.get("data", {}) for output in figure.outputs)
+    assert any(
+        "application/vnd.plotly.v1+json" in output.get("data", {}) for output in figure.outputs
+    )
     assert (tmp_path / "multirun").is_dir()

@@ -57,8 +57,6 @@ def test_the_data_frame_has_a_row_a_trial(found: TuneResult) -> None:
         ("intermediate", ()),
         ("parallel", ()),
         ("slice", ("lr",)),
-        ("contour", ()),
-        ("rank", ()),
         ("edf", ()),
         ("timeline", ()),
     ],
@@ -101,6 +99,9 @@ def test_a_chart_that_cannot_be_is_told(found: TuneResult) -> None:
         found.plot_pareto()
     with pytest.raises(UsageError, match="from 20 completed trials on; 5 are completed"):
         found.plot_importances()
+    for name in ("contour", "rank"):
+        with pytest.raises(UsageError, match="This needs 10 completed trials"):
+            getattr(found, f"plot_{name}")()
     with pytest.raises(UsageError, match="lrr is not searched: the parameters are lr, kind"):
         found.plot_slice("lrr")
     with pytest.raises(UsageError, match="there is no history of a sweep that wrote nothing"):

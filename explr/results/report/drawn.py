@@ -149,20 +149,14 @@ class Drawn:
         """The choices of a parameter in the order of the config; None if it is a number."""
         return self._choices.get(name)
 
-    def range_of(self, name: str) -> Any:
-        """Optuna's distribution of a parameter."""
-        return self._ranges[name]
-
     def is_int(self, name: str) -> bool:
         """Whether a parameter is a whole number."""
         return type(self._ranges[name]).__name__ == "IntDistribution"
 
     def is_log(self, name: str) -> bool:
         """Whether a parameter has a logarithmic axis."""
-        if getattr(self._ranges[name], "log", False):
-            return True
-        held = [t.params[name] for t in self.complete.trials if name in t.params]
-        return self.choices(name) is None and spans_decades(held)
+        of = self._ranges[name]
+        return self.choices(name) is None and (of.log or spans_decades([of.low, of.high]))
 
     def about(self, trial: TrialView) -> str:
         """What a tooltip says of a trial."""

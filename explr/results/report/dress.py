@@ -111,7 +111,7 @@ def marks(figure: Figure, drawn: Drawn, name: str) -> None:
     xs = [labels.get(x, x) for x in points.x]
     figure.data = ()
     for state, name, marker in (
-        ("PRUNED", "pruned", {"color": COLOURS["PRUNED"], "symbol": "x-thin-open", "size": 6}),
+        ("PRUNED", "pruned", {"color": COLOURS["PRUNED"], "symbol": "x", "size": 6}),
         ("COMPLETE", "complete", {"color": COLOURS["COMPLETE"], "size": 6}),
         ("best", "best", {"color": BEST, "symbol": "star", "size": 12}),
     ):

@@ -75,7 +75,7 @@ def history(drawn: Drawn) -> Figure:
     for line in figure.data[1:2]:
         line.update(name="best so far", line={"color": BEST, "width": 2, "shape": "hv"})
     best = [trial for trial in complete if trial.number in drawn.sweep.best]
-    _add(figure, "pruned", pruned, drawn, color=COLOURS["PRUNED"], symbol="x-thin-open", size=7)
+    _add(figure, "pruned", pruned, drawn, color=COLOURS["PRUNED"], symbol="x", size=6)
     _add(figure, "best", best, drawn, color=BEST, symbol="star", size=13)
     if failed:
         figure.add_scatter(
@@ -134,7 +134,7 @@ def intermediate(drawn: Drawn) -> Figure:
                 legendgroup=name, opacity=1 if state == "best" else 0.8,
             )  # fmt: skip
         if state in last:
-            symbol = "x-thin-open" if state == "PRUNED" else "circle"
+            symbol = "x" if state == "PRUNED" else "circle"
             figure.add_scatter(
                 **last[state], name=name, mode="markers", legendgroup=name, showlegend=False,
                 marker={"color": colour, "symbol": symbol, "size": 6},

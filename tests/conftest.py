@@ -59,7 +59,7 @@ HYDRA_13 = (
     *("runner/test_run.py", "runner/test_settings_file.py", "sweep/test_algorithms.py"),
     *("sweep/test_folder.py", "sweep/test_faults_of_controllers.py", "ray/test_swap.py"),
     *("sweep/test_composition.py", "sweep/test_first_trial.py", "tracking/test_callback.py"),
-    *("runner/test_report.py", "results/test_public_apps.py"),
+    *("results/test_report.py", "results/test_public_apps.py"),
 )
 """Folders and files whose tests are run with Hydra 1.3 too: the command line, the plugins, sweeps
 of each tuner, resuming, tracking of any app, the report."""

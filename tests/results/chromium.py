@@ -88,8 +88,8 @@ async def _ask(
     while not (await ask("document.readyState === 'complete'") and await ask(DRAWN)):
         await asyncio.sleep(0.05)
     answers = [await ask(question) for question in questions]
-    socket.close()
+    await call("Browser.close")
     while await socket.read_message() is not None:
         pass
-    await asyncio.sleep(0)  # the socket is closed after this message
+    socket.close()
     return answers, complaints

@@ -29,8 +29,8 @@ from explr.frameworks.base import choose_framework
 from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home
-from explr.tracking.mlflow.server_process import past_proxies
 from explr.tracking.server import server_url
+from explr.utils.environment import past_proxies
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import CONTEXT_GB, divide
 from explr.utils.memory import MemoryBudget, card_budgets
@@ -138,7 +138,8 @@ def _framework(cfg: DictConfig) -> Framework:
 
 
 def _ask_server(uri: str) -> Probe:
-    return probe("explr.utils.verify.mlflow", uri, environment=past_proxies(os.environ))
+    variables = {**os.environ, **past_proxies(os.environ, uri)}
+    return probe("explr.utils.verify.mlflow", uri, environment=variables)
 
 
 def _told(future: Future[Probe] | None) -> Probe | None:

@@ -61,7 +61,7 @@ def connect(uri: str, only_uploads: bool = False) -> MlflowClient:
     if is_local_store(uri):
         _check_file(uri)
     ensure_home()
-    settle(os.environ)
+    settle(os.environ, uri)
     with hidden(unneeded(uri) if only_uploads else ()):
         from mlflow import MlflowClient
 

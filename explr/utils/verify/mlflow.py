@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-import urllib.request
 from importlib.metadata import version
 from typing import Any
 
 from explr.core.errors import one_line
 from explr.core.secrets.shapes import without_user_info
+from explr.utils.environment import opener_for
 from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
 
 HEALTH, CALL, VERSIONS = "MLflow's health", "MLflow's API", "MLflow's versions"
@@ -31,7 +31,7 @@ def look(uri: str) -> None:
         for page in ("health", "version"):
             try:
                 url = f"{uri.rstrip('/')}/{page}"
-                with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+                with opener_for(url).open(url, timeout=TIMEOUT_S) as answer:
                     tell(**{page: answer.read(200).decode(errors="replace").strip()})
             except OSError as error:
                 tell(**{f"{page}_error": str(error)})

@@ -257,16 +257,20 @@ def test_a_lock_is_told_apart_whoever_tells_it(tmp_path: Path) -> None:
     from mlflow.exceptions import MlflowException
     from sqlalchemy import create_engine, text
 
+    def fail(order: str) -> None:
+        with engine.connect() as connection:
+            try:
+                connection.execute(text(order))
+            except Exception as error:
+                raise MlflowException("as MLflow does it") from error
+
     with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as lock:
         lock.execute("CREATE TABLE a (b)")
         lock.execute("BEGIN EXCLUSIVE")
         engine = create_engine(f"sqlite:///{tmp_path}/a.db?timeout=0")
         for order, locked in (("SELECT * FROM a", True), ("SELEC", False)):
-            with pytest.raises(MlflowException) as caught, engine.connect() as connection:
-                try:
-                    connection.execute(text(order))
-                except Exception as error:
-                    raise MlflowException("as MLflow does it") from error
+            with pytest.raises(MlflowException) as caught:
+                fail(order)
             assert is_locked(caught.value) is locked
         engine.dispose()
 

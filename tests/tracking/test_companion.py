@@ -1,3 +1,6 @@
+import errno
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -87,6 +90,23 @@ def test_a_store_that_cannot_be_opened_is_told_beside_every_journal(
     kit.ship(uri)
     for run in runs:
         assert run.position.error == f"the MLflow store {path} cannot be used: {reason}"
+
+
+def test_a_file_system_without_locks(
+    store: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr("explr.utils.lock._can_lock", {})
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_table({"a": [1]}, "table.json")
+    run.close("FINISHED")
+    kit.ship()
+    assert store.status() == "FINISHED"
+    assert "table.json" in store.artifacts(store.run())
+    assert entries() == []
 
 
 @pytest.mark.slow

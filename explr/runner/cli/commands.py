@@ -12,7 +12,7 @@ from explr.config.command_line import SAMPLES
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.core.errors import ExplrError
 from explr.core.secrets.logs import guard_logs
-from explr.utils.console import escape_unprintable
+from explr.utils.console import escape_unprintable, open_closed_streams
 
 
 class Commands(click.Group):
@@ -42,6 +42,7 @@ def run_subcommand(arguments: Sequence[str]) -> int:
         The exit code.
     """
     guard_logs()
+    open_closed_streams()
     escape_unprintable()
     try:
         code = commands.main(list(arguments), prog_name="explr", standalone_mode=False)

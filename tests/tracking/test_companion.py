@@ -70,8 +70,14 @@ def write_and_die(folder: Path) -> None:
 
 def test_the_run_of_a_killed_process_ends_killed(store: Any, kit: Any, tmp_path: Path) -> None:
     write_and_die(tmp_path / "run")
+    experiment = store.client.create_experiment("another's")
+    others = [
+        store.client.create_run(experiment, tags=tags, run_name="other").info.run_id
+        for tags in ({}, {"explr.run": "of another machine, with a journal there"})
+    ]
     kit.ship()
-    run = store.run()
+    assert {store.client.get_run(other).info.status for other in others} == {"RUNNING"}
+    run = store.run("run")
     assert run.info.status == "KILLED"
     assert run.info.end_time >= run.info.start_time
     assert len(store.rows(run, "loss")) == 10

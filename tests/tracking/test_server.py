@@ -254,12 +254,16 @@ def test_eight_starters_leave_one_server(home: Path):
 @pytest.mark.slow
 def test_what_the_command_started_ends_also_without_its_first_process(home: Path):
     variables = {**os.environ, "MLFLOW_TRACKING_URI": ""}
-    started = zygote.run([sys.executable, "-m", "explr", "mlflow-ui"], home, variables, PATIENCE_S)
+    with listen(0) as stranger:
+        taken = stranger.getsockname()[1]
+        command = [sys.executable, "-m", "explr", "mlflow-ui", "--port", str(taken)]
+        started = zygote.run(command, home, variables, PATIENCE_S)
     assert started.returncode == 0, started.stderr
     server = MLflowServer(port=0)
     state = server.state()
     assert state is not None
     assert started.stdout == f"{state.url}\n"
+    assert f"The server uses port {state.port} instead of {taken}\n" in started.stderr
     assert fetch(state.url)[0] == 200
     os.kill(state.pid, signal.SIGKILL)
     wait_until(lambda: state.pid not in session(state), PATIENCE_S)

@@ -81,21 +81,21 @@ def train(ctx):
 
 def test_13_awkward_choices_on_explrs_own_command_line(shop: Workshop) -> None:
     (shop.folder / "keeps.py").write_text(KEEPS)
-    ranges = SearchSpaceBuilder().choice("word", AWKWARD).build()
+    ranges = SearchSpaceBuilder().choice("word", escaped()).build()
     line = shop.optuna("plain", *BASIC, "train_model=keeps:train", f"+word={ranges['word']}")
     done = shop.run([*line, "tuner/sampler=grid", f"tuner.n_trials={len(AWKWARD)}"])
     assert done.returncode == 0, done.stderr
     trials = shop.results("multirun/s")["trials"]
-    assert sorted(repr(trial["params"]["word"]) for trial in trials) == sorted(map(repr, AWKWARD))
-    for trial in trials:
-        assert json.loads(Path(trial["dir"], "word.json").read_text()) == trial["params"]["word"]
+    kept = [json.loads(Path(trial["dir"], "word.json").read_text()) for trial in trials]
+    assert sorted(map(repr, kept)) == sorted(map(repr, AWKWARD))
+    params = [trial["params"]["word"] for trial in trials]
+    assert kept == [v.replace("\\${", "${") if isinstance(v, str) else v for v in params]
     best = shop.run(shop.explr("best", "multirun/s"))
     (again,) = [line for line in best.stdout.splitlines() if line.startswith("to train it again: ")]
     words = shlex.split(again.partition(": ")[2])
     done = shop.run([*shop.explr(*words[1:]), "hydra.run.dir=again"])
     assert done.returncode == 0, done.stderr
-    kept = json.loads((shop.folder / "again" / "word.json").read_text())
-    assert kept == shop.results("multirun/s")["best"]["params"]["word"]
+    assert json.loads((shop.folder / "again" / "word.json").read_text()) == kept[0]
 
 
 def escaped() -> list[Any]:

@@ -25,7 +25,6 @@ from explr.launching.messages import Ended, SetUp, Signal, Start, Started, same_
 from explr.utils.environment import environment
 from explr.utils.gc import postpone_collection, resume_collection
 
-
 CAREFUL = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """What is set while modules are imported: PyTorch asks the driver's management library whether
 there is a GPU. Otherwise the question alone starts CUDA, which then works in no forked process."""

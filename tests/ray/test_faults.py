@@ -281,7 +281,7 @@ def test_27_an_error_in_a_tuners_callback_is_told_and_what_was_trained_is_kept(
 
     def fails(self: SweepWatch, job: Job) -> None:
         if job.trial == 1:
-            raise LookupError("in a callback")
+            raise ExplrError("in a callback")  # any other is looked for in the line first
         started(self, job)
 
     def train(ctx: explr.TrainingContext) -> float:
@@ -294,7 +294,7 @@ def test_27_an_error_in_a_tuners_callback_is_told_and_what_was_trained_is_kept(
     monkeypatch.setattr("explr.tracking.run.ensure_companion", lambda *_, **__: None)
     line = [f"tuner={tuner}", "tuner.study_name=s", "tracking.drain_timeout_s=0"]
     line += ["hydra/launcher=basic"] if tuner == "optuna" else []
-    with pytest.raises(LookupError, match="in a callback"):
+    with pytest.raises(ExplrError, match="in a callback"):
         explr.tune([*line, "lr=interval(0,1)"], train, n_trials=3)
     folder = tmp_path / "multirun" / "s"
     states = [trial.state.name for trial in Study(folder, "s", ["minimize"]).frozen()]

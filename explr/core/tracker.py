@@ -239,8 +239,8 @@ class Tracker(Protocol):
         model.
 
         Args:
-            model: a model of PyTorch, Lightning or Keras, or a pipeline of Transformers or a
-                mapping of its parts. It stays as it is, on its device.
+            model: a model of PyTorch, Lightning, Keras or scikit-learn, or a pipeline of
+                Transformers or a mapping of its parts. It stays as it is, on its device.
             name: its name in MLflow, as in `runs:/RUN_ID/NAME`.
             signature: shapes and types of its inputs and outputs, as by
                 `mlflow.models.infer_signature`.
@@ -251,9 +251,9 @@ class Tracker(Protocol):
             tags: its tags.
             model_type: a word for models that are compared.
             step: epoch or batch.
-            kwargs: further arguments of the `save_model` of `mlflow.pytorch`, `mlflow.keras` or
-                `mlflow.transformers`, such as `pip_requirements`: without it MLflow loads the
-                model in a second process to see what it imports, which takes half a minute.
+            kwargs: further arguments of the `save_model` of `mlflow.pytorch`, `mlflow.keras` and
+                so on, such as `pip_requirements`: without it MLflow loads the model in a second
+                process to see what it imports, which takes half a minute.
 
         Raises:
             TypeError: the model is of no such framework.

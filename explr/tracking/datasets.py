@@ -92,9 +92,14 @@ def _described(dataset: Any) -> dict[str, Any]:
     source_type, source = _source(dataset.get("source"))
     fields = {"name": str(dataset["name"]), "source_type": source_type, "source": source}
     if (schema := dataset.get("schema")) is not None:
+        if not isinstance(schema, Mapping):
+            raise TypeError(
+                'log_input: the schema of a data set is a mapping, as in {"pixels": "double"}, got '
+                f"{described(schema)}"
+            )
         columns = [
             {"type": getattr(kind, "__name__", str(kind)), "name": str(name), "required": True}
-            for name, kind in dict(schema).items()
+            for name, kind in schema.items()
         ]
         fields["schema"] = json.dumps({"mlflow_colspec": columns})
     if (profile := dataset.get("profile")) is not None:

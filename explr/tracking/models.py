@@ -20,7 +20,12 @@ from explr.utils.environment import environment
 FOLDER = "logged_models"
 """Folder of a run's folder that holds a folder for each logged model."""
 
-FLAVORS = {"torch": "pytorch", "keras": "keras", "transformers": "transformers"}
+FLAVORS = {
+    "torch": "pytorch",
+    "keras": "keras",
+    "transformers": "transformers",
+    "sklearn": "sklearn",
+}
 """MLflow's module that saves the models of a package."""
 
 TEXTS = ("MLmodel", "conda.yaml", "constraints.txt", "python_env.yaml", "requirements.txt")
@@ -62,8 +67,9 @@ def flavor_of(model: Any) -> str:
         if found is not None:
             return found
     raise TypeError(
-        "log_model takes a model of PyTorch, Lightning or Keras, or a pipeline of Transformers, "
-        f"got {described(model)}: use MLflow's own log_model within ctx.tracker.mlflow_run()"
+        "log_model takes a model of PyTorch, Lightning, Keras or scikit-learn, or a pipeline of "
+        f"Transformers, got {described(model)}: MLflow's own log_model takes others within "
+        "ctx.tracker.mlflow_run()"
     )
 
 

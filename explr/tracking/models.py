@@ -131,7 +131,7 @@ def _packages(model: Any) -> list[str]:
 def _for_prediction(model: Any) -> Iterator[None]:
     """Have a model of PyTorch on the CPU and ready to predict, as MLflow expects, in the block."""
     modes = [(module, module.training) for module in model.modules()]
-    devices = {parameter.device for parameter in model.parameters()}
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
     try:
         if len(devices) == 1:
             model.cpu()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 MODEL_TAG = "explr.model"
 """Tag of a logged model, and of a version of it, with the name of its folder in the run's one."""
+
+VERSIONS_TAG = "mlflow.modelVersions"
+"""MLflow's tag of a logged model with the versions that it became."""
 
 OF_THE_RUN = ("mlflow.user", "mlflow.source.")
 """How the run's tags begin that a logged model has too."""
@@ -120,7 +124,9 @@ def _register(
     def create() -> ModelVersion:
         return client.create_model_version(name, source, run_id, tags, model_id=entry.model_id)
 
-    version_of(client, name, tags, create)
+    version = version_of(client, name, tags, create)
+    shown = json.dumps([{"name": name, "version": int(version.version)}])
+    client.set_logged_model_tags(entry.model_id, {VERSIONS_TAG: shown})
 
 
 def _write_identity(file: Path, run_id: str, entry: MlflowModel) -> None:

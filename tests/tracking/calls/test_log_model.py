@@ -18,7 +18,7 @@ from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.models import FOLDER, check_names, flavor_of
 from explr.tracking.null import NullTracker
 from explr.tracking.shipping.run_upload import RunUpload
-from explr.tracking.shipping.sink import Refused
+from explr.tracking.shipping.sink import LoggedModel, Refused
 
 FRAMEWORKS = ("keras", "lightning", "sklearn", "torch", "transformers")
 SCRIPT = Path(__file__).with_name("frameworks.py")
@@ -175,6 +175,58 @@ def test_a_replay_adds_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
     assert pictures[0] == pictures[1]
     assert pictures[0][1:] == ("READY", [(model.model_id, 1)], [("loss", 1, 0.5)], 1)
     assert files_of(store, model).keys() == {"MLmodel", "data/weights"}
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nobody catches it."""
+
+
+class KilledAfter:
+    """A client of MLflow whose process is killed when a call has taken effect."""
+
+    def __init__(self, client: Any, calls: int) -> None:
+        self._client = client
+        self._left = calls
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            result = getattr(self._client, name)(*arguments, **named)
+            self._left -= 1
+            if self._left == 0:
+                raise Killed
+            return result
+
+        return call
+
+
+def test_a_kill_after_any_call_doubles_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
+    run = kit.begin(tmp_path / "run")
+    sink = MLflowSink(store.uri)
+    sink.connect()
+    client = sink._client
+    run_id = store.client.create_run(store.client.create_experiment("digits")).info.run_id
+    shown = LoggedModel("net", 1, metrics={"loss": (1, 0.5)}, registered_as="digits")
+    for calls in range(1, 99):
+        folder = write_model(run, f"net-{calls}")
+        sink._client = KilledAfter(client, calls)  # type: ignore[assignment]
+        try:
+            sink.log_model(run_id, folder, shown)
+        except Killed:
+            sink._client = client
+            sink.log_model(run_id, folder, shown)
+        else:
+            break
+    assert calls > 10  # there was something to be killed in
+    models = models_of(store)["net"]
+    assert len(models) == calls
+    outputs = store.client.get_run(run_id).outputs.model_outputs
+    assert len(outputs) == len(store.client.search_model_versions()) == calls
+    for number, model in enumerate(models, 1):
+        assert str(model.status) == "READY"
+        assert files_of(store, model).keys() == {"MLmodel", "data/weights"}
+        assert [(m.key, m.step, m.value) for m in model.metrics] == [("loss", 1, 0.5)]
+        versions = [{"name": "digits", "version": number}]
+        assert json.loads(model.tags["mlflow.modelVersions"]) == versions
 
 
 def test_what_a_store_has_lost_is_uploaded_again(store: Any, kit: Any, tmp_path: Path) -> None:

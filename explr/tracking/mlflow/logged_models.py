@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import posixpath
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,10 +54,9 @@ def log_model(client: MlflowClient, run_id: str, path: Path, model: LoggedModel)
         client.log_outputs(run_id, [LoggedModelOutput(entry.model_id, model.step)])
     _log_metrics(client, run_id, entry.model_id, model)
     _write_identity(path / "MLmodel", run_id, entry)
-    for name in files_below(path).files:
-        folder = posixpath.dirname(name) or None
-        with time_out(upload_limit_s((path / name).stat().st_size)):
-            client.log_model_artifact(entry.model_id, str(path / name), folder)
+    largest = max((path / name).stat().st_size for name in files_below(path).files)
+    with time_out(upload_limit_s(largest)):
+        client.log_model_artifacts(entry.model_id, str(path))
     if model.registered_as is not None:
         _register(client, run_id, entry, path.name, model.registered_as)
     client.finalize_logged_model(entry.model_id, LoggedModelStatus.READY)
@@ -109,6 +108,7 @@ def _log_metrics(client: MlflowClient, run_id: str, model_id: str, model: Logged
     rows = [
         Metric(legal_name(name), value, at_ms, model.step, model_id=model_id, run_id=run_id)
         for name, (at_ms, value) in model.metrics.items()
+        if not math.isnan(value)  # MLflow would show it as 0 here, and 3.13 takes it only once
     ]
     if rows:
         client.log_batch(run_id, rows, synchronous=True)

@@ -134,7 +134,7 @@ def log_models(tracker: ExplrTracker, folder: Path) -> dict[str, Any]:
     return {
         "modes_kept": modes == [module.training for module in plain.modules()],
         "asked_for": sorted(asked_for),
-        "no_example": fault_of(tracker.log_model, plain, "none"),
+        "no_example": fault_of(tracker.log_model, plain, "none", serialization_format="pt2", **FEW),
         "bare": fault_of(tracker.log_model, parts["model"], "bare"),
         "array": fault_of(tracker.log_model, X, "array"),
         "unknown": fault_of(tracker.log_model, dense, "unknown", wrong=1),
@@ -160,7 +160,8 @@ def main(folder: Path) -> None:
     seen["left_behind"] = sorted(set(os.listdir()) - before - {"vocab.txt"})
     run.close("FINISHED")
     follow(Order(local_store_uri()))
-    seen["missing"] = run.position.missing or run.position.error
+    assert run.position.done
+    assert not run.position.missing
     run_id = seen["run_id"] = run.position.run_id
 
     import mlflow

@@ -28,7 +28,7 @@ from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name
 from explr.tracking.models import FOLDER, check_names, save_model
 from explr.tracking.shipping.sink import LoggedModel
 from explr.tracking.tables import TAG, TableList, table_name, table_text, tag_of
-from explr.tracking.values import WarnOnce, parameters, read_metrics, text_of
+from explr.tracking.values import WarnOnce, parameters, read_metrics, text_of, texts_of
 
 if TYPE_CHECKING:
     from explr.core.tracker import Tracker
@@ -104,7 +104,7 @@ class ExplrTracker:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """See `Tracker.set_tags`."""
-        for key, value in tags.items():
+        for key, value in texts_of(tags, "the tags of set_tags").items():
             self.set_tag(key, value)
 
     def set_tag(self, key: str, value: Any) -> None:
@@ -210,21 +210,21 @@ class ExplrTracker:
         """See `Tracker.log_model`."""
         check_names(name, registered_model_name)
         at = whole_step(step)
-        options = {"signature": signature, "input_example": input_example, **kwargs}
-        path = save_model(model, name, self._folder, options)
         shown = LoggedModel(
             name=name,
             step=at,
-            model_type=model_type,
-            params=parameters(params or {}),
-            tags={str(key): text_of(value, str(key)) for key, value in (tags or {}).items()},
+            model_type=None if model_type is None else str(model_type),
+            params=texts_of(params, "the params of log_model"),
+            tags=texts_of(tags, "the tags of log_model"),
             metrics={
                 metric: (event["t"], event["m"][metric])
-                for metric, event in self._latest.items()
+                for metric, event in list(self._latest.items())  # other threads may log
                 if (event["s"] or 0) == at
             },
-            registered_as=registered_model_name,
+            registered_as=None if registered_model_name is None else str(registered_model_name),
         )
+        options = {"signature": signature, "input_example": input_example, **kwargs}
+        path = save_model(model, name, self._folder, options)
         self._journal.append("model", f=f"{FOLDER}/{path.name}", logged=asdict(shown))
 
     def mlflow_run(self) -> AbstractContextManager[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from explr.core.numbers import described
 from explr.core.secrets.masking import redacted, redacted_text
 from explr.tracking.mlflow.names import short_value
-from explr.tracking.values import WarnOnce, listed, text_of
+from explr.tracking.values import WarnOnce, listed, text_of, texts_of
 
 CONTEXT = "mlflow.data.context"
 """Tag with what a data set is used for."""
@@ -43,14 +43,18 @@ def dataset_of(dataset: Any, warn: WarnOnce) -> dict[str, str]:
         ValueError: the mapping has other keys or no name, or the source is too long for MLflow.
     """
     fields = _own(dataset) if _is_of_mlflow(dataset) else _described(dataset)
-    texts = {key: redacted_text(str(text)) for key, text in fields.items() if text is not None}
-    if len(texts["source"]) > MAX_SOURCE:
+    if len(fields["source"]) > MAX_SOURCE:
         raise ValueError(f"log_input: a source has at most {MAX_SOURCE} characters in MLflow")
     for key, most in MAX_DETAILS.items():
-        if len(texts.get(key, "")) > most:
-            del texts[key]
-            warn(f"{key} of {texts['name']}", "log_input: the %s of data set %s is left out, since "
-                 "MLflow takes at most %d characters", key, texts["name"], most)  # fmt: skip
+        if len(fields.get(key) or "") > most:
+            del fields[key]
+            warn(
+                f"{key} of {fields['name']}",
+                "log_input: the %s of data set %s is left out, since MLflow takes at most %d "
+                "characters",
+                key, redacted_text(str(fields["name"])), most,
+            )  # fmt: skip
+    texts = {key: redacted_text(str(text)) for key, text in fields.items() if text is not None}
     texts["name"] = short_value(texts["name"], MAX_DATASET)
     texts["digest"] = texts["digest"][:MAX_DIGEST]
     return texts
@@ -63,8 +67,8 @@ def tags_of(context: str | None, tags: Mapping[str, Any] | None) -> dict[str, st
         context: what it is used for.
         tags: values of any type by name.
     """
-    given = {**(tags or {}), **({} if context is None else {CONTEXT: context})}
-    texts = {str(key): text_of(value, str(key)) for key, value in given.items()}
+    texts = texts_of(tags, "the tags of log_input")
+    texts |= {} if context is None else {CONTEXT: text_of(context)}
     return {short_value(k, MAX_KEY): short_value(v, MAX_VALUE) for k, v in texts.items()}
 
 

@@ -41,7 +41,7 @@ def check_names(name: Any, registered_as: str | None) -> None:
     Raises:
         ValueError: MLflow does not accept one.
     """
-    if fault := name_fault(registered_as):
+    if fault := name_fault(registered_as if registered_as is None else str(registered_as)):
         raise ValueError(f"log_model: {fault}")
     if not isinstance(name, str) or not name.strip() or _ILLEGAL & set(name):
         raise ValueError(f"log_model: a name is a text without / : . % \" and ', got {name!r}")
@@ -101,12 +101,12 @@ def save_model(model: Any, name: str, run_folder: Path, options: Mapping[str, An
     given = {key: value for key, value in options.items() if value is not None}
     if "metadata" in given:
         given["metadata"] = redacted(given["metadata"])
-    if flavor == "pytorch":
-        given |= {key: _arrays(given[key]) for key in ("input_example",) if key in given}
     around = {"pytorch": _for_prediction, "transformers": _without_hub}.get(flavor, nullcontext)
     path = run_folder / FOLDER / f"{folder_name(name)}-{uuid.uuid4().hex[:12]}"
     try:
         path.mkdir(parents=True)
+        if flavor == "pytorch" and "input_example" in given:
+            given["input_example"] = _arrays(given["input_example"])
         with around(model):
             module.save_model(model, str(path), **given)
         for cache in list(path.rglob("__pycache__")):  # MLflow has loaded the model to look at it

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from explr.core.errors import TrackingError
 from explr.tracking.artifacts import content_of, existing
-from explr.tracking.datasets import dataset_of
+from explr.tracking.datasets import dataset_of, tags_of
 from explr.tracking.media import check_place, image_of
 from explr.tracking.models import check_names, flavor_of
 from explr.tracking.tables import table_name, table_text
@@ -77,6 +77,7 @@ class NullTracker:
     ) -> None:
         """Check that it is a data set."""
         dataset_of(dataset, self._warn)
+        tags_of(context, tags)
 
     def log_model(self, model: Any, name: str, *_: Any, **kwargs: Any) -> None:
         """Check that it is a model, without saving it."""

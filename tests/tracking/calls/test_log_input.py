@@ -182,6 +182,20 @@ def test_what_is_no_data_set_is_told_in_a_sentence(
     assert "\n" not in str(caught.value)
 
 
+def test_tags_that_are_no_mapping_are_told_in_a_sentence(kit: Any, tmp_path: Path) -> None:
+    tracker = kit.begin(tmp_path / "run").tracker
+    words = "are a mapping of names to values, got"
+    for call in (
+        lambda: tracker.log_input({"name": "digits"}, tags=["raw"]),
+        lambda: tracker.log_model(None, "net", tags=["raw"]),
+        lambda: tracker.log_model(None, "net", params=3),
+        lambda: tracker.set_tags(["raw"]),
+        lambda: NullTracker().log_input({"name": "digits"}, tags="raw"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()
+
+
 def test_details_that_are_too_long_are_left_out_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

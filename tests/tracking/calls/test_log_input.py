@@ -44,10 +44,12 @@ def datasets(folder: Path) -> list[Any]:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # MLflow's own
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_mlflows_data_sets_arrive_as_mlflow_logs_them(store: Any, kit: Any, tmp_path: Path) -> None:
+def test_mlflows_data_sets_arrive_as_mlflow_logs_them(
+    store: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
-    mlflow.set_tracking_uri(store.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     run = kit.begin(tmp_path / "ours")
     with mlflow.start_run(run_name="theirs"):
         for dataset in datasets(tmp_path):

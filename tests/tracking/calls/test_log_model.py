@@ -10,6 +10,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 
@@ -141,8 +143,7 @@ def write_model(run: Any, name: str = "net-1", **logged: Any) -> Path:
 
 
 def files_of(store: Any, model: Any) -> dict[str, int]:
-    root = Path(model.artifact_location.removeprefix("file://").replace("%20", " "))
-    root = Path(root.as_posix().replace("%C3%A9", "é"))
+    root = Path(url2pathname(urlsplit(model.artifact_location).path))
     paths = [path for path in root.rglob("*") if path.is_file()]
     return {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
 

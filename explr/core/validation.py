@@ -211,6 +211,87 @@ def device_faults(device: str) -> list[str]:
 DIRECTIONS = ("minimize", "maximize")
 """What can be done with an objective."""
 
+MAXIMIZED = frozenset(
+    "acc accuracy ap auc auprc auroc average_precision bleu chrf cider correlation dice elbo f1 "
+    "f1score fbeta hits iou jaccard kappa likelihood log_likelihood map mcc meteor miou mrr ndcg "
+    "pearson precision psnr r2 r_squared recall return returns rew reward rewards rouge "
+    "sensitivity sharpe spearman specificity ssim success tnr tpr win_rate".split()
+)
+"""Words in the names of metrics of which more is better."""
+
+MINIMIZED = frozenset(
+    "bce bits_per_byte bits_per_dim bpb bpc bpd brier cer chamfer cost cross_entropy crossentropy "
+    "deviance ece eer err error errors fid fnr fpr hausdorff kid kl latency log_loss logloss loss "
+    "losses lpips mae mape mse msle negative_log_likelihood nll perplexity ppl regret rmse rmsle "
+    "smape wer xent".split()
+)
+"""Words in the names of metrics of which less is better."""
+
+LOSSES = frozenset({"err", "error", "errors", "loss", "losses"})
+"""Words that decide alone: the loss of a reward is minimized."""
+
+UNCLEAR = frozenset(
+    "delta diff difference drop gap inverse minus neg negative std stddev var variance".split()
+)
+"""Words with which a name says nothing: they may turn the meaning of the others round."""
+
+
+def known_direction(metric: str) -> str | None:
+    """The direction that follows from the name of a metric; None if none does.
+
+    Args:
+        metric: the name; its words are what stands between signs, digits at their end left out.
+    """
+    whole = re.findall("[a-z0-9]+", metric.lower())
+    parts = re.findall("[a-z0-9]+", re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", metric).lower())
+    text = "_".join(["", *whole, "", *parts, ""])
+    text += re.sub(r"(?<=[a-z])[0-9]+(?=_)", "", text)
+    found = {word for word in (*MAXIMIZED, *MINIMIZED, *UNCLEAR) if f"_{word}_" in text}
+    if "negative_log_likelihood" in found:
+        return "minimize"
+    if found & UNCLEAR or whole[:1] in (["1"], ["one"]):  # as in 1-accuracy
+        # scikit-learn's names of scores: neg_mean_squared_error
+        negated = whole[:1] == ["neg"] and found & MINIMIZED and not found & MAXIMIZED
+        return "maximize" if negated else None
+    if found & LOSSES:
+        return "minimize"
+    ways = {"maximize" if word in MAXIMIZED else "minimize" for word in found}
+    return ways.pop() if len(ways) == 1 else None
+
+
+def directions_of(metrics: Sequence[Any], given: Any, node: str) -> list[str]:
+    """The direction of each objective.
+
+    Args:
+        metrics: name of each; None for one without a name, which is minimized.
+        given: a direction, or a list of them; what is None follows from the metric's name.
+        node: the node that both are set in, for messages.
+
+    Raises:
+        ConfigError: a direction does not follow from the name; names each such metric.
+    """
+    each = [None] * len(metrics) if given is None else given
+    each = list(each) if isinstance(each, (list, tuple)) else [each]
+    names = [*metrics, *[None] * len(each)]
+    found, faults = [], []
+    for way, name in zip(each, names, strict=False):
+        if way is None and isinstance(name, str) and name.strip():
+            way = known_direction(name)
+        elif way is None:
+            way = DIRECTIONS[0]
+        if way is None:
+            values = ["DIRECTION" if other != name else "{}" for other in metrics]
+            value = values[0] if len(metrics) == 1 else f"[{','.join(values)}]"
+            setting = f"{node}.direction={value}"
+            faults.append(
+                f"{node}.metric={name}: its name does not say whether less or more is better: "
+                f"write {setting.format('minimize')} or {setting.format('maximize')}"
+            )
+        found.append(str(getattr(way, "name", way)))  # an app may have an Enum
+    if faults:
+        raise ConfigError(faults)
+    return found
+
 
 def objective_faults(metrics: Sequence[Any], directions: Sequence[Any]) -> list[str]:
     """What is wrong with the objectives.

@@ -26,6 +26,7 @@ from explr.core.folders import (
     grid_trials,
     read_json,
 )
+from explr.core.validation import known_direction
 from explr.tuning.storage.journal import STUDY_FILE
 
 if TYPE_CHECKING:
@@ -196,6 +197,9 @@ def _direction(job: Mapping[str, Any]) -> str | list[str] | None:
     file = Path(job["grid"], MULTIRUN)
     config = OmegaConf.load(file) if file.exists() else OmegaConf.create()
     given = OmegaConf.select(config, f"{SWEEPER_NODE}.direction")
+    metric = OmegaConf.select(config, f"{SWEEPER_NODE}.metric")
+    if given is None and isinstance(metric, str):
+        return known_direction(metric)
     if given is None:
         return None
     each = given if OmegaConf.is_list(given) else [given]

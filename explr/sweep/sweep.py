@@ -219,6 +219,8 @@ class Sweep:
         settle_folder(self._config)
         settings, space = self._settings, self.space(arguments)
         self._check()
+        if inference := settings.inference(self._node("objective")):
+            log.info(inference)
         equip = partial(self._equip, space=space)
         with open_sweep(settings, self._config, self._context, space, arguments, equip) as sweep:
             limits = replace(settings.limits, n_trials=self._n_trials(sweep.study))
@@ -267,6 +269,10 @@ class Sweep:
         jobs = [space.job(number, params, {}) for number, params in trials]
         return SweepPlan(settings, total, space.texts, jobs, space.fixed)
 
+    def _node(self, own: str) -> str:
+        """Where settings stand: in a group of explr's own tree, or in the sweeper's node."""
+        return own if is_own_tree(self._config) else SWEEPER_NODE
+
     def _check(self) -> None:
         """Check what can be checked before there is a study.
 
@@ -274,9 +280,9 @@ class Sweep:
             ConfigError: naming each fault.
         """
         own, settings = is_own_tree(self._config), self._settings
-        node = "tuner" if own else SWEEPER_NODE
+        node = self._node("tuner")
         faults = [*self._backend.faults(self._launching, node)]
-        faults += reported_faults(settings.reported, "objective" if own else node)
+        faults += reported_faults(settings.reported, self._node("objective"))
         if settings.metric is not None and len(settings.metrics) != len(settings.directions):
             faults.append(f"{SWEEPER_NODE}.metric needs one name for each of its directions")
         if not own and settings.replicates > 1:

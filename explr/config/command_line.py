@@ -15,8 +15,9 @@ from typing import NoReturn
 
 from hydra.core.override_parser.types import Override
 
+from explr.config.advice import flag_hint
 from explr.config.grammar import plain, word
-from explr.config.hydra_private import args_parser
+from explr.config.hydra_private import args_parser, flags
 from explr.core.errors import ConfigError, UsageError
 from explr.utils.console import Verbosity
 
@@ -31,6 +32,8 @@ VERBOSITY = {
 }
 """Flags that say how much is shown."""
 
+SEE = "`explr --hydra-help` lists the flags"
+
 
 def parse_arguments(arguments: Sequence[str]) -> Namespace:
     """Read a command line of overrides and Hydra's flags.
@@ -44,10 +47,13 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
     Raises:
         UsageError: a flag is unknown, has a wrong value, or excludes another one.
     """
-    parser = args_parser()
+    parser, long = args_parser(), [each for each in (*flags(), *VERBOSITY) if each[:2] == "--"]
 
     def refuse(message: str) -> NoReturn:
-        raise UsageError(f"{message}; `explr --hydra-help` lists the flags")
+        unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
+        if unknown.startswith("-"):
+            raise UsageError(f"{flag_hint(unknown, arguments, long)}; {SEE}")
+        raise UsageError(f"{message}; {SEE}")
 
     parser.error = refuse  # type: ignore[method-assign]
     args = parser.parse_intermixed_args(list(arguments))

@@ -6,7 +6,6 @@ those that are sound, and what these compose to is checked, so that all faults a
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,10 +26,11 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from explr.config.advice import WITH_TUNER, key_hint, option_hint, word_hint
 from explr.config.command_line import parse_arguments, sweeps_trials, values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.grammar import grammar_fault
-from explr.config.groups import all_groups, options_of
+from explr.config.groups import options_of
 from explr.config.hydra_versions import needs_hydra_14
 from explr.config.messages import short_message, yaml_message
 from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
@@ -286,7 +286,7 @@ def _sentence(
     parsed = _parsed(override, loader)
     shown = override.removeprefix("++")
     if not name.lstrip("+~") or not (equals or name.startswith("~")):
-        return f"{override}: a setting is written KEY=VALUE"
+        return f"{override}: {word_hint(override)}"
     if parsed is None:
         return grammar_fault(override) or f"{override}: {short_message(fault)}"
     if isinstance(cause, GrammarParseError):
@@ -298,9 +298,16 @@ def _sentence(
         return f"{override}: {key} is there already: leave out the + before {key}"
     if isinstance(fault, yaml.YAMLError):
         return f"{override}: {yaml_message(fault)}"
+    if parsed.is_sweep_override() and not parsed.is_discrete_sweep():
+        tuner = OmegaConf.select(whole, "tuner.name")
+        return f"{override} is a range: {WITH_TUNER if tuner == 'none' else to_sweep}"
     if parsed.is_sweep_override():
         a_list = f"{parsed.get_key_element()}=[…]"
         return f"{override} is a sweep: {to_sweep}; a list is written {a_list}"
+    if hint := option_hint(parsed, whole, loader):
+        return f"{shown}{hint}"
+    if "Could not override" in str(fault) and parsed.key_or_group.startswith("tuner/"):
+        return f"{override} is for a sweep: {WITH_TUNER}"
     if isinstance(fault, MissingConfigException):
         group, value = parsed.key_or_group, parsed.value()
         chosen = [str(one) for one in (value if isinstance(value, list) else [value])]
@@ -312,24 +319,12 @@ def _sentence(
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = parsed.key_or_group
         if f"{key}.".startswith(f"{cause.full_key}."):  # otherwise a chosen option brings the key
-            hint = _hint(key, whole, loader) or _addition(override, compose_also)
+            hint = key_hint(key, parsed, whole, loader) or _addition(override, compose_also)
             return f"{shown}: there is no setting or hyperparameter {key}{hint}"
     if isinstance(cause, ValidationError):
         where = "" if cause.full_key == parsed.key_or_group else f"{cause.full_key}: "
         return f"{shown}: {where}{str(cause).splitlines()[0]}"
     return f"{shown}: {' '.join(short_message(fault).splitlines())}"
-
-
-def _hint(key: str, whole: DictConfig, loader: ConfigLoader) -> str:
-    """What a key that is not there may have been meant to be; empty if nothing is near."""
-    parent, _, name = key.rpartition(".")
-    group = OmegaConf.select(whole, parent) if parent else None
-    if isinstance(group, DictConfig):
-        near = difflib.get_close_matches(name, list(map(str, group)), n=1, cutoff=0.4)
-        there = ", ".join(f"{parent}.{each}" for each in map(str, group))
-        return f"; did you mean {parent}.{near[0]}?" if near else f"; there are {there}"
-    near = difflib.get_close_matches(key, [*all_groups(whole, loader), *_keys(whole)], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _addition(override: str, compose_also: Callable[[str], DictConfig]) -> str:
@@ -342,13 +337,3 @@ def _addition(override: str, compose_also: Callable[[str], DictConfig]) -> str:
     except (HydraException, OmegaConfBaseException):
         return ""
     return f"; {added.partition('=')[0]}=… adds a new one"
-
-
-def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every key of a config, dotted."""
-    for key in map(str, cfg):
-        yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
-            child = cfg[key]
-            if isinstance(child, DictConfig):
-                yield from _keys(child, f"{prefix}{key}.")

@@ -175,7 +175,15 @@ def study_name_fault(name: str | None) -> str | None:
 
 def ranges_fault(value: Any) -> str | None:
     """What is wrong with a search space."""
-    if value is None or isinstance(value, dict):
+    if isinstance(value, dict):
+        fixed = [k for k, v in value.items() if k == "search_space" or isinstance(v, (int, float))]
+        if not fixed:
+            return None
+        return (
+            f"search_space.{fixed[0]} is no range: a file in search_space/ must begin with the line "
+            "`# @package _global_`, which puts its hyperparameters at the root"
+        )
+    if value is None:
         return None
     return f"search_space must hold ranges by hyperparameter, got {value!r}"
 
@@ -211,52 +219,50 @@ def device_faults(device: str) -> list[str]:
 DIRECTIONS = ("minimize", "maximize")
 """What can be done with an objective."""
 
-MAXIMIZED = frozenset(
-    "acc accuracy ap auc auprc auroc average_precision bleu chrf cider correlation dice elbo f1 "
-    "f1score fbeta hits iou jaccard kappa likelihood log_likelihood map mcc meteor miou mrr ndcg "
-    "pearson precision psnr r2 r_squared recall return returns rew reward rewards rouge "
-    "sensitivity sharpe spearman specificity ssim success tnr tpr win_rate".split()
-)
+MAXIMIZED = """
+acc accuracy ap auc auprc auroc average_precision bleu chrf cider correlation dice elbo f1 f1score
+fbeta hits iou jaccard kappa likelihood log_likelihood map mcc meteor miou mrr ndcg pearson
+precision psnr r2 r_squared recall return returns rew reward rewards rouge sensitivity sharpe
+spearman specificity ssim success tnr tpr win_rate
+""".split()  # noqa: SIM905 - words are read more easily so
 """Words in the names of metrics of which more is better."""
 
-MINIMIZED = frozenset(
-    "bce bits_per_byte bits_per_dim bpb bpc bpd brier cer chamfer cost cross_entropy crossentropy "
-    "deviance ece eer err error errors fid fnr fpr hausdorff kid kl latency log_loss logloss loss "
-    "losses lpips mae mape mse msle negative_log_likelihood nll perplexity ppl regret rmse rmsle "
-    "smape wer xent".split()
-)
+MINIMIZED = """
+bce bits_per_byte bits_per_dim bpb bpc bpd brier cer chamfer cost cross_entropy crossentropy
+deviance ece eer err error errors fid fnr fpr hausdorff kid kl latency log_loss logloss loss losses
+lpips mae mape mse msle negative_log_likelihood nll perplexity ppl regret rmse rmsle smape wer xent
+""".split()  # noqa: SIM905 - words are read more easily so
 """Words in the names of metrics of which less is better."""
 
-LOSSES = frozenset({"err", "error", "errors", "loss", "losses"})
-"""Words that decide alone: the loss of a reward is minimized."""
+LOSSES = {"err", "error", "errors", "loss", "losses", "negative_log_likelihood"}
+"""Those that decide beside words of the other list: the loss of a reward is minimized."""
 
-UNCLEAR = frozenset(
-    "delta diff difference drop gap inverse minus neg negative std stddev var variance".split()
-)
-"""Words with which a name says nothing: they may turn the meaning of the others round."""
+UNCLEAR = """
+1 delta diff difference drop gap inverse minus neg negative one std stddev var variance
+""".split()  # noqa: SIM905 - words are read more easily so
+"""Words beside which the others say nothing: accuracy_drop, 1-accuracy, loss_std."""
 
 
 def known_direction(metric: str) -> str | None:
     """The direction that follows from the name of a metric; None if none does.
 
     Args:
-        metric: the name; its words are what stands between signs, digits at their end left out.
+        metric: the name. Signs and capitals part its words, and digits at their ends do not count.
     """
     whole = re.findall("[a-z0-9]+", metric.lower())
     parts = re.findall("[a-z0-9]+", re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", metric).lower())
     text = "_".join(["", *whole, "", *parts, ""])
-    text += re.sub(r"(?<=[a-z])[0-9]+(?=_)", "", text)
-    found = {word for word in (*MAXIMIZED, *MINIMIZED, *UNCLEAR) if f"_{word}_" in text}
-    if "negative_log_likelihood" in found:
+    text += re.sub("(?<=[a-z])[0-9]+(?=_)", "", text)
+    more, less, unclear = (
+        {word for word in words if f"_{word}_" in text} for words in (MAXIMIZED, MINIMIZED, UNCLEAR)
+    )
+    if whole[:1] == ["neg"] and less and not more:  # a score of scikit-learn's
+        return "maximize"
+    if "negative_log_likelihood" not in less and unclear - ({"1", "one"} - {*whole[:1]}):
+        return None
+    if less & LOSSES:
         return "minimize"
-    if found & UNCLEAR or whole[:1] in (["1"], ["one"]):  # as in 1-accuracy
-        # scikit-learn's names of scores: neg_mean_squared_error
-        negated = whole[:1] == ["neg"] and found & MINIMIZED and not found & MAXIMIZED
-        return "maximize" if negated else None
-    if found & LOSSES:
-        return "minimize"
-    ways = {"maximize" if word in MAXIMIZED else "minimize" for word in found}
-    return ways.pop() if len(ways) == 1 else None
+    return None if bool(more) == bool(less) else "maximize" if more else "minimize"
 
 
 def directions_of(metrics: Sequence[Any], given: Any, node: str) -> list[str]:
@@ -264,33 +270,30 @@ def directions_of(metrics: Sequence[Any], given: Any, node: str) -> list[str]:
 
     Args:
         metrics: name of each; None for one without a name, which is minimized.
-        given: a direction, or a list of them; what is None follows from the metric's name.
+        given: a direction, or a list of them; None takes what follows from the metric's name.
         node: the node that both are set in, for messages.
 
     Raises:
-        ConfigError: a direction does not follow from the name; names each such metric.
+        ConfigError: none follows from the name; names each such metric.
     """
-    each = [None] * len(metrics) if given is None else given
-    each = list(each) if isinstance(each, (list, tuple)) else [each]
-    names = [*metrics, *[None] * len(each)]
-    found, faults = [], []
-    for way, name in zip(each, names, strict=False):
-        if way is None and isinstance(name, str) and name.strip():
-            way = known_direction(name)
-        elif way is None:
-            way = DIRECTIONS[0]
-        if way is None:
-            values = ["DIRECTION" if other != name else "{}" for other in metrics]
-            value = values[0] if len(metrics) == 1 else f"[{','.join(values)}]"
-            setting = f"{node}.direction={value}"
-            faults.append(
-                f"{node}.metric={name}: its name does not say whether less or more is better: "
-                f"write {setting.format('minimize')} or {setting.format('maximize')}"
-            )
-        found.append(str(getattr(way, "name", way)))  # an app may have an Enum
-    if faults:
+    if given is not None:
+        each = given if isinstance(given, (list, tuple)) else [given]
+        return [str(getattr(way, "name", way)) for way in each]  # an app may have an Enum
+    named = [
+        known_direction(m) if isinstance(m, str) and m.strip() else "minimize" for m in metrics
+    ]
+    if faults := [
+        f"{node}.metric={name}: the name does not tell whether less or more of it is better: "
+        + (
+            f"write {node}.direction=minimize or {node}.direction=maximize"
+            if len(metrics) == 1
+            else f"write {node}.direction=[…] with minimize or maximize for each metric"
+        )
+        for name, way in zip(metrics, named, strict=True)
+        if way is None
+    ]:
         raise ConfigError(faults)
-    return found
+    return [str(way) for way in named]
 
 
 def objective_faults(metrics: Sequence[Any], directions: Sequence[Any]) -> list[str]:

@@ -20,6 +20,7 @@ from explr.config.command_line import values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.diagnosis import each_named
 from explr.config.grammar import literal
+from explr.config.hydra_private import BASIC_SWEEPER
 from explr.config.nodes import DEFAULT_NAME
 from explr.config.target import check_source
 from explr.core.config import ExplrConfig
@@ -86,6 +87,8 @@ def check_first_job(
         else:
             line = with_params(line, params, loader)
             _refuse_secrets(line)
+            if whole.hydra.sweeper._target_ == BASIC_SWEEPER:
+                _refuse_ranges(line)
         trial = partial(check_trial, check=check, train_model=train_model)
         first = first_config(line, whole, loader, trial)
         with hydra_config(whole):
@@ -218,6 +221,23 @@ def _refuse_secrets(line: Sequence[Override]) -> None:
     examples = {each.key_or_group: next(each.sweep_iterator(), None) for each in swept}
     if faults := [fault for key, one in examples.items() if (fault := secret_fault(key, one))]:
         raise ConfigError(faults)
+
+
+def _refuse_ranges(line: Sequence[Override]) -> None:
+    """Refuse ranges where Hydra's own sweeper would run a grid.
+
+    Raises:
+        ConfigError: naming each.
+    """
+    swept = [each for each in line if each.is_sweep_override() and not each.is_discrete_sweep()]
+    if swept:
+        raise ConfigError(
+            [
+                f"{each.input_line} is a range, and tuner=none takes lists of values, as in "
+                f"{each.get_key_element()}=0.1,0.2: add tuner=optuna to search it"
+                for each in swept
+            ]
+        )
 
 
 def check_trial(

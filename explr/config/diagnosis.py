@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import yaml
@@ -29,7 +30,9 @@ from omegaconf.errors import (
 from explr.config.advice import WITH_TUNER, key_hint, option_hint, word_hint
 from explr.config.command_line import parse_arguments, sweeps_trials, values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
+from explr.config.defaults import type_faults
 from explr.config.grammar import grammar_fault
+from explr.config.hydra_private import Hydra
 from explr.config.groups import options_of
 from explr.config.hydra_versions import needs_hydra_14
 from explr.config.messages import short_message, yaml_message
@@ -133,6 +136,9 @@ def each_named(
             if of == place
         }
         faults += _joined(override, item, said)
+    faults += type_faults(
+        list(dict.fromkeys(text for job in [sound, *others] for text in job)), compose, loader
+    )
     for job in [sound, *others]:
         try:
             with hydra_config(config := compose(job)):
@@ -144,6 +150,49 @@ def each_named(
         except Exception:  # raised again once these faults are mended
             log.debug("%s cannot be checked", job, exc_info=True)
     return ConfigError(list(dict.fromkeys(faults))) if faults else error
+
+
+def compose_one(app: Hydra, overrides: Iterable[str], config_name: str | None = None) -> DictConfig:
+    """Compose the config of a job."""
+    return compose_with(app, [*overrides, *FIRST_JOB], config_name, multirun=False)
+
+
+def check_types(app: Hydra, overrides: Sequence[str], config_name: str | None = None) -> None:
+    """Check that the values of hyperparameters are of the kind of their defaults.
+
+    Args:
+        app: Hydra, as `hydra_app` made it ready.
+        overrides: the overrides of one training.
+        config_name: name of the primary config; None takes explr's own.
+
+    Raises:
+        ConfigError: naming each that is not.
+        HydraException, OmegaConfBaseException: an override cannot be applied.
+    """
+    compose = partial(compose_one, app, config_name=config_name)
+    if faults := type_faults(overrides, compose, app.config_loader):
+        raise ConfigError(faults)
+
+
+def raise_with(faults: Sequence[str], check: Callable[[], Any]) -> None:
+    """Check further, and raise what was found before together with what is found now.
+
+    Args:
+        faults: what was found before.
+        check: raises what it finds.
+
+    Raises:
+        ConfigError: there are faults.
+        UsageError: the check has found one, and nothing was found before.
+    """
+    try:
+        check()
+    except UsageError as rest:
+        if not faults:
+            raise
+        raise ConfigError([*faults, *getattr(rest, "faults", [str(rest)])]) from None
+    if faults:
+        raise ConfigError(list(faults))
 
 
 def _once(

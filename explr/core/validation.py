@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -137,42 +136,6 @@ def name_fault(value: Any) -> str | None:
     return f"experiment_name must be a text that is not empty, got {value!r}"
 
 
-MAX_NAME = 255
-"""The most bytes that the name of a file or folder may have."""
-
-DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-"""Names of the folders that hold the sweeps of a day."""
-
-DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names that Windows keeps for devices."""
-
-
-def study_name_fault(name: str | None) -> str | None:
-    """What is wrong with the name of a study, which is also the name of one folder.
-
-    Args:
-        name: the name; None if it has none.
-    """
-    if name is None or not name.strip():
-        why = "it is empty: leave tuner.study_name out to name the study after its start"
-    elif name in (".", ".."):
-        why = "it stands for another folder"
-    elif "/" in name:
-        why = "it has a /, and would be more than one folder"
-    elif not name.isprintable():
-        why = "it has a character that cannot be printed"
-    elif (size := len(os.fsencode(name))) > MAX_NAME:
-        why = f"it has {size} bytes, and the name of a folder at most {MAX_NAME}"
-        name = f"{name[:20]}…"
-    elif DAY.fullmatch(name):
-        why = "it is reserved for the folder of the sweeps of that day"
-    elif DEVICE.fullmatch(name):
-        why = "it is reserved for a device in Windows"
-    else:
-        return None
-    return f"tuner.study_name={'null' if name is None else repr(name)} is no name of a study: {why}"
-
-
 def ranges_fault(value: Any) -> str | None:
     """What is wrong with a search space."""
     if isinstance(value, dict):
@@ -180,7 +143,7 @@ def ranges_fault(value: Any) -> str | None:
         if not fixed:
             return None
         return (
-            f"search_space.{fixed[0]} is no range: a file in search_space/ must begin with the line "
+            f"search_space.{fixed[0]} is no range: a file in search_space/ begins with the line "
             "`# @package _global_`, which puts its hyperparameters at the root"
         )
     if value is None:

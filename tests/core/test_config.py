@@ -19,7 +19,8 @@ from explr.core.config import (
     TunerConfig,
 )
 from explr.core.errors import ConfigError, UsageError
-from explr.core.validation import settings_of, study_name_fault
+from explr.core.validation import settings_of
+from explr.sweep.preflight import study_name_fault
 from explr.sweep.session import SweepSettings
 
 PROBLEMS = [

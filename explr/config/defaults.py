@@ -169,7 +169,7 @@ def _mistyped(key: str, value: Any, default: Any) -> str | None:
     if isinstance(default, bool) and value in (0, 1):
         return None
     shown = "" if isinstance(default, (list, dict)) else f" ({default})"
-    return f"{word(value)} is not {kind}, as the default of {key} is{shown}"
+    return f"{key} is {kind} by default{shown}, and not {word(value)}"
 
 
 def _kind(value: Any) -> str:

@@ -223,7 +223,10 @@ class Sweep:
             log.info(inference)
         equip = partial(self._equip, space=space)
         with open_sweep(settings, self._config, self._context, space, arguments, equip) as sweep:
-            limits = replace(settings.limits, n_trials=self._n_trials(sweep.study))
+            total = self._n_trials(sweep.study)
+            if said := self._repeats(total, space):
+                log.warning(said)
+            limits = replace(settings.limits, n_trials=total)
             launching = replace(self._launching, example=space.example)
             return sweep.conclude(self._backend.run(sweep, launching, limits))
 
@@ -267,7 +270,20 @@ class Sweep:
             total = int(self._n_trials(study))
             trials = [study.ask(space.active) for _ in range(min(samples, total))]
         jobs = [space.job(number, params, {}) for number, params in trials]
-        return SweepPlan(settings, total, space.texts, jobs, space.fixed)
+        repeats = self._repeats(total, space)
+        return SweepPlan(settings, total, space.texts, jobs, space.fixed, repeats)
+
+    def _repeats(self, total: float, space: SweepSpace) -> str:
+        """A sentence about trials that repeat one another; empty if none has to."""
+        count = math.inf if self._settings.custom_search_space else space.size
+        if total <= count:
+            return ""
+        own = is_own_tree(self._config)
+        grid = f"{'tuner' if own else 'hydra/sweeper'}/sampler=grid"
+        return (
+            f"the ranges have {count:g} combinations for {total:g} trials, so that trials repeat: "
+            f"{grid} runs each combination once"
+        )
 
     def _node(self, own: str) -> str:
         """Where settings stand: in a group of explr's own tree, or in the sweeper's node."""
@@ -340,6 +356,7 @@ class OptunaBackend:
         if limits.trial_timeout_s is not None and kind.timeout_caveat:
             log.warning(kind.timeout_caveat)
         watch = SweepWatch(sweep, limits)
+        launching = replace(launching, missed=watch.missed)
         loop = SweepLoop(
             sweep.study, sweep.space.active, limits, watch, kept_of=sweep.folder.kept_replicates
         )

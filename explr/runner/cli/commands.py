@@ -15,7 +15,6 @@ from explr.core.errors import ExplrError
 from explr.core.secrets.logs import guard_logs
 from explr.utils.console import escape_unprintable
 
-
 MEANT = {
     **dict.fromkeys(("train", "fit", "start"), "explr KEY=VALUE, or explr run FILE"),
     **dict.fromkeys(

@@ -57,10 +57,7 @@ def key_hint(key: str, override: Override, whole: DictConfig, loader: ConfigLoad
     value = override.get_value_string()
     tuned = OmegaConf.select(whole, "tuner.name") not in (None, "none")
     if parent == "tuner" and not tuned and (near := _near(name, SEARCH, 0.5)):
-        meant = f"tuner.{near}={value}"
-        if near in ("sampler", "pruner"):
-            meant = f"tuner/{near}={value}"
-        return f"; {'' if near == name else f'did you mean {meant}? '}{_search_setting(meant)}"
+        return f"; write tuner.{near}={value}, and {WITH_TUNER}"
     group = OmegaConf.select(whole, parent) if parent else None
     if isinstance(group, DictConfig):
         there = list(map(str, group))
@@ -77,10 +74,6 @@ def key_hint(key: str, override: Override, whole: DictConfig, loader: ConfigLoad
         return f"; did you mean {near}? +{key}=… adds a new one"
     near = _near(key, [*groups, *_keys(whole)])
     return f"; did you mean {near}?" if near else ""
-
-
-def _search_setting(meant: str) -> str:
-    return f"{meant} is for a sweep: {WITH_TUNER}"
 
 
 def _is_hydras(group: str) -> bool:
@@ -131,7 +124,7 @@ def option_hint(override: Override, whole: DictConfig, loader: ConfigLoader) -> 
     tuned = not key.startswith("tuner.") or OmegaConf.select(whole, "tuner.name") != "none"
     write = f"{group}={value}" if is_there else f"{group}=…"
     return (
-        f"; an option is chosen with a /: write {write}{of}{'' if tuned else f', and {WITH_TUNER}'}"
+        f": an option is chosen with a /: write {write}{of}{'' if tuned else f', and {WITH_TUNER}'}"
     )
 
 

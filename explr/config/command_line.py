@@ -52,7 +52,7 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
     def refuse(message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
         if unknown.startswith("-"):
-            raise UsageError(f"{flag_hint(unknown, arguments, long)}; {SEE}")
+            raise UsageError(f"{flag_hint(unknown, arguments, long)} ({SEE})")
         raise UsageError(f"{message}; {SEE}")
 
     parser.error = refuse  # type: ignore[method-assign]

@@ -7,6 +7,7 @@ those that are sound, and what these compose to is checked, so that all faults a
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -27,7 +28,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from explr.config.advice import WITH_TUNER, key_hint, option_hint, word_hint
+from explr.config.advice import SEARCH, WITH_TUNER, key_hint, option_hint, word_hint
 from explr.config.command_line import parse_arguments, sweeps_trials, values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
 from explr.config.defaults import type_faults
@@ -45,6 +46,9 @@ log = logging.getLogger("explr")
 
 TYPED = frozenset(each.name for each in fields(ExplrConfig)) - {"search_space", "train_model"}
 """Keys of the root whose content explr defines."""
+
+WITH_A_TUNER = re.compile(rf"tuner/\w+|tuner\.({'|'.join(SEARCH)})")
+"""Groups and settings that only a tuner has."""
 
 MOST_VALUES = 20
 """How many values of one swept key are tried."""
@@ -355,7 +359,7 @@ def _sentence(
         return f"{override} is a sweep: {to_sweep}; a list is written {a_list}"
     if hint := option_hint(parsed, whole, loader):
         return f"{shown}{hint}"
-    if "Could not override" in str(fault) and parsed.key_or_group.startswith("tuner/"):
+    if WITH_A_TUNER.fullmatch(parsed.key_or_group) and whole.tuner.name == "none":
         return f"{override} is for a sweep: {WITH_TUNER}"
     if isinstance(fault, MissingConfigException):
         group, value = parsed.key_or_group, parsed.value()

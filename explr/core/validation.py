@@ -144,7 +144,7 @@ def ranges_fault(value: Any) -> str | None:
             return None
         return (
             f"search_space.{fixed[0]} is no range: a file in search_space/ begins with the line "
-            "`# @package _global_`, which puts its hyperparameters at the root"
+            "`# @package _global_`, and has values at its root and ranges below `search_space:`"
         )
     if value is None:
         return None

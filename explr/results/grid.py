@@ -145,6 +145,10 @@ def read_grid(folder: Path) -> Grid | None:
     """
     if any((folder / name).exists() for name in (COMMAND, STUDY_FILE, RESULTS)):
         return None
+    if not (folder / MULTIRUN).exists() and (below := sorted(folder.rglob(COMMAND))):
+        newest = max(below, key=lambda file: file.stat().st_mtime_ns).parent
+        sweeps = "a sweep" if len(below) == 1 else f"{len(below)} sweeps"
+        raise UsageError(f"{folder} holds {sweeps}: name one by its folder, such as {newest}")
     jobs = _jobs(folder)
     if jobs:
         direction = _direction(jobs[0])

@@ -28,6 +28,7 @@ from explr.config.target import check_source
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
 from explr.core.protocols import TrainFunction
+from explr.core.validation import ranges_fault
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
@@ -118,6 +119,9 @@ def check_first_job(
         task = OmegaConf.to_container(whole.hydra.overrides.task, resolve=False)
         assert isinstance(task, list)
         line = OverridesParser.create(config_loader=loader).parse_overrides(task)
+        space = OmegaConf.to_container(whole.search_space, resolve=True)
+        if fault := ranges_fault(space):
+            raise ConfigError([fault])
         if tuned:
             line = with_params(with_named_ranges(line, whole), params, loader, ranges_of)
             _check_searched(line, str(whole.tuner.name))

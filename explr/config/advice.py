@@ -89,7 +89,8 @@ def _is_another_word(key: str, name: str) -> bool:
     one, other = (re.split("[_-]", each.lower()) for each in (key, name))
     initials = ("".join(word[:1] for word in words) for words in (one, other))
     return (
-        (len(one) > 1 and next(initials) == name)
+        one == other
+        or (len(one) > 1 and next(initials) == name)
         or (len(other) > 1 and list(initials)[-1:] == [key])
         or set(one) < set(other)
         or set(other) < set(one)

@@ -57,6 +57,12 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
 
     parser.error = refuse  # type: ignore[method-assign]
     args = parser.parse_intermixed_args(list(arguments))
+    for text in args.overrides:
+        if option := re.fullmatch(
+            r"hydra\.(launcher|sweeper|hydra_logging|job_logging)=(\w+)", text
+        ):
+            write = f"hydra/{option[1]}={option[2]}"
+            raise UsageError(f"{text}: an option is chosen with a /: write {write}")
     chosen = [action for action in ACTIONS if getattr(args, action)]
     if len(chosen) > 1:
         refuse(" and ".join(_flag(action) for action in chosen) + " exclude one another")

@@ -359,6 +359,9 @@ def _sentence(
         return f"{override} is a sweep: {to_sweep}; a list is written {a_list}"
     if hint := option_hint(parsed, whole, loader):
         return f"{shown}{hint}"
+    if "Config group override must be" in str(fault):
+        group = parsed.key_or_group
+        return f"{shown}: {group} is one of {', '.join(options_of(group, whole, loader))}"
     if WITH_A_TUNER.fullmatch(parsed.key_or_group) and whole.tuner.name == "none":
         return f"{override} is for a sweep: {WITH_TUNER}"
     if isinstance(fault, MissingConfigException):

@@ -100,6 +100,8 @@ def _reason(override: str, error: HydraException) -> str:
         return f" at {bracket}: it has no counterpart; quote a text that has brackets"
     if re.search(r"[,(\[{:]\s*,|,\s*([)\]}]|$)", override):
         return " at ,: a value is missing beside it; quote a text that has commas"
+    if override.lstrip("+~").partition("=")[2].startswith("="):
+        return ": one = stands between key and value; quote a text that has more"
     if "positional argument follows keyword argument" in str(error):
         return _function_fault(override, "a keyword argument")
     return f": {str(error).splitlines()[0]}; quote a text that has special characters"

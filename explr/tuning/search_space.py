@@ -300,10 +300,10 @@ def _distribution(override: Override) -> BaseDistribution:
 def _count(distribution: Any) -> float:
     """How many values a distribution has."""
     if hasattr(distribution, "choices"):
-        return len(distribution.choices)
+        return float(len(distribution.choices))
     if distribution.step is None:
         return 1.0 if distribution.low == distribution.high else math.inf
-    return round((distribution.high - distribution.low) / distribution.step) + 1
+    return float(round((distribution.high - distribution.low) / distribution.step) + 1)
 
 
 def _one_of_its_values(override: Override) -> BaseDistribution:

@@ -52,10 +52,10 @@ class Commands(click.Group):
         except click.UsageError:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f"did you mean {near[0]}?" if near else "`explr --help` lists them"
-            if meant := MEANT.get(args[0].lower()):
-                hint = f"write {meant}"
-            elif Path(args[0]).is_dir():
+            if Path(args[0]).is_dir():
                 hint = word_hint(args[0])
+            elif meant := MEANT.get(args[0].lower()):
+                hint = f"write {meant}"
             ctx.fail(f"there is no subcommand {args[0]!r}; {hint} (settings are KEY=VALUE)")
 
 

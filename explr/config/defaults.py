@@ -84,10 +84,11 @@ def type_faults(
         return []
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(texts)
     changed = [each for each in parsed if _changes_hyperparameter(each)]
-    others = [text for each in parsed if each not in changed for text in values_of(each)]
-    base = compose([text for text in others if text != FILE_OVERLAY])
+    others = [each for each in parsed if not _changes_hyperparameter(each, forced=True)]
+    line = [text for each in others for text in values_of(each)]
+    base = compose([text for text in line if text != FILE_OVERLAY])
     defaults, faults = {}, []
-    for key, value in _leaves(file_overlay() if FILE_OVERLAY in others else {}):
+    for key, value in _leaves(file_overlay() if FILE_OVERLAY in line else {}):
         if said := _mistyped(key, value, _default(key, base)):
             faults.append(f"{key} in the file of settings: {said}")
         defaults[key] = value
@@ -138,11 +139,16 @@ def may_be_mistyped(texts: Sequence[str]) -> bool:
     )
 
 
-def _changes_hyperparameter(override: Override) -> bool:
-    """Whether an override gives a hyperparameter another value."""
+def _changes_hyperparameter(override: Override, forced: bool = False) -> bool:
+    """Whether an override gives a hyperparameter another value.
+
+    Args:
+        override: the override.
+        forced: whether `++` does so.
+    """
     key = override.key_or_group
     return (
-        override.type is OverrideType.CHANGE
+        (override.type is OverrideType.CHANGE or (forced and override.is_force_add()))
         and override.package is None
         and "/" not in key
         and key.partition(".")[0] not in ROOT_KEYS

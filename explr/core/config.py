@@ -338,6 +338,7 @@ class ExplrConfig:
         if values["objective"] is not None:
             objective = values["objective"]
             try:
+                objective.direction = objective.settled
                 faults += objective_faults(objective.metrics, objective.directions)
             except ConfigError as error:
                 faults += error.faults

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import sys
-from pathlib import Path
 
 import pytest
 from zygote import zygote
@@ -53,34 +52,30 @@ def two(data, model):
     "multirun/two/sweep.json": '{"study": "two", "cwd": "/nowhere", "argv": null}',
 }
 
-ALWAYS = ["framework=none", "tracking=off", "train_model=train.py:train_model"]
+pytestmark = pytest.mark.slow
+
+ALWAYS = ["train_model=train.py:train_model"]
 
 PLAIN = {
     # ranges
     "-m 'lr=interval(0.1,1)'": "tuner=none takes lists of values, as in lr=0.1,0.2: add tuner=opt",
-    "-m 'lr=tag(log,interval(0.1,1))'": "is a range, and tuner=none",
     "'lr=interval(0.1,1)'": "lr=interval(0.1,1) is a range: add tuner=optuna and -m",
     "tuner=optuna 'lr=interval(0.1,1)'": "is a range: add -m",
     "lr=0.1,0.2": "lr=0.1,0.2 is a sweep: add -m",
     "tuner=optuna -m": "nothing to search: give a range, such as 'lr=interval(1e-4,1e-1)'",
-    "tuner=optuna -m lr=0.1": "nothing to search",
     "tuner=optuna -m 'lr=loguniform(1e-4,1e-1)'": "write lr=tag(log, interval(1e-4,1e-1))",
-    "tuner=optuna -m 'lr=log_uniform(1e-4,1e-1)'": "write lr=tag(log, interval(1e-4,1e-1))",
     "tuner=optuna -m 'lr=uniform(0,1)'": "write lr=interval(0,1)",
     "tuner=optuna -m 'lr=uniform()'": "write lr=interval(LOW,HIGH)",
     "tuner=optuna -m 'width=randint(8,64)'": "write width=int(interval(8,64))",
     "tuner=optuna -m 'lr=quniform(0,1,0.1)'": "write lr=range(0,1,0.1)",
     "tuner=optuna -m 'width=grid_search([8,16])'": "write width=choice(8,16)",
-    "tuner=optuna -m 'lr=suggest_float(0,1)'": "write lr=interval(0,1)",
     "tuner=optuna -m 'lr=intervall(0,1)'": "did you mean interval?",
     "tuner=optuna -m 'lr=normal(0,1)'": "there is no function normal; there are",
-    "tuner=optuna -m 'lr=interval(0.1 1)'": "cannot be read",
     "tuner=optuna -m 'lr=interval(0.1,1'": "at (: it has no counterpart",
-    "tuner=optuna -m 'lr=interval(1,2,3,4)'": "too many positional arguments",
     "tuner=optuna -m 'lr=range(0,1,0)'": "must not be zero",
     "tuner=optuna -m 'search_space.lr=interval(0,1)'": "write lr=interval(0,1)",
     "tuner=optuna -m 'tuner.n_trials=5,10' 'lr=interval(0,1)'": "holds for a whole sweep",
-    "tuner=optuna -m 'seed=interval(0,1)' 'lrr=interval(0,1)'": "did you mean lr?",
+    "tuner=optuna -m 'lrr=interval(0,1)'": "did you mean lr?",
     "search_space=nopackage": "begins with the line `# @package _global_`",
     "-m tuner=optuna search_space=nopackage": "begins with the line `# @package _global_`",
     "search_space=nowhere": "search_space is one of default, digits, nopackage",
@@ -120,65 +115,44 @@ PLAIN = {
     # keys
     "learning_rate=0.1": "did you mean lr? +learning_rate=… adds a new one",
     "bs=32": "did you mean batch_size?",
-    "batchsize=32": "did you mean batch_size?",
     "num_epochs=3": "did you mean epochs?",
-    "n_epochs=3": "did you mean epochs?",
-    "hidden_width=3": "did you mean width?",
     "lrr=0.1": "did you mean lr?",
     "LR=0.1": "did you mean lr?",
     "momentum=0.9": "+momentum=… adds a new one",
     "+lr=0.1": "lr is there already: leave out the + before lr",
     "pruner=asha": "write tuner/pruner=asha, and add tuner=optuna and -m",
-    "tuner=optuna -m pruner=asha 'lr=interval(0,1)'": "write tuner/pruner=asha",
     "sampler=random": "write tuner/sampler=random",
-    "launcher=joblib": "write hydra/launcher=joblib",
     "n_trials=5": "write tuner.n_trials=5, and add tuner=optuna and -m",
     "n_jobs=2": "write tuner.n_jobs=2",
     "metric=val_acc": "write objective.metric=val_acc",
-    "direction=maximize": "write objective.direction=maximize",
     "device=cpu": "write gpu.device=cpu",
-    "memory_limit_gb=8": "write gpu.memory_limit_gb=8",
     "experiment_nam=x": "did you mean experiment_name?",
-    "trainmodel=train.py:train_model": "did you mean train_model?",
-    "gpu.memory=8": "did you mean gpu.memory_limit_gb?",
-    "tracking.url=x": "tracking",
     "objective.direction=max": "objective.direction must be minimize or maximize, got 'max'",
     "objective.name=val_acc": "did you mean objective.metric?",
-    "hydra.run.folder=x": "did you mean hydra.run.dir?",
     # settings of a tuner
     "tuner.n_trials=5": "tuner.n_trials=5 is for a sweep: add tuner=optuna and -m",
-    "-m lr=0.1,0.2 tuner.n_trials=5": "add tuner=optuna",
     "tuner.trials=5": "write tuner.n_trials=5, and add tuner=optuna and -m",
     "tuner/pruner=asha": "tuner/pruner=asha is for a sweep: add tuner=optuna and -m",
     "tuner.pruner=asha": "write tuner/pruner=asha",
     "tuner=optuna -m tuner.pruner=asha 'lr=interval(0,1)'": "write tuner/pruner=asha",
-    "tuner=optuna -m tuner.sampler=random 'lr=interval(0,1)'": "write tuner/sampler=random",
     "tuner=optuna -m tuner/pruner=ash 'lr=interval(0,1)'": "tuner/pruner is one of asha, hyper",
     "tuner=optuna -m tuner.trials=5 'lr=interval(0,1)'": "did you mean tuner.n_trials?",
     "tuner=optuna -m tuner.n_trials=many 'lr=interval(0,1)'": "tuner.n_trials=many: Value 'many'",
-    "tuner=optuna -m tuner.n_trials=0 'lr=interval(0,1)'": "tuner.n_trials must be at least 1",
-    "tuner=optuna -m tuner.n_jobs=all 'lr=interval(0,1)'": "a whole number from 1 on, or auto",
     "tuner=optunna": "tuner is one of none, optuna, ray",
-    "tuner=bayes": "tuner is one of none, optuna, ray",
     # options and values
     "tracking=false": "tracking is one of mlflow, off",
     "gpu=0": "gpu is one of cpu, full, shared",
-    "gpu=cuda": "gpu is one of cpu, full, shared",
     "framework=torch": "framework is one of auto, none, pytorch, tensorflow",
     "hydra.launcher=joblib": "write hydra/launcher=joblib",
     "hydra.sweeper=optuna": "write hydra/sweeper=optuna",
     "lr=abc": "lr is a number by default (0.001), and not abc; ++lr=… sets it all the same",
     "lr=": "lr is a number by default",
-    "lr=true": "lr is a number by default (0.001), and not true",
     "lr=[0.1,0.2]": "lr is a number by default (0.001), and not [0.1,0.2]",
-    "lr=1e-3x": "lr is a number by default",
-    "epochs=three": "epochs is a number by default",
     "-m lr=0.1,abc": "lr=0.1,abc: lr is a number by default",
     "tuner=optuna -m 'lr=choice(0.1,abc)'": "lr=choice(0.1,abc): lr is a number by default",
     "seed=random": "seed must be an integer from 0",
     "gpu.device=gpu": "gpu.device must be auto, cpu, cuda or cuda:N, got 'gpu'",
     "objective.metric=my_score": "write objective.direction=minimize or objective.direction=maxim",
-    "'objective.metric=[val_acc,my_score]'": "write objective.direction=[…]",
 }
 
 WHOLE = {
@@ -187,13 +161,10 @@ WHOLE = {
     "train_model=nowhere.py": "write train_model=nowhere.py:FUNCTION",
     "train_model=train": "train_model=train names no function: write module:function",
     "train_model=train:CONSTANT": "must be a function, but it is of type int",
-    "-m tuner=optuna 'lr=interval(0,1)' train_model=train:CONSTANT": "must be a function",
     "train_model=train:two": "must be callable as train_model(ctx)",
     "train_model=train:train": "has no train (it has train_model, _helper, two)",
-    "train_model=train.train_modl": "has no train_modl",
     # subcommands
     "best multirun": "multirun holds 2 sweeps: name one by its folder, such as multirun/",
-    "report multirun": "multirun holds 2 sweeps",
     "resume multirun": "multirun holds 2 sweeps",
     "compare multirun multirun/one": "multirun",
     "best nowhere": "'nowhere' does not exist",
@@ -203,7 +174,6 @@ WHOLE = {
     "run lr=0.1": "the file of settings comes first",
     "tune 'lr=interval(0,1)'": "the file of settings comes first",
     "run train.py": "run a script with `python train.py KEY=VALUE`",
-    "tune train.py": "run a script with `python train.py",
     "run text.yaml train_model=train.py:train_model": "lr in the file of settings: lr is a number",
     "run settings.yaml lr=abc train_model=train.py:train_model": "lr is a number by default (0.1)",
     "tune uniform.yaml train_model=train.py:train_model": "write lr=interval(0.1, 0.9)",
@@ -219,6 +189,10 @@ WHOLE = {
     "tun": "did you mean tune?",
     "lr": "`explr --help` lists them (settings are KEY=VALUE)",
 }
+
+
+SEVERAL = ("lr=0.1 epochs 3", "lr= 0.1", "lr: 0.1")
+"""Lines of which each word has a sentence."""
 
 
 def words(line: str) -> list[str]:
@@ -249,5 +223,6 @@ def test_there_are_more_than_a_hundred() -> None:
 def test_what_to_write(told: dict[str, tuple[int, str, str]], line: str) -> None:
     code, out, err = told[line]
     assert code == 2, (out, err)
-    (sentence,) = err.splitlines()
-    assert (PLAIN | WHOLE)[line] in sentence
+    assert len(err.splitlines()) == (1 if line not in SEVERAL else 2)
+    assert (PLAIN | WHOLE)[line] in err
+    assert "Traceback" not in out + err

@@ -32,6 +32,9 @@ VERBOSITY = {
 }
 """Flags that say how much is shown."""
 
+UNKNOWN = "unrecognized arguments: "
+"""How argparse begins to complain of a flag that does not exist."""
+
 SEE = "`explr --hydra-help` lists the flags"
 
 
@@ -50,9 +53,9 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
     parser, long = args_parser(), [each for each in (*flags(), *VERBOSITY) if each[:2] == "--"]
 
     def refuse(message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
-        if unknown.startswith("-"):
-            raise UsageError(f"{flag_hint(unknown, arguments, long)} ({SEE})")
+        if message.startswith(UNKNOWN):
+            flag = message.removeprefix(UNKNOWN).split(" ")[0]
+            raise UsageError(f"{flag_hint(flag, arguments, long)} ({SEE})")
         raise UsageError(f"{message}; {SEE}")
 
     parser.error = refuse  # type: ignore[method-assign]

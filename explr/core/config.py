@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -37,7 +37,7 @@ class ObjectiveConfig:
     # value of a training that returns none: the last value that it reported, or the best
     reported: str = "last"
 
-    NODE: ClassVar[str] = "objective"
+    NODE = "objective"
     """Where these settings stand."""
 
     @property
@@ -194,7 +194,7 @@ class SweeperConfig(SearchConfig, ObjectiveConfig):
     # it samples with `trial.suggest_float` and the like becomes parameters of the trial
     custom_search_space: str | None = None
 
-    NODE: ClassVar[str] = "hydra.sweeper"
+    NODE = "hydra.sweeper"
 
 
 @dataclass
@@ -338,10 +338,12 @@ class ExplrConfig:
         if values["objective"] is not None:
             objective = values["objective"]
             try:
-                objective.direction = objective.settled
-                faults += objective_faults(objective.metrics, objective.directions)
+                wrong = objective_faults(objective.metrics, objective.directions)
             except ConfigError as error:
-                faults += error.faults
+                wrong = error.faults
+            if not wrong:
+                objective.direction = objective.settled
+            faults += wrong
             faults += reported_faults(objective.reported)
         if values["gpu"] is not None:
             faults += device_faults(values["gpu"].device)

@@ -237,26 +237,26 @@ def directions_of(metrics: Sequence[Any], given: Any, node: str) -> list[str]:
         node: the node that both are set in, for messages.
 
     Raises:
-        ConfigError: none follows from the name; names each such metric.
+        ConfigError: none follows from the name of a metric.
     """
     if given is not None:
         each = given if isinstance(given, (list, tuple)) else [given]
         return [str(getattr(way, "name", way)) for way in each]  # an app may have an Enum
-    named = [
-        known_direction(m) if isinstance(m, str) and m.strip() else "minimize" for m in metrics
+    found = [
+        known_direction(name) if isinstance(name, str) and name.strip() else DIRECTIONS[0]
+        for name in metrics
     ]
-    if faults := [
-        f"{node}.metric={name}: the name does not tell whether less or more of it is better: "
-        + (
-            f"write {node}.direction=minimize or {node}.direction=maximize"
-            if len(metrics) == 1
-            else f"write {node}.direction=[…] with minimize or maximize for each metric"
+    if unclear := [name for name, way in zip(metrics, found, strict=True) if way is None]:
+        write = f"{node}.direction=minimize or {node}.direction=maximize"
+        if len(metrics) > 1:
+            write = f"{node}.direction=[…] with minimize or maximize for each metric"
+        raise ConfigError(
+            [
+                f"{node}.metric={','.join(unclear)}: the name does not tell whether less or more "
+                f"of it is better: write {write}"
+            ]
         )
-        for name, way in zip(metrics, named, strict=True)
-        if way is None
-    ]:
-        raise ConfigError(faults)
-    return [str(way) for way in named]
+    return list(map(str, found))
 
 
 def objective_faults(metrics: Sequence[Any], directions: Sequence[Any]) -> list[str]:

@@ -9,10 +9,15 @@ import pytest
 from omegaconf import OmegaConf
 
 import explr
+from explr.config.compose import compose_with, hydra_app
 from explr.core.config import ExplrConfig, ObjectiveConfig, SweeperConfig
 from explr.core.errors import ConfigError
 from explr.core.validation import LOSSES, MAXIMIZED, MINIMIZED, UNCLEAR, known_direction
 from explr.results.grid import read_grid
+from explr.runner.cli.resume import kept_direction
+from explr.runner.prepare import prepare
+from explr.runner.record import _recorded_params
+from explr.tracking.callback import _params as params_of_sweep
 
 OFF = ["tracking=off", "framework=none"]
 
@@ -110,3 +115,40 @@ def test_a_grid_of_another_app_follows_its_metric(tmp_path: Path) -> None:
     grid = read_grid(tmp_path)
     assert grid is not None
     assert grid.directions == ["maximize"]
+
+
+def test_mlflow_gets_it() -> None:
+    line = [
+        *OFF,
+        "objective.metric=val_acc",
+        "train_model=explr.examples.numpy_example:train_model",
+    ]
+    with hydra_app() as app:
+        config = compose_with(app, line, None, multirun=False)
+    assert params_of_sweep(config)["objective"]["direction"] == "maximize"
+    recorded = _recorded_params(prepare(config), frozenset())
+    assert recorded["objective"] == {
+        "metric": "val_acc",
+        "direction": "maximize",
+        "reported": "last",
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "words", "kept"),
+    [
+        ("val_acc", "minimize", [], ["objective.direction=minimize"]),  # of an older explr
+        ("score", "minimize", [], ["objective.direction=minimize"]),
+        (["f1", "x"], ["maximize", "minimize"], [], ["objective.direction=[maximize,minimize]"]),
+        ("val_loss", "minimize", [], []),
+        ("val_acc", None, [], []),
+        ("score", "maximize", ["objective.direction=maximize"], []),
+    ],
+)
+def test_a_resumed_sweep_keeps_the_direction_that_it_began_with(
+    tmp_path: Path, metric: object, direction: object, words: list[str], kept: list[str]
+) -> None:
+    choices = {"choices": {"explr/schema@objective": "objective"}}
+    saved = {"objective": {"metric": metric, "direction": direction}, "hydra": {"runtime": choices}}
+    OmegaConf.save(saved, tmp_path / "multirun.yaml")
+    assert list(kept_direction(tmp_path, words)) == kept

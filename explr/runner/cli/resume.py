@@ -63,7 +63,7 @@ def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False
     if shown is not None and not is_own_tree(sweep_config(folder)):
         raise UsageError(f"{shown} is a flag of explr's own apps: leave it out")
     words = ["python", *command.argv]
-    for override in (f"hydra.sweep.dir={quoted(str(folder))}", *_direction(folder, words)):
+    for override in (f"hydra.sweep.dir={quoted(str(folder))}", *kept_direction(folder, words)):
         words = with_override(words, override)
     command = replace(command, argv=words[1:])
     typed = f"go to the folder of its project, and type: {command}"
@@ -83,7 +83,7 @@ def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False
     os.execv(words[0], words)
 
 
-def _direction(folder: Path, words: Sequence[str]) -> Iterator[str]:
+def kept_direction(folder: Path, words: Sequence[str]) -> Iterator[str]:
     """The direction of a sweep by an older explr, where its command would now have another one.
 
     Args:

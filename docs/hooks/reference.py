@@ -2,7 +2,8 @@
 
 In a page, the comment `<!-- keys: tuner -->` is followed by the table of a group's keys, and
 `<!-- options: tuner -->` by the table of its options; `<!-- words: directions -->` by the words in
-the names of metrics that tell a direction. Run as a program, this file rewrites these tables. As a hook of mkdocs, it generates `reference/commands.md`.
+the names of metrics that tell a direction. Run as a program, this file rewrites these tables. As a
+hook of mkdocs, it generates `reference/commands.md`.
 """
 
 from __future__ import annotations

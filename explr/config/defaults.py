@@ -14,7 +14,6 @@ from hydra.core.override_parser.types import (
     ChoiceSweep,
     IntervalSweep,
     Override,
-    OverrideType,
     RangeSweep,
     Sweep,
 )
@@ -148,7 +147,8 @@ def _changes_hyperparameter(override: Override, forced: bool = False) -> bool:
     """
     key = override.key_or_group
     return (
-        (override.type is OverrideType.CHANGE or (forced and override.is_force_add()))
+        not (override.is_add() or override.is_delete())
+        and (forced or not override.is_force_add())
         and override.package is None
         and "/" not in key
         and key.partition(".")[0] not in ROOT_KEYS

@@ -54,7 +54,7 @@ LONGEST = ("test_remote.py", "test_tuners.py", "test_readme.py", "test_examples.
 """Files that take minutes."""
 
 HYDRA_13 = (
-    *("core", "launching", "plugins", "tuning"),
+    *("config", "core", "launching", "plugins", "tuning"),
     *("runner/test_cli.py", "runner/test_compose.py", "runner/test_main_script.py"),
     *("runner/test_run.py", "runner/test_settings_file.py", "sweep/test_algorithms.py"),
     *("sweep/test_folder.py", "sweep/test_faults_of_controllers.py", "ray/test_swap.py"),

@@ -24,7 +24,7 @@ NEEDED := pyproject.toml constraints-common.txt $(CONSTRAINTS) $(VENV)/.constrai
 # PyTorch itself is not locked: which build is right, and from where, depends on the machine. What
 # each build needs besides CUDA is.
 OF_TORCH := filelock fsspec jinja2 networkx setuptools sympy typing-extensions
-COMPILE := $(BIN)/uv pip compile --quiet --no-config --generate-hashes \
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes \
   --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --extra hydra14 $(ARGS)
 COMPILE_IMAGE := $(COMPILE) --python-version 3.12 --python-platform x86_64-manylinux_2_39 --extra ray
 PINNED := Dockerfile docker-compose.yml
@@ -60,7 +60,7 @@ testmlflow: $(VENVML)/oldest/.packages $(VENVML)/newest/.packages  ## run a part
 	@for age in oldest newest; do \
 	  echo "MLflow $$($(VENVML)/$$age/bin/python -c 'from importlib.metadata import version; print(version("mlflow"))')"; \
 	  EXPLR_OLDEST_MLFLOW=$(abspath $(VENVML)/oldest/bin/python) \
-	    $(VENVML)/$$age/bin/python -m pytest -n 2 --dist loadfile -m mlflow $(ARGS) || exit 1; \
+	    $(VENVML)/$$age/bin/python -m pytest -n 2 --dist loadfile -m mlflow_versions $(ARGS) || exit 1; \
 	done
 
 check: lint test test13 testmlflow  ## run what CI runs: format, lint, types, tests

@@ -23,7 +23,13 @@ from explr.core.errors import TrackingError
 from explr.tracking.destination import Destination
 from explr.tracking.home import artifact_root, local_store_uri
 from explr.tracking.mlflow.gate import Gate, credentials, login, make_password, password_file
-from explr.tracking.mlflow.server_process import HOST, ServerRecord, ServerState, listen
+from explr.tracking.mlflow.server_process import (
+    HOST,
+    ServerRecord,
+    ServerState,
+    listen,
+    past_proxies,
+)
 from explr.tracking.run import open_run
 from explr.tracking.server import MLflowServer, autostart_allowed
 from explr.utils.processes import identity_of
@@ -267,6 +273,7 @@ def test_eight_starters_leave_one_server(home: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.mlflow_versions
 def test_what_the_command_started_asks_for_the_password_and_ends_also_without_its_first_process(
     home: Path,
 ):
@@ -286,6 +293,7 @@ def test_what_the_command_started_asks_for_the_password_and_ends_also_without_it
         assert fetch(url)[0] == fetch(url, login="Basic ZXhwbHI6d3Jvbmc=")[0] == 401
     assert fetch(state.url, login=login(password))[0] == 200
     assert fetch(search, login=login(password))[0] == 200
+    variables = past_proxies(os.environ)
     probed = probe("explr.utils.verify.mlflow", state.url, environment=variables)
     assert [check.status for check in server_checks(probed, state.url)] == ["fail", "fail"]
     probed = probe(

@@ -16,6 +16,7 @@ from explr.core.errors import TrackingError, UsageError, shortened
 from explr.core.folders import within
 from explr.core.secrets.masking import redacted, redacted_text
 from explr.core.secrets.shapes import without_user_info
+from explr.tracking.artifacts import Copies
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
@@ -115,7 +116,11 @@ class TrackedRun:
         if not model.exists():
             raise UsageError(f"{model} is to be registered as {name}, and is not there")
         folder = self.journal.path.parent
-        paths = {"model": model, "run": run or self.journal.path}
+        run = run or self.journal.path
+        homes = {folder.resolve(), run.parent.resolve()}
+        if not any(model.resolve().is_relative_to(home) for home in homes):
+            model = Copies(folder).take(model, "model")  # nothing from elsewhere is uploaded
+        paths = {"model": model, "run": run}
         places = {key: within(folder, path) for key, path in paths.items()}
         self.journal.append("register", name=name, about=redacted_text(about), **places)
 

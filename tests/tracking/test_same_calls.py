@@ -62,13 +62,15 @@ def log_all(to: Any, data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_arrives(mlflow: Any, store: Any, kit: Any, tmp_path: Path) -> None:
+def test_the_same_arrives(
+    mlflow: Any, store: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = write(tmp_path)
     run = kit.begin(tmp_path / "run", name="ours")
     log_all(run.tracker, data)
     run.close("FINISHED")
     kit.ship()
-    mlflow.set_tracking_uri(store.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     with mlflow.start_run(run_name="theirs"):
         log_all(mlflow, data)
     ours, theirs = store.run("ours"), store.run("theirs")

@@ -191,7 +191,10 @@ class FileUploads:
         return True
 
     def _send(self, run_id: str, path: Path, item: Item) -> bool:
-        if not path.resolve().is_relative_to(self._journal.parent.resolve()):
+        homes = {self._journal.parent.resolve()}
+        if item.model:
+            homes.add(self._path(item.run).parent.resolve())
+        if not any(path.resolve().is_relative_to(home) for home in homes):
             raise Refused("it lies outside of the run's folder", certain=True)
         if item.model:
             model_run = read_position(self._path(item.run)).run_id

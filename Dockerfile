@@ -33,7 +33,8 @@ COPY examples examples
 COPY explr explr
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-# Dependencies come first, so a change of explr's code does not reinstall them.
+# Dependencies come first, so a change of explr's code does not reinstall them. `make lock` resolves
+# them, and pip refuses a file with another hash.
 FROM build AS build-torch
 COPY docker/requirements-torch.txt requirements.txt
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.txt

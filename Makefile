@@ -40,7 +40,7 @@ MLFLOW_newest = --upgrade --no-deps "$$(sed -n 's/.*"\(mlflow>=.*\)".*/\1/p' pyp
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
-	  while IFS='|' read -r left right; do printf '%-15s %s\n' "$$left" "$$right"; done
+	  while IFS='|' read -r left right; do printf '%-17s %s\n' "$$left" "$$right"; done
 	@echo
 	@echo "  PYTHON=$(PYTHON)  VENV=$(VENV)  CONSTRAINTS=$(CONSTRAINTS)"
 	@echo "  ARGS=… is passed on: make run ARGS='lr=0.003 epochs=5', make test ARGS='-m \"not slow\"'"

@@ -16,6 +16,8 @@ from PIL import Image
 from explr.core.tracker import Tracker
 from explr.tracking.null import NullTracker
 
+pytestmark = pytest.mark.mlflow_versions
+
 CALLS = """
     log_metric log_metrics log_param log_params set_tag set_tags log_artifact log_artifacts log_text
     log_dict log_figure log_table log_image log_input

@@ -35,8 +35,8 @@ from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.mlflow.fluent import active_run
-from explr.tracking.mlflow.gate import make_password
 from explr.tracking.mlflow.registry import name_fault
+from explr.tracking.mlflow.serving.gate import make_password
 from explr.tracking.null import NullTracker
 from explr.tracking.server import autostart_allowed
 from explr.tracking.shipping.awaiting import awaiting

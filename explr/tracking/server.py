@@ -16,8 +16,8 @@ from pathlib import Path
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, is_local_store, local_store_uri, prepare_home
-from explr.tracking.mlflow.gate import login, password_file
-from explr.tracking.mlflow.server_process import ServerRecord, ServerState, answers
+from explr.tracking.mlflow.serving.gate import login, password_file
+from explr.tracking.mlflow.serving.server_process import ServerRecord, ServerState, answers
 from explr.utils.lock import file_lock, lock_file
 from explr.utils.processes import end
 
@@ -165,7 +165,7 @@ class MLflowServer:
         return was_running
 
     def _launch(self, awaited: bool) -> ServerState:
-        from explr.tracking.mlflow.server_process import launch
+        from explr.tracking.mlflow.serving.server_process import launch
 
         record = launch(self._store_uri, self._port, self._home, self.log_path, awaited)
         try:

@@ -22,7 +22,7 @@ from explr.runner.cli.sync import verify_journals
 from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import enter, entries
 from explr.tracking.mlflow.names import MAX_PARAM, legal_name, short_value
-from explr.tracking.mlflow.server_process import answers
+from explr.tracking.mlflow.serving.server_process import answers
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.shipping.sink import LoggedModel, SinkUnavailable
 

@@ -22,8 +22,14 @@ from zygote import zygote
 from explr.core.errors import TrackingError
 from explr.tracking.destination import Destination
 from explr.tracking.home import artifact_root, local_store_uri
-from explr.tracking.mlflow.gate import Gate, credentials, login, make_password, password_file
-from explr.tracking.mlflow.server_process import (
+from explr.tracking.mlflow.serving.gate import (
+    Gate,
+    credentials,
+    login,
+    make_password,
+    password_file,
+)
+from explr.tracking.mlflow.serving.server_process import (
     HOST,
     ServerRecord,
     ServerState,

@@ -8,7 +8,7 @@ from explr.core.errors import TrackingError, UsageError
 from explr.core.secrets.shapes import without_user_info
 from explr.tracking.destination import TRACKING_URI, environment_uri
 from explr.tracking.home import explr_home, is_local_store
-from explr.tracking.mlflow.gate import USER, make_password, password_file
+from explr.tracking.mlflow.serving.gate import USER, make_password, password_file
 from explr.tracking.mlflow.store import connect
 from explr.tracking.server import MLflowServer
 

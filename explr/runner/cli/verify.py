@@ -29,8 +29,8 @@ from explr.frameworks.base import choose_framework
 from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
-from explr.tracking.mlflow.gate import credentials
-from explr.tracking.mlflow.server_process import past_proxies
+from explr.tracking.mlflow.serving.gate import credentials
+from explr.tracking.mlflow.serving.server_process import past_proxies
 from explr.tracking.server import server_url
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import CONTEXT_GB, divide

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from explr.core.errors import FileError, TrackingError
 from explr.core.folders import read_json, replace_file
 from explr.tracking.home import artifact_root, ensure_home, rotated_log
-from explr.tracking.mlflow.gate import VARIABLE, password_file
+from explr.tracking.mlflow.serving.gate import VARIABLE, password_file
 from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import ProcessIdentity, identity_of, python_path, session_of
 
@@ -206,7 +206,13 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool)
             port = int(listener.getsockname()[1])
             command = _command(store_uri, port, home)
             if not awaited:
-                command = [sys.executable, "-P", "-m", "explr.tracking.mlflow.standby", *command]
+                command = [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "explr.tracking.mlflow.serving.standby",
+                    *command,
+                ]
             process = subprocess.Popen(
                 command,
                 stdin=listener.fileno(),

@@ -9,10 +9,10 @@ import pytest
 import requests
 
 from explr.runner.cli import verify
-from explr.tracking.mlflow import standby
 from explr.tracking.mlflow.first_look import first_look
 from explr.tracking.mlflow.private import fluent_calls_to
-from explr.tracking.mlflow.server_process import HOST, answers, listen
+from explr.tracking.mlflow.serving import standby
+from explr.tracking.mlflow.serving.server_process import HOST, answers, listen
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.utils.environment import past_proxies
 from explr.utils.priority import LOWEST
@@ -158,7 +158,7 @@ def test_requests_to_this_machine_use_no_proxy(host: str, monkeypatch: pytest.Mo
             assert MlflowClient().search_experiments() == []
         note()
         monkeypatch.setattr(verify, "probe", as_in_its_process)
-        verify._ask_server(uri)
+        verify._ask_server(uri, False)
         note()
         MLflowSink(uri).connect()
         note()

@@ -21,6 +21,8 @@ from explr.tracking.mlflow.store import connect, hidden, unneeded
 from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.shipper import PATIENCE_S, Shipper
 
+pytestmark = pytest.mark.mlflow_versions
+
 
 def mirror_of(store: Any, run: Any) -> RunUpload:
     sink = MLflowSink(store.uri)

@@ -148,6 +148,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     if config.option.markexpr == "hydra13":
         return not runs_with_hydra_13(collection_path) or None
+    if config.option.markexpr == "mlflow_versions":
+        return "mark.mlflow_versions" not in collection_path.read_text() or None
     if config.option.markexpr != "not slow":
         return None
     return bool(ALL_SLOW.search(collection_path.read_text())) or None

@@ -397,7 +397,8 @@ def _main(orders: socket.socket) -> None:
     del sys.path[0]
     if command[1] == "-P":
         del command[1]
-        sys.path[:0] = [each for each in os.environ["PYTHONPATH"].split(os.pathsep) if each]
+        above = os.environ.get("PYTHONPATH", "")
+        sys.path[:0] = [each for each in above.split(os.pathsep) if each]
     elif command[1] == "-m":
         sys.path.insert(0, os.getcwd())
     else:

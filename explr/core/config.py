@@ -225,6 +225,8 @@ class MirrorConfig(SecretsConfig):
     autostart: bool = True
     # port of that server; if it is taken, another one is used
     port: int = 5000
+    # that server asks for a password, which explr makes, from now on; see `explr mlflow-ui`
+    protect: bool = False
     # seconds that a command waits at its end for uploads to MLflow
     drain_timeout_s: float = 10.0
     # record load and memory of the machine and its GPUs during a run

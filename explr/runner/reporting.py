@@ -196,6 +196,8 @@ class ReportingTracker:
     log_dict: Any
     log_table: Any
     log_image: Any
+    log_input: Any
+    log_model: Any
     mlflow_run: Any
 
     def __getattr__(self, name: str) -> Any:

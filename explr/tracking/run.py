@@ -16,9 +16,10 @@ from explr.core.errors import TrackingError, UsageError, shortened
 from explr.core.folders import within
 from explr.core.secrets.masking import redacted, redacted_text
 from explr.core.secrets.shapes import without_user_info
+from explr.tracking.artifacts import Copies
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
-from explr.tracking.home import explr_home
+from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.journal.index import recorded_steps
 from explr.tracking.journal.journal import (
     Journal,
@@ -34,6 +35,7 @@ from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.mlflow.fluent import active_run
+from explr.tracking.mlflow.gate import make_password
 from explr.tracking.mlflow.registry import name_fault
 from explr.tracking.null import NullTracker
 from explr.tracking.server import autostart_allowed
@@ -114,7 +116,11 @@ class TrackedRun:
         if not model.exists():
             raise UsageError(f"{model} is to be registered as {name}, and is not there")
         folder = self.journal.path.parent
-        paths = {"model": model, "run": run or self.journal.path}
+        run = run or self.journal.path
+        homes = {folder.resolve(), run.parent.resolve()}
+        if not any(model.resolve().is_relative_to(home) for home in homes):
+            model = Copies(folder).take(model, "model")  # nothing from elsewhere is uploaded
+        paths = {"model": model, "run": run}
         places = {key: within(folder, path) for key, path in paths.items()}
         self.journal.append("register", name=name, about=redacted_text(about), **places)
 
@@ -122,11 +128,13 @@ class TrackedRun:
         """Make sure that the upload process runs; the one that was started may have been killed.
 
         Raises:
-            TrackingError: it cannot be started.
+            TrackingError: it cannot be started, or the server's password cannot be kept.
         """
         if self.destination.companion:
             serve = autostart_allowed(self.destination.autostart)
             uri = self.destination.resolved_uri
+            if self.destination.protect and is_local_store(uri):
+                make_password(explr_home())
             ensure_companion(uri, serve=serve, port=self.destination.port)
 
     def waiting(self) -> list[Entry]:

@@ -106,7 +106,7 @@ def test_trials_run_on_both_nodes_and_survive_the_kill_of_one(
             "tuner.n_trials=3", "tuner.n_jobs=2",
         )
     )  # fmt: skip
-    second_epochs = "*/checkpoints/step-000000001.pt"
+    second_epochs = "*/checkpoints/step-000000001.pkl"
     wait_until(
         lambda: len(list(sweep.glob(second_epochs))) == 2 or driver.poll() is not None, HANG_S
     )

@@ -10,6 +10,8 @@ from explr.tracking.journal.pending import entries
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.shipping.run_upload import RunUpload
 
+pytestmark = pytest.mark.mlflow_versions
+
 MLMODEL = """\
 artifact_path: model
 flavors:
@@ -85,7 +87,7 @@ def test_the_model_of_a_trial_belongs_to_its_run(store: Any, kit: Any, tmp_path:
 
 def test_a_model_that_is_gone_holds_up_nothing_else(store: Any, kit: Any, tmp_path: Path) -> None:
     run = kit.begin(tmp_path / "run")
-    model = tmp_path / "weights.pt"
+    model = tmp_path / "run" / "weights.pt"
     model.write_bytes(b"1")
     run.register("digits", model, "")
     model.unlink()

@@ -267,12 +267,15 @@ def init(folder: Path, framework: str) -> None:
     show_default=True,
     help="First port to try.",
 )
+@click.option("--protect", is_flag=True, help="Ask for a password, which explr makes, from now on.")
 @click.option("--stop", is_flag=True, help="Stop the server that explr started.")
-def mlflow_ui(port: int, stop: bool) -> None:
+def mlflow_ui(port: int, protect: bool, stop: bool) -> None:
     """Start the MLflow server of the local store if it is not running, and print its address."""
     from explr.runner.cli.mlflow_ui import start_server, stop_server
 
-    stop_server() if stop else start_server(port)
+    if stop and protect:
+        raise click.UsageError("give either --stop or --protect")
+    stop_server() if stop else start_server(port, protect)
 
 
 @commands.command()

@@ -24,6 +24,7 @@ from explr.core.errors import UsageError
 from explr.results.report.write import write_report
 from explr.results.sweep import read_sweep
 from explr.tuning.search_space import SearchSpace
+from explr.tuning.storage.journal import STUDY_FILE
 from explr.tuning.study import Study
 
 TRAINING = """\
@@ -223,6 +224,18 @@ def test_the_page_needs_no_network_and_runs_its_own_scripts_only(page: str) -> N
     allowed = policy.partition("script-src")[2].split()
     hashes = [hashlib.sha256(seen.scripts[name].encode()).digest() for name in ("plotly", "")]
     assert allowed == [f"'sha256-{base64.b64encode(each).decode()}'" for each in hashes]
+
+
+def test_a_clock_that_was_set_back_gives_no_time_below_zero(tmp_path: Path) -> None:
+    searched(tmp_path, 4)
+    file = tmp_path / STUDY_FILE
+    ended = re.compile(r'"datetime_complete":\s*"[^"]+"')
+    assert len(ended.findall(file.read_text())) == 4
+    file.write_text(ended.sub('"datetime_complete":"2020-01-01T00:00:00.000000"', file.read_text()))
+    text = write_report(tmp_path).read_text()
+    assert section(text, "Trials").count("<td>0.0</td>") == 4
+    (timeline,) = charts(text, "Timeline")
+    assert all(width == 0 for bars in timeline["data"] for width in bars["x"])
 
 
 def test_names_and_values_stay_text(page: str) -> None:

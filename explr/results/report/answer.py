@@ -135,7 +135,7 @@ def _spent(sweep: SweepView) -> Iterator[str]:
     line = f"Spent: {counts_line(rows)}" if rows else "No trial has started."
     if trained_s:
         line += f"; {brief(trained_s)} of training"
-    if starts and ends:
+    if starts and ends and max(ends) >= min(starts):  # the clock may have been set back
         line += f" in {brief((max(ends) - min(starts)).total_seconds())}"
     yield f"{line}."
     if (saved := pruned_line(rows)) is not None:

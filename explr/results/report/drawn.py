@@ -237,12 +237,15 @@ class Drawn:
             key, value = self._name(name), before.params[name]
             params[key] = self._choice(value) if key in self._choices else value
         done = before.state if keep else TrialState.COMPLETE
+        begun, ended = before.datetime_start, before.datetime_complete
+        if begun and ended:
+            ended = max(begun, ended)  # the clock may have been set back since the start
         return FrozenTrial(
             before.number,
             done,
             None,
-            before.datetime_start,
-            before.datetime_complete,
+            begun,
+            ended,
             params,
             {name: self._ranges[name] for name in params},
             user_attrs={},

@@ -111,7 +111,7 @@ def run_training(
     is_trial: bool = False,
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
-    overrides: Iterable[str] = (),
+    overrides: Iterable[str] | None = None,
 ) -> FinishedTraining:
     """Train once: check the config, set seeds, record, train, check and write the result.
 
@@ -123,7 +123,7 @@ def run_training(
         is_trial: if it is told to stop, it is unfinished, also if it catches that and returns.
         first_files: files to record as they are when the run starts.
         last_files: files to record as they are when the run ends.
-        overrides: what the config was composed of, where that is known.
+        overrides: what the config was composed of; None if that is not known.
 
     Raises:
         UsageError: the configuration or the result is wrong.
@@ -164,12 +164,14 @@ def run_training(
             reporter=reporter,
             trial_id=tracked.journal.uid if tracked else folder.name,
             trial_number=number,
-            experiment_name=config.experiment_name,
+            experiment_name=training.experiment,
             device=training.device,
             checkpoint_dir=str(folder / "checkpoints"),
             seed=seed,
             output_dir=folder,
-            config=replace(config, hyperparameters=hyperparameters),
+            config=replace(
+                config, hyperparameters=hyperparameters, experiment_name=training.experiment
+            ),
             checkpoints=checkpoints,
         )
 

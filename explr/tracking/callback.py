@@ -37,13 +37,14 @@ from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember_arguments
 from explr.core.validation import settings_of
 from explr.launching.job_record import objective_of, record_job, this_command
-from explr.tracking.destination import Destination
+from explr.tracking.destination import Destination, working_directory
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
 from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
-from explr.tracking.run import TrackedRun, closing_line, open_run
+from explr.tracking.run import TrackedRun, closing_line, experiment_of, open_run
 from explr.tracking.shipping.sink import Status
 from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
+from explr.tracking.titles import project_name, run_name
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +59,14 @@ class MLflowCallback(Callback):
     """Records Hydra's runs and sweeps in MLflow.
 
     Args:
-        experiment_name: name of the MLflow experiment.
+        experiment_name: name of the MLflow experiment; None names it after the project.
         settings: fields of `MirrorConfig` in `explr/core/config.py`.
 
     Raises:
         ConfigError: a setting does not exist or has another type.
     """
 
-    def __init__(self, experiment_name: str, **settings: Any) -> None:
+    def __init__(self, experiment_name: str | None, **settings: Any) -> None:
         guard_logs()
         remember_arguments(sys.argv[1:])
         hide_command_line()
@@ -103,10 +104,11 @@ class MLflowCallback(Callback):
         folder = Path(config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         constant = constant_tags()
+        name = self._name(config, folder if keeps_folders else None)
         self._parent = open_run(
             folder,
             self._destination,
-            experiment=self._experiment,
+            experiment=name,
             name=folder.name,
             params=_params(config),
             tags={**provenance_tags(constant), "explr.kind": "sweep"},
@@ -115,8 +117,20 @@ class MLflowCallback(Callback):
         )
         journal = self._parent.journal.path
         command, host = this_command(folder), socket.gethostname()
-        self._sweep = Sweep(journal, host, keeps_folders, constant, command)
+        given = overrides_of(config, "task")
+        self._sweep = Sweep(journal, host, keeps_folders, constant, command, name, given)
         return self._parent
+
+    def _name(self, config: DictConfig, resumed: Path | None = None) -> str:
+        """Name of the experiment; that of a sweep which resumes in a folder stays.
+
+        Args:
+            config: composed config of the sweep or the job.
+            resumed: folder of a sweep that may have begun before.
+        """
+        before = experiment_of(resumed) if resumed is not None and not self._experiment else None
+        target = OmegaConf.select(config, "train_model", throw_on_missing=False)
+        return self._experiment or before or project_name(target, working_directory())
 
     def on_job_start(
         self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any
@@ -139,8 +153,8 @@ class MLflowCallback(Callback):
         self._job = open_run(
             folder,
             self._destination.beside(self._sweep),
-            experiment=self._experiment,
-            name=folder.name,
+            experiment=self._name(config),
+            name=self._run_name(config, folder),
             params=_params(config),
             tags={**provenance_of(self._sweep), "explr.kind": "trial" if self._sweep else "run"},
             parent=self._sweep.journal if self._sweep else None,
@@ -176,6 +190,11 @@ class MLflowCallback(Callback):
         if status != "KILLED":
             tracker.set_tag("explr.state", state)  # an earlier attempt may have ended otherwise
         self._job.close(status)
+
+    def _run_name(self, config: DictConfig, folder: Path) -> str:
+        number = "" if self._sweep is None else folder.name
+        common = () if self._sweep is None else self._sweep.overrides
+        return run_name(overrides_of(config, "task"), number, common)
 
     def _hear(self, step: int, value: float) -> None:
         self._reported.append(value)

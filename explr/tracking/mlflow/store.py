@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 from explr.core.errors import TrackingError, holds_web_page, one_line, shortened
 from explr.core.folders import drop_unfinished, flush, replacing
 from explr.core.secrets.masking import redacted_text
-from explr.tracking.home import artifact_root, ensure_home, explr_home, is_local_store
+from explr.tracking.home import (
+    artifact_root,
+    ensure_home,
+    explr_home,
+    is_local_store,
+    is_made,
+    store_file,
+)
 from explr.tracking.mlflow.first_look import (
     FILE_STORES,
     LONGEST_URI,
@@ -125,8 +132,8 @@ def _create(uri: str) -> None:
     MLflow creates its tables and changes them some fifty times. A process that is killed meanwhile
     would leave a file that MLflow can neither use nor repair.
     """
-    path = file_of(uri)
-    if path.exists() and path.stat().st_size:
+    path = store_file(uri)
+    if is_made(uri):
         return
     from mlflow import MlflowClient
 
@@ -136,14 +143,9 @@ def _create(uri: str) -> None:
         flush(aside)
 
 
-def file_of(uri: str) -> Path:
-    """The file of a local store."""
-    return Path(uri.partition(":///")[2].partition("?")[0])
-
-
 def _check_file(uri: str) -> None:
     """Fail at once for a file that is no database; MLflow would retry for more than a minute."""
-    path = file_of(uri)
+    path = store_file(uri)
     try:
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
             database.execute("PRAGMA schema_version")

@@ -214,6 +214,14 @@ class Sink(Protocol):
         """
         ...
 
-    def address(self, experiment_id: str, run_id: str) -> str | None:
-        """Address of a run's page for a browser; None if no server is known."""
+    def address(self, experiment_id: str = "", run_id: str = "") -> str | None:
+        """Address of a page for a browser: of a run, of all runs of an experiment, or of all.
+
+        Args:
+            experiment_id: the sink's id of the experiment; "" for all of them.
+            run_id: the sink's id of the run; "" for the experiment.
+
+        Returns:
+            The address; None if no server is known.
+        """
         ...

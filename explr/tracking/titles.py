@@ -1,0 +1,111 @@
+"""What experiments and runs are called in MLflow, unless the user names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from explr.core.secrets.masking import redacted_arguments
+
+GENERAL = frozenset(
+    "__main__ main app cli code examples experiment experiments lib model models notebook notebooks "
+    "run script scripts src test tests train trainer training tune".split()  # noqa: SIM905
+)
+"""Names of files and folders that say nothing about a project."""
+
+NOT_SAID = frozenset(
+    {"experiment_name", "gpu", "objective", "search_space", "tracking", "train_model", "tuner"}
+)
+"""Keys whose overrides do not describe a training."""
+
+NOTHING_SET = "defaults"
+"""Name of a run for which nothing was set."""
+
+LONGEST = 100
+"""Characters of a run's name."""
+
+_given: str | None = None
+
+
+@contextmanager
+def training_given(name: str | None) -> Iterator[None]:
+    """Within the block, the training is a function that the config does not name.
+
+    Args:
+        name: its `module:function`; None if the config names it.
+    """
+    global _given
+    before, _given = _given, name
+    try:
+        yield
+    finally:
+        _given = before
+
+
+def project_name(train_model: Any, folder: Path) -> str:
+    """Name of the experiment of a training: its script's, or that of the folder around it.
+
+    Args:
+        train_model: the setting: a path to the function, or a mapping with `_target_`.
+        folder: the working directory.
+    """
+    target = str(train_model.get("_target_") if isinstance(train_model, Mapping) else train_model)
+    target = _given or target
+    place = target.rpartition(":")[0] or target.rpartition(".")[0]
+    if place.endswith(".py"):
+        file = (folder / place).absolute()
+        names = [file.stem, *_folders(file.parent)]
+    else:
+        names = [*reversed(place.split(".")), *_folders(folder.absolute())]
+    telling = (name for name in names if name.lower() not in GENERAL and name.strip())
+    return next(telling, None) or next((n for n in names if n not in ("", "__main__")), "default")
+
+
+def _folders(folder: Path) -> list[str]:
+    """The names of a folder and those above it, up to the user's home."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # this user has none
+        home = Path("/")
+    names = []
+    while folder not in (home, folder.parent):
+        names.append(folder.name)
+        folder = folder.parent
+    return names
+
+
+def run_name(overrides: Iterable[str], number: str = "", common: Iterable[str] = ()) -> str:
+    """Name of a run: what was set for it, `lr=0.01 width=64`.
+
+    Args:
+        overrides: what was set, in Hydra's grammar.
+        number: that of the trial, which comes first.
+        common: overrides that all trials of the sweep have.
+    """
+    left_out = set(common)
+    pairs = []
+    for text in redacted_arguments([each for each in overrides if each not in left_out]):
+        key, equals, value = text.lstrip("+").partition("=")
+        group = key.partition(".")[0].partition("@")[0]
+        if equals and not key.startswith(("~", "explr/")) and group.split("/")[0] not in NOT_SAID:
+            pairs.append(f"{key}={_short(value)}")
+    words = [number] if number else []
+    for pair in pairs:
+        if len(" ".join([*words, pair])) > LONGEST - 2:
+            words.append("…" if len(words) > bool(number) else f"{pair[: LONGEST // 2]}…")
+            break
+        words.append(pair)
+    return " ".join(words) or NOTHING_SET
+
+
+def _short(value: str) -> str:
+    """A value with at most four significant digits, and without quotes."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    try:
+        short = f"{float(value):.4g}"
+    except ValueError:
+        return value
+    return short if len(short) < len(value) and not value.lstrip("+-").isdigit() else value

@@ -10,8 +10,31 @@ from typing import Any
 from explr.core.secrets.masking import redacted_arguments
 
 GENERAL = frozenset(
-    "__main__ main app cli code examples experiment experiments lib model models notebook notebooks "
-    "run script scripts src test tests train trainer training tune".split()  # noqa: SIM905
+    {
+        "__main__",
+        "main",
+        "app",
+        "cli",
+        "code",
+        "examples",
+        "experiment",
+        "experiments",
+        "lib",
+        "model",
+        "models",
+        "notebook",
+        "notebooks",
+        "run",
+        "script",
+        "scripts",
+        "src",
+        "test",
+        "tests",
+        "train",
+        "trainer",
+        "training",
+        "tune",
+    }
 )
 """Names of files and folders that say nothing about a project."""
 

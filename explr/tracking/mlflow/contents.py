@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from explr.core.errors import TrackingError
+from explr.tracking.home import store_file
 from explr.tracking.mlflow.private import count_rows
-from explr.tracking.mlflow.store import LOCK_TIMEOUT_S, file_of
+from explr.tracking.mlflow.store import LOCK_TIMEOUT_S
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +42,7 @@ def open_file(uri: str) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
-    address = f"{file_of(uri).as_uri()}?mode=ro"
+    address = f"{store_file(uri).as_uri()}?mode=ro"
     return sqlite3.connect(address, timeout=LOCK_TIMEOUT_S, uri=True, check_same_thread=False)
 
 

@@ -38,6 +38,7 @@ def recorded(
     first_files: tuple[Path, ...],
     last_files: tuple[Path, ...],
     overrides: Iterable[str] | None = None,
+    resumes: bool = False,
 ) -> Iterator[tuple[Tracker, TrackedRun | None, dict[str, Any]]]:
     """Yield a tracker, the record and the hyperparameters of a training.
 
@@ -50,6 +51,7 @@ def recorded(
         first_files: files to record as they are when the run starts.
         last_files: files to record as they are when the run ends.
         overrides: what the config was composed of; None if that is not known.
+        resumes: it goes on with the run that the folder holds.
     """
     destination = Destination.in_config(training.config.tracking)
     values = training.config.hyperparameters
@@ -72,7 +74,7 @@ def recorded(
         parent=sweep.journal if sweep else None,
         first_files=first_files,
         last_files=(*last_files, folder / RESULT),
-        resumes=sweep is not None and sweep.keeps_folders,
+        resumes=resumes if sweep is None else sweep.keeps_folders,
     )
 
     def record(names: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from explr.config.nodes import overrides_of
 from explr.config.saved import hide_secrets, saved_files, take_names_of
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
+from explr.results.single import note_command, takes_up
 from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
@@ -47,8 +48,10 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
     if cfg.tuner.name != "none":
         log.info("tuner=%s tunes with -m; without it this trains once", cfg.tuner.name)
     try:
+        resumes = takes_up(_folder())
+        note_command(_folder())
         with watching_training(cfg):
-            finished = _train(cfg, 0, None)
+            finished = _train(cfg, 0, None, resumes=resumes)
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         raise SystemExit(report_fault(error)) from None  # without Hydra's own lines
     _tell(finished)
@@ -112,7 +115,11 @@ def _folder() -> Path:
 
 
 def _train(
-    cfg: DictConfig, number: int, train_model: TrainFunction | None, is_trial: bool = False
+    cfg: DictConfig,
+    number: int,
+    train_model: TrainFunction | None,
+    is_trial: bool = False,
+    resumes: bool = False,
 ) -> FinishedTraining:
     hydra, folder = HydraConfig.get(), _folder()
     if hydra.output_subdir:
@@ -124,6 +131,7 @@ def _train(
         train_model=train_model,
         number=number,
         is_trial=is_trial,
+        resumes=resumes,
         first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
         last_files=(folder / f"{hydra.job.name}.log",),
         overrides=overrides_of(HydraConfig.instance().cfg, "task"),

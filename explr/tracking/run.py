@@ -163,9 +163,10 @@ class TrackedRun:
             while (waiting := self.waiting()) and time.monotonic() < begun + timeout_s:
                 if all(read_position(Path(entry.journal)).stuck for entry in waiting):
                     break
-                if not self.waits_for_store:
-                    break
-                if not told and time.monotonic() > begun + SILENT_S:
+                waited_s = time.monotonic() - begun
+                if not self.waits_for_store and (self.nearest_address or waited_s > SILENT_S):
+                    break  # the server tells its address within a moment
+                if not told and waited_s > SILENT_S:
                     told = True
                     if is_terminal(sys.stderr):
                         print("waiting for the upload to MLflow …", file=sys.stderr)

@@ -28,26 +28,28 @@ RESUMES = "EXPLR_RESUMES"
 """Variable with the folder of the run that a command resumes."""
 
 
-def note_command(folder: Path) -> None:
+def note_command(folder: Path, resumes: bool) -> None:
     """Keep the command of this process in the folder of its run; a failure costs a line of the log.
 
     Args:
         folder: folder of the run.
+        resumes: the training began before, with a command that is kept unless it has moved.
     """
     me, cwd = identity_of(), working_directory()
-    content = {
+    content: dict[str, Any] = {
         "cwd": str(cwd),
         "folder": within(cwd, folder),
         "argv": sys.orig_argv[1:],
         "python": sys.executable,
-        "pid": me.pid,
-        "started": me.started,
-        "host": socket.gethostname(),
     }
     try:
-        write_json(folder / RUN, content)
-    except OSError as error:
-        log.warning("`explr resume` will not find this run: %s", error.strerror or error)
+        kept = run_command(folder) if resumes else None
+        if kept is not None and not (kept.moved_from or kept.is_lost):
+            content |= read_json(folder / RUN) or {}
+        process = {"pid": me.pid, "started": me.started, "host": socket.gethostname()}
+        write_json(folder / RUN, content | process)
+    except (OSError, FileError) as error:
+        log.warning("`explr resume` will not find this run: %s", error)
 
 
 def takes_up(folder: Path) -> bool:

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.defaults import untouched_defaults
 from explr.config.hydra_private import value_of
-from explr.config.nodes import is_own_tree, overrides_of
+from explr.config.nodes import SWEEPER_NODE, is_own_tree, overrides_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig
 from explr.core.errors import is_pruning
@@ -44,7 +44,7 @@ from explr.tracking.provenance import constant_tags, provenance_of, provenance_t
 from explr.tracking.run import TrackedRun, closing_line, experiment_of, open_run
 from explr.tracking.shipping.sink import Status
 from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
-from explr.tracking.titles import project_name, run_name
+from explr.tracking.titles import project_name, run_name, sweep_name
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +104,13 @@ class MLflowCallback(Callback):
         folder = Path(config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         constant = constant_tags()
+        given = overrides_of(config, "task")
         name = self._name(config, folder if keeps_folders else None)
         self._parent = open_run(
             folder,
             self._destination,
             experiment=name,
-            name=folder.name,
+            name=sweep_name(folder, _searched(config), given),
             params=_params(config),
             tags={**provenance_tags(constant), "explr.kind": "sweep"},
             last_files=_results_of(folder),
@@ -117,7 +118,6 @@ class MLflowCallback(Callback):
         )
         journal = self._parent.journal.path
         command, host = this_command(folder), socket.gethostname()
-        given = overrides_of(config, "task")
         self._sweep = Sweep(journal, host, keeps_folders, constant, command, name, given)
         return self._parent
 
@@ -272,6 +272,12 @@ def _status(error: object) -> Status:
 def _results_of(folder: Path) -> tuple[Path, ...]:
     names = (MULTIRUN, COMMAND, RESULTS, BEST_PARAMS, REPORT)
     return tuple(folder / name for name in names)
+
+
+def _searched(config: DictConfig) -> list[str]:
+    """Names of what the config itself has ranges for."""
+    node = OmegaConf.select(config, f"{SWEEPER_NODE}.params", throw_on_missing=False)
+    return [str(key) for key in node] if OmegaConf.is_dict(node) else []
 
 
 def _params(config: DictConfig) -> Mapping[str, Any]:

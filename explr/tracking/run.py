@@ -331,7 +331,7 @@ def _closing_line(run: TrackedRun, wait: bool) -> str:
     goes_on = has_companion(run.destination.resolved_uri)
     if goes_on and not reason:
         where = run.nearest_address or without_user_info(run.destination.resolved_uri)
-        return f"MLflow: {where}; {runs} will be there in a moment (`{command}` waits for it)"
+        return f"MLflow: {where}; the upload continues in the background, `{command}` waits for it"
     reason = shortened(f"Not uploaded: {reason}") + "\n" if reason else ""
     if goes_on:
         state = "the upload continues in the background for a while"

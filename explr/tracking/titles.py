@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,9 @@ NOTHING_SET = "defaults"
 
 LONGEST = 100
 """Characters of a run's name."""
+
+RANGE = re.compile(r"=\w+\(.*\)$|=[^\[{'\"]*,")
+"""What an override with several values or a range looks like."""
 
 _given: str | None = None
 
@@ -108,11 +112,12 @@ def run_name(overrides: Iterable[str], number: str = "", common: Iterable[str] =
         common: overrides that all trials of the sweep have.
     """
     left_out = set(common)
+    not_said = NOT_SAID if number else NOT_SAID | {"framework"}
     pairs = []
     for text in redacted_arguments([each for each in overrides if each not in left_out]):
         key, equals, value = text.lstrip("+").partition("=")
         group = key.partition(".")[0].partition("@")[0]
-        if equals and not key.startswith(("~", "explr/")) and group.split("/")[0] not in NOT_SAID:
+        if equals and not key.startswith(("~", "explr/")) and group.split("/")[0] not in not_said:
             pairs.append(f"{key}={_short(value)}")
     words = [number] if number else []
     for pair in pairs:
@@ -121,6 +126,22 @@ def run_name(overrides: Iterable[str], number: str = "", common: Iterable[str] =
             break
         words.append(pair)
     return " ".join(words) or NOTHING_SET
+
+
+def sweep_name(folder: Path, searched: Iterable[str], overrides: Iterable[str]) -> str:
+    """Name of a sweep's run: its folder's, or what it searches if that is only a time.
+
+    Args:
+        folder: folder of the sweep.
+        searched: what its config has ranges for.
+        overrides: what was set for it, in Hydra's grammar; some may be ranges.
+    """
+    if not re.fullmatch(r"[\d_.-]+", folder.name):
+        return folder.name
+    typed = [text.lstrip("+").partition("=")[0] for text in overrides if RANGE.search(text)]
+    names = [name for name in dict.fromkeys([*searched, *typed]) if name not in NOT_SAID]
+    name = f"sweep of {', '.join(names)}" if names else folder.name
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _short(value: str) -> str:

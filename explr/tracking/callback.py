@@ -213,6 +213,8 @@ class MLflowCallback(Callback):
                 register_best(self._parent)
             self._parent.close("FAILED" if status == "FINISHED" and has_failed() else status)
             _print_closing_line(self._parent)
+            if (charts := self._parent.compared(_minimizes(config))) is not None:
+                print(f"Trials in charts: {charts}")
 
     def _close_failed_sweep(self) -> None:
         """Close the run of a sweep that an exception has ended: Hydra 1.3 tells of no such end.
@@ -272,6 +274,16 @@ def _status(error: object) -> Status:
 def _results_of(folder: Path) -> tuple[Path, ...]:
     names = (MULTIRUN, COMMAND, RESULTS, BEST_PARAMS, REPORT)
     return tuple(folder / name for name in names)
+
+
+def _minimizes(config: DictConfig) -> bool:
+    """Whether smaller values of a sweep's first objective are better."""
+    for key in ("hydra.sweeper.direction", "objective.direction"):
+        found = OmegaConf.select(config, key, throw_on_missing=False)
+        if found is not None:
+            first = found[0] if OmegaConf.is_list(found) else found
+            return "max" not in str(getattr(first, "name", first)).lower()
+    return True
 
 
 def _searched(config: DictConfig) -> list[str]:

@@ -194,6 +194,18 @@ class TrackedRun:
         position = self.position
         return self._page(position.experiment_id, position.run_id)
 
+    def compared(self, minimize: bool) -> str | None:
+        """Address of the charts of a sweep's runs; None if it is not known.
+
+        Args:
+            minimize: whether smaller values of the objective are better.
+        """
+        position = self.position
+        if not position.run_id:
+            return None
+        sink = sink_for(self.destination.resolved_uri)
+        return sink.compared(position.experiment_id, position.run_id, minimize)
+
     def _page(self, experiment_id: str, run_id: str) -> str | None:
         return sink_for(self.destination.resolved_uri).address(experiment_id, run_id)
 

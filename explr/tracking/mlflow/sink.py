@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from explr.core.errors import ExplrError
 from explr.core.secrets.shapes import without_user_info
@@ -168,6 +169,18 @@ class MLflowSink:
             return None
         place = "/".join(filter(None, (experiment_id, experiment_id and "runs", run_id)))
         return f"{self._ui}/#/experiments/{place}".rstrip("/") + f"?{OF_TRAININGS}"
+
+    def compared(self, experiment_id: str, run_id: str, minimize: bool) -> str | None:
+        """The charts of a sweep's runs, the best ten of them shown."""
+        if (page := self.address(experiment_id)) is None:
+            return None
+        query = {
+            "compareRunsMode": "CHART",
+            "orderByKey": "metrics.`objective`",
+            "orderByAsc": str(minimize).lower(),
+            "searchFilter": f"tags.`{PARENT_TAG}`='{run_id}'",
+        }
+        return f"{page}&{urlencode(query)}"
 
     @cached_property
     def _file(self) -> sqlite3.Connection | None:

@@ -225,3 +225,13 @@ class Sink(Protocol):
             The address; None if no server is known.
         """
         ...
+
+    def compared(self, experiment_id: str, run_id: str, minimize: bool) -> str | None:
+        """Address of a page that compares the runs of a sweep; None if no server is known.
+
+        Args:
+            experiment_id: the sink's id of the experiment.
+            run_id: the sink's id of the sweep's run.
+            minimize: whether smaller values of the objective are better.
+        """
+        ...

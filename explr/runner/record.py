@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from explr.config.defaults import untouched_defaults
 from explr.core.config import ROOT_KEYS
-from explr.core.folders import COMMAND, RESULT
+from explr.core.folders import RESULT
 from explr.core.protocols import TrainingResult
 from explr.core.tracker import Tracker
 from explr.runner.hyperparameters import Hyperparameters
@@ -25,7 +25,7 @@ from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
 from explr.tracking.run import TrackedRun, open_run
 from explr.tracking.sweeps import Sweep, current
-from explr.tracking.titles import run_name
+from explr.tracking.titles import run_name, trial_name
 from explr.utils.readings import peak_memory
 
 log = logging.getLogger("explr")
@@ -103,11 +103,8 @@ def _run_name(
     if overrides is None:  # from Python: what differs from the bundled defaults
         overrides = [f"{name}={value}" for name, value in params.items() if name not in defaults]
     if sweep is None:
-        return run_name(overrides)
-    number = folder.name
-    if not (folder.parent / COMMAND).exists() and (folder.parent.parent / COMMAND).exists():
-        number = f"{folder.parent.name}/{number}"  # a replicate
-    return run_name(overrides, number, sweep.overrides)
+        return run_name(folder, overrides)
+    return trial_name(folder, overrides, sweep.overrides)
 
 
 def _recorded_params(training: Prepared, left_out: frozenset[str]) -> dict[str, Any]:

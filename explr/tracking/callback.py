@@ -44,7 +44,7 @@ from explr.tracking.provenance import constant_tags, provenance_of, provenance_t
 from explr.tracking.run import TrackedRun, closing_line, experiment_of, open_run
 from explr.tracking.shipping.sink import Status
 from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
-from explr.tracking.titles import project_name, run_name, sweep_name
+from explr.tracking.titles import project_name, run_name, sweep_name, trial_name
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +192,10 @@ class MLflowCallback(Callback):
         self._job.close(status)
 
     def _run_name(self, config: DictConfig, folder: Path) -> str:
-        number = "" if self._sweep is None else folder.name
-        common = () if self._sweep is None else self._sweep.overrides
-        return run_name(overrides_of(config, "task"), number, common)
+        given = overrides_of(config, "task")
+        if self._sweep is None:
+            return run_name(folder, given)
+        return trial_name(folder, given, self._sweep.overrides)
 
     def _hear(self, step: int, value: float) -> None:
         self._reported.append(value)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from explr.core.folders import COMMAND
 from explr.core.secrets.masking import redacted_arguments
 
 GENERAL = frozenset(
@@ -52,6 +54,9 @@ LONGEST = 100
 
 RANGE = re.compile(r"=\w+\(.*\)$|=[^\[{'\"]*,")
 """What an override with several values or a range looks like."""
+
+TIME = re.compile(r"[\d_.-]+")
+"""What the name of a folder looks like that nobody chose."""
 
 _given: str | None = None
 
@@ -103,29 +108,48 @@ def _folders(folder: Path) -> list[str]:
     return names
 
 
-def run_name(overrides: Iterable[str], number: str = "", common: Iterable[str] = ()) -> str:
-    """Name of a run: what was set for it, `lr=0.01 width=64`.
+def run_name(folder: Path, overrides: Iterable[str]) -> str:
+    """Name of a single run: its folder's, or what was set for it if that is only a time.
 
     Args:
+        folder: folder of the run.
         overrides: what was set, in Hydra's grammar.
-        number: that of the trial, which comes first.
+    """
+    if not TIME.fullmatch(folder.name):
+        return folder.name
+    return _joined([], _settings(overrides, NOT_SAID | {"framework"})) or NOTHING_SET
+
+
+def trial_name(folder: Path, overrides: Iterable[str], common: Iterable[str]) -> str:
+    """Name of a trial's run: its number and what was searched, `3 lr=0.01 width=64`.
+
+    Args:
+        folder: folder of the run.
+        overrides: what was set, in Hydra's grammar.
         common: overrides that all trials of the sweep have.
     """
+    is_replicate = (folder.parent.parent / COMMAND).exists()
+    number = f"{folder.parent.name}/{folder.name}" if is_replicate else folder.name
     left_out = set(common)
-    not_said = NOT_SAID if number else NOT_SAID | {"framework"}
-    pairs = []
-    for text in redacted_arguments([each for each in overrides if each not in left_out]):
+    return _joined([number], _settings([o for o in overrides if o not in left_out], NOT_SAID))
+
+
+def _settings(overrides: Iterable[str], not_said: AbstractSet[str]) -> Iterator[str]:
+    """Settings as a person says them."""
+    for text in redacted_arguments(list(overrides)):
         key, equals, value = text.lstrip("+").partition("=")
-        group = key.partition(".")[0].partition("@")[0]
-        if equals and not key.startswith(("~", "explr/")) and group.split("/")[0] not in not_said:
-            pairs.append(f"{key}={_short(value)}")
-    words = [number] if number else []
-    for pair in pairs:
-        if len(" ".join([*words, pair])) > LONGEST - 2:
-            words.append("…" if len(words) > bool(number) else f"{pair[: LONGEST // 2]}…")
-            break
-        words.append(pair)
-    return " ".join(words) or NOTHING_SET
+        group = re.split(r"[.@/]", key)[0]
+        if equals and not key.startswith(("~", "explr/")) and group not in not_said:
+            yield f"{key}={_short(value)}"
+
+
+def _joined(words: list[str], settings: Iterable[str]) -> str:
+    """Words in a line; what would make it too long is left out."""
+    for setting in settings:
+        if len(" ".join([*words, setting])) > LONGEST - 2:
+            return " ".join([*words, "…"])
+        words.append(setting)
+    return " ".join(words)
 
 
 def sweep_name(folder: Path, searched: Iterable[str], overrides: Iterable[str]) -> str:
@@ -136,7 +160,7 @@ def sweep_name(folder: Path, searched: Iterable[str], overrides: Iterable[str]) 
         searched: what its config has ranges for.
         overrides: what was set for it, in Hydra's grammar; some may be ranges.
     """
-    if not re.fullmatch(r"[\d_.-]+", folder.name):
+    if not TIME.fullmatch(folder.name):
         return folder.name
     typed = [text.lstrip("+").partition("=")[0] for text in overrides if RANGE.search(text)]
     names = [name for name in dict.fromkeys([*searched, *typed]) if name not in NOT_SAID]

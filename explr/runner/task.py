@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -52,6 +53,11 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         note_command(_folder(), resumes)
         with watching_training(cfg):
             finished = _train(cfg, 0, None, resumes=resumes)
+    except KeyboardInterrupt:
+        if (_folder() / "checkpoints").exists():
+            again = shlex.join(["explr", "resume", str(relative(_folder()))])
+            print(f"to resume from the last checkpoint: {again}", file=sys.stderr)
+        raise
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         raise SystemExit(report_fault(error)) from None  # without Hydra's own lines
     _tell(finished)

@@ -85,9 +85,15 @@ def test_its_command_runs_again_in_its_folder(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     begun: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda program, words: begun.append(words))
+
+    def become(program: str, words: list[str]) -> None:
+        begun.append(words)
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "execv", become)
     monkeypatch.setenv(RESUMES, "")
-    resume(None)
+    with pytest.raises(ProcessLookupError):
+        resume(None)
     assert begun[0][-2:] == ["lr=0.5", f'hydra.run.dir="{run}"']
     assert "lr=0.5" in capsys.readouterr().out
     assert takes_up(run)

@@ -12,6 +12,7 @@ from typing import Any
 
 from explr.core.errors import ExplrError, FileError, UsageError
 from explr.core.folders import read_json, read_result, within, write_json
+from explr.core.secrets.masking import redacted_arguments
 from explr.results.sweep import SweepCommand, command_of
 from explr.tracking.destination import working_directory
 from explr.tracking.journal.journal import journals_in
@@ -39,7 +40,7 @@ def note_command(folder: Path, resumes: bool) -> None:
     content: dict[str, Any] = {
         "cwd": str(cwd),
         "folder": within(cwd, folder),
-        "argv": sys.orig_argv[1:],
+        "argv": redacted_arguments(sys.orig_argv[1:]),
         "python": sys.executable,
     }
     try:

@@ -50,6 +50,7 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         log.info("tuner=%s tunes with -m; without it this trains once", cfg.tuner.name)
     try:
         resumes = takes_up(_folder())
+        take_names_of(cfg)
         note_command(_folder(), resumes)
         with watching_training(cfg):
             finished = _train(cfg, 0, None, resumes=resumes)

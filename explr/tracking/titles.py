@@ -22,6 +22,7 @@ GENERAL = frozenset(
         "examples",
         "experiment",
         "experiments",
+        "functools",
         "lib",
         "model",
         "models",

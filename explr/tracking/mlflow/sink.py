@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from explr.core.errors import ExplrError
 from explr.core.secrets.shapes import without_user_info
 from explr.tracking.home import is_local_store
-from explr.tracking.mlflow import contents, registry, store
-from explr.tracking.mlflow.failures import refusal
+from explr.tracking.mlflow import contents, logged_models, registry, store
+from explr.tracking.mlflow.failures import is_locked, refusal
 from explr.tracking.mlflow.first_look import first_look
 from explr.tracking.mlflow.names import MAX_TAG, legal_file, legal_name, short_value
 from explr.tracking.mlflow.rows import Rows
@@ -24,7 +24,10 @@ from explr.tracking.mlflow.upload import upload_file
 from explr.tracking.server import MLflowServer, server_url
 from explr.tracking.shipping.sink import (
     Contents,
+    LoggedModel,
+    Refused,
     RunStart,
+    SinkLocked,
     SinkRun,
     SinkUnavailable,
     Status,
@@ -126,7 +129,7 @@ class MLflowSink:
             return seen
 
     def send(self, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
-        """Log metrics, parameters and tags in batches."""
+        """Log metrics, parameters, tags and data sets in batches."""
         with self._open() as client:
             self._rows.setdefault(run_id, Rows(client, run_id)).send(events)
 
@@ -135,12 +138,23 @@ class MLflowSink:
         with self._open(of_file=True) as client:
             upload_file(client, run_id, path, f"{folder}/{path.name}" if folder else path.name)
 
+    def log_model(self, run_id: str, path: Path, model: LoggedModel) -> None:
+        """Log a model; MLflow shows one that was refused as failed."""
+        try:
+            with self._open(of_file=True) as client:
+                logged_models.log_model(client, run_id, path, model)
+        except Refused:
+            with self._open() as client:
+                logged_models.give_up(client, run_id, path.name)
+            raise
+
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
         """Set the run's status and end."""
         with self._open() as client:
-            if parent_id and PARENT_TAG not in client.get_run(run_id).data.tags:
+            run = client.get_run(run_id)
+            if parent_id and PARENT_TAG not in run.data.tags:
                 client.set_tag(run_id, PARENT_TAG, parent_id, synchronous=True)
-            client.set_terminated(run_id, status, end_ms)
+            client.set_terminated(run_id, status, max(end_ms, run.info.start_time))
 
     def contents(self, run_id: str, wanted: Contents) -> Contents:
         """Count rows and names in the store."""
@@ -149,6 +163,7 @@ class MLflowSink:
             metrics = [legal[name] for name in wanted.rows]
             paths = {legal_file(path): path for path in wanted.artifacts}
             held = contents.held(client, self._file, run_id, metrics, paths)
+            inputs, models = contents.linked(client, run_id, wanted)
         rows = self._rows.pop(run_id, None)
         refused = rows.refused if rows is not None else {}
         return Contents(
@@ -156,6 +171,8 @@ class MLflowSink:
             {name for name in wanted.params if legal[name] in {*held.params, *refused}},
             {paths[path] for path in held.artifacts},
             {name: len(refused[legal[name]]) for name in wanted.rows if legal[name] in refused},
+            inputs | (wanted.inputs & refused.keys()),
+            models,
         )
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
@@ -218,6 +235,8 @@ class MLflowSink:
         except Exception as error:
             if of_file and (refused := refusal(error)) is not None:
                 raise refused from error
+            if is_locked(error):
+                raise SinkLocked(store.locked(self._uri)) from error
             raise SinkUnavailable(store.out_of_reach(self._uri, error)) from error
 
 

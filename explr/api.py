@@ -27,6 +27,7 @@ from explr.runner.task import run_trial
 from explr.sweep.logs import callers_logging, shown_logging
 from explr.sweep.preflight import check_first_job, check_trial
 from explr.tracking.callback import OWN_TASK
+from explr.tracking.titles import training_given
 from explr.utils.console import in_notebook
 
 
@@ -93,7 +94,9 @@ def tune(
     diagnosed = diagnosing(
         [*given, "-m"], partial(check_trial, check=check, train_model=train_model)
     )
-    with callers_logging(), apart_from_trial(), trusting(TRUSTED), diagnosed:
+    module = None if train_model is None else f"{train_model.__module__}:function"
+    named = training_given(module)
+    with callers_logging(), apart_from_trial(), trusting(TRUSTED), named, diagnosed:
         tuned = check_first_job(given, check, train_model=train_model)
         with hydra_app() as app:
             sweep = partial(

@@ -287,7 +287,7 @@ class ExplrConfig:
     """A composed configuration, checked and typed.
 
     Args:
-        experiment_name: name of the MLflow experiment.
+        experiment_name: name of the MLflow experiment; None until it is named after the project.
         seed: seed of every random generator; None gives each training numbers of its own.
         train_model: the training function: a path to it, or a mapping with `_target_`.
         objective: what a tuner optimizes.
@@ -299,7 +299,7 @@ class ExplrConfig:
         hyperparameters: every key of the root that explr does not define.
     """
 
-    experiment_name: str
+    experiment_name: str | None
     seed: int | None
     train_model: str | dict[str, Any]
     objective: ObjectiveConfig
@@ -326,7 +326,7 @@ class ExplrConfig:
             raise UsageError("this is no config of explr's: compose one with explr.compose()")
         faults: list[str] = []
         values: dict[str, Any] = {
-            "experiment_name": str(checked(node, "experiment_name", name_fault, faults)),
+            "experiment_name": checked(node, "experiment_name", name_fault, faults),
             "seed": checked(node, "seed", seed_fault, faults),
             "train_model": checked(node, "train_model", target_fault, faults),
             "search_space": checked(node, "search_space", ranges_fault, faults) or {},
@@ -351,6 +351,8 @@ class ExplrConfig:
             faults += device_faults(values["gpu"].device)
         if faults:
             raise ConfigError(faults)
+        if values["experiment_name"] is not None:
+            values["experiment_name"] = str(values["experiment_name"])
         return cls(**values)
 
 

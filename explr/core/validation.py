@@ -129,8 +129,12 @@ def _first_line(error: Exception) -> str:
 
 def name_fault(value: Any) -> str | None:
     """What is wrong with the name of an experiment."""
-    if (isinstance(value, str) and value.strip()) or (
-        isinstance(value, (int, float)) and not isinstance(value, bool)  # experiment_name=2024
+    if (
+        value is None
+        or (isinstance(value, str) and value.strip())
+        or (
+            isinstance(value, (int, float)) and not isinstance(value, bool)  # experiment_name=2024
+        )
     ):
         return None
     return f"experiment_name must be a text that is not empty, got {value!r}"

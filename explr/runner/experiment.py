@@ -29,6 +29,7 @@ from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember
 from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function, failing_trial
+from explr.results.single import refuse_changed
 from explr.runner.prepare import prepare
 from explr.runner.record import logged_values, recorded, register_best
 from explr.runner.reporting import (
@@ -39,7 +40,7 @@ from explr.runner.reporting import (
     listening,
 )
 from explr.runner.result_file import make_folder, write_result
-from explr.tracking.run import TrackedRun, closing_line
+from explr.tracking.run import TrackedRun, closing_line, experiment_of
 from explr.tracking.sweeps import current
 from explr.utils.console import count_as_own, escape_unprintable
 from explr.utils.gc import resume_collection
@@ -112,9 +113,10 @@ def run_training(
     train_model: TrainFunction | None = None,
     number: int = 0,
     is_trial: bool = False,
+    resumes: bool = False,
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
-    overrides: Iterable[str] = (),
+    overrides: Iterable[str] | None = None,
 ) -> FinishedTraining:
     """Train once: check the config, set seeds, record, train, check and write the result.
 
@@ -124,9 +126,10 @@ def run_training(
         train_model: a function to use in place of the one that the config names.
         number: number of the trial in its sweep.
         is_trial: if it is told to stop, it is unfinished, also if it catches that and returns.
+        resumes: it goes on with the training that the folder holds; a trial of a sweep always does.
         first_files: files to record as they are when the run starts.
         last_files: files to record as they are when the run ends.
-        overrides: what the config was composed of, where that is known.
+        overrides: what the config was composed of; None if that is not known.
 
     Raises:
         UsageError: the configuration or the result is wrong.
@@ -138,6 +141,10 @@ def run_training(
     shorten_socket_paths()
     training = prepare(cfg, train_model)
     config = training.config
+    if resumes:
+        refuse_changed(folder, training.params)
+        if config.experiment_name is None and (before := experiment_of(folder)) is not None:
+            training = replace(training, experiment=before)
     if not is_trial and (inference := config.objective.inference()):
         log.info(inference)
     count_as_own(training.train_model)
@@ -159,7 +166,7 @@ def run_training(
         run=f"the run in {folder}",
     )
     begin = time.monotonic()
-    record = recorded(training, folder, first_files, last_files, overrides)
+    record = recorded(training, folder, first_files, last_files, overrides, resumes)
     with closing(checkpoints), record as (tracker, tracked, hyperparameters):
         reporter = current_reporter()
         context = TrainingContext(
@@ -169,12 +176,14 @@ def run_training(
             reporter=reporter,
             trial_id=tracked.journal.uid if tracked else folder.name,
             trial_number=number,
-            experiment_name=config.experiment_name,
+            experiment_name=training.experiment,
             device=training.device,
             checkpoint_dir=str(folder / "checkpoints"),
             seed=seed,
             output_dir=folder,
-            config=replace(config, hyperparameters=hyperparameters),
+            config=replace(
+                config, hyperparameters=hyperparameters, experiment_name=training.experiment
+            ),
             checkpoints=checkpoints,
         )
 

@@ -15,6 +15,9 @@ from explr.core.errors import ConfigError, UsageError
 from explr.core.framework import AUTO, NO_FRAMEWORK, Framework
 from explr.core.protocols import TrainFunction
 from explr.frameworks.base import get_framework
+from explr.tracking.destination import working_directory
+from explr.tracking.sweeps import current
+from explr.tracking.titles import project_name
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Prepared:
         train_model_name: how a person finds it: the value in the config, or its qualified name.
         framework: the framework that it uses.
         device: the device that it trains on, in PyTorch's spelling.
+        experiment: name of the experiment that it belongs to.
     """
 
     cfg: DictConfig
@@ -38,6 +42,7 @@ class Prepared:
     train_model_name: Any
     framework: Framework
     device: str
+    experiment: str
 
 
 def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepared:
@@ -96,7 +101,10 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
     assert device is not None
     shown = config.train_model if train_model is None else _qualified(train_model)
     params = by_reference(cfg, config.hyperparameters)
-    return Prepared(cfg, config, params, function, shown, framework, device)
+    sweep = current()
+    experiment = config.experiment_name or (sweep.experiment if sweep is not None else None)
+    experiment = experiment or project_name(shown, working_directory())
+    return Prepared(cfg, config, params, function, shown, framework, device, experiment)
 
 
 def framework_of(cfg: DictConfig, train_model: TrainFunction | None = None) -> Framework:

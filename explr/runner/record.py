@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from explr.tracking.journal.lines import read_events
 from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
 from explr.tracking.run import TrackedRun, open_run
-from explr.tracking.sweeps import current
+from explr.tracking.sweeps import Sweep, current
+from explr.tracking.titles import run_name, trial_name
 from explr.utils.readings import peak_memory
 
 log = logging.getLogger("explr")
@@ -35,7 +37,8 @@ def recorded(
     folder: Path,
     first_files: tuple[Path, ...],
     last_files: tuple[Path, ...],
-    overrides: Iterable[str] = (),
+    overrides: Iterable[str] | None = None,
+    resumes: bool = False,
 ) -> Iterator[tuple[Tracker, TrackedRun | None, dict[str, Any]]]:
     """Yield a tracker, the record and the hyperparameters of a training.
 
@@ -47,20 +50,21 @@ def recorded(
         folder: folder of the run.
         first_files: files to record as they are when the run starts.
         last_files: files to record as they are when the run ends.
-        overrides: what the config was composed of, where that is known.
+        overrides: what the config was composed of; None if that is not known.
+        resumes: it goes on with the run that the folder holds.
     """
     destination = Destination.in_config(training.config.tracking)
     values = training.config.hyperparameters
     if destination is None:
         yield NullTracker(), None, values
         return
-    defaults = untouched_defaults(values, overrides)
+    defaults = untouched_defaults(values, overrides or ())
     sweep = current()
     run = open_run(
         folder,
         destination.beside(sweep),
-        experiment=training.config.experiment_name,
-        name=folder.name,
+        experiment=training.experiment,
+        name=_run_name(folder, overrides, sweep, training.params, defaults),
         params=_recorded_params(training, defaults),
         tags={
             **provenance_of(sweep),
@@ -70,7 +74,7 @@ def recorded(
         parent=sweep.journal if sweep else None,
         first_files=first_files,
         last_files=(*last_files, folder / RESULT),
-        resumes=sweep is not None and sweep.keeps_folders,
+        resumes=resumes if sweep is None else sweep.keeps_folders,
     )
 
     def record(names: Iterable[str]) -> None:
@@ -89,6 +93,20 @@ def recorded(
     run.close("FINISHED")
 
 
+def _run_name(
+    folder: Path,
+    overrides: Iterable[str] | None,
+    sweep: Sweep | None,
+    params: Mapping[str, Any],
+    defaults: AbstractSet[str],
+) -> str:
+    if overrides is None:  # from Python: what differs from the bundled defaults
+        overrides = [f"{name}={value}" for name, value in params.items() if name not in defaults]
+    if sweep is None:
+        return run_name(folder, overrides)
+    return trial_name(folder, overrides, sweep.overrides)
+
+
 def _recorded_params(training: Prepared, left_out: frozenset[str]) -> dict[str, Any]:
     """The hyperparameters with their resolved values, and the other settings as written."""
     written = OmegaConf.to_container(training.cfg, enum_to_str=True)
@@ -98,6 +116,7 @@ def _recorded_params(training: Prepared, left_out: frozenset[str]) -> dict[str, 
     return {
         **{name: value for name, value in training.params.items() if name not in left_out},
         **rest,
+        "experiment_name": training.experiment,
         "train_model": training.train_model_name,
         "device": training.device,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from explr.config.saved import hide_secrets, saved_files, take_names_of
 from explr.core.config import ExplrConfig
 from explr.core.errors import TrialPruned, UsageError
 from explr.core.protocols import TrainFunction
+from explr.results.single import note_command, takes_up
 from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
@@ -48,8 +50,16 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
     if cfg.tuner.name != "none":
         log.info("tuner=%s tunes with -m; without it this trains once", cfg.tuner.name)
     try:
+        resumes = takes_up(_folder())
+        take_names_of(cfg)
+        note_command(_folder(), resumes)
         with watching_training(cfg):
-            finished = _train(cfg, 0, None)
+            finished = _train(cfg, 0, None, resumes=resumes)
+    except KeyboardInterrupt:
+        if (_folder() / "checkpoints").exists():
+            again = shlex.join(["explr", "resume", str(relative(_folder()))])
+            print(f"to resume from the last checkpoint: {again}", file=sys.stderr)
+        raise
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         raise SystemExit(report_fault(error)) from None  # without Hydra's own lines
     _tell(finished)
@@ -122,7 +132,11 @@ def _folder() -> Path:
 
 
 def _train(
-    cfg: DictConfig, number: int, train_model: TrainFunction | None, is_trial: bool = False
+    cfg: DictConfig,
+    number: int,
+    train_model: TrainFunction | None,
+    is_trial: bool = False,
+    resumes: bool = False,
 ) -> FinishedTraining:
     hydra, folder = HydraConfig.get(), _folder()
     if hydra.output_subdir:
@@ -134,6 +148,7 @@ def _train(
         train_model=train_model,
         number=number,
         is_trial=is_trial,
+        resumes=resumes,
         first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
         last_files=(folder / f"{hydra.job.name}.log",),
         overrides=overrides_of(HydraConfig.instance().cfg, "task"),

@@ -112,6 +112,8 @@ def await_run_ids(record: TrackedRun | None, folders: Iterable[Path]) -> None:
         while (lacking := _lacking(begun)) and time.monotonic() < deadline:
             if all(position.stuck for position in lacking):
                 break  # MLflow is not reachable, or refuses them
+            if not record.waits_for_store:
+                break
             time.sleep(POLL_S)
     left = max(0.0, deadline - time.monotonic())
     record.destination = replace(record.destination, drain_timeout_s=left)

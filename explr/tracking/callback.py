@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.defaults import untouched_defaults
 from explr.config.hydra_private import value_of
-from explr.config.nodes import is_own_tree, overrides_of
+from explr.config.nodes import SWEEPER_NODE, is_own_tree, overrides_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig, ObjectiveConfig
 from explr.core.errors import is_pruning
@@ -37,13 +37,14 @@ from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember_arguments
 from explr.core.validation import settings_of
 from explr.launching.job_record import objective_of, record_job, this_command
-from explr.tracking.destination import Destination
+from explr.tracking.destination import Destination, working_directory
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
 from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
-from explr.tracking.run import TrackedRun, closing_line, open_run
+from explr.tracking.run import TrackedRun, closing_line, experiment_of, open_run
 from explr.tracking.shipping.sink import Status
 from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
+from explr.tracking.titles import project_name, run_name, sweep_name, trial_name
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +59,14 @@ class MLflowCallback(Callback):
     """Records Hydra's runs and sweeps in MLflow.
 
     Args:
-        experiment_name: name of the MLflow experiment.
+        experiment_name: name of the MLflow experiment; None names it after the project.
         settings: fields of `MirrorConfig` in `explr/core/config.py`.
 
     Raises:
         ConfigError: a setting does not exist or has another type.
     """
 
-    def __init__(self, experiment_name: str, **settings: Any) -> None:
+    def __init__(self, experiment_name: str | None, **settings: Any) -> None:
         guard_logs()
         remember_arguments(sys.argv[1:])
         hide_command_line()
@@ -103,11 +104,13 @@ class MLflowCallback(Callback):
         folder = Path(config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         constant = constant_tags()
+        given = overrides_of(config, "task")
+        name = self._name(config, folder if keeps_folders else None)
         self._parent = open_run(
             folder,
             self._destination,
-            experiment=self._experiment,
-            name=folder.name,
+            experiment=name,
+            name=sweep_name(folder, _searched(config), given),
             params=_params(config),
             tags={**provenance_tags(constant), "explr.kind": "sweep"},
             last_files=_results_of(folder),
@@ -115,8 +118,19 @@ class MLflowCallback(Callback):
         )
         journal = self._parent.journal.path
         command, host = this_command(folder), socket.gethostname()
-        self._sweep = Sweep(journal, host, keeps_folders, constant, command)
+        self._sweep = Sweep(journal, host, keeps_folders, constant, command, name, given)
         return self._parent
+
+    def _name(self, config: DictConfig, resumed: Path | None = None) -> str:
+        """Name of the experiment; that of a sweep which resumes in a folder stays.
+
+        Args:
+            config: composed config of the sweep or the job.
+            resumed: folder of a sweep that may have begun before.
+        """
+        before = experiment_of(resumed) if resumed is not None and not self._experiment else None
+        target = OmegaConf.select(config, "train_model", throw_on_missing=False)
+        return self._experiment or before or project_name(target, working_directory())
 
     def on_job_start(
         self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any
@@ -139,8 +153,8 @@ class MLflowCallback(Callback):
         self._job = open_run(
             folder,
             self._destination.beside(self._sweep),
-            experiment=self._experiment,
-            name=folder.name,
+            experiment=self._name(config),
+            name=self._run_name(config, folder),
             params=_params(config),
             tags={**provenance_of(self._sweep), "explr.kind": "trial" if self._sweep else "run"},
             parent=self._sweep.journal if self._sweep else None,
@@ -177,6 +191,12 @@ class MLflowCallback(Callback):
             tracker.set_tag("explr.state", state)  # an earlier attempt may have ended otherwise
         self._job.close(status)
 
+    def _run_name(self, config: DictConfig, folder: Path) -> str:
+        given = overrides_of(config, "task")
+        if self._sweep is None:
+            return run_name(folder, given)
+        return trial_name(folder, given, self._sweep.overrides)
+
     def _hear(self, step: int, value: float) -> None:
         self._reported.append(value)
 
@@ -194,6 +214,8 @@ class MLflowCallback(Callback):
                 register_best(self._parent)
             self._parent.close("FAILED" if status == "FINISHED" and has_failed() else status)
             _print_closing_line(self._parent)
+            if (charts := self._parent.compared(_minimizes(config))) is not None:
+                print(f"Trials in charts: {charts}")
 
     def _close_failed_sweep(self) -> None:
         """Close the run of a sweep that an exception has ended: Hydra 1.3 tells of no such end.
@@ -253,6 +275,22 @@ def _status(error: object) -> Status:
 def _results_of(folder: Path) -> tuple[Path, ...]:
     names = (MULTIRUN, COMMAND, RESULTS, BEST_PARAMS, REPORT)
     return tuple(folder / name for name in names)
+
+
+def _minimizes(config: DictConfig) -> bool:
+    """Whether smaller values of a sweep's first objective are better."""
+    for key in ("hydra.sweeper.direction", "objective.direction"):
+        found = OmegaConf.select(config, key, throw_on_missing=False)
+        if found is not None:
+            first = found[0] if OmegaConf.is_list(found) else found
+            return "max" not in str(getattr(first, "name", first)).lower()
+    return True
+
+
+def _searched(config: DictConfig) -> list[str]:
+    """Names of what the config itself has ranges for."""
+    node = OmegaConf.select(config, f"{SWEEPER_NODE}.params", throw_on_missing=False)
+    return [str(key) for key in node] if OmegaConf.is_dict(node) else []
 
 
 def _params(config: DictConfig) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ class Destination:
     def __post_init__(self) -> None:
         if self.uri:
             # The companion has another working directory.
-            object.__setattr__(self, "uri", absolute_uri(self.uri, _working_directory()))
+            object.__setattr__(self, "uri", absolute_uri(self.uri, working_directory()))
 
     @classmethod
     def of(cls, settings: MirrorConfig) -> Destination:
@@ -114,7 +114,7 @@ def _joined(folder: Path, path: str) -> Path:
     return Path((folder / path).absolute())
 
 
-def _working_directory() -> Path:
+def working_directory() -> Path:
     """Where the command was given; Hydra may have changed to a job's folder since."""
     from hydra.core.hydra_config import HydraConfig
 

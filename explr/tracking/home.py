@@ -93,6 +93,21 @@ def artifact_root(home: Path | None = None) -> Path:
     return (home or explr_home()) / "artifacts"
 
 
+def store_file(uri: str) -> Path:
+    """The file of a local store."""
+    return Path(uri.partition(":///")[2].partition("?")[0])
+
+
+def is_made(uri: str) -> bool:
+    """Whether a store is there: a local one is made in one step by who first uploads to it."""
+    if not is_local_store(uri):
+        return True
+    try:
+        return store_file(uri).stat().st_size > 0
+    except OSError:
+        return False
+
+
 def is_local_store(uri: str) -> bool:
     """Whether `uri` is an SQLite file, which explr writes directly and starts a server for."""
     dialect, separator, path = uri.partition(":///")

@@ -6,12 +6,14 @@ import logging
 import os
 import shlex
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+from explr.core.config import MirrorConfig
 from explr.core.errors import TrackingError, UsageError, shortened
 from explr.core.folders import within
 from explr.core.secrets.masking import redacted, redacted_text
@@ -19,7 +21,7 @@ from explr.core.secrets.shapes import without_user_info
 from explr.tracking.artifacts import Copies
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
-from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.home import explr_home, is_local_store, is_made
 from explr.tracking.journal.index import recorded_steps
 from explr.tracking.journal.journal import (
     Journal,
@@ -47,12 +49,16 @@ from explr.tracking.shipping.start import (
     ensure_companion,
     first_words,
     has_companion,
+    tell_no_address,
 )
+from explr.utils.console import is_terminal
 from explr.utils.processes import identity_of
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.02
+SILENT_S = 1.0
+"""After so long a wait for the upload, a line says what is waited for."""
 
 
 class TrackedRun:
@@ -146,20 +152,36 @@ class TrackedRun:
     def drain(self) -> int:
         """Wait until everything below the run's folder is uploaded, at most `drain_timeout_s`.
 
-        Journals that MLflow refuses without a change by the user are not waited for.
+        Journals that MLflow refuses without a change by the user are not waited for. Neither is a
+        new local store, which takes seconds, unless `drain_timeout_s` is longer than by default.
 
         Returns:
             How many journals are not fully uploaded.
         """
-        deadline = time.monotonic() + self.destination.drain_timeout_s
+        timeout_s = self.destination.drain_timeout_s
+        begun, told = time.monotonic(), False
         if self.waiting():
             self.keep_shipping()
         with awaiting(self.destination.resolved_uri):
-            while (waiting := self.waiting()) and time.monotonic() < deadline:
+            while (waiting := self.waiting()) and time.monotonic() < begun + timeout_s:
                 if all(read_position(Path(entry.journal)).stuck for entry in waiting):
                     break
+                waited_s = time.monotonic() - begun
+                if not self.waits_for_store and (self.nearest_address or waited_s > SILENT_S):
+                    break  # the server tells its address within a moment
+                if not told and waited_s > SILENT_S:
+                    told = True
+                    if is_terminal(sys.stderr):
+                        print("waiting for the upload to MLflow …", file=sys.stderr)
                 time.sleep(POLL_S)
         return len(waiting)
+
+    @property
+    def waits_for_store(self) -> bool:
+        """Whether to wait for the upload: not while a new local store is made."""
+        if self.destination.drain_timeout_s > MirrorConfig.drain_timeout_s:
+            return True
+        return is_made(self.destination.resolved_uri)
 
     @property
     def address(self) -> str | None:
@@ -167,8 +189,28 @@ class TrackedRun:
         position = self.position
         if not position.run_id:
             return None
+        return self._page(position.experiment_id, position.run_id)
+
+    @property
+    def nearest_address(self) -> str | None:
+        """Address of the run, or of its experiment or of all, as far as it is known."""
+        position = self.position
+        return self._page(position.experiment_id, position.run_id)
+
+    def compared(self, minimize: bool) -> str | None:
+        """Address of the charts of a sweep's runs; None if it is not known.
+
+        Args:
+            minimize: whether smaller values of the objective are better.
+        """
+        position = self.position
+        if not position.run_id:
+            return None
         sink = sink_for(self.destination.resolved_uri)
-        return sink.address(position.experiment_id, position.run_id)
+        return sink.compared(position.experiment_id, position.run_id, minimize)
+
+    def _page(self, experiment_id: str, run_id: str) -> str | None:
+        return sink_for(self.destination.resolved_uri).address(experiment_id, run_id)
 
     def _mlflow_run(self) -> AbstractContextManager[Any]:
         if not self.journal.path.exists():
@@ -248,6 +290,16 @@ def open_run(
     return run
 
 
+def experiment_of(folder: Path) -> str | None:
+    """Name of the experiment of the last run in a folder; None if there was none.
+
+    Args:
+        folder: folder of a run or a sweep.
+    """
+    starts = [start for each in journals_in(folder) if (start := first_event(each)) is not None]
+    return str(starts[-1]["experiment"]) if starts else None
+
+
 def helper_tracker(journal: Path) -> ExplrTracker:
     """The tracker of a run for a process that its training has started.
 
@@ -277,6 +329,7 @@ def closing_line(run: TrackedRun, wait: bool = True) -> str:
 
 
 def _closing_line(run: TrackedRun, wait: bool) -> str:
+    tell_no_address(run.destination.resolved_uri)
     if wait:
         run.drain()
     waiting = run.waiting()
@@ -289,12 +342,16 @@ def _closing_line(run: TrackedRun, wait: bool) -> str:
     runs = "1 run" if len(waiting) == 1 else f"{len(waiting)} runs"
     reasons = [read_position(Path(entry.journal)).error for entry in waiting]
     reason = next(filter(None, [*reasons, first_words(run.destination.resolved_uri)]), "")
+    command = shlex.join(["explr", "sync", str(run.journal.path.parent)])
+    goes_on = has_companion(run.destination.resolved_uri)
+    if goes_on and not reason:
+        where = run.nearest_address or without_user_info(run.destination.resolved_uri)
+        return f"MLflow: {where}; the upload continues in the background, `{command}` waits for it"
     reason = shortened(f"Not uploaded: {reason}") + "\n" if reason else ""
-    if has_companion(run.destination.resolved_uri):
+    if goes_on:
         state = "the upload continues in the background for a while"
     else:
         state = f"the upload process has ended, see {explr_home() / LOG_FILE}"
-    command = shlex.join(["explr", "sync", str(run.journal.path.parent)])
     return f"{reason}MLflow has not caught up with {runs}: {state}, and `{command}` resumes it"
 
 

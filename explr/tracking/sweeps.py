@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ class Sweep:
         keeps_folders: several attempts at a trial share its folder and are one run.
         tags: tags that all its jobs have in common: the commit, the versions of packages.
         command: the command that started it, as `sweep.json` has it.
+        experiment: name of its experiment.
+        overrides: overrides that all its jobs have in common.
     """
 
     journal: Path
@@ -27,6 +29,8 @@ class Sweep:
     keeps_folders: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     command: Mapping[str, Any] = field(default_factory=dict)
+    experiment: str | None = None
+    overrides: Sequence[str] = ()
 
     @property
     def is_here(self) -> bool:

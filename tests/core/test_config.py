@@ -25,7 +25,7 @@ from explr.sweep.session import SweepSettings
 
 PROBLEMS = [
     ("experiment_name", "", "experiment_name must be a text"),
-    ("experiment_name", None, "experiment_name must be a text"),
+    ("experiment_name", " ", "experiment_name must be a text"),
     ("seed", -1, "seed must be an integer from 0 to 4294967295, or null, got -1"),
     ("seed", 2**32, "seed must be an integer"),
     ("seed", True, "seed must be an integer"),

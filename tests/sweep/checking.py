@@ -98,7 +98,7 @@ def _check_store(shop: Workshop, folder: Path, results: dict[str, Any]) -> None:
         ("sweep", "FINISHED"): 1, ("trial", "FINISHED"): len(trials),
     }  # fmt: skip
     (parent,) = (run for run in tags if tags[run]["explr.kind"] == "sweep")
-    names = {run: name for run, name, _ in found if run != parent}
+    names = {run: name.partition(" ")[0] for run, name, _ in found if run != parent}
     assert {tags[run]["mlflow.parentRunId"] for run in names} == {parent}
     assert {trial["run_id"]: str(trial["number"]) for trial in trials} == names
     assert {run: tags[run]["explr.state"] for run in names} == {

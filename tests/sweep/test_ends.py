@@ -143,8 +143,8 @@ def test_mlflow_says_how_a_sweep_without_a_result_ended_and_why(shop: Workshop) 
     shop.sync()
     assert statuses(shop) == {
         "s": "FAILED",
-        "boom": "FAILED", "boom/0": "FAILED", "boom/1": "FAILED",
-        "prunes": "FINISHED", "prunes/0": "FINISHED", "prunes/1": "FINISHED",
+        "boom": "FAILED", "boom/0 lr=1": "FAILED", "boom/1 lr=2": "FAILED",
+        "prunes": "FINISHED", "prunes/0 lr=1": "FINISHED", "prunes/1 lr=2": "FINISHED",
     }  # fmt: skip
     with sqlite3.connect(Path(shop.environment["EXPLR_HOME"], "mlflow.db")) as store:
         reasons = store.execute("select value from tags where key = 'explr.reason'").fetchall()

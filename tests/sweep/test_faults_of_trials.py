@@ -51,9 +51,9 @@ class Sweep:
         """How MLflow says that the run of a trial ended."""
         with sqlite3.connect(self.home / "mlflow.db") as store:
             (found,) = store.execute(
-                "select status from runs where name = ? and run_uuid in (select run_uuid from tags "
-                "where key = 'explr.kind' and value = 'trial')",
-                (str(NAMES.index(name)),),
+                "select status from runs where name like ? and run_uuid in "
+                "(select run_uuid from tags where key = 'explr.kind' and value = 'trial')",
+                (f"{NAMES.index(name)} %",),
             ).fetchall()
         store.close()
         return str(found[0])

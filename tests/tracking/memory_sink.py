@@ -194,8 +194,11 @@ class MemorySink:
         self._memory.models.setdefault((name, run_id), about)
         return str(list(self._memory.models).index((name, run_id)) + 1)
 
-    def address(self, experiment_id: str, run_id: str) -> str | None:
-        return f"{self._uri}/{experiment_id}/{run_id}"
+    def address(self, experiment_id: str = "", run_id: str = "") -> str | None:
+        return f"{self._uri}/{experiment_id}/{run_id}".rstrip("/")
+
+    def compared(self, experiment_id: str, run_id: str, minimize: bool) -> str | None:
+        return f"{self._uri}/{experiment_id}?of={run_id}"
 
     def _run(self, method: str, run_id: str) -> MemoryRun:
         run = self._memory.runs[run_id]

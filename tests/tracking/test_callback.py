@@ -123,8 +123,8 @@ def test_a_foreign_app_or_job_that_raises_or_exits_with_a_code_is_failed(
         "raises": "FAILED",
         "exits": "FAILED" if HAS_WHITELIST else "KILLED",  # Hydra 1.3 tells of no such end
         "sweep": "FAILED",
-        "0": "FINISHED",
-        "1": "FAILED",
+        "0 a=1": "FINISHED",
+        "1 a=13": "FAILED",
     }
 
 
@@ -191,7 +191,7 @@ def test_explrs_own_sweep_keeps_the_failure_of_a_job(store: Any, kit: Any, tmp_p
     assert done.returncode == 1, done.stderr
     kit.eventually(lambda: not entries())
     status = {r.info.run_name: r.info.status for r in store.runs()}
-    assert (status.pop("0"), status.pop("1")) == ("FINISHED", "FAILED")
+    assert (status.pop("0 lr=0.1"), status.pop("1 lr=2")) == ("FINISHED", "FAILED")
     (sweep,) = status.values()
     assert sweep in ("FINISHED", "FAILED")  # as its end says, which may come trials later
 

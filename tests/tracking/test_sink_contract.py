@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import parse_qs, urlparse
 from urllib.request import url2pathname
 
 import pytest
@@ -466,13 +466,31 @@ def test_a_kill_after_any_call_loses_and_doubles_nothing(
 @pytest.mark.parametrize(
     ("uri", "address"),
     [
-        ("http://me:secret@host:5/", "http://host:5/#/experiments/3/runs/abc"),
-        ("https://host/mlflow", "https://host/mlflow/#/experiments/3/runs/abc"),
+        (
+            "http://me:secret@host:5/",
+            "http://host:5/#/experiments/3/runs/abc?workflowType=machine_learning",
+        ),
+        (
+            "https://host/mlflow",
+            "https://host/mlflow/#/experiments/3/runs/abc?workflowType=machine_learning",
+        ),
         ("postgresql://me@host/mlflow", None),
     ],
 )
 def test_the_page_of_a_run_in_mlflow(uri: str, address: str | None) -> None:
     assert MLflowSink(uri).address("3", "abc") == address
+
+
+def test_the_page_that_compares_the_trials_of_a_sweep() -> None:
+    page = MLflowSink("http://host:5").compared("3", "abc", minimize=False) or ""
+    assert page.startswith("http://host:5/#/experiments/3/runs?workflowType=machine_learning&")
+    assert parse_qs(page.partition("?")[2]) == {
+        "workflowType": ["machine_learning"],
+        "compareRunsMode": ["CHART"],
+        "orderByKey": ["metrics.`objective`"],
+        "orderByAsc": ["false"],
+        "searchFilter": ["tags.`mlflow.parentRunId`='abc'"],
+    }
 
 
 def test_the_page_of_a_run_of_the_local_store_needs_its_server(
@@ -481,8 +499,8 @@ def test_the_page_of_a_run_of_the_local_store_needs_its_server(
     assert MLflowSink(store.uri).address("3", "abc") is None
     state: Callable[..., Any] = lambda _: type("State", (), {"url": "http://127.0.0.1:5001"})  # noqa: E731
     monkeypatch.setattr("explr.tracking.server.MLflowServer.state", state)
-    page = MLflowSink(store.uri).address("3", "abc")
-    assert page == "http://127.0.0.1:5001/#/experiments/3/runs/abc"
+    page = MLflowSink(store.uri).address("3")
+    assert page == "http://127.0.0.1:5001/#/experiments/3/runs?workflowType=machine_learning"
 
 
 @pytest.mark.parametrize("path", sorted(Path(sink_module.__file__).parent.glob("*.py")), ids=str)

@@ -138,14 +138,14 @@ def tune(
 
 @commands.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--last", is_flag=True, help="Resume the newest sweep that began here.")
+@click.option("--last", is_flag=True, help="Resume the newest that began here.")
 @click.option("-q", "--quiet", "shown", flag_value="-q", help="Show warnings, errors, result.")
 @click.option("-v", "--verbose", "shown", flag_value="-v", help="Show everything that is logged.")
 @click.option("--trust", is_flag=True, help="Take also what another user has written.")
 def resume(folder: Path | None, last: bool, shown: str | None, trust: bool) -> None:
-    """Resume the interrupted sweep in FOLDER."""
+    """Resume the interrupted sweep, or the training that was cut off, in FOLDER."""
     if (folder is None) is not last:
-        raise click.UsageError("give either the sweep's folder or --last")
+        raise click.UsageError("give either the folder of the sweep or run, or --last")
     from explr.runner.cli.resume import resume as resume_sweep
 
     resume_sweep(folder, shown, trust=trust)

@@ -1,4 +1,4 @@
-"""`explr resume`: runs the command of a sweep again, in the same folder."""
+"""`explr resume`: runs the command of a sweep or a training again, in the same folder."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ from explr.config.grammar import quoted, word
 from explr.config.nodes import SWEEPER_NODE, is_own_tree
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import ConfigError, UsageError
-from explr.core.folders import COMMAND, MULTIRUN
+from explr.core.folders import COMMAND, MULTIRUN, saved_in
 from explr.core.ownership import refuse_foreign
 from explr.core.secrets.masking import masked
 from explr.results.begun import sweeps_begun
 from explr.results.grid import read_grid
+from explr.results.single import RESUMES, RUN, refuse_ended, run_command, unfinished_runs
 from explr.results.sweep import SweepCommand, sweep_command, sweep_config
 from explr.utils.invocation import with_override
 
 
 def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False) -> NoReturn:
-    """Resume a sweep; its command replaces this process.
+    """Resume a sweep or a single training; its command replaces this process.
 
     Args:
-        folder: folder of the sweep; None takes the newest that began in the working directory.
+        folder: folder of the sweep or the run; None takes the newest that began in the working
+            directory, of trainings only those that were cut off.
         shown: `-q` or `-v`; None uses the flags of the original command.
         trust: run the command also if another user has written it.
 
     Raises:
-        UsageError: there is no such sweep, or it is another user's.
+        UsageError: there is no such sweep or run, it is another user's, or the run is not cut off.
     """
     folder = Path(os.path.abspath(folder or _last()))  # without .., which others would keep
+    if (folder / RUN).exists():
+        _resume_run(folder, shown, trust)
     command = sweep_command(folder)
     if command is None:
         if (folder / MULTIRUN).exists() or read_grid(folder) is not None:
@@ -45,7 +49,13 @@ def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False
                 f"{folder} is a grid, which cannot be resumed: run its command again. A sweep by "
                 "hydra/sweeper=explr_optuna, or by tuner=optuna in explr's own app, can"
             )
-        raise UsageError(f"{folder} is not the folder of a sweep: it has no {COMMAND}")
+        if saved_in(folder) is not None:
+            raise UsageError(
+                f"{folder} is a run whose command explr does not know, of another app, say, or a "
+                f"trial, which is resumed with its sweep: run the command again with "
+                f"hydra.run.dir={quoted(str(folder))}, and its checkpoints are there"
+            )
+        raise UsageError(f"{folder} is not the folder of a sweep or a run: it has no {COMMAND}")
     if not trust:
         refuse_foreign(folder / COMMAND, "its command would be run")
     if command.argv is None:
@@ -62,19 +72,58 @@ def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False
         )
     if shown is not None and not is_own_tree(sweep_config(folder)):
         raise UsageError(f"{shown} is a flag of explr's own apps: leave it out")
-    words = ["python", *command.argv]
-    for override in (f"hydra.sweep.dir={quoted(str(folder))}", *kept_direction(folder, words)):
+    more = list(kept_direction(folder, ["python", *command.argv]))
+    _run_again(command, folder, ("sweep", "hydra.sweep.dir"), shown, more)
+
+
+def _resume_run(folder: Path, shown: str | None, trust: bool) -> NoReturn:
+    """Resume a single training from its last checkpoint; see `resume`."""
+    if not trust:
+        refuse_foreign(folder / RUN, "its command would be run")
+    refuse_ended(folder)
+    command = run_command(folder)
+    assert command is not None
+    if hidden := masked(command.argv or ()):
+        raise UsageError(
+            f"the command of the training in {folder} had secrets, which explr does not save "
+            f"({', '.join(hidden)}): run the command again with "
+            f"{RESUMES}={shlex.quote(str(folder))} before it and "
+            f"hydra.run.dir={quoted(str(folder))} after it"
+        )
+    os.environ[RESUMES] = str(folder.resolve())
+    _run_again(command, folder, ("training", "hydra.run.dir"), shown)
+
+
+def _run_again(
+    command: SweepCommand,
+    folder: Path,
+    kind: tuple[str, str],
+    shown: str | None,
+    more: Sequence[str] = (),
+) -> NoReturn:
+    """Run a command again, in place of this process.
+
+    Args:
+        command: the command.
+        folder: where it writes.
+        kind: what it is, and the setting of its folder.
+        shown: `-q` or `-v`; None uses the flags of the command.
+        more: further overrides.
+    """
+    what, setting = kind
+    words = ["python", *(command.argv or ())]
+    for override in (f"{setting}={quoted(str(folder))}", *more):
         words = with_override(words, override)
     command = replace(command, argv=words[1:])
     typed = f"go to the folder of its project, and type: {command}"
     if command.is_lost:
         raise UsageError(
-            f"the sweep in {folder} began in {command.cwd}, and it cannot be told where its "
+            f"the {what} in {folder} began in {command.cwd}, and it cannot be told where its "
             f"project is now: {typed}"
         )
     words = _runnable(command, typed)
     if command.moved_from is not None:
-        print(f"this sweep began in {command.moved_from} and resumes in {command.cwd}", flush=True)
+        print(f"this {what} began in {command.moved_from} and resumes in {command.cwd}", flush=True)
     os.chdir(command.cwd)
     if shown is not None:
         words = [*take_verbosity(words)[0], shown]
@@ -134,7 +183,9 @@ def _runnable(command: SweepCommand, typed: str) -> list[str]:
 
 
 def _last() -> Path:
-    """The sweep that began last of those of the working directory, wherever it is written.
+    """The sweep, or the training that was cut off, that began last in the working directory.
+
+    Sweeps are found wherever they are written, trainings below `outputs`.
 
     Raises:
         UsageError: there is none.
@@ -143,12 +194,13 @@ def _last() -> Path:
     known = list(sweeps_begun())
     own = [folder for folder in known if _begun_in(folder) == here]
     below = [file.parent.absolute() for file in Path("multirun").rglob(COMMAND)]
-    found = sorted({*own, *below}, key=lambda folder: (folder / COMMAND).stat().st_mtime_ns)
-    if found:
-        return found[-1]
+    files = {folder / COMMAND for folder in (*own, *below)}
+    files |= {file.absolute() for file in unfinished_runs(Path("outputs"))}
+    if files:
+        return max(files, key=lambda file: file.stat().st_mtime_ns).parent
     newest = shlex.join(["explr", "resume", str(known[0])]) if known else ""
     elsewhere = f"; the newest of all is resumed by `{newest}`" if newest else ""
-    raise UsageError(f"no sweep has begun in {here}{elsewhere}")
+    raise UsageError(f"no sweep has begun in {here}, and no training there was cut off{elsewhere}")
 
 
 def _begun_in(folder: Path) -> Path | None:

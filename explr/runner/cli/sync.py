@@ -15,13 +15,12 @@ from explr.core.errors import ExplrError, FileError, TrackingError
 from explr.core.ownership import refuse_foreign
 from explr.core.secrets.shapes import without_user_info
 from explr.tracking.destination import environment_uri, with_user_info
-from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.home import explr_home, is_local_store, store_file
 from explr.tracking.journal.items import Items, read_items
 from explr.tracking.journal.journal import first_event, uid_of
 from explr.tracking.journal.lines import is_over, read_events
 from explr.tracking.journal.pending import Entry, Liveness, enter, entries, is_of_this_host
 from explr.tracking.journal.position import Position, read_position
-from explr.tracking.mlflow.store import file_of
 from explr.tracking.shipping.awaiting import upload_lock
 from explr.tracking.shipping.companion import follow
 from explr.tracking.shipping.run_ids import fill_in
@@ -101,7 +100,7 @@ class Stores:
             SinkUnavailable, TrackingError: it cannot be used.
         """
         uri = position.uri
-        if not uri or (is_local_store(uri) and not file_of(uri).exists()):
+        if not uri or (is_local_store(uri) and not store_file(uri).exists()):
             uri = environment_uri()  # uploaded by an older version, or on another machine
         if uri not in self._sinks:
             self._sinks[uri] = _connected(with_user_info(uri))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from explr.core.errors import TrackingError
+from explr.tracking.home import store_file
 from explr.tracking.mlflow.logged_models import find_model
 from explr.tracking.mlflow.private import count_rows
-from explr.tracking.mlflow.store import LOCK_TIMEOUT_S, file_of
+from explr.tracking.mlflow.store import LOCK_TIMEOUT_S
 from explr.tracking.shipping.sink import Contents, dataset_name
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def open_file(uri: str) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
-    address = f"{file_of(uri).as_uri()}?mode=ro"
+    address = f"{store_file(uri).as_uri()}?mode=ro"
     return sqlite3.connect(address, timeout=LOCK_TIMEOUT_S, uri=True, check_same_thread=False)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from explr.core.errors import ExplrError
 from explr.core.secrets.shapes import without_user_info
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
 
 PARENT_TAG = "mlflow.parentRunId"
 
+OF_TRAININGS = "workflowType=machine_learning"
+"""Has MLflow's UI show its pages for trainings; by default it has those for language models."""
+
 
 class MLflowSink:
     """Writes runs to an MLflow store; see `Sink` for what the methods promise.
@@ -57,6 +61,7 @@ class MLflowSink:
         self._client: MlflowClient | None = None
         self._rows: dict[str, Rows] = {}
         self._patience = Patience()
+        self._is_served = False
 
     @property
     def uri(self) -> str:
@@ -68,17 +73,25 @@ class MLflowSink:
         return first_look(self._uri)
 
     def connect(self, port: int | None = None, only_uploads: bool = False) -> None:
-        """Open the store, and start the server of a local one."""
+        """Open the store, and start the server of a local one, whose address is known at once."""
+        if port is not None and not self._is_served:
+            self._serve(port)
         if self._client is None:
             with self._failures():
                 self._client = store.connect(self._uri, only_uploads)
-        if port is not None and is_local_store(self._uri):
-            try:
-                state = MLflowServer(self._uri, port=port).start()
-            except (ExplrError, OSError) as error:
-                log.warning("no MLflow server: %s", error)
-            else:
-                log.info("MLflow is served at %s", state.url)
+            if port is not None and self._is_served:  # it may have been too early for it
+                self._serve(port)
+
+    def _serve(self, port: int) -> None:
+        self._is_served = True
+        if not is_local_store(self._uri):
+            return
+        try:
+            state = MLflowServer(self._uri, port=port).start()
+        except (ExplrError, OSError) as error:
+            log.warning("no MLflow server: %s", error)
+        else:
+            log.info("MLflow is served at %s", state.url)
 
     def check(self) -> None:
         """Ask the store for an experiment."""
@@ -167,10 +180,24 @@ class MLflowSink:
         with self._open(of_file=True) as client:
             return registry.register(client, run_id, model, name, about)
 
-    def address(self, experiment_id: str, run_id: str) -> str | None:
-        """The run's page in MLflow's UI; None if the server of a local store does not run."""
-        ui = self._ui
-        return None if ui is None else f"{ui}/#/experiments/{experiment_id}/runs/{run_id}"
+    def address(self, experiment_id: str = "", run_id: str = "") -> str | None:
+        """A page of MLflow's UI; None if the server of a local store does not run."""
+        if self._ui is None:
+            return None
+        place = "/".join(filter(None, (experiment_id, experiment_id and "runs", run_id)))
+        return f"{self._ui}/#/experiments/{place}".rstrip("/") + f"?{OF_TRAININGS}"
+
+    def compared(self, experiment_id: str, run_id: str, minimize: bool) -> str | None:
+        """The charts of a sweep's runs, the best ten of them shown."""
+        if (page := self.address(experiment_id)) is None:
+            return None
+        query = {
+            "compareRunsMode": "CHART",
+            "orderByKey": "metrics.`objective`",
+            "orderByAsc": str(minimize).lower(),
+            "searchFilter": f"tags.`{PARENT_TAG}`='{run_id}'",
+        }
+        return f"{page}&{urlencode(query)}"
 
     @cached_property
     def _file(self) -> sqlite3.Connection | None:

@@ -8,14 +8,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, chdir, closing, contextmanager
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from explr.core.errors import TrackingError, holds_web_page, one_line, shortened
 from explr.core.folders import drop_unfinished, flush, replacing
 from explr.core.secrets.masking import redacted_text
-from explr.tracking.home import artifact_root, ensure_home, explr_home, is_local_store
+from explr.tracking.home import (
+    artifact_root,
+    ensure_home,
+    explr_home,
+    is_local_store,
+    is_made,
+    store_file,
+)
 from explr.tracking.mlflow.failures import is_locked
 from explr.tracking.mlflow.first_look import (
     FILE_STORES,
@@ -128,8 +134,8 @@ def _create(uri: str) -> None:
     MLflow creates its tables and changes them some fifty times. A process that is killed meanwhile
     would leave a file that MLflow can neither use nor repair.
     """
-    path = file_of(uri)
-    if path.exists() and path.stat().st_size:
+    path = store_file(uri)
+    if is_made(uri):
         return
     from mlflow import MlflowClient
 
@@ -139,11 +145,6 @@ def _create(uri: str) -> None:
         flush(aside)
 
 
-def file_of(uri: str) -> Path:
-    """The file of a local store."""
-    return Path(uri.partition(":///")[2].partition("?")[0])
-
-
 def _check_file(uri: str) -> None:
     """Fail at once for a file that is no database; MLflow would retry for more than a minute.
 
@@ -151,7 +152,7 @@ def _check_file(uri: str) -> None:
         SinkLocked: another process has locked it.
         TrackingError: it cannot be used.
     """
-    path = file_of(uri)
+    path = store_file(uri)
     try:
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
             database.execute("PRAGMA schema_version")
@@ -163,7 +164,7 @@ def _check_file(uri: str) -> None:
 
 def locked(uri: str) -> str:
     """One line about a local store that another process has locked."""
-    return f"the MLflow store {file_of(uri)} is locked by another process"
+    return f"the MLflow store {store_file(uri)} is locked by another process"
 
 
 def out_of_reach(uri: str, error: BaseException) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.core.secrets.logs import guard_logs
-from explr.tracking.journal.pending import Liveness, entries
+from explr.tracking.home import is_local_store
+from explr.tracking.journal.pending import Liveness, entries, is_of_this_host
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.awaiting import upload_lock
 from explr.tracking.shipping.observer import Observer
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
+TELL_POLL_S = 0.2
 HANDOVER_S = 120.0
 """How long a companion may take to leave the upload to who asks: trainings may take every core
 while it imports MLflow."""
@@ -127,10 +130,37 @@ class _Bystander:
         return bool(left) and time.monotonic() - self._moved_at <= PATIENCE_S
 
 
-def _tell(uri: str, descriptor: int) -> None:
-    """Tell the training what a first look at the sink shows; it may be gone by then."""
+def _tell(order: Order, descriptor: int) -> None:
+    """Tell the training why the sink cannot be used, or where its runs are; it may be gone by then.
+
+    Args:
+        order: what this companion does.
+        descriptor: takes a line of JSON for each.
+    """
     with suppress(OSError), open(descriptor, "w", encoding="utf-8") as words:
-        words.write(sink_for(uri).look())
+        if not is_local_store(order.uri) and (reason := sink_for(order.uri).look()):
+            print(json.dumps({"reason": reason}), file=words, flush=True)
+        if address := _address(order):
+            print(json.dumps({"address": address}), file=words)
+
+
+def _address(order: Order) -> str | None:
+    """Address of the experiment of the first run of the training, as soon as it is known.
+
+    None if the training ends before, or no server of a local store is started.
+    """
+    followed = order.followed
+    until = math.inf
+    while followed is not None and is_alive(followed) and time.monotonic() < until:
+        own = (each for each in entries(order.uri) if each.pid == followed.pid)
+        first = next(filter(is_of_this_host, own), None)
+        experiment = read_position(Path(first.journal)).experiment_id if first else ""
+        if experiment:
+            if (address := sink_for(order.uri).address(experiment)) is not None:
+                return address
+            until = min(until, time.monotonic() + (PATIENCE_S if order.serve else 0.0))
+        time.sleep(TELL_POLL_S)
+    return None
 
 
 def main() -> None:
@@ -144,7 +174,7 @@ def main() -> None:
     order = Order(**json.load(sys.stdin))
     if order.tell is not None:
         # Beside all else: nothing waits for a server that does not answer.
-        threading.Thread(target=_tell, args=(order.uri, order.tell), daemon=True).start()
+        threading.Thread(target=_tell, args=(order, order.tell), daemon=True).start()
     follow(order)
 
 

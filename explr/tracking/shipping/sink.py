@@ -265,6 +265,24 @@ class Sink(Protocol):
         """
         ...
 
-    def address(self, experiment_id: str, run_id: str) -> str | None:
-        """Address of a run's page for a browser; None if no server is known."""
+    def address(self, experiment_id: str = "", run_id: str = "") -> str | None:
+        """Address of a page for a browser: of a run, of all runs of an experiment, or of all.
+
+        Args:
+            experiment_id: the sink's id of the experiment; "" for all of them.
+            run_id: the sink's id of the run; "" for the experiment.
+
+        Returns:
+            The address; None if no server is known.
+        """
+        ...
+
+    def compared(self, experiment_id: str, run_id: str, minimize: bool) -> str | None:
+        """Address of a page that compares the runs of a sweep; None if no server is known.
+
+        Args:
+            experiment_id: the sink's id of the experiment.
+            run_id: the sink's id of the sweep's run.
+            minimize: whether smaller values of the objective are better.
+        """
         ...

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from explr.core.errors import TrackingError
-from explr.tracking.home import explr_home, is_local_store, rotated_log
+from explr.tracking.home import explr_home, rotated_log
 from explr.utils.processes import ProcessIdentity, identity_of, python_path
 
 log = logging.getLogger("explr.tracking")
@@ -32,7 +32,8 @@ class Order:
         started: when that process started.
         serve: start an MLflow server for a local store.
         port: first port to try for it.
-        tell: descriptor to which the result of a first look at the sink is written; None for none.
+        tell: descriptor to which is written why the sink cannot be used, and the address of the
+            runs; None for none.
     """
 
     uri: str
@@ -50,6 +51,7 @@ class Order:
 
 _children: dict[str, subprocess.Popen[bytes]] = {}
 _first_words: dict[str, str] = {}
+_closing: set[str] = set()
 
 
 @atexit.register
@@ -75,7 +77,7 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
     if has_companion(uri):
         return
     me = identity_of()
-    ear, tell = (None, None) if is_local_store(uri) else os.pipe()
+    ear, tell = os.pipe()
     order = Order(uri, me.pid, me.started, serve, port, tell)
     # Its files are in UTF-8, whatever the locale of the training is.
     environment = {**os.environ, "PYTHONPATH": python_path(), "PYTHONUTF8": "1"}
@@ -91,18 +93,15 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
                 start_new_session=True,
                 cwd=explr_home(),
                 env=environment,
-                pass_fds=() if tell is None else (tell,),
+                pass_fds=(tell,),
             )
     except OSError as error:
-        if ear is not None:
-            os.close(ear)
+        os.close(ear)
         raise TrackingError(f"the upload process did not start: {error}") from error
     finally:
-        if tell is not None:
-            os.close(tell)
-    if ear is not None:
-        # It ends when the companion has looked. No trial has it: a sweep's companion looks for all.
-        threading.Thread(target=_pass_on, args=(uri, ear), name="first look", daemon=True).start()
+        os.close(tell)
+    # It ends when the companion has told. No trial has it: a sweep's companion looks for all.
+    threading.Thread(target=_pass_on, args=(uri, ear), name="first look", daemon=True).start()
     _children[uri] = child
     assert child.stdin is not None
     with suppress(BrokenPipeError):  # it died at once, as `has_companion` says then
@@ -111,11 +110,31 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
 
 
 def _pass_on(uri: str, ear: int) -> None:
-    """Log what the companion's first look has found."""
+    """Log what the companion tells: what its first look has found, and where the runs are."""
     with open(ear, encoding="utf-8") as words:
-        if reason := words.read():
-            _first_words[uri] = reason
-            log.warning("%s. The training goes on", reason)
+        for line in words:
+            told = json.loads(line)
+            if reason := told.get("reason"):
+                _first_words[uri] = reason
+                log.warning("%s. The training goes on", reason)
+            elif uri not in _closing:
+                _show(f"MLflow: {told['address']}")
+
+
+def _show(line: str) -> None:
+    if log.isEnabledFor(logging.INFO):
+        log.info("%s", line)
+    else:  # in a notebook, say, where nobody has set up logging
+        print(line)
+
+
+def tell_no_address(uri: str) -> None:
+    """Tell no address of the runs any more: a line at the end has it.
+
+    Args:
+        uri: tracking URI.
+    """
+    _closing.add(uri)
 
 
 def first_words(uri: str) -> str:

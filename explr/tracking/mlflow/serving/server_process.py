@@ -195,13 +195,8 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool)
             port = int(listener.getsockname()[1])
             command = _command(store_uri, port, home)
             if not awaited:
-                command = [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "explr.tracking.mlflow.serving.standby",
-                    *command,
-                ]
+                standby = [sys.executable, "-P", "-m", "explr.tracking.mlflow.serving.standby"]
+                command = [*standby, store_uri, *command]
             process = subprocess.Popen(
                 command,
                 stdin=listener.fileno(),

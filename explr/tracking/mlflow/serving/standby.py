@@ -1,4 +1,4 @@
-"""Waits in the place of an MLflow server until it is wanted, and then becomes it.
+"""Waits in the place of an MLflow server until it is wanted and has a store, then becomes it.
 
 The start of a server takes some seconds of processor time. Trainings that take every core would
 lose them to a page that nobody may ever open. So the server starts as soon as a core is idle, or a
@@ -10,10 +10,14 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 
+from explr.tracking.home import is_made
 from explr.utils.priority import LOWEST, all_cores_are_busy, lower_priority
 
 POLL_S = 1.0
+MAKING_S = 60.0
+"""How long a new store is left to who uploads to it; two that make it at once would break it."""
 
 
 def wait(listener: int) -> None:
@@ -29,10 +33,26 @@ def wait(listener: int) -> None:
             return
 
 
+def await_store(uri: str) -> None:
+    """Wait until a local store is there; make it if nobody does."""
+    deadline = time.monotonic() + MAKING_S
+    while not is_made(uri):
+        if time.monotonic() > deadline:
+            from explr.tracking.mlflow.store import connect
+
+            connect(uri)
+            return
+        time.sleep(POLL_S / 10)
+
+
 def main() -> None:
-    """Wait at the socket on standard input, and run the command in the arguments."""
+    """Wait at the socket on standard input, and run the command in the arguments.
+
+    The first argument is the address of the store.
+    """
     wait(sys.stdin.fileno())
-    os.execv(sys.argv[1], sys.argv[1:])
+    await_store(sys.argv[1])
+    os.execv(sys.argv[2], sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.config.importing import refuse_in_import
 from explr.config.nodes import is_own_tree
 from explr.config.target import import_training
-from explr.core.checkpoint import Checkpoints
+from explr.core.checkpoint import CHECKPOINTS, Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned, described
 from explr.core.protocols import (
@@ -147,7 +147,7 @@ def run_training(
         memory_limit_gb=memory_budget(config.gpu.memory_limit_gb, training.device).gb,
     )
     checkpoints = Checkpoints(
-        folder / "checkpoints",
+        folder / CHECKPOINTS,
         training.framework.serializer,
         keep=config.framework.keep_checkpoints,
         max_gb=config.framework.max_checkpoints_gb,
@@ -166,7 +166,7 @@ def run_training(
             trial_number=number,
             experiment_name=config.experiment_name,
             device=training.device,
-            checkpoint_dir=str(folder / "checkpoints"),
+            checkpoint_dir=str(folder / CHECKPOINTS),
             seed=seed,
             output_dir=folder,
             config=replace(config, hyperparameters=hyperparameters),

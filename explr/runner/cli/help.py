@@ -100,9 +100,11 @@ def _hyperparameters(cfg: DictConfig) -> Iterator[str]:
     comments = _comments("search_space", space)
     if "- default" in _text("search_space", space):
         comments = _comments("search_space", "default") | comments
+    ranges = cfg.search_space or {}
     for key in map(str, cfg):
         if key not in ROOT_KEYS:
-            yield _row(f"    {key}={_plain(cfg, key)}", comments.get(key, ""), 26)
+            about = comments.get(key) or str(ranges.get(key, ""))
+            yield _row(f"    {key}={_plain(cfg, key)}", about, 26)
     yield ""
 
 

@@ -29,12 +29,14 @@ class Range:
         kind: `interval`, `range` or `choice`.
         values: its arguments: the two ends; start, stop and step; the choices.
         log: the tuner samples the logarithm evenly.
+        integer: an interval of whole numbers.
         given: the default that was given; `FREE` if none was.
     """
 
     kind: str
     values: tuple[Any, ...]
     log: bool = False
+    integer: bool = False
     given: Any = FREE
 
     @property
@@ -43,6 +45,7 @@ class Range:
         from explr.config.grammar import literal
 
         text = f"{self.kind}({', '.join(map(literal, self.values))})"
+        text = f"int({text})" if self.integer else text
         return f"tag(log, {text})" if self.log else text
 
     @property
@@ -55,10 +58,11 @@ class Range:
         if self.kind == "range":
             start, _, step = map(_exact, self.values)
             middle = start + (self._count() - 1) // 2 * step
-            return int(middle) if self._is_whole() else float(middle)
+            whole = all(type(each) is int for each in self.values)
+            return int(middle) if whole else float(middle)
         low, high = self.values
         middle = math.sqrt(low) * math.sqrt(high) if self.log else low + (high - low) / 2
-        if self._is_whole():
+        if self.integer:
             return round(middle)
         short = float(f"{middle:.{DIGITS}g}")
         return short if low <= short <= high else middle
@@ -87,6 +91,8 @@ class Range:
             return "the first end must be less than the second one"
         if self.log and low <= 0:
             return "with log=True both ends must be greater than 0"
+        if self.integer and any(type(each) is not int for each in self.values):
+            return "with integer=True both ends must be integers"
         return None if self._holds(self.given) else "the default lies outside of it"
 
     def _holds(self, value: Any) -> bool:
@@ -97,13 +103,11 @@ class Range:
         if type(value) not in (int, float) or not math.isfinite(value):
             return False
         if self.kind == "interval":
-            return bool(self.values[0] <= value <= self.values[1])
+            is_kind = type(value) is int or not self.integer
+            return bool(is_kind and self.values[0] <= value <= self.values[1])
         start, _, step = map(_exact, self.values)
         place = (_exact(value) - start) / step
         return place.denominator == 1 and 0 <= place < self._count()
-
-    def _is_whole(self) -> bool:
-        return all(type(each) is int for each in self.values)
 
     def _count(self) -> int:
         """Number of values of a `range`; its stop is left out."""
@@ -111,25 +115,30 @@ class Range:
         return math.ceil((stop - start) / step)
 
     def __repr__(self) -> str:
-        options = [*map(repr, self.values), *(["log=True"] if self.log else [])]
+        flags = {"log=True": self.log, "integer=True": self.integer}
+        options = [*map(repr, self.values), *(flag for flag, is_set in flags.items() if is_set)]
         options += [] if self.given is FREE else [f"default={self.given!r}"]
         return f"explr.{self.kind}({', '.join(options)})"
 
 
-def interval(low: float, high: float, *, log: bool = False, default: Any = FREE) -> Range:
+def interval(
+    low: float, high: float, *, log: bool = False, integer: bool = False, default: Any = FREE
+) -> Range:
     """A number between two ends: `explr.interval(1e-4, 1e-1, log=True)`.
 
     Args:
-        low: the least value. If both ends are integers, all values are.
+        low: the least value.
         high: the greatest value.
         log: sample the logarithm evenly, for what spans several powers of ten.
+        integer: sample integers only, as `int(interval(…))` does; otherwise every value is a float,
+            also between integers.
         default: the value without a tuner; the middle if it is left out, of the logarithms with
             `log`, to three significant digits.
 
     Returns:
         A value for `hyperparameters=` of `explr.main`, `explr.tune` and `explr.compose`.
     """
-    return Range("interval", (unboxed(low), unboxed(high)), log, unboxed(default))
+    return Range("interval", (unboxed(low), unboxed(high)), log, integer, unboxed(default))
 
 
 def range(  # noqa: A001 - the name in Hydra's grammar

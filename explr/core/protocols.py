@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +64,8 @@ class Hyperparameters(dict[str, Any]):
         return Hyperparameters({**other, **self}) if isinstance(other, Mapping) else NotImplemented
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # torch.save writes protocol 2; such a file must load without explr, with weights_only too.
-        return (dict if protocol <= 2 else Hyperparameters), (dict(self),)
+        # torch.save writes protocol 2, and torch.load reads no other classes than this one of dicts.
+        return (OrderedDict if protocol <= 2 else Hyperparameters), (dict(self),)
 
 
 def _nested(value: Any) -> Any:

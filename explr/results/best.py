@@ -112,20 +112,21 @@ def load_best(folder: str | Path) -> Best:
         UsageError: there is no sweep, no trial is complete, or there are several objectives.
         FileError: a file is damaged.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}")
-    best = best_in(folder)
-    written = read_result(best.folder) if _is_own(folder) else None
+    sweep = Path(folder)
+    if not sweep.is_dir():
+        raise UsageError(f"there is no folder {sweep}")
+    best = best_in(sweep)
+    run = best.folder.absolute()
+    written = read_result(run) if _is_own(sweep) else None
     kinds = (each.serializer for each in frameworks())
-    paths = (Checkpoints(best.folder / CHECKPOINTS, each).latest() for each in kinds)
+    paths = (Checkpoints(run / CHECKPOINTS, each).latest() for each in kinds)
     return Best(
         best.number,
         best.metric,
         best.value,
         Hyperparameters(best.params),
         Hyperparameters(written["params"] if written else best.params),
-        best.folder.absolute(),
+        run,
         best.model,
         next(filter(None, paths), None),
     )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explr.api import compose, tune
-    from explr.config.ranges import choice, interval, range
+    from explr.config.ranges import choice, interval
+    from explr.config.ranges import range as range
     from explr.core.errors import TrialPruned
     from explr.core.protocols import TrainingContext, TrainingResult
     from explr.results.best import load_best

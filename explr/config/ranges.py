@@ -57,9 +57,9 @@ class Range:
             return self.values[0]
         if self.kind == "range":
             start, _, step = map(_exact, self.values)
-            middle = start + (self._count() - 1) // 2 * step
+            value = start + (self._count() - 1) // 2 * step
             whole = all(type(each) is int for each in self.values)
-            return int(middle) if whole else float(middle)
+            return int(value) if whole else float(value)
         low, high = self.values
         middle = math.sqrt(low) * math.sqrt(high) if self.log else low + (high - low) / 2
         if self.integer:
@@ -141,7 +141,7 @@ def interval(
     return Range("interval", (unboxed(low), unboxed(high)), log, integer, unboxed(default))
 
 
-def range(  # noqa: A001 - the name in Hydra's grammar
+def range(
     start: float, stop: float | None = None, step: float = 1, *, default: Any = FREE
 ) -> Range:
     """The numbers from `start` in steps, below `stop`: `explr.range(16, 129, 16)`.

@@ -64,7 +64,7 @@ class Hyperparameters(dict[str, Any]):
         return Hyperparameters({**other, **self}) if isinstance(other, Mapping) else NotImplemented
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # torch.save writes protocol 2, and torch.load reads no other classes than this one of dicts.
+        # torch.save writes protocol 2, and torch.load takes no other dict than this one by default.
         return (OrderedDict if protocol <= 2 else Hyperparameters), (dict(self),)
 
 

@@ -29,10 +29,7 @@ def best_in(folder: Path) -> BestTrial:
         FileError: a file is damaged.
     """
     grid = read_grid(folder)
-    if grid is not None:
-        best = grid.best
-    else:
-        best = best_trial(folder, own=_is_own(folder))
+    best = grid.best if grid is not None else best_trial(folder, own=_is_own(folder))
     if best is None:
         raise UsageError(
             f"{folder} has no best trial: no trial is complete, or there are several objectives"

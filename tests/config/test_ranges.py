@@ -46,7 +46,7 @@ def test_a_range_is_written_in_hydra_s_grammar_and_has_a_default(
     assert type(given.default) is type(default)
     space, fixed = parse({"x": given.text})
     assert not fixed
-    assert eval(repr(given)) == given  # noqa: S307 - as it stood in the script
+    assert eval(repr(given)) == given
     assert space.fault("x", space.encode("x", default)) is None
     assert type(space.example("x")) is type(default) or given.kind == "choice"
 

@@ -18,8 +18,8 @@ import pytest
 import explr
 from explr import TrainingContext
 from explr.core.config import ROOT_KEYS
-from explr.runner.experiment import run_training
 from explr.core.protocols import Hyperparameters
+from explr.runner.experiment import run_training
 from explr.runner.hyperparameters import WatchedHyperparameters
 from explr.tracking.journal.journal import Journal, journals_in, read_events
 from explr.tracking.null import NullTracker

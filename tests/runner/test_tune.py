@@ -59,7 +59,7 @@ def test_ranges_in_python(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out.partition("to train it again: ")[2].splitlines()[0]
     names = {"explr": explr, "train_model": training}
     assert swept.best is not None
-    assert eval(told, names).primary_metric == swept.best["value"]  # noqa: S307
+    assert eval(told, names).primary_metric == swept.best["value"]
     cfg = explr.compose(["opt.width=4"], given)
     assert (cfg.lr, cfg.opt.width, cfg.depth, "epochs" in cfg) == (1.0, 4, 3, False)
 

@@ -6,6 +6,7 @@ import difflib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,6 +71,13 @@ class Hyperparameters(dict[str, Any]):
 
 def _nested(value: Any) -> Any:
     return Hyperparameters(value) if isinstance(value, dict) else value
+
+
+def html_table(rows: Mapping[str, Any]) -> str:
+    """Names and values as a table for a notebook, numbers with six significant digits."""
+    texts = {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in rows.items()}
+    cells = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in texts.items())
+    return f"<table>{''.join(cells)}</table>"
 
 
 @dataclass
@@ -199,6 +207,17 @@ class TrainingResult:
     metrics: dict[str, float] = field(default_factory=dict)
     best_model_path: str | None = None
     epochs_completed: int = 0
+
+    def _repr_html_(self) -> str:
+        """The HTML for a notebook."""
+        direction = "minimized" if self.minimize else "maximized"
+        rows: dict[str, Any] = {
+            f"{self.primary_metric_name} ({direction})": self.primary_metric,
+            **self.metrics,
+            "epochs": self.epochs_completed or None,
+            "model": self.best_model_path,
+        }
+        return html_table({name: value for name, value in rows.items() if value is not None})
 
 
 class TrainFunction(Protocol):

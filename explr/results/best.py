@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from explr.core.errors import UsageError
 from explr.core.folders import BestTrial, best_trial, read_result
 from explr.core.framework import frameworks
 from explr.core.ownership import refuse_foreign
-from explr.core.protocols import Hyperparameters
+from explr.core.protocols import Hyperparameters, html_table
 from explr.results.grid import read_grid
 from explr.results.sweep import sweep_config
 
@@ -87,15 +86,9 @@ class Best:
     def _repr_html_(self) -> str:
         """The HTML for a notebook."""
         named = {"model": self.model_path, "checkpoint": self.checkpoint_path}
-        rows = {
-            "trial": self.number,
-            self.metric: f"{self.value:.6g}",
-            **self.params,
-            "folder": self.folder,
-            **{name: path for name, path in named.items() if path is not None},
-        }
-        cells = (f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
-        return f"<table>{''.join(cells)}</table>"
+        paths = {name: path for name, path in named.items() if path is not None}
+        of_trial = {"trial": self.number, self.metric: self.value, **self.params}
+        return html_table({**of_trial, "folder": self.folder, **paths})
 
 
 def load_best(folder: str | Path) -> Best:

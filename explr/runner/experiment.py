@@ -28,6 +28,7 @@ from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember
 from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function, failing_trial
+from explr.runner.live import watching_training
 from explr.runner.prepare import prepare
 from explr.runner.record import logged_values, recorded, register_best
 from explr.runner.reporting import (
@@ -40,7 +41,7 @@ from explr.runner.reporting import (
 from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line
 from explr.tracking.sweeps import current
-from explr.utils.console import count_as_own, escape_unprintable
+from explr.utils.console import count_as_own, escape_unprintable, in_notebook
 from explr.utils.gc import resume_collection
 from explr.utils.memory import memory_budget
 from explr.utils.scratch import shorten_socket_paths
@@ -73,7 +74,7 @@ def run(
     train_model: TrainFunction | None = None,
     output_dir: str | Path | None = None,
 ) -> TrainingResult:
-    """Train once, from Python.
+    """Train once, from Python. In a notebook, the cell shows the objective while it trains.
 
     Args:
         cfg: a config from `explr.compose` or `hydra.compose`.
@@ -93,7 +94,8 @@ def run(
         with suppress(Exception):  # reported with all other faults
             import_training(node)
     folder = Path(output_dir or f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}").absolute()
-    with apart_from_trial():
+    shown = watching_training(node) if in_notebook() else nullcontext()
+    with apart_from_trial(), shown:
         finished = run_training(node, folder, train_model=train_model)
     if finished.tracked is not None:
         print(closing_line(finished.tracked))

@@ -28,6 +28,7 @@ from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember
 from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function, failing_trial
+from explr.results.begun import note_run
 from explr.runner.live import watching_training
 from explr.runner.prepare import prepare
 from explr.runner.record import logged_values, recorded, register_best
@@ -140,6 +141,8 @@ def run_training(
     count_as_own(training.train_model)
     remember(config.hyperparameters)
     make_folder(folder)
+    if not is_trial:
+        note_run(folder)
     seed = take_seed_apart() if config.seed is None else config.seed
     training.framework.configure(
         seed=seed,

@@ -22,6 +22,7 @@ COMMANDS = """\
   explr tune CONFIG.yaml --train-fn M:F   tune over the ranges in such a file
   explr plan [-m] [KEY=VALUE …]           compose and check a run without running it
   explr resume DIR | --last               resume an interrupted sweep
+  explr list [--all]                      list sweeps and runs: state, best value, age
   explr best DIR                          print a sweep's best trial, register its model
   explr report DIR                        write a report of a sweep: one HTML page
   explr compare RUN RUN…                  compare runs: folders, MLflow run ids, best:DIR

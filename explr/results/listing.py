@@ -27,7 +27,6 @@ from explr.core.folders import (
     run_folder,
     trial_numbers,
 )
-from explr.results.grid import NO_END, read_grid
 from explr.results.sweep import objective_names, stored_study, sweep_config
 from explr.tracking.journal.journal import is_being_written
 from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
@@ -118,7 +117,7 @@ def _of(folder: Path, names: dict[str, bool]) -> Listed | None:
         if names.keys() & {COMMAND, STUDY_FILE, RESULTS}:
             return _sweep(folder, names)
         if MULTIRUN in names:
-            return _grid(folder)
+            return _grid(folder, names)
         journals = [name for name in names if name.startswith("journal-")]
         if RESULT in names or JOB in names:
             return _ended_run(folder, names)
@@ -204,29 +203,28 @@ def _unfinished(folder: Path, names: dict[str, bool], state: str, total: int | N
     return Listed(folder, state, begun, name, value, ended, total)
 
 
-def _grid(folder: Path) -> Listed | None:
-    grid = read_grid(folder)
-    if grid is None:
+def _grid(folder: Path, names: dict[str, bool]) -> Listed | None:
+    """A grid, told by its jobs; None if explr knows of none."""
+    jobs = [one for each in names if names[each] for one in _found(folder / each, 1)]
+    if not jobs:
         return None
-    open_ones = [Path(trial["dir"]) for trial in grid.trials if trial["reason"] == NO_END]
-    journals = [path for place in open_ones for path in place.glob("journal-*.jsonl")]
-    if any(is_being_written(journal, unknown=False) for journal in journals):
-        state = "running"
-    elif open_ones:
-        state = "interrupted"
-    else:
-        done = any(trial["state"] == "COMPLETE" for trial in grid.trials)
-        state = "complete" if done else "failed"
-    best = grid.best
-    total = len(grid.trials)
+    states = {one.state for one in jobs}
+    first = next((state for state in ("running", "interrupted", "complete") if state in states), "")
+    ended = sum(one.state not in ("running", "interrupted") for one in jobs)
+    done = [one for one in jobs if one.state == "complete" and one.value is not None]
+    best = None
+    if done:
+        written = read_result(done[0].folder) if (done[0].folder / RESULT).exists() else None
+        less = written is None or written["result"]["minimize"]
+        best = (min if less else max)(done, key=lambda one: one.value or 0.0)
     return Listed(
         folder,
-        state,
-        (folder / MULTIRUN).stat().st_mtime,
+        first or "failed",
+        _begun(folder, names),
         best.metric if best else "",
         best.value if best else None,
-        total - len(open_ones),
-        total,
+        ended,
+        len(jobs),
     )
 
 

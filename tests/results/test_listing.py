@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,8 +78,8 @@ def test_sweeps_grids_and_runs(project: Path) -> None:
 
 
 @pytest.fixture
-def sweep(copy: Path) -> Iterator[Path]:
-    yield copy / "multirun" / "s"
+def sweep(copy: Path) -> Path:
+    return copy / "multirun" / "s"
 
 
 def state_of(sweep: Path) -> tuple[str, int | None, int | None]:
@@ -159,13 +158,13 @@ def test_other_folders_too(
     monkeypatch.chdir(tmp_path / "empty")
     show_list(everywhere=False)
     assert capsys.readouterr().err == (
-        f"no sweep and no run of explr's below {tmp_path / 'empty'}; `explr list --all` lists those "
-        "of other folders\n"
+        f"no sweep and no run of explr's below {tmp_path / 'empty'}; `explr list --all` lists "
+        "those of other folders\n"
     )
 
 
 FOUND = [
-    Listed(Path("/p/multirun/2026-01-31/12-00-00-000000"), "running", 90.0, "m" * 30, 0.5, 3, 20),
+    Listed(Path("/p/multirun/2026-01-31/12-00-00-000000"), "running", 90.0, "m" * 40, 0.5, 3, 20),
     Listed(Path("/p/outputs/2026-01-31/12-00-00-000000"), "failed", 0.0),
 ]
 
@@ -178,7 +177,7 @@ def test_the_list_fits(width: int | None) -> None:
     text = "\n".join(shown)
     for each in ("running", "3/20", "0.5", "10 s", "multirun/2026-01-31/12-00-00-000000", "1 min"):
         assert each in text
-    assert ("m" * 30 in text) is (width != 60)
+    assert ("m" * 40 in text) is (width != 60)
 
 
 def explr_plain(text: str) -> str:

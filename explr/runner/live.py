@@ -10,6 +10,7 @@ from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.core.validation import known_direction
 from explr.results.live.curves import Curves
 from explr.results.live.region import drawn
 from explr.results.live.training import TrainingProgress
@@ -36,7 +37,7 @@ def watching_training(cfg: DictConfig) -> Iterator[None]:
     ):  # several objectives, or a sweep shows it
         yield
         return
-    direction = OmegaConf.select(cfg, "objective.direction")
+    direction = OmegaConf.select(cfg, "objective.direction") or known_direction(metric)
     epochs = cfg.get("epochs")
     progress = TrainingProgress(
         metric,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import DictConfig, open_dict
 
@@ -14,6 +14,7 @@ from explr.config.compose import CONFIG_NAME, TRUSTED, compose_with, hydra_app
 from explr.config.diagnosis import check_types, diagnosing
 from explr.config.hydra_versions import trusting
 from explr.config.importing import refuse_in_import
+from explr.config.settings_file import SCRIPT_SPACE, store_script_space
 from explr.config.target import check_train_function
 from explr.core.config import ExplrConfig
 from explr.core.folders import best_of_grid, common_folder, grid_trials
@@ -31,11 +32,14 @@ from explr.tracking.titles import training_given
 from explr.utils.console import in_notebook
 
 
-def compose(overrides: Sequence[str] = ()) -> DictConfig:
+def compose(
+    overrides: Sequence[str] = (), hyperparameters: Mapping[str, Any] | None = None
+) -> DictConfig:
     """Compose a config as the command line does.
 
     Args:
         overrides: settings in Hydra's grammar, such as `["framework=tensorflow", "lr=0.01"]`.
+        hyperparameters: defaults by name, or ranges, whose defaults count; see `explr.main`.
 
     Returns:
         The config, without Hydra's own part.
@@ -43,6 +47,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: an override cannot be applied; names every one that cannot.
     """
+    overrides = [*_of_script(hyperparameters), *overrides]
     with diagnosing(overrides, ExplrConfig.from_composed), hydra_app() as app:
         cfg = compose_with(app, overrides, None, multirun=False)
         check_types(app, overrides)
@@ -56,6 +61,7 @@ def tune(
     train_model: TrainFunction | None = None,
     n_trials: int | None = None,
     n_jobs: int | Literal["auto"] | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
 ) -> TuneResult:
     """Sweep from Python, like `explr -m` on the command line.
 
@@ -65,6 +71,8 @@ def tune(
         train_model: a function to use in place of the one that the config names.
         n_trials: number of trials, in place of the one that the config names.
         n_jobs: trials at the same time, likewise; `"auto"` runs as many as fit into memory.
+        hyperparameters: defaults by name, and the ranges to search, as in `{"lr":
+            explr.interval(1e-4, 1e-1, log=True)}`; see `explr.main`.
 
     Returns:
         Every trial that ended; one that failed is told on standard error, and does not end
@@ -78,7 +86,7 @@ def tune(
     refuse_in_import("explr.tune")
     if in_notebook():  # Optuna brings tqdm, which would like ipywidgets
         warnings.filterwarnings("ignore", message="IProgress not found")
-    given = [*overrides]
+    given = [*_of_script(hyperparameters), *overrides]
     if not any(override.startswith("tuner=") for override in given):
         given.insert(0, "tuner=optuna")
     if n_trials is not None:
@@ -116,6 +124,14 @@ def tune(
     if trials.failures and len(trials.failures) == len(trials.folders):
         raise trials.failures[0][1]
     return _grid_result(trials.folders)
+
+
+def _of_script(hyperparameters: Mapping[str, Any] | None) -> list[str]:
+    """What chooses hyperparameters that are given in Python."""
+    if hyperparameters is None:
+        return []
+    store_script_space(hyperparameters)
+    return [SCRIPT_SPACE]
 
 
 GRID_ROW = ("number", "state", "params", "value", "duration_s", "reason", "dir")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import os
 import subprocess
 import sys
@@ -166,15 +167,17 @@ def test_all_names_are_the_public_ones() -> None:
         if isinstance(statement, ast.ImportFrom)
         for alias in statement.names
     }
-    assert set(explr.__all__) == declared == set(explr._HOMES)
+    # `from explr import *` must not hide a built-in function.
+    assert {*explr.__all__, "range"} == declared == set(explr._HOMES)
+    assert not {*explr.__all__} & {*dir(builtins)}
     assert explr.__all__ == sorted(explr.__all__, key=lambda name: (name.islower(), name))
     public = {name for name in dir(explr) if not name.startswith("_")}
     submodules = {path.stem for path in ROOT.iterdir()} | {"examples", "conf"}
     helpers = {"annotations", "import_module", "TYPE_CHECKING", "Any"}
-    assert public - submodules - helpers == set(explr.__all__)
+    assert public - submodules - helpers == set(explr._HOMES)
 
 
-@pytest.mark.parametrize("name", explr.__all__)
+@pytest.mark.parametrize("name", explr._HOMES)
 def test_each_public_name_resolves_and_is_documented(name: str) -> None:
     value = getattr(explr, name)
     assert value.__name__ == name

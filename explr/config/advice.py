@@ -13,8 +13,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from explr.config.compose import all_groups, options_of
 from explr.config.grammar import plain
-from explr.config.groups import all_groups, options_of
 from explr.core.config import (
     ROOT_KEYS,
     GpuConfig,

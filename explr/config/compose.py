@@ -1,15 +1,18 @@
-"""Hydra over explr's config tree, without its command line."""
+"""Hydra over explr's config tree, without its command line; config groups as Hydra finds them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from explr.config.hydra_private import Hydra, create_app, search_path_of
 from explr.config.nodes import CONFIG_TREE
@@ -74,3 +77,54 @@ def hydra_config(cfg: DictConfig) -> Iterator[None]:
         yield
     finally:
         HydraConfig.instance().cfg = before
+
+
+def is_group(name: str, config: DictConfig, loader: ConfigLoader) -> bool:
+    """Whether there is a config group of a name; its options may all be in subfolders.
+
+    Args:
+        name: the name.
+        config: composed config, which says where else to look.
+        loader: Hydra's config loader.
+    """
+    return bool(_listed(name, None, config, loader))
+
+
+def options_of(group: str, config: DictConfig, loader: ConfigLoader) -> list[str]:
+    """The options of a config group, those in subfolders too.
+
+    Args:
+        group: the group.
+        config: composed config, which says where else to look.
+        loader: Hydra's config loader.
+    """
+    options = _listed(group, ObjectType.CONFIG, config, loader)
+    for folder in _listed(group, ObjectType.GROUP, config, loader):
+        below = options_of(f"{group}/{folder}", config, loader)
+        options += [f"{folder}/{option}" for option in below]
+    return options
+
+
+def all_groups(config: DictConfig, loader: ConfigLoader, parent: str = "") -> Iterator[str]:
+    """Every config group that has options, with those in subfolders.
+
+    Args:
+        config: composed config, which says where else to look.
+        loader: Hydra's config loader.
+        parent: folder to look in; empty looks everywhere.
+    """
+    for folder in _listed(parent, ObjectType.GROUP, config, loader):
+        group = f"{parent}/{folder}".lstrip("/")
+        if _listed(group, ObjectType.CONFIG, config, loader):
+            yield group
+        yield from all_groups(config, loader, group)
+
+
+def _listed(
+    group: str, kind: ObjectType | None, config: DictConfig, loader: ConfigLoader
+) -> list[str]:
+    """What a config group contains, also in the folders of `hydra.searchpath`."""
+    if not config.hydra.searchpath:
+        return loader.get_group_options(group, kind)
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
+    return loader.get_group_options(group, kind, config.hydra.job.config_name, overrides)

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.command_line import values_of
+from explr.config.compose import is_group
 from explr.config.grammar import plain, word
-from explr.config.groups import is_group
 from explr.config.settings_file import FILE_OVERLAY, file_overlay
 from explr.core.config import ROOT_KEYS
 

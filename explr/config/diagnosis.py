@@ -30,10 +30,9 @@ from omegaconf.errors import (
 
 from explr.config.advice import SEARCH, WITH_TUNER, key_hint, option_hint, word_hint
 from explr.config.command_line import parse_arguments, sweeps_trials, values_of
-from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
+from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config, options_of
 from explr.config.defaults import type_faults
 from explr.config.grammar import grammar_fault
-from explr.config.groups import options_of
 from explr.config.hydra_private import Hydra
 from explr.config.hydra_versions import needs_hydra_14
 from explr.config.messages import short_message, yaml_message

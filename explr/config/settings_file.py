@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from explr.config.advice import word_hint
 from explr.config.grammar import literal
 from explr.config.hydra_versions import store
+from explr.config.ranges import with_ranges
 from explr.config.saved import saved_overrides, saved_run
 from explr.core.config import ROOT_KEYS
 from explr.core.errors import UsageError
@@ -27,9 +28,13 @@ FILE_OVERLAY = "+explr/file@_global_=settings"
 
 
 def store_script_space(hyperparameters: Mapping[str, Any]) -> None:
-    """Make `hyperparameters` the content of `SCRIPT_SPACE`."""
+    """Make `hyperparameters` the content of `SCRIPT_SPACE`.
+
+    Raises:
+        ConfigError: a range of them cannot be searched.
+    """
     group, _, name = SCRIPT_SPACE.partition("=")
-    store(name, dict(hyperparameters), group, "_global_")
+    store(name, with_ranges(hyperparameters), group, "_global_")
 
 
 def store_file_overlay(settings: Mapping[str, Any]) -> None:
@@ -68,7 +73,8 @@ def restore(folder: str, again: Sequence[str] = ()) -> None:
             f"({', '.join(lacking)}): give them again, as in {lacking[0]}=…"
         )
     if SCRIPT_SPACE in overrides:
-        store_script_space({str(k): v for k, v in config.items() if k not in ROOT_KEYS})
+        kept = ROOT_KEYS - {"search_space"}
+        store_script_space({str(k): v for k, v in config.items() if k not in kept})
     if FILE_OVERLAY in overrides:
         store_file_overlay({str(key): value for key, value in config.items()})
 

@@ -18,6 +18,9 @@ from explr.core.claims import Claim
 from explr.core.errors import CheckpointError
 from explr.core.folders import drop_unfinished, flush, replacing
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's folder: its checkpoints."""
+
 KEPT = 2
 """Checkpoints always kept in a folder: the latest one and a fallback."""
 
@@ -126,16 +129,21 @@ class Checkpoints:
         Raises:
             CheckpointError: there are only checkpoints that another framework wrote.
         """
-        for path in self._by_age():
-            checksum = _checksum_file(path)
-            if checksum.read_bytes().strip() == _digest(path).encode():
-                return _step(path), self._serializer.load(path)
+        if (path := self.latest()) is not None:
+            return step_of(path), self._serializer.load(path)
         others = sorted(self._folder.glob("step-*.sha256"))
         if others and not self._files():
             raise CheckpointError(
                 f"{others[-1].with_suffix('')} was written by another framework, and this training "
                 f"reads *{self._serializer.suffix}: name the framework, as in framework=pytorch"
             )
+        return None
+
+    def latest(self) -> Path | None:
+        """The file of the latest valid checkpoint; None if there is none."""
+        for path in self._by_age():
+            if _checksum_file(path).read_bytes().strip() == _digest(path).encode():
+                return path
         return None
 
     def close(self) -> None:
@@ -146,7 +154,7 @@ class Checkpoints:
     def _by_age(self) -> list[Path]:
         """Finished checkpoints, the newest first; an unfinished one has no checksum."""
         finished = (f for f in self._files() if _checksum_file(f).is_file())
-        return sorted(finished, key=_step, reverse=True)
+        return sorted(finished, key=step_of, reverse=True)
 
     def _files(self) -> list[Path]:
         """All checkpoints, also those that a kill left half saved or half deleted."""
@@ -168,7 +176,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step of a checkpoint's file."""
     match = re.match(r"step-(\d+)", path.name)
     assert match is not None
     return int(match[1])

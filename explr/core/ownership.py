@@ -17,19 +17,20 @@ def is_foreign(path: Path) -> bool:
     return path.stat().st_uid != os.getuid()
 
 
-def refuse_foreign(path: Path, why: str) -> None:
+def refuse_foreign(path: Path, why: str, remedy: str = "add --trust") -> None:
     """Refuse what belongs to another user.
 
     Args:
         path: a file or folder.
         why: what is done with it, as the end of a sentence that begins with `it`.
+        remedy: what takes it all the same.
 
     Raises:
         UsageError: it does.
     """
     if is_foreign(path):
         raise UsageError(
-            f"{path} belongs to {_owner(path)}, and {why}: look at it first, then add --trust"
+            f"{path} belongs to {_owner(path)}, and {why}: look at it first, then {remedy}"
         )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,13 +17,77 @@ from explr.core.reporter import BY_NAME, NullReporter, Reporter, given_step, who
 from explr.core.tracker import Tracker
 
 
+class Hyperparameters(dict[str, Any]):
+    """Values of hyperparameters by name: a dict whose items are attributes too.
+
+    `hp.lr` is `hp["lr"]`. A name that is also a method of a dict, such as `items`, is an item only.
+
+    Args:
+        values: values by name; nested mappings become `Hyperparameters` too.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        super().__init__({name: _nested(value) for name, value in dict(values).items()})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        if name.startswith("__"):  # Python and libraries ask for what an object might have
+            raise AttributeError(name)
+        names = [str(each) for each in dict.__iter__(self)]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        error = AttributeError(f"there is no hyperparameter {name}: {hint}")
+        error.name = name  # or Python adds a suggestion of its own
+        raise error
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            raise AttributeError(f"{name} is a method of a dict: write hp[{name!r}] = …")
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self:
+            raise AttributeError(f"there is no hyperparameter {name}")
+        del self[name]
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *map(str, dict.__iter__(self))]
+
+    def copy(self) -> Hyperparameters:
+        """A copy, of nested ones too."""
+        return Hyperparameters(self)
+
+    def __or__(self, other: Any) -> Any:
+        return Hyperparameters({**self, **other}) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Any) -> Any:
+        return Hyperparameters({**other, **self}) if isinstance(other, Mapping) else NotImplemented
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # torch.save writes protocol 2, and torch.load takes no other dict than this one by default.
+        return (OrderedDict if protocol <= 2 else Hyperparameters), (dict(self),)
+
+
+def _nested(value: Any) -> Any:
+    return Hyperparameters(value) if isinstance(value, dict) else value
+
+
+def html_table(rows: Mapping[str, Any]) -> str:
+    """Names and values as a table for a notebook, numbers with six significant digits."""
+    texts = {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in rows.items()}
+    cells = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in texts.items())
+    return f"<table>{''.join(cells)}</table>"
+
+
 @dataclass
 class TrainingContext:
     """The argument of `train_model`: values, paths, and what records and reports.
 
     Args:
-        hyperparameters: values of the hyperparameters by name, a dict. The defaults of explr's
-            examples are recorded in MLflow when they are read.
+        hyperparameters: values of the hyperparameters by name, a dict whose items are attributes
+            too: `ctx.hyperparameters.lr`. The defaults of explr's examples are recorded in MLflow
+            when they are read.
         tracker: records metrics, parameters, tags and artifacts.
         trial_id: identifies this training among all of them.
         trial_number: number of the trial in its sweep, 0 outside one.
@@ -36,7 +103,7 @@ class TrainingContext:
             `tracker`.
     """
 
-    hyperparameters: dict[str, Any]
+    hyperparameters: Hyperparameters | Any  # any mapping is taken, and becomes one
     tracker: Tracker
     trial_id: str
     trial_number: int = 0
@@ -49,6 +116,10 @@ class TrainingContext:
     checkpoints: Checkpoints | None = None
     reporter: Reporter = field(default_factory=NullReporter)
     recorder: Tracker | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hyperparameters, Hyperparameters):
+            self.hyperparameters = Hyperparameters(self.hyperparameters)
 
     def report(self, step: int = BY_NAME, /, **metrics: Any) -> None:
         """Log metrics of a step; if the objective is among them, it is reported to the tuner.
@@ -138,6 +209,17 @@ class TrainingResult:
     metrics: dict[str, float] = field(default_factory=dict)
     best_model_path: str | None = None
     epochs_completed: int = 0
+
+    def _repr_html_(self) -> str:
+        """The HTML for a notebook."""
+        direction = "minimized" if self.minimize else "maximized"
+        rows: dict[str, Any] = {
+            f"{self.primary_metric_name} ({direction})": self.primary_metric,
+            **self.metrics,
+            "epochs": self.epochs_completed or None,
+            "model": self.best_model_path,
+        }
+        return html_table({name: value for name, value in rows.items() if value is not None})
 
 
 class TrainFunction(Protocol):

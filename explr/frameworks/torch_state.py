@@ -22,6 +22,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from explr.core.errors import CheckpointError
+from explr.core.protocols import Hyperparameters
 from explr.frameworks.torch_wrappers import unwrapped
 
 Where = tuple[Any, ...]
@@ -167,6 +168,8 @@ class _Writer:
                 return self._noted(dict(value), where, "defaultdict", name)
         elif isinstance(value, (DictConfig, ListConfig)):
             return self._noted(OmegaConf.to_container(value), where, "omegaconf")
+        elif isinstance(value, Hyperparameters):
+            return self.plain(dict(value), where)
         elif isinstance(value, tuple) and hasattr(value, "_fields"):
             return self.plain(tuple(value), where)
         raise _refused(value, where)

@@ -15,6 +15,7 @@ from explr.config.grammar import quoted, word
 from explr.config.nodes import RAY_SWEEPER, SWEEPER, SWEEPER_NODE, is_own_tree, overrides_of
 from explr.config.saved import saved_overrides
 from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
+from explr.core.config import ROOT_KEYS
 from explr.core.folders import JOB, read_json, saved_in
 from explr.results.sweep import started_by, sweep_command, sweep_config
 from explr.utils.invocation import in_folder
@@ -48,6 +49,10 @@ def retrain_command(folder: Path, run: Path, params: Mapping[str, Any]) -> str:
     if command is not None and command.argv is None:
         given = [text for text in trial if not _is_of_sweep(text, own) and text != SCRIPT_SPACE]
         given = _chosen(given, searched, config)
+        if own and SCRIPT_SPACE in trial and (saved := saved_in(run)) is not None:
+            values = _hyperparameters_of(saved)
+            given = [text for text in given if re.split("[.=]", _name(text))[0] not in values]
+            return f"explr.run(explr.compose({given}, {values}), train_model)"
         if own:
             return f"explr.run(explr.compose({given}), train_model)"
         return f"the app's own Python code, with {shlex.join(given)}"
@@ -62,6 +67,12 @@ def retrain_command(folder: Path, run: Path, params: Mapping[str, Any]) -> str:
     if command is None or command.is_lost:
         return in_folder(Path.cwd(), words)
     return in_folder(command.cwd, list(map(command.here, words)))
+
+
+def _hyperparameters_of(saved: Path) -> dict[str, Any]:
+    """The hyperparameters of a run of explr's own tree, from what Hydra saved of it."""
+    content = _plain(OmegaConf.load(saved / "config.yaml"))
+    return {str(key): value for key, value in content.items() if key not in ROOT_KEYS}
 
 
 def again_of(

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from explr.config.importing import refuse_in_import
 from explr.config.nodes import is_own_tree
 from explr.config.target import import_training
-from explr.core.checkpoint import Checkpoints
+from explr.core.checkpoint import CHECKPOINTS, Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned, described
 from explr.core.protocols import (
@@ -29,7 +29,9 @@ from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember
 from explr.core.signals import check_stopped, forget_stop
 from explr.core.user_code import call_train_function, failing_trial
+from explr.results.begun import note_run
 from explr.results.single import refuse_changed
+from explr.runner.live import watching_training
 from explr.runner.prepare import prepare
 from explr.runner.record import logged_values, recorded, register_best
 from explr.runner.reporting import (
@@ -42,7 +44,7 @@ from explr.runner.reporting import (
 from explr.runner.result_file import make_folder, write_result
 from explr.tracking.run import TrackedRun, closing_line, experiment_of
 from explr.tracking.sweeps import current
-from explr.utils.console import count_as_own, escape_unprintable
+from explr.utils.console import count_as_own, escape_unprintable, in_notebook
 from explr.utils.gc import resume_collection
 from explr.utils.memory import memory_budget
 from explr.utils.scratch import shorten_socket_paths
@@ -77,7 +79,7 @@ def run(
     train_model: TrainFunction | None = None,
     output_dir: str | Path | None = None,
 ) -> TrainingResult:
-    """Train once, from Python.
+    """Train once, from Python. In a notebook, the cell shows the objective while it trains.
 
     Args:
         cfg: a config from `explr.compose` or `hydra.compose`.
@@ -97,7 +99,8 @@ def run(
         with suppress(Exception):  # reported with all other faults
             import_training(node)
     folder = Path(output_dir or f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}").absolute()
-    with apart_from_trial():
+    shown = watching_training(node) if in_notebook() else nullcontext()
+    with apart_from_trial(), shown:
         finished = run_training(node, folder, train_model=train_model)
     if finished.tracked is not None:
         print(closing_line(finished.tracked))
@@ -150,6 +153,8 @@ def run_training(
     count_as_own(training.train_model)
     remember(config.hyperparameters)
     make_folder(folder)
+    if not is_trial:
+        note_run(folder)
     seed = take_seed_apart() if config.seed is None else config.seed
     training.framework.configure(
         seed=seed,
@@ -159,7 +164,7 @@ def run_training(
         memory_limit_gb=memory_budget(config.gpu.memory_limit_gb, training.device).gb,
     )
     checkpoints = Checkpoints(
-        folder / "checkpoints",
+        folder / CHECKPOINTS,
         training.framework.serializer,
         keep=config.framework.keep_checkpoints,
         max_gb=config.framework.max_checkpoints_gb,
@@ -178,7 +183,7 @@ def run_training(
             trial_number=number,
             experiment_name=training.experiment,
             device=training.device,
-            checkpoint_dir=str(folder / "checkpoints"),
+            checkpoint_dir=str(folder / CHECKPOINTS),
             seed=seed,
             output_dir=folder,
             config=replace(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
+from explr.core.protocols import Hyperparameters
 
-class Hyperparameters(dict[str, Any]):
-    """A dict that tells of the first read of some of its values.
 
-    Whoever goes through it reads all of it, as `**` and `json` do. A copy is a plain dict.
+class WatchedHyperparameters(Hyperparameters):
+    """Hyperparameters that tell of the first read of some of their values.
+
+    Whoever goes through them reads all of them, as `**` and `json` do. A copy tells nothing.
     """
 
     _unread: frozenset[str] = frozenset()
@@ -30,12 +32,13 @@ class Hyperparameters(dict[str, Any]):
             on_read: takes the names that were read, all of them in one call where all are read.
         """
         watched = cls(values)
-        watched._unread, watched._on_read = frozenset(unread), on_read
+        object.__setattr__(watched, "_unread", frozenset(unread))
+        object.__setattr__(watched, "_on_read", on_read)
         return watched
 
     def _read(self, names: frozenset[str]) -> None:
         if names:
-            self._unread -= names
+            object.__setattr__(self, "_unread", self._unread - names)
             self._on_read(sorted(names))
 
     def __getitem__(self, name: str, /) -> Any:
@@ -76,13 +79,3 @@ class Hyperparameters(dict[str, Any]):
         """All names and values."""
         self._read(self._unread)
         return super().items()
-
-    def copy(self) -> dict[str, Any]:
-        """A plain dict with all of it."""
-        return dict(self)
-
-    def __or__(self, other: Any) -> Any:
-        return dict(self) | other
-
-    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
-        return dict, (dict(self),)

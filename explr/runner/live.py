@@ -6,14 +6,17 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.validation import known_direction
+from explr.results.live.curves import Curves
 from explr.results.live.region import drawn
 from explr.results.live.training import TrainingProgress
 from explr.runner.reporting import listening
 from explr.tuning.channel import CHANNEL_VARIABLE
+from explr.utils.console import Verbosity, in_notebook, verbosity
 
 log = logging.getLogger("explr.training")
 
@@ -41,7 +44,21 @@ def watching_training(cfg: DictConfig) -> Iterator[None]:
         str(getattr(direction, "name", direction)) == "minimize",
         epochs if isinstance(epochs, int) and epochs > 0 else None,
     )
-    with _logged(progress), drawn(progress, (), {EPOCH_LINES, log.name}):
+    with _logged(progress), _shown(progress):
+        yield
+
+
+@contextmanager
+def _shown(progress: TrainingProgress) -> Iterator[None]:
+    """Draw a training within the block: in a notebook with its curve, else in the terminal."""
+    if verbosity() is Verbosity.QUIET or not in_notebook():
+        with drawn(progress, (), {EPOCH_LINES, log.name}):
+            yield
+        return
+    from explr.results.live.notebook import NotebookScreen
+
+    curves = Curves(progress.metric, progress.minimize)
+    with listening(partial(curves.reported, 0)), NotebookScreen(progress, (), curves):
         yield
 
 

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from explr.config.defaults import untouched_defaults
 from explr.core.config import ROOT_KEYS
 from explr.core.folders import RESULT
-from explr.core.protocols import TrainingResult
+from explr.core.protocols import Hyperparameters, TrainingResult
 from explr.core.tracker import Tracker
-from explr.runner.hyperparameters import Hyperparameters
+from explr.runner.hyperparameters import WatchedHyperparameters
 from explr.runner.prepare import Prepared
 from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
@@ -56,7 +56,7 @@ def recorded(
     destination = Destination.in_config(training.config.tracking)
     values = training.config.hyperparameters
     if destination is None:
-        yield NullTracker(), None, values
+        yield NullTracker(), None, Hyperparameters(values)
         return
     defaults = untouched_defaults(values, overrides or ())
     sweep = current()
@@ -82,7 +82,7 @@ def recorded(
             run.tracker.log_params({name: training.params[name] for name in names})
 
     try:
-        yield run.tracker, run, Hyperparameters.watched(values, defaults, record)
+        yield run.tracker, run, WatchedHyperparameters.watched(values, defaults, record)
         run.tracker.log_metrics(peak_memory())
     except Exception:
         run.close("FAILED")

@@ -12,8 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.compose import is_group, options_of
 from explr.config.grammar import literal, plain, word
-from explr.config.groups import is_group, options_of
 from explr.config.hydra_private import with_value
 from explr.config.nodes import is_own_tree
 from explr.core.errors import ConfigError

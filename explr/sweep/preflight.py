@@ -130,6 +130,7 @@ def check_first_job(
             _refuse_secrets(line)
             if whole.hydra.sweeper._target_ == BASIC_SWEEPER:
                 _refuse_ranges(line)
+                _refuse_one_training(line, space)
         trial = partial(check_trial, check=check, train_model=train_model)
         first = first_config(line, whole, loader, trial)
         one = partial(compose_one, app, config_name=config_name)
@@ -252,6 +253,19 @@ def _own_fault(override: Override) -> str | None:
         return None
     grid = "" if root == "tuner" else ", or with tuner=none train once with each"
     return f"{line}: {key} holds for a whole sweep: start a sweep with each of the values{grid}"
+
+
+def _refuse_one_training(line: Sequence[Override], space: Any) -> None:
+    """Refuse a grid of one training beside ranges that only a tuner searches.
+
+    Raises:
+        UsageError: there is nothing else to try.
+    """
+    if space and not any(override.is_sweep_override() for override in line):
+        raise UsageError(
+            f"-m alone searches nothing: add tuner=optuna, which searches the ranges of "
+            f"{', '.join(map(str, space))}, or list values, as in {next(iter(space))}=…,…"
+        )
 
 
 def _refuse_secrets(line: Sequence[Override]) -> None:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from explr.config.nodes import SWEEPER_NODE, is_own_tree
 from explr.core.reporter import Listeners
+from explr.results.live.curves import Curves
 from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
 from explr.sweep.logs import LOGGER, STARTS
@@ -53,6 +54,9 @@ class SweepWatch(SweepListener):
             gpu=None if on_cpu else GpuMemoryTexts(),
         )
         self._listeners = Listeners(self.progress.reported, self._log_report)
+        self._curves = Curves(sweep.metrics[0], self.progress.minimize[0])
+        if in_notebook():
+            self._listeners.add(self._curves.reported)
         for frozen in sweep.study.frozen():  # of a sweep that is resumed
             if frozen.state.is_finished():
                 values = frozen.values or ()
@@ -91,6 +95,8 @@ class SweepWatch(SweepListener):
         """A job has ended."""
         self._folder.ended(job, outcome)
         self.progress.ended(job, outcome)
+        if outcome.values:
+            self._curves.ended(job.trial, outcome.values[0])
 
     def shown(self) -> AbstractContextManager[object]:
         """Show the sweep within the block, in a terminal or a notebook."""
@@ -99,7 +105,7 @@ class SweepWatch(SweepListener):
         if in_notebook():
             from explr.results.live.notebook import NotebookScreen
 
-            return NotebookScreen(self.progress, (LOGGER,))
+            return NotebookScreen(self.progress, (LOGGER,), self._curves)
         return drawn(self.progress, (LOGGER,), {STARTS})
 
     def _log_report(self, key: int, step: int, value: float) -> None:

@@ -62,6 +62,7 @@ PLAIN = {
     "'lr=interval(0.1,1)'": "lr=interval(0.1,1) is a range: add tuner=optuna and -m",
     "tuner=optuna 'lr=interval(0.1,1)'": "is a range: add -m",
     "lr=0.1,0.2": "lr=0.1,0.2 is a sweep: add -m",
+    "search_space=digits -m": "-m alone searches nothing: add tuner=optuna",
     "tuner=optuna -m": "nothing to search: give a range, such as 'lr=interval(1e-4,1e-1)'",
     "tuner=optuna -m 'lr=loguniform(1e-4,1e-1)'": "write lr=tag(log, interval(1e-4,1e-1))",
     "tuner=optuna -m 'lr=uniform(0,1)'": "write lr=interval(0,1)",

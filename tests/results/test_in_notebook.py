@@ -45,6 +45,15 @@ found = explr.tune(
     "found",
     "found.dataframe()",
     "found.plot_history()",
+    """\
+cfg = explr.compose(["tracking=off"], {"lr": 0.5})
+def train_once(ctx):
+    for epoch in range(4):
+        ctx.report(epoch, val_loss=10.0 ** -epoch)
+    return explr.TrainingResult(0.001, metrics={"seconds": 3}, epochs_completed=4)
+explr.run(cfg, train_once)
+""",
+    "explr.load_best(found.folder)",
 ]
 
 
@@ -94,3 +103,12 @@ def test_a_sweep_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "params_lr" in outputs[3][0].data["text/html"]
     (drawn,) = outputs[4][0].data["application/vnd.plotly.v1+json"]["data"][:1]
     assert drawn["name"] == "complete"
+    assert "val_loss by step" in view.data["text/html"]
+    assert view.data["text/html"].count("<polyline") == 4
+
+    live, shown = outputs[5]
+    assert updates.count(5) >= 1
+    assert "best 0.001 (step 3)" in live.data["text/html"]
+    assert "val_loss by step, logarithmic" in live.data["text/html"]
+    assert "<th>val_loss (minimized)</th><td>0.001</td>" in shown.data["text/html"]
+    assert "<th>lr</th>" in outputs[6][0].data["text/html"]

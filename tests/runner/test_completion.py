@@ -14,8 +14,8 @@ import pytest
 from terminals import spawn
 from waiting import PATIENCE_S
 
-from explr.runner.cli.completion import candidates
-from explr.runner.cli.completion_scripts import COMPLETION_VARIABLE, SCRIPTS
+from explr.runner.cli.completion.candidates import candidates
+from explr.runner.cli.completion.scripts import COMPLETION_VARIABLE, SCRIPTS
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,9 @@ import copy
 import json
 import pickle
 import socket
+import traceback
 from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ import pytest
 import explr
 from explr import TrainingContext
 from explr.core.config import ROOT_KEYS
+from explr.core.protocols import Hyperparameters
 from explr.runner.experiment import run_training
-from explr.runner.hyperparameters import Hyperparameters
+from explr.runner.hyperparameters import WatchedHyperparameters
 from explr.tracking.journal.journal import Journal, journals_in, read_events
+from explr.tracking.null import NullTracker
 from explr.tracking.sweeps import Sweep, set_current_sweep
 
 DEFAULTS = {"lr": 1e-3, "batch_size": 64, "width": 32, "epochs": 20}
@@ -97,6 +101,7 @@ def test_what_is_read_after_the_end_is_not_recorded(recorded: Callable[..., Any]
 
 
 ALL = [["a", "b"]]
+AB = Hyperparameters({"a": 1, "b": 2})
 
 
 @pytest.mark.parametrize(
@@ -110,23 +115,73 @@ ALL = [["a", "b"]]
         (dict, ALL, {"a": 1, "b": 2}),
         (lambda h: Namespace(**h), ALL, Namespace(a=1, b=2)),
         (lambda h: {**h}, ALL, {"a": 1, "b": 2}),
-        (lambda h: h | {"c": 3}, ALL, {"a": 1, "b": 2, "c": 3}),
-        (lambda h: {"c": 3} | h, ALL, {"a": 1, "b": 2, "c": 3}),
+        (lambda h: h | {"c": 3}, ALL, Hyperparameters({"a": 1, "b": 2, "c": 3})),
+        (lambda h: {"c": 3} | h, ALL, Hyperparameters({"a": 1, "b": 2, "c": 3})),
         (lambda h: list(h.values()), ALL, [1, 2]),
         (lambda h: list(h.items()), ALL, [("a", 1), ("b", 2)]),
         (lambda h: list(h), ALL, ["a", "b"]),
         (json.dumps, ALL, '{"a": 1, "b": 2}'),
-        (lambda h: h.copy(), ALL, {"a": 1, "b": 2}),
-        (copy.copy, ALL, {"a": 1, "b": 2}),
-        (copy.deepcopy, ALL, {"a": 1, "b": 2}),
-        (lambda h: pickle.loads(pickle.dumps(h)), ALL, {"a": 1, "b": 2}),
+        (lambda h: h.copy(), ALL, AB),
+        (copy.copy, ALL, AB),
+        (copy.deepcopy, ALL, AB),
+        (lambda h: pickle.loads(pickle.dumps(h)), ALL, AB),
+        (lambda h: pickle.loads(pickle.dumps(h, 2)), ALL, OrderedDict(a=1, b=2)),
+        (lambda h: h.a, [["a"]], 1),
+        (lambda h: getattr(h, "c", 3), [], 3),
         (lambda h: ("a" in h, len(h), repr(h)), [], (True, 2, "{'a': 1, 'b': 2}")),
         (lambda h: (h == {"a": 1, "b": 2}, isinstance(h, dict)), [], (True, True)),
     ],
 )
 def test_a_dict_that_tells_of_reads(use: Any, told: list[list[str]], result: Any) -> None:
     heard: list[list[str]] = []
-    watched = Hyperparameters.watched({"a": 1, "b": 2}, ["a", "b"], heard.append)  # type: ignore[arg-type]
+    watched = WatchedHyperparameters.watched({"a": 1, "b": 2}, ["a", "b"], heard.append)  # type: ignore[arg-type]
     got = use(watched)
     assert (got, heard) == (result, told)
     assert type(got) is type(result)
+
+
+def test_items_are_attributes() -> None:
+    hp = Hyperparameters({"lr": 0.1, "items": 3, "opt": {"beta": 0.9}})
+    assert (hp.lr, hp.opt.beta, hp["items"]) == (0.1, 0.9, 3)
+    assert isinstance(hp, dict)
+    assert {"lr", "opt"} <= set(dir(hp))
+    assert list(hp.items()) == [("lr", 0.1), ("items", 3), ("opt", {"beta": 0.9})]
+    hp.lr = 0.2
+    assert hp["lr"] == hp.lr == 0.2
+    again = pickle.loads(pickle.dumps(hp))
+    assert (again, again.opt.beta) == (hp, 0.9)
+    del hp.lr
+    assert "lr" not in hp
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (lambda hp: hp.learning_rat, "no hyperparameter learning_rat: did you mean learning_rate?"),
+        (lambda hp: hp.momentum, "no hyperparameter momentum: there are learning_rate, width"),
+        (
+            lambda hp: setattr(hp, "items", 3),
+            r"items is a method of a dict: write hp\['items'\] = …",
+        ),
+        (lambda hp: delattr(hp, "depth"), "there is no hyperparameter depth"),
+    ],
+)
+def test_a_wrong_attribute_is_told_in_one_sentence(use: Any, said: str) -> None:
+    with pytest.raises(AttributeError, match=said) as raised:
+        use(Hyperparameters({"learning_rate": 0.1, "width": 3}))
+    told = "".join(traceback.format_exception(raised.value)).splitlines()[-1]
+    assert told == f"AttributeError: {raised.value}"  # Python adds no suggestion of its own
+
+
+def test_a_context_takes_any_mapping() -> None:
+    ctx = TrainingContext({"lr": 0.1}, tracker=NullTracker(), trial_id="0")
+    assert ctx.hyperparameters.lr == 0.1
+
+
+def test_a_file_of_torch_s_has_them(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"hp": Hyperparameters({"lr": 0.1, "opt": {"beta": 0.9}})}, tmp_path / "model.pt")
+    loaded = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert loaded == {"hp": {"lr": 0.1, "opt": {"beta": 0.9}}}
+    assert "explr" not in type(loaded["hp"]).__module__

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from hydra_spelling import REGISTER
 
+from explr import load_best
+
 SCRIPT = """\
 import explr
 from neighbour import FACTOR
@@ -73,6 +75,78 @@ def test_a_sweep(explr, script: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"Result: val_loss (\d)", done.stdout) == ["2", "4"]
     assert "Trials: 2 complete" in done.stdout
+
+
+RANGES = """\
+import explr
+
+
+def train_model(ctx):
+    hp = ctx.hyperparameters
+    print("trained with", hp.lr, hp["opt"].width, hp.epochs)
+    ctx.save_checkpoint({"lr": hp.lr}, 0)
+    model = ctx.output_dir / "model"
+    model.touch()
+    return explr.TrainingResult(hp.lr, best_model_path=str(model))
+
+
+if __name__ == "__main__":
+    explr.main(
+        train_model,
+        "tracking=off",
+        "hydra/launcher=basic",
+        hyperparameters={
+            "lr": explr.interval(1e-4, 1e-1, log=True),
+            "opt": {"width": explr.choice(16, 32)},
+            "epochs": 3,
+        },
+    )
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuner", ["optuna", "ray"])
+def test_ranges_in_the_script(explr, tmp_path: Path, tuner: str) -> None:
+    (tmp_path / "script.py").write_text(RANGES)
+    if tuner == "optuna":
+        once = explr.script("script.py")
+        assert (once.returncode, once.stderr) == (0, "")
+        assert once.stdout.startswith("trained with 0.00316 16 3\n")
+        said = explr.script("script.py", "--help").stdout
+        assert re.search(r"lr=0.00316 +tag\(log, interval\(0.0001, 0.1\)\)", said)
+    line = (f"tuner={tuner}", "-m", "tuner.study_name=s", "opt.width=choice(64,128)", "epochs=5")
+    done = explr.script("script.py", *line, "tuner.n_trials=1")
+    assert done.returncode == 0, done.stderr
+    assert explr.script("script.py", *line, "tuner.n_trials=2").returncode == 0
+    resumed = explr("resume", "multirun/s")  # the saved command finds the ranges again
+    assert resumed.returncode == 0, resumed.stderr
+    assert "tuner.n_trials=1" in (tmp_path / "multirun/s/sweep.json").read_text()
+
+    best = load_best(tmp_path / "multirun/s")
+    assert 1e-4 <= best.params.lr <= 1e-1
+    assert best.params["opt.width"] in (64, 128)
+    assert best.hyperparameters == {
+        "lr": best.params.lr, "opt": {"width": best.params["opt.width"]}, "epochs": 5,
+    }  # fmt: skip
+    assert best.value == best.params.lr
+    assert best.load_checkpoint() == (0, {"lr": best.value})
+    assert best.model_path == best.folder / "model"
+    again = explr("best", "multirun/s").stdout.partition("to train it again: ")[2].split()
+    assert {"script.py", "epochs=5", f"lr={best.value!r}"} <= set(again)
+    assert not any("choice" in word or "tuner" in word for word in again)
+
+
+def test_what_is_wrong_with_a_range_is_said(explr, tmp_path: Path) -> None:
+    text = RANGES.replace("1e-4, 1e-1, log", "0, 1, log").replace("choice(16, 32)", "choice()")
+    (tmp_path / "script.py").write_text(text)
+    done = explr.script("script.py")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        [
+            "lr: explr.interval(0, 1, log=True): with log=True both ends must be greater than 0",
+            "opt.width: explr.choice(): there is nothing to choose",
+        ],
+    )
 
 
 @pytest.mark.slow

@@ -45,6 +45,25 @@ def test_a_sweep_with_a_function(tmp_path: Path) -> None:
     assert (swept.folder / "optimization_results.yaml").is_file()
 
 
+def test_ranges_in_python(capsys: pytest.CaptureFixture[str]) -> None:
+    def training(ctx: TrainingContext) -> float:
+        return float(
+            ctx.hyperparameters.lr * ctx.hyperparameters.opt.width + len(ctx.hyperparameters)
+        )
+
+    given = {"lr": explr.interval(0.5, 1.5), "opt": {"width": explr.choice(2, 4)}, "depth": 3}
+    line = ["tracking=off", "hydra/launcher=basic", "tuner.study_name=s"]
+    swept = explr.tune([*line, "lr=0.5"], training, n_trials=3, hyperparameters=given)
+    assert {trial["params"]["opt.width"] for trial in swept.trials} <= {2, 4}
+    assert {trial["value"] for trial in swept.trials} <= {4.0, 5.0}
+    told = capsys.readouterr().out.partition("to train it again: ")[2].splitlines()[0]
+    names = {"explr": explr, "train_model": training}
+    assert swept.best is not None
+    assert eval(told, names).primary_metric == swept.best["value"]
+    cfg = explr.compose(["opt.width=4"], given)
+    assert (cfg.lr, cfg.opt.width, cfg.depth, "epochs" in cfg) == (1.0, 4, 3, False)
+
+
 @pytest.mark.slow
 def test_what_a_trial_trains_by_itself_is_no_part_of_it() -> None:
     def inner(ctx: TrainingContext) -> float:

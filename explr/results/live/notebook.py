@@ -8,6 +8,8 @@ from importlib import import_module
 from io import StringIO
 from typing import Any
 
+from explr.results.live.curves import Curves
+
 PERIOD_S = 0.5
 """Seconds between two drawings."""
 
@@ -21,10 +23,13 @@ class NotebookScreen:
     Args:
         view: any object that rich can draw.
         loggers: names of loggers whose handlers show only warnings and errors in the meantime.
+        curves: drawn below the view.
     """
 
-    def __init__(self, view: Any, loggers: tuple[str, ...] = ()) -> None:
-        self._view = view
+    def __init__(
+        self, view: Any, loggers: tuple[str, ...] = (), curves: Curves | None = None
+    ) -> None:
+        self._view, self._curves = view, curves
         self._handlers = [h for name in loggers for h in logging.getLogger(name).handlers]
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._draw, name="explr-screen", daemon=True)
@@ -32,7 +37,7 @@ class NotebookScreen:
     def __enter__(self) -> NotebookScreen:
         jupyter: Any = import_module("IPython.display")
         self._html = jupyter.HTML
-        self._display = jupyter.display(self._html(html_of(self._view)), display_id=True)
+        self._display = jupyter.display(self._html(self._content()), display_id=True)
         for handler in self._handlers:
             handler.addFilter(_matters)
         self._thread.start()
@@ -50,7 +55,10 @@ class NotebookScreen:
         self._update()
 
     def _update(self) -> None:
-        self._display.update(self._html(html_of(self._view)))
+        self._display.update(self._html(self._content()))
+
+    def _content(self) -> str:
+        return html_of(self._view) + (self._curves.svg() if self._curves is not None else "")
 
 
 def html_of(view: Any) -> str:

@@ -58,8 +58,9 @@ def main(
     Args:
         train_model: the script's training function, at the top level of its module.
         overrides: settings in Hydra's grammar; the command line overrides them.
-        hyperparameters: names and defaults of the script's hyperparameters. They replace those of
-            the default search space.
+        hyperparameters: the script's hyperparameters by name: a default, or a range that a tuner
+            searches with `-m` (`explr.interval`, `explr.range`, `explr.choice`). They replace those
+            of the default search space; the command line overrides both.
 
     Raises:
         SystemExit: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
@@ -71,11 +72,11 @@ def main(
         check_train_function(train_model, getattr(train_model, "__qualname__", repr(train_model)))
         target = spell_target(train_model).replace("${", r"\${")  # of a folder's name
         given.append(f"train_model={literal(target)}")
+        if hyperparameters is not None:
+            store_script_space(hyperparameters)
+            given.append(SCRIPT_SPACE)
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         sys.exit(report_fault(error))
-    if hyperparameters is not None:
-        store_script_space(hyperparameters)
-        given.append(SCRIPT_SPACE)
     sys.exit(run_command_line(sys.argv[1:], given))
 
 

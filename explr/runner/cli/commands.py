@@ -151,6 +151,15 @@ def resume(folder: Path | None, last: bool, shown: str | None, trust: bool) -> N
     resume_sweep(folder, shown, trust=trust)
 
 
+@commands.command("list")
+@click.option("--all", "everywhere", is_flag=True, help="Also those that began in other folders.")
+def list_runs(everywhere: bool) -> None:
+    """List the sweeps and runs below the working directory: state, trials, best value, age."""
+    from explr.runner.cli.listing import show_list
+
+    show_list(everywhere)
+
+
 @commands.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
@@ -346,6 +355,6 @@ def completion(shell: str) -> None:
     Add `eval "$(explr completion bash)"` to ~/.bashrc, `eval "$(explr completion zsh)"` to
     ~/.zshrc, or `explr completion fish | source` to fish's config.fish.
     """
-    from explr.runner.cli.completion_scripts import SCRIPTS
+    from explr.runner.cli.completion.scripts import SCRIPTS
 
     click.echo(SCRIPTS[shell], nl=False)

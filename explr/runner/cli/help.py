@@ -22,6 +22,7 @@ COMMANDS = """\
   explr tune CONFIG.yaml --train-fn M:F   tune over the ranges in such a file
   explr plan [-m] [KEY=VALUE …]           compose and check a run without running it
   explr resume DIR | --last               resume an interrupted sweep or training
+  explr list [--all]                      list sweeps and runs: state, best value, age
   explr best DIR                          print a sweep's best trial, register its model
   explr report DIR                        write a report of a sweep: one HTML page
   explr compare RUN RUN…                  compare runs: folders, MLflow run ids, best:DIR
@@ -100,9 +101,11 @@ def _hyperparameters(cfg: DictConfig) -> Iterator[str]:
     comments = _comments("search_space", space)
     if "- default" in _text("search_space", space):
         comments = _comments("search_space", "default") | comments
+    ranges = cfg.search_space or {}
     for key in map(str, cfg):
         if key not in ROOT_KEYS:
-            yield _row(f"    {key}={_plain(cfg, key)}", comments.get(key, ""), 26)
+            about = comments.get(key) or str(ranges.get(key, ""))
+            yield _row(f"    {key}={_plain(cfg, key)}", about, 26)
     yield ""
 
 

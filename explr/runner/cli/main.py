@@ -6,7 +6,7 @@ import os
 import re
 import sys
 
-from explr.runner.cli.completion_scripts import COMPLETION_VARIABLE
+from explr.runner.cli.completion.scripts import COMPLETION_VARIABLE
 from explr.utils.gc import postpone_collection, resume_collection
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     line = os.environ.pop(COMPLETION_VARIABLE, None)
     if line is not None:  # called by a shell's completion script, see `explr completion`
-        from explr.runner.cli.completion import print_candidates
+        from explr.runner.cli.completion.candidates import print_candidates
 
         print_candidates(line)
         return

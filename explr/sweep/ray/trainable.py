@@ -16,6 +16,7 @@ import cloudpickle
 from ray import get_runtime_context
 from ray.tune import Trainable
 
+from explr.core.checkpoint import CHECKPOINTS
 from explr.core.errors import ExplrError
 from explr.core.signals import end_with
 from explr.sweep.ray.messages import KnownEnd, Message, Refused, to_result
@@ -53,10 +54,6 @@ def _unpickled(node: dict[str, Any]) -> Any:
     if node.get("_type") == "CLOUDPICKLE_FALLBACK":
         return cloudpickle.loads(bytes.fromhex(node["value"]))
     return node
-
-
-CHECKPOINTS = "checkpoints"
-"""Folder of the checkpoints in the folder of a training."""
 
 
 class TrialTrainable(Trainable):

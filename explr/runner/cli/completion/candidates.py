@@ -1,13 +1,13 @@
 """Tab completion: the candidates at the cursor, for subcommands and for Hydra's command line.
 
-The scripts in `completion_scripts` pass the line to this module and show what it prints.
+The scripts in `scripts` pass the line to this module and show what it prints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from explr.runner.cli.completion_scripts import Candidate
+from explr.runner.cli.completion.scripts import Candidate
 
 OPEN = ("=", ".", "/")
 """Last characters of words that are not finished, so that no space follows them."""

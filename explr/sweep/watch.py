@@ -49,7 +49,10 @@ class SweepWatch(SweepListener):
         for frozen in sweep.study.frozen():  # of a sweep that is resumed
             if frozen.state.is_finished():
                 values = frozen.values or ()
-                self.progress.known(frozen.state.name, frozen.number, values, frozen.params)
+                reports = frozen.intermediate_values
+                self.progress.known(
+                    frozen.state.name, frozen.number, values, frozen.params, reports
+                )
         self.progress.best = [
             best and replace(best, params=_meant(sweep, best.params)) for best in self.progress.best
         ]
@@ -70,8 +73,7 @@ class SweepWatch(SweepListener):
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job has ended."""
-        self._folder.ended(job, outcome)
-        self.progress.ended(job, outcome)
+        self._folder.ended(job, outcome, self.progress.ended(job, outcome))
 
     def shown(self) -> AbstractContextManager[object]:
         """Show the sweep within the block, in a terminal or a notebook."""

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from explr.config.command_line import (
@@ -34,7 +35,7 @@ from explr.config.saved import saved_overrides
 from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.config.target import check_train_function, spell_target
 from explr.core.errors import UsageError
-from explr.core.folders import common_folder
+from explr.core.folders import RESULT, common_folder
 from explr.core.secrets.command_line import hide_command_line
 from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember_arguments
@@ -178,17 +179,25 @@ def _sweep(line: Sequence[str], args: Namespace) -> int:
         except Exception:
             if not trials.fruitless:
                 raise  # otherwise the sweeper failed only because there is no best trial
-    if not trials.folders:
-        return 0  # the trials ran in other processes; Hydra reports them
     _tell(trials)
     return trials.exit_code()
 
 
 def _tell(trials: Trials) -> None:
+    """Print the result of a grid; if its trials ran in other processes, Hydra has counted them."""
+    from explr.results.summary import tell_grid
     from explr.runner.task import relative
 
-    print(f"Trials: {trials}")
-    print(f"Folder: {relative(common_folder(trials.folders))}")
+    folders = trials.folders or [
+        file.parent for file in sorted(Path(HydraConfig.get().sweep.dir).rglob(RESULT))
+    ]
+    if not folders:
+        return
+    folder = common_folder(folders)
+    tell_grid(folder, relative(folder), folders)
+    if trials.folders:
+        print(f"Trials: {trials}")
+    print(f"Folder: {relative(folder)}")
 
 
 @contextmanager

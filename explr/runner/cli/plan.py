@@ -23,6 +23,7 @@ from explr.config.hydra_private import silent_context
 from explr.config.importing import make_importable
 from explr.config.messages import report_fault
 from explr.core.errors import UsageError
+from explr.results.table import hanging
 from explr.runner.prepare import prepare
 from explr.sweep.plan import WIDTH
 from explr.sweep.preflight import check_first_job, check_trial
@@ -51,15 +52,19 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
         with hydra_app(args.config_dir) as app:
             cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
             prepared = prepare(cfg)
-            click.echo(f"train_model  {prepared.config.train_model}")
-            click.echo(f"framework    {prepared.framework.name} on {prepared.device}")
-            click.echo(f"tracking     {prepared.config.tracking.backend}")
-            click.echo(f"seed         {prepared.config.seed}")
+            of_all = {
+                "train_model": prepared.config.train_model,
+                "framework": f"{prepared.framework.name} on {prepared.device}",
+                "tracking": prepared.config.tracking.backend,
+                "seed": prepared.config.seed,
+            }
+            for title, text in of_all.items():
+                click.echo(hanging(f"{title:{WIDTH}}{text}", WIDTH))
             if args.multirun and cfg.tuner.name != "none":
                 _plan_sweep(cfg, silent_context(app), samples)
             else:
                 for name, value in prepared.config.hyperparameters.items():
-                    click.echo(f"    {name}={value}")
+                    click.echo(hanging(f"    {name}={value}", 6))
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         return report_fault(diagnose(error, arguments, check))
     return 0
@@ -80,7 +85,7 @@ def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
     for job in plan.jobs:
         prepare(context.config_loader.load_sweep_config(cfg, list(job.overrides)))
     for line in plan.lines(f"{'tuner':{WIDTH}}{cfg.tuner.name}", cfg):
-        click.echo(line)
+        click.echo(hanging(line, WIDTH))
 
 
 def show_plan_of(command: Sequence[str], samples: int) -> int:

@@ -79,7 +79,8 @@ class FittedTable:
         columns: its columns.
         entries: its rows.
         has_head: whether it shows titles.
-        most_lines: the most lines to draw; the rest is counted. None draws all.
+        most_lines: the most lines to draw; without room for parameters they are left out, and
+            without room for all rows the others are counted. None draws all.
         more: number of further rows, which are only counted.
     """
 
@@ -133,7 +134,7 @@ class FittedTable:
             yield layout.line(cells, row.style)
             for text in below:
                 text.style = row.style
-                yield Padding(text, (0, 0, 0, 2 * GAP))
+                yield Padding(text, (0, 0, 0, 2 * GAP), expand=False)
         if self.more:
             yield Text(f"and {self.more} more", "dim")
 
@@ -198,7 +199,7 @@ class _Layout:
         self.titles = [titles[i] for i in kept]
         self._room, self._whole_width = free(kept) - GAP, width
         self._place = "columns"
-        if found is not None:
+        if found is not None or not self._names:
             self._widths += of_params
             self._lefts += [False] * len(of_params)
             self.titles += self._names
@@ -207,6 +208,12 @@ class _Layout:
         whole = max(sum(size + GAP for size in each) - GAP for each in pieces)
         longest = max(size for each in pieces for size in each)
         self._place = "beside" if self._room >= min(whole, max(longest, BESIDE)) else "below"
+        lines = [len(self.cells(number)[1]) + 1 for number in range(len(self._cells))]
+        if self._place == "beside":
+            lines = [len(flow(_pieces(row), self._room)) for row in self._params]
+        most = table.most_lines
+        if most is not None and sum(lines) + len(self.notes) + table.has_head > most:
+            self._place = "nowhere"
         if self._place == "beside":
             self._widths.append(self._room)
             self._lefts.append(True)
@@ -231,6 +238,8 @@ class _Layout:
             return [*cells, *(params.get(name, Text()) for name in self._names)], []
         if self._place == "beside":
             return [*cells, Text("\n").join(flow(_pieces(params), self._room))], []
+        if self._place == "nowhere":
+            return cells, []
         return cells, flow(_pieces(params), self._whole_width - 2 * GAP)
 
 

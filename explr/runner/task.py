@@ -18,6 +18,7 @@ from explr.config.nodes import overrides_of
 from explr.config.saved import hide_secrets, saved_files, take_names_of
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
+from explr.results.table import hanging
 from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
@@ -104,7 +105,7 @@ def _tell_trial(line: str) -> None:
     drawn = elsewhere and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
         with suppress(Exception):  # a line costs no result, whatever became of `print`
-            print(line)
+            print(hanging(line))
 
 
 def _folder() -> Path:
@@ -145,10 +146,10 @@ def _tell(finished: FinishedTraining) -> None:
     if finished.result is None:
         print(f"Pruned after {finished.duration_s:.1f} s")
     else:
-        print(_result_line(finished))
+        print(hanging(_result_line(finished)))
         if finished.result.best_model_path:
-            print(f"Model:  {relative(Path(finished.result.best_model_path))}")
-    print(f"Folder: {relative(finished.folder)}")
+            print(hanging(f"Model:  {relative(Path(finished.result.best_model_path))}"))
+    print(hanging(f"Folder: {relative(finished.folder)}"))
     if finished.tracked is not None:
         print(closing_line(finished.tracked))
 

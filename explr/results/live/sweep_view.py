@@ -22,7 +22,7 @@ SHOWN = 12
 """Maximum number of running trials that are drawn."""
 
 TALL = 30
-"""Lines of a terminal from which more than one pruned trial is drawn."""
+"""Lines of a terminal from which several pruned trials are drawn, with their parameters."""
 
 STATES = {
     "COMPLETE": ("complete", "green"),
@@ -42,8 +42,9 @@ def picture(sweep: SweepProgress, options: ConsoleOptions, height: int) -> Itera
     """
     running, width = sweep.running(), options.max_width
     texts = [*_counts(sweep, len(running), width), *_best_lines(sweep, width)]
-    for pruned in list(sweep.pruned)[: -4 if height >= TALL else -2 : -1]:
-        texts += _pruned_lines(pruned, sweep.metrics[0], width)
+    is_tall = height >= TALL
+    for pruned in list(reversed(sweep.pruned))[: None if is_tall else 1]:
+        texts += _pruned_lines(pruned, sweep.metrics[0], width, is_tall)
     yield _head(sweep, width)
     for text in texts:
         text.overflow = "fold"
@@ -85,15 +86,17 @@ def _best_lines(sweep: SweepProgress, width: int) -> Iterator[Text]:
             yield from flow(of, width, indent=GAP)
 
 
-def _pruned_lines(pruned: Pruned, metric: str, width: int) -> Iterator[Text]:
-    parts = [Text(f"pruned trial {pruned.job.name}", "yellow")]
+def _pruned_lines(pruned: Pruned, metric: str, width: int, with_params: bool) -> Iterator[Text]:
+    reason = " ".join(pruned.reason.split())
+    why = BY_TUNER if reason.startswith(f"{BY_TUNER},") else reason
+    parts = [Text(f"pruned trial {pruned.job.name} {why}", "yellow")]
     if pruned.value is not None:
         parts.append(Text(f"{metric} {number(pruned.value)} at step {pruned.step}"))
         if pruned.best is not None and pruned.best != pruned.value:
-            parts.append(Text(f"best there {number(pruned.best)}"))
-    if not pruned.reason.startswith(f"{BY_TUNER}, at step"):
-        parts.append(Text(" ".join(pruned.reason.split())))
-    yield from flow([*parts, *_params(pruned.job.params)], width, indent=GAP)
+            parts.append(Text(f"best at that step {number(pruned.best)}"))
+    if with_params:
+        parts += _params(pruned.job.params)
+    yield from flow(parts, width, indent=GAP)
 
 
 def _params(params: Mapping[str, Any]) -> Iterable[Text]:

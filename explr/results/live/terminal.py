@@ -106,7 +106,7 @@ class Screen:
             handler.setStream(cast(TextIO, _Above(stream, self)))
             self._undo.append(partial(handler.setStream, stream))
         before = handler.formatter
-        handler.setFormatter(_Wrapped(before or logging.Formatter()))
+        handler.setFormatter(WrappedFormatter(before or logging.Formatter()))
         self._undo.append(partial(handler.setFormatter, before))
         handler.addFilter(self._is_news)
         self._undo.append(partial(handler.removeFilter, self._is_news))
@@ -179,13 +179,18 @@ class Screen:
         return None
 
 
-class _Wrapped(logging.Formatter):
-    """Breaks explr's own lines between words, where the terminal ends; those of others stay."""
+class WrappedFormatter(logging.Formatter):
+    """Breaks explr's own lines between words, where the terminal ends; those of others stay.
+
+    Args:
+        inner: formats the records.
+    """
 
     def __init__(self, inner: logging.Formatter) -> None:
         self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
         text = self._inner.format(record)
         return hanging(text) if record.name.partition(".")[0] == "explr" else text
 

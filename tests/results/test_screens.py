@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from explr.core.folders import write_json
+from explr.launching.hydra_job import HydraJob
 from explr.results import table
 from explr.results.live.curve import MOST_VALUES, Curve
 from explr.results.live.sweep import SweepProgress
@@ -21,7 +23,10 @@ from explr.results.run import RunView
 from explr.results.summary import best_lines, table_of, tell
 from explr.results.table import Column, FittedTable, Row, SideBySide, lines_of
 from explr.results.text import sparkline
-from explr.runner.cli import best, compare, gpu, plan, verify
+from explr.runner.cli import best, compare, gpu, verify
+from explr.sweep import plan
+from explr.sweep.plan import SweepPlan
+from explr.sweep.session import SweepSettings
 from explr.tuning.trial import Job, Outcome
 from explr.utils.nvml import Driver, Gpu, GpuProcess
 from explr.utils.verify.check import failed
@@ -253,19 +258,14 @@ def test_gpus(
 
 
 def test_a_plan(width: int, capsys: pytest.CaptureFixture[str]) -> None:
-    ranges = [f"{name.replace('.', '_')}=choice(0.0125,0.00125,0.000125)" for name in PARAMS]
-    line = [
-        "-m",
-        "tuner=optuna",
-        "tracking=off",
-        "framework=none",
-        "train_model=math:sqrt",
-        *ranges,
-    ]
-    assert plan.show_plan(line, 2) == 0
+    ranges = dict.fromkeys(SHOWN_PARAMS, "choice(0.0125, 0.00125, 0.000125)")
+    jobs = [HydraJob(i, [f"{k}={v}" for k, v in SHOWN_PARAMS.items()]) for i in range(2)]
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": "out"}, "runtime": {"choices": {}}}})
+    planned = SweepPlan(SweepSettings(n_jobs=4), 250, ranges, jobs, [])
+    plan.tell(planned.lines("tuner        optuna", config))
     lines = capsys.readouterr().out.splitlines()
-    assert_whole(lines, width, *(text.partition("=")[0] + ":" for text in ranges))
-    assert len(re.findall(r" batch_size=0\.0*125(?= |$)", " ".join(lines))) == 2
+    assert_whole(lines, width, *(f"{name}:" for name in ranges), "choice(0.0125,", "0.00125,")
+    assert_params(lines, times=2, **SHOWN_PARAMS)
 
 
 def test_the_checks_of_an_installation(width: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,13 +278,16 @@ def test_the_checks_of_an_installation(width: int, capsys: pytest.CaptureFixture
     assert {line[:6] for line in lines} == {"fail  ", "      "}
 
 
+STUDY = {"study": "s", "direction": "maximize", "command": "x", "n_trials": 1}
+
+
 def test_the_best_of_a_sweep(
     width: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "journal-1.jsonl").touch()
     found = {**trial(3, 0.123456789, **PARAMS), "run_id": "0123456789abcdef0123456789abcdef"}
-    write_json(tmp_path / "results.json", {"study": "s", "trials": [found], "best": found})
+    write_json(tmp_path / "results.json", {**STUDY, "trials": [found], "best": found})
     best.show_best(tmp_path, None, None)
     lines = capsys.readouterr().out.splitlines()
     assert_whole(

@@ -9,8 +9,7 @@ from typing import Any
 from explr.core.folders import best_first
 from explr.core.secrets.masking import redacted_text
 from explr.results.grid import own_grid
-from explr.results.retrain import retrain_command
-from explr.results.table import Column, FittedTable, Row, continued, hanging, show
+from explr.results.table import Column, FittedTable, Row, hanging, show
 from explr.results.text import brief, number, param_texts, params_text
 
 SHOWN = 5
@@ -88,18 +87,10 @@ def pruned_line(trials: Sequence[Mapping[str, Any]]) -> str | None:
     return f"{len(pruned)} pruned {word} saved about {saved} of {whole} steps ({saved / whole:.0%})"
 
 
-def best_lines(best: Mapping[str, Any], retrain: str) -> list[str]:
-    """The best trial, and how to train it again.
-
-    Args:
-        best: the trial as in `results.json`.
-        retrain: the command, or the Python code, that trains it again.
-    """
+def best_line(best: Mapping[str, Any]) -> str:
+    """The best trial, as it is in `results.json`, on a line."""
     values = params_text(best["params"])
-    return [
-        hanging(f"best: trial {best['number']} with {best['value']:.6g}: {values}"),
-        continued(f"to train it again: {retrain}"),
-    ]
+    return hanging(f"best: trial {best['number']} with {best['value']:.6g}: {values}")
 
 
 def tell_grid(folder: Path, shown: Path, jobs: Iterable[Path]) -> None:
@@ -114,12 +105,11 @@ def tell_grid(folder: Path, shown: Path, jobs: Iterable[Path]) -> None:
         FileError: a file of a job is damaged.
     """
     grid = own_grid(folder, jobs)
-    if grid is None or grid.best is None:
+    if grid is None or not grid.ranked:
         return
     rows = best_trials([*grid.rows.values()], grid.directions)
     flat = all(Path(trial["dir"]).parent == folder for trial in rows)
-    again = retrain_command(folder, grid.best.folder, grid.best.params)
-    tell(table_of(rows, grid.metrics, shown if flat else None), best_lines(rows[0], again))
+    tell(table_of(rows, grid.metrics, shown if flat else None), [best_line(rows[0])])
 
 
 def tell(table: FittedTable, lines: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from explr.core.folders import (
 from explr.core.secrets.masking import redacted
 from explr.results.begun import note_sweep
 from explr.results.summary import (
-    best_lines,
+    best_line,
     best_trials,
     counts_line,
     pruned_line,
@@ -35,6 +35,7 @@ from explr.results.summary import (
     tell,
 )
 from explr.results.sweep import sweep_command
+from explr.results.table import continued
 from explr.results.text import params_text
 from explr.results.trial import read_trial
 from explr.sweep.logs import LOG_FILE, STARTS
@@ -240,7 +241,7 @@ class SweepFolder:
         if ended < total:
             lines.append(f"grid: {ended} of {total} combinations were run")
         if best is not None:
-            lines += best_lines(best, retrain)
+            lines += [best_line(best), continued(f"to train it again: {retrain}")]
         if front:
             numbers = ", ".join(str(trial["number"]) for trial in front)
             lines.append(f"on the front: trials {numbers}")

@@ -20,8 +20,8 @@ from explr.results.live.sweep import SweepProgress
 from explr.results.live.terminal import WrappedFormatter
 from explr.results.live.training import TrainingProgress
 from explr.results.run import RunView
-from explr.results.summary import best_lines, table_of, tell
-from explr.results.table import Column, FittedTable, Row, SideBySide, lines_of
+from explr.results.summary import best_line, table_of, tell
+from explr.results.table import Column, FittedTable, Row, SideBySide, continued, lines_of
 from explr.results.text import sparkline
 from explr.runner.cli import best, compare, gpu, verify
 from explr.sweep import plan
@@ -171,7 +171,7 @@ COMMAND = shlex.join(["python", "train.py", "data.path=/data/a b/c", *SHOWN_PARA
 def test_the_end_of_a_sweep(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     trials = [trial(number, 0.12345678 + number, **PARAMS) for number in (123, 45)]
     shown = table_of(trials, [METRIC], Path("multirun/a_study_with_a_rather_long_name"))
-    tell(shown, best_lines(trials[0], COMMAND))
+    tell(shown, [best_line(trials[0]), continued(f"to train it again: {COMMAND}")])
     lines = capsys.readouterr().out.splitlines()
     assert_whole(lines, width, METRIC, "123", "45", "123.1", "45.12", "1:12:01")
     assert_params(lines, times=2, **SHOWN_PARAMS)

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from explr.config.command_line import (
@@ -35,7 +34,7 @@ from explr.config.saved import saved_overrides
 from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.config.target import check_train_function, spell_target
 from explr.core.errors import UsageError
-from explr.core.folders import RESULT, common_folder
+from explr.core.folders import common_folder
 from explr.core.secrets.command_line import hide_command_line
 from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember_arguments
@@ -184,15 +183,13 @@ def _sweep(line: Sequence[str], args: Namespace) -> int:
 
 
 def _tell(trials: Trials) -> None:
-    """Print the result of a grid; if its trials ran in other processes, Hydra has counted them."""
+    """Print the result of a grid; Hydra reports trials that fail in other processes."""
     from explr.results.summary import tell_grid
     from explr.runner.task import relative
 
-    folders = trials.folders or [
-        file.parent for file in sorted(Path(HydraConfig.get().sweep.dir).rglob(RESULT))
-    ]
+    folders = trials.folders or trials.elsewhere
     if not folders:
-        return
+        return  # nobody knows where other launchers run theirs
     folder = common_folder(folders)
     tell_grid(folder, relative(folder), folders)
     if trials.folders:

@@ -326,7 +326,12 @@ def lines_of(view: Any, width: int = WIDE) -> list[str]:
     from rich.console import Console
 
     console = Console(
-        file=StringIO(), width=width, color_system=None, force_terminal=False, highlight=False
+        file=StringIO(),
+        width=width,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,
+        highlight=False,
     )
     with console.capture() as captured:
         console.print(view)

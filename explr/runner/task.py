@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from explr.config.nodes import overrides_of
 from explr.config.saved import hide_secrets, saved_files, take_names_of
 from explr.core.errors import TrialPruned
 from explr.core.protocols import TrainFunction
+from explr.core.secrets.masking import redacted_text
 from explr.results.table import hanging
 from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
@@ -91,11 +93,11 @@ def run_trial(
         if trials is None:
             raise TrialPruned(finished.reason)
         trials.pruned += 1
-        _tell_trial(f"Pruned after {finished.duration_s:.1f} s")
+        _tell_trial(f"Pruned after {finished.duration_s:.1f} s{_searched(number)}")
         return math.nan
     if trials is not None:
         trials.complete += 1
-    _tell_trial(_result_line(finished))
+    _tell_trial(f"{_result_line(finished)}{_searched(number)}")
     return finished.values if len(finished.values) > 1 else finished.result.primary_metric
 
 
@@ -106,6 +108,23 @@ def _tell_trial(line: str) -> None:
     if verbosity() is not Verbosity.QUIET and not drawn:
         with suppress(Exception):  # a line costs no result, whatever became of `print`
             print(hanging(line))
+
+
+def _searched(number: int) -> str:
+    """Which trial of a grid this is: its overrides that are not on the command line as they are.
+
+    Of a tuner's trial, the log of the sweep says it.
+    """
+    if CHANNEL_VARIABLE in os.environ:
+        return ""
+    typed = set(map(_bare, sys.argv))
+    own = [text for text in HydraConfig.get().overrides.task if _bare(text) not in typed]
+    return "  ".join(["", f"trial {number}", *map(redacted_text, own)])
+
+
+def _bare(text: str) -> str:
+    """An override without what Hydra's sweepers write in another way: quotes, escapes, spaces."""
+    return re.sub(r"[\\'\" ]", "", text)
 
 
 def _folder() -> Path:

@@ -19,6 +19,7 @@ from explr.utils.console import is_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.table import Table
     from rich.text import Text
 
 GAP = 2
@@ -118,25 +119,27 @@ class FittedTable:
         if not self.entries:
             return
         layout = _Layout(self, console, options)
-        drawn = 0
+        grid, drawn = layout.grid(), 0
         if self.has_head:
-            notes = [Text(note, "dim", overflow="fold") for note in layout.notes]
-            yield from (*notes, layout.line(list(map(Text, layout.titles)), "dim"))
-            drawn += len(notes) + 1
+            yield from (Text(note, "dim", overflow="fold") for note in layout.notes)
+            grid.add_row(*map(Text, layout.titles), style="dim")
+            drawn += len(layout.notes) + 1
+        left = len(self.entries) + self.more
         for number, row in enumerate(self.entries):
             cells, below = layout.cells(number)
             lines = max(1, *(str(cell).count("\n") + 1 for cell in cells)) + len(below)
-            left = len(self.entries) - number + self.more
             if self.most_lines is not None and drawn + lines + (left > 1) > self.most_lines:
-                yield Text(f"and {left} more", "dim")
-                return
-            drawn += lines
-            yield layout.line(cells, row.style)
-            for text in below:
-                text.style = row.style
-                yield Padding(text, (0, 0, 0, 2 * GAP), expand=False)
-        if self.more:
-            yield Text(f"and {self.more} more", "dim")
+                break
+            drawn, left = drawn + lines, left - 1
+            grid.add_row(*cells, style=row.style)
+            if below:
+                text = Text("\n", row.style, overflow="fold").join(below)
+                yield from (grid, Padding(text, (0, 0, 0, 2 * GAP), expand=False))
+                grid = layout.grid()
+        if grid.row_count:
+            yield grid
+        if left:
+            yield Text(f"and {left} more", "dim")
 
 
 class _Layout:
@@ -219,14 +222,13 @@ class _Layout:
             self._lefts.append(True)
             self.titles.append("parameters")
 
-    def line(self, cells: Sequence[Any], style: str) -> RenderableType:
-        """A line of the table."""
+    def grid(self) -> Table:
+        """A table without rows."""
         from rich.table import Table
 
         grid = Table.grid(padding=(0, GAP, 0, 0))
         for size, left in zip(self._widths, self._lefts, strict=True):
             grid.add_column(width=size, justify="left" if left else "right", overflow="fold")
-        grid.add_row(*cells, style=style)
         return grid
 
     def cells(self, number: int) -> tuple[list[Any], list[Text]]:

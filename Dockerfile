@@ -33,22 +33,24 @@ COPY examples examples
 COPY explr explr
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-# Dependencies come first, so a change of explr's code does not reinstall them.
+# Dependencies come first, so a change of explr's code does not reinstall them. `make lock` resolves
+# them, and pip refuses a file with another hash.
 FROM build AS build-torch
 COPY docker/requirements-torch.txt requirements.txt
-RUN pip install --no-cache-dir --no-deps --requirement requirements.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS build-tensorflow
 COPY docker/requirements-tensorflow.txt requirements.txt
-RUN pip install --no-cache-dir --no-deps --requirement requirements.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS build-cpu
-COPY docker/requirements-cpu.txt requirements.txt
-RUN pip install --no-cache-dir --no-deps --requirement requirements.txt
+COPY docker/requirements-cpu.txt docker/requirements-cpu-torch.txt ./
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements-cpu.txt \
+    && pip install --no-cache-dir --no-deps --requirement requirements-cpu-torch.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 

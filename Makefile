@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV13 ?= .venv13
+VENVML ?= .venvmlflow
 ARGS ?=
 
 # The PyTorch build must match the NVIDIA driver: CUDA 13 needs 580 or newer. Empty without a driver.
@@ -20,14 +21,26 @@ PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
 INSTALL := $(PIP) install --constraint $(CONSTRAINTS)
 NEEDED := pyproject.toml constraints-common.txt $(CONSTRAINTS) $(VENV)/.constraints
 
+# PyTorch itself is not locked: which build is right, and from where, depends on the machine. What
+# each build needs besides CUDA is.
+OF_TORCH := filelock fsspec jinja2 networkx setuptools sympy typing-extensions
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes \
+  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --extra hydra14 $(ARGS)
+COMPILE_IMAGE := $(COMPILE) --python-version 3.12 --python-platform x86_64-manylinux_2_39 --extra ray
+PINNED := Dockerfile docker-compose.yml
+
+MLFLOW_oldest = "mlflow==$$(sed -n 's/.*"mlflow>=\([0-9.]*\),.*/\1/p' pyproject.toml)"
+MLFLOW_newest = --upgrade --no-deps "$$(sed -n 's/.*"\(mlflow>=.*\)".*/\1/p' pyproject.toml)"
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test test13 check lint format docs bench mlflow docker clean FORCE
+.PHONY: help run test test13 testmlflow check lint format docs bench mlflow docker lock digests sbom \
+  licences clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
-	  while IFS='|' read -r left right; do printf '%-15s %s\n' "$$left" "$$right"; done
+	  while IFS='|' read -r left right; do printf '%-17s %s\n' "$$left" "$$right"; done
 	@echo
 	@echo "  PYTHON=$(PYTHON)  VENV=$(VENV)  CONSTRAINTS=$(CONSTRAINTS)"
 	@echo "  ARGS=… is passed on: make run ARGS='lr=0.003 epochs=5', make test ARGS='-m \"not slow\"'"
@@ -43,7 +56,14 @@ test13: $(VENV13)/.packages  ## run a part of the tests with Hydra 1.3
 	@$(VENV13)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-deps --force-reinstall .
 	@$(VENV13)/bin/pytest -n 4 --dist loadfile -m hydra13 $(ARGS)
 
-check: lint test test13  ## run what CI runs: format, lint, types, tests
+testmlflow: $(VENVML)/oldest/.packages $(VENVML)/newest/.packages  ## run a part of the tests with the oldest and the newest MLflow
+	@for age in oldest newest; do \
+	  echo "MLflow $$($(VENVML)/$$age/bin/python -c 'from importlib.metadata import version; print(version("mlflow"))')"; \
+	  EXPLR_OLDEST_MLFLOW=$(abspath $(VENVML)/oldest/bin/python) \
+	    $(VENVML)/$$age/bin/python -m pytest -n 2 --dist loadfile -m mlflow_versions $(ARGS) || exit 1; \
+	done
+
+check: lint test test13 testmlflow  ## run what CI runs: format, lint, types, tests
 
 lint: $(VENV)/.test  ## check format, style and types
 	@$(BIN)/ruff format --check .
@@ -68,8 +88,34 @@ mlflow: $(VENV)/.run  ## start the MLflow server if needed, print its address
 docker:  ## build the container image explr
 	docker build --target torch --tag explr .
 
-clean:  ## remove .venv and .venv13, caches and builds; outputs/ and multirun/ stay
-	rm -rf .venv .venv13 build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
+lock: $(VENV)/.release  ## resolve the lock files again; ARGS=--upgrade takes newer versions
+	@printf '%s\n' $(OF_TORCH) | $(COMPILE) --universal --python-version 3.11 \
+	  --constraint constraints-common.txt pyproject.toml - --output-file requirements-run.txt >/dev/null
+	@$(COMPILE_IMAGE) --extra torch --constraint constraints-cu128.txt \
+	  pyproject.toml --output-file docker/requirements-torch.txt >/dev/null
+	@$(COMPILE_IMAGE) --extra tensorflow --constraint constraints-cu128.txt \
+	  pyproject.toml --output-file docker/requirements-tensorflow.txt >/dev/null
+	@printf '%s\n' $(OF_TORCH) | $(COMPILE_IMAGE) --constraint constraints-cpu.txt \
+	  pyproject.toml - --output-file docker/requirements-cpu.txt >/dev/null
+
+digests:  ## pin the images of the container files by digest; needs docker and the network
+	@for image in $$(sed -n 's/^ARG BASE=//p; s/^ *BASE: //p; s/^ *image: \(.*\/.*\)/\1/p' $(PINNED) | sed 's/@.*//' | sort -u); do \
+	  digest=$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}') || exit 1; \
+	  sed -i "s|\($$image\)\(@sha256:[0-9a-f]*\)\{0,1\}$$|\1@$$digest|" $(PINNED) || exit 1; \
+	  echo "$$image@$$digest"; \
+	done
+
+sbom: $(VENV)/.release  ## write what explr is made of to dist/explr.cdx.json, as CycloneDX
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/explr.cdx.json requirements-run.txt
+	@echo "dist/explr.cdx.json"
+
+licences: $(VENV)/.release $(VENV)/.test  ## write the licences of what explr depends on to docs/licences.md
+	@$(BIN)/python docs/hooks/licences.py
+
+clean:  ## remove .venv, .venv13, .venvmlflow, caches and builds; outputs/ and multirun/ stay
+	rm -rf .venv .venv13 .venvmlflow build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find conf explr examples tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -100,8 +146,9 @@ $(VENV)/.constraints: FORCE | $(BIN)/python
 	@$(BIN)/python -I -c "$$CHECK_OWNER"
 	@echo '$(CONSTRAINTS)' | cmp -s - $@ || echo '$(CONSTRAINTS)' >$@
 
-$(VENV)/.run: $(NEEDED)
+$(VENV)/.run: $(NEEDED) requirements-run.txt
 	@echo "Installing explr and PyTorch under $(CONSTRAINTS), which takes a few minutes"
+	@$(PIP) install --require-hashes --requirement requirements-run.txt
 	@$(INSTALL) --editable '.[torch,hydra14]'
 	@touch $@
 
@@ -114,6 +161,22 @@ $(VENV)/.test: $(NEEDED)
 	@echo "Installing PyTorch, TensorFlow, Ray and the tools under $(CONSTRAINTS), which takes several minutes"
 	@$(INSTALL) --editable '.[torch,ray,dev]' tensorflow-cpu
 	@touch $(VENV)/.run $(VENV)/.docs $@
+
+$(VENV)/.release: $(NEEDED)
+	@$(INSTALL) --editable '.[release]'
+	@touch $@
+
+# MLflow beside the packages of the other tests: pip installs anew only what suits it not. Of the
+# newest MLflow its main package is enough, which has all its files.
+$(VENVML)/%/.packages: $(VENV)/.test
+	@echo "Installing the $* MLflow that pyproject.toml allows in $(VENVML)/$*"
+	@rm -rf $(VENVML)/$*
+	@$(PYTHON) -m venv --without-pip $(VENVML)/$*
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  >"$$($(VENVML)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
+	@$(PIP) --python $(VENVML)/$*/bin/python install $(MLFLOW_$*)
+	@$(PIP) --python $(VENVML)/$*/bin/python install --no-deps --no-build-isolation --editable .
+	@touch $@
 
 # Hydra 1.3 as most applications pin it, and explr as it is installed for them: Hydra 1.3 does not
 # find the plugins of an editable installation.

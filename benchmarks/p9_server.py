@@ -33,7 +33,7 @@ from _timing import (
     verdict,
 )
 
-from explr.tracking.mlflow.server_process import answers, listen
+from explr.tracking.mlflow.serving.server_process import answers, listen
 
 SERVER_STARTS = 3
 PAIRS = 9

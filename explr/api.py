@@ -11,7 +11,7 @@ from typing import Literal
 from omegaconf import DictConfig, open_dict
 
 from explr.config.compose import CONFIG_NAME, TRUSTED, compose_with, hydra_app
-from explr.config.diagnosis import diagnosing
+from explr.config.diagnosis import check_types, diagnosing
 from explr.config.hydra_versions import trusting
 from explr.config.importing import refuse_in_import
 from explr.config.target import check_train_function
@@ -44,6 +44,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """
     with diagnosing(overrides, ExplrConfig.from_composed), hydra_app() as app:
         cfg = compose_with(app, overrides, None, multirun=False)
+        check_types(app, overrides)
         with open_dict(cfg):
             del cfg["hydra"]
         return cfg

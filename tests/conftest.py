@@ -54,7 +54,7 @@ LONGEST = ("test_remote.py", "test_tuners.py", "test_readme.py", "test_examples.
 """Files that take minutes."""
 
 HYDRA_13 = (
-    *("core", "launching", "plugins", "tuning"),
+    *("config", "core", "launching", "plugins", "tuning"),
     *("runner/test_cli.py", "runner/test_compose.py", "runner/test_main_script.py"),
     *("runner/test_run.py", "runner/test_settings_file.py", "sweep/test_algorithms.py"),
     *("sweep/test_folder.py", "sweep/test_faults_of_controllers.py", "ray/test_swap.py"),
@@ -148,6 +148,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     if config.option.markexpr == "hydra13":
         return not runs_with_hydra_13(collection_path) or None
+    if config.option.markexpr == "mlflow_versions":
+        return "mark.mlflow_versions" not in collection_path.read_text() or None
     if config.option.markexpr != "not slow":
         return None
     return bool(ALL_SLOW.search(collection_path.read_text())) or None

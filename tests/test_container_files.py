@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -9,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,6 @@ import yaml
 from compose_pydantic import ComposeSpecification
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 from pydantic import ValidationError
 
 import explr
@@ -29,6 +32,8 @@ CONSTRAINTS = {
     "tensorflow": "constraints-cu128.txt",
     "cpu": "constraints-cpu.txt",
 }
+LOCKS = ["requirements-run.txt", *(f"docker/requirements-{target}.txt" for target in TARGETS)]
+CUDA = "cuda:12.8.1-base-ubuntu24.04"
 PYTHON = {"python_version": "3.12", "python_full_version": "3.12.3"}
 
 
@@ -79,8 +84,14 @@ def pins(path: Path) -> dict[str, str]:
             found |= pins(path.parent / line.removeprefix("-c "))
         elif "==" in line:
             name, _, number = line.partition("==")
-            found[canonicalize_name(name)] = number
+            found[canonicalize_name(name)] = number.split()[0]
     return found
+
+
+def locked(target: str) -> dict[str, str]:
+    """Version by name of all that an image gets."""
+    files = sorted((ROOT / "docker").glob(f"requirements-{target}*.txt"))
+    return {name: number for file in files for name, number in pins(file).items()}
 
 
 @pytest.mark.parametrize("source", sources())
@@ -126,7 +137,8 @@ def test_each_target_is_a_small_stage_with_an_environment_of_its_own() -> None:
 
 
 def test_the_base_serves_an_rtx_5090_and_driver_570() -> None:
-    assert ("ARG", "BASE=nvidia/cuda:12.8.1-base-ubuntu24.04") in instructions()
+    (base,) = [text for word, text in instructions() if word == "ARG"]
+    assert base.partition("@")[0] == f"BASE=nvidia/{CUDA}"
     assert stages()["base"] == "${BASE}"
     assert pins(ROOT / "docker" / "requirements-torch.txt")["torch"] == "2.10.0"
 
@@ -140,11 +152,11 @@ def test_no_target_runs_as_root() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_is_installed_is_what_the_constraints_name(target: str) -> None:
-    locked = pins(ROOT / "docker" / f"requirements-{target}.txt")
+    found = locked(target)
     named = pins(ROOT / CONSTRAINTS[target])
-    assert len(named.keys() & locked.keys()) > 10
-    for name in named.keys() & locked.keys():
-        assert Requirement(f"{name}=={named[name]}").specifier.contains(locked[name], True)
+    assert len(named.keys() & found.keys()) > 10
+    for name in named.keys() & found.keys():
+        assert Requirement(f"{name}=={named[name]}").specifier.contains(found[name], True)
 
 
 @pytest.mark.parametrize(
@@ -152,23 +164,108 @@ def test_what_is_installed_is_what_the_constraints_name(target: str) -> None:
     [("torch", ["torch", "ray"]), ("tensorflow", ["tensorflow", "ray"]), ("cpu", ["torch", "ray"])],
 )
 def test_what_is_installed_is_all_that_explr_needs(target: str, extras: list[str]) -> None:
-    locked = pins(ROOT / "docker" / f"requirements-{target}.txt")
+    assert missing(locked(target), extras) == []
+
+
+def missing(found: dict[str, str], extras: list[str]) -> list[str]:
+    """What explr needs and does not find among versions by name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = [*project["dependencies"]]
     for extra in extras:
         needed += project["optional-dependencies"][extra]
-    for text in needed:
-        requirement = Requirement(text)
-        found = locked[canonicalize_name(requirement.name)]
-        assert requirement.specifier.contains(Version(found), prereleases=True), text
+    return [
+        text
+        for text in needed
+        if not (one := Requirement(text)).specifier.contains(
+            found.get(canonicalize_name(one.name), "0"), prereleases=True
+        )
+    ]
+
+
+def test_what_is_missing_is_found() -> None:
+    found = pins(ROOT / "requirements-run.txt")
+    assert missing({**found, "optuna": "4.0.0"}, []) == ["optuna>=5,<6"]
+    assert missing(found, ["tensorflow"]) == ["tensorflow>=2.20"]
+
+
+def test_make_run_installs_what_explr_needs_and_the_constraints_name() -> None:
+    found = pins(ROOT / "requirements-run.txt")
+    assert missing(found, ["hydra14"]) == []
+    named = pins(ROOT / "constraints-common.txt")
+    assert {name: found[name] for name in named.keys() & found.keys()} == {
+        name: named[name] for name in named.keys() & found.keys()
+    }
+
+
+@pytest.mark.parametrize("file", LOCKS)
+def test_each_package_is_locked_by_hashes_and_no_index_is_named(file: str) -> None:
+    text = (ROOT / file).read_text()
+    entries = re.sub(r"\\\n", "", text).splitlines()
+    packages = [line for line in entries if not line.startswith("#")]
+    assert len(packages) > 100
+    assert all(re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", each) for each in packages)
+    assert "://" not in text
+    assert "make lock" in entries[1]
+
+
+def test_images_are_installed_by_their_hashes() -> None:
+    installs = [text for word, text in instructions() if "--requirement" in text]
+    assert len(installs) == len(TARGETS)
+    for text in installs:
+        unlocked = text.count("--requirement requirements-cpu-torch.txt")
+        assert text.count("--require-hashes") == text.count("--requirement") - unlocked
+
+
+def test_what_pytorch_needs_is_locked_for_each_of_its_builds() -> None:
+    needed = [Requirement(text) for text in requires("torch") or []]
+    plain = {
+        canonicalize_name(one.name)
+        for one in needed
+        if (one.marker is None or one.marker.evaluate({**PYTHON, "extra": ""}))
+        and not re.match("nvidia-|cuda-|triton", one.name)
+    }
+    assert plain <= pins(ROOT / "requirements-run.txt").keys() & locked("cpu").keys()
+
+
+def test_the_page_of_licences_names_what_is_installed() -> None:
+    spec = importlib.util.spec_from_file_location("licences", ROOT / "docs/hooks/licences.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| (\S.*) \|$", hook.PAGE.read_text(), re.MULTILINE)
+    table = {name: licence for name, licence in rows if name != "package"}
+    assert hook.PAGE.read_text() == hook.page(table), "make licences writes it anew"
+    assert {"mlflow", "torch", "tensorflow", "ray", "hydra-core"} <= table.keys()
+    assert not [name for name, licence in table.items() if re.search("GPL|UNKNOWN", licence)]
+
+
+def test_make_pins_images_by_digest(tmp_path: Path) -> None:
+    for name in ("Makefile", "Dockerfile", "docker-compose.yml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "docker").write_text(
+        '#!/bin/sh\necho sha256:$(printf %s "$4" | sha256sum | cut -c-64)\n'
+    )
+    (tmp_path / "docker").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    images = {f"nvidia/{CUDA}", "ubuntu:24.04", str(compose()["services"]["mlflow"]["image"])}
+    digests = {each: hashlib.sha256(each.partition("@")[0].encode()).hexdigest() for each in images}
+    for _ in range(2):  # it replaces a digest, too
+        subprocess.run(["make", "digests"], cwd=tmp_path, env=environment, check=True, timeout=60)
+        text = "".join(
+            (tmp_path / name).read_text() for name in ("Dockerfile", "docker-compose.yml")
+        )
+        for image, digest in digests.items():
+            pinned = f"{image.partition('@')[0]}@sha256:{digest}"
+            assert text.count(pinned + "\n") == 1
+        assert text.count("@sha256:") == len(images)
 
 
 def test_no_image_for_the_cpu_brings_cuda() -> None:
     for target in ("cpu", "tensorflow"):
-        locked = pins(ROOT / "docker" / f"requirements-{target}.txt")
-        assert [name for name in locked if name.startswith("nvidia-")] == ["nvidia-ml-py"]
-    text = (ROOT / "docker" / "requirements-cpu.txt").read_text()
-    assert "--extra-index-url https://download.pytorch.org/whl/cpu" in text
+        assert [name for name in locked(target) if name.startswith("nvidia-")] == ["nvidia-ml-py"]
+    text = (ROOT / "docker" / "requirements-cpu-torch.txt").read_text()
+    assert "--index-url https://download.pytorch.org/whl/cpu\n" in text
 
 
 def test_the_compose_file_follows_the_specification() -> None:
@@ -206,7 +303,7 @@ def test_the_mlflow_server_lets_in_this_machine_and_the_trainings(
 def test_server_and_clients_are_of_one_version(services: dict[str, Any]) -> None:
     for target in TARGETS:
         version = pins(ROOT / "docker" / f"requirements-{target}.txt")["mlflow"]
-        assert services["mlflow"]["image"].endswith(f":v{version}")
+        assert services["mlflow"]["image"].partition("@")[0].endswith(f":v{version}")
 
 
 @pytest.mark.slow
@@ -226,7 +323,8 @@ def test_trainings_get_a_gpu_where_they_can_use_one(services: dict[str, Any]) ->
     for name in ("train-tensorflow", "train-cpu"):
         assert "deploy" not in services[name]
     assert services["train-cpu"]["profiles"] == ["cpu"]
-    assert services["train-cpu"]["build"]["args"] == {"BASE": "ubuntu:24.04"}
+    (base,) = services["train-cpu"]["build"]["args"].items()
+    assert (base[0], base[1].partition("@")[0]) == ("BASE", "ubuntu:24.04")
     # A plain `docker compose up` starts the server alone.
     assert [name for name, each in services.items() if "profiles" not in each] == ["mlflow"]
 

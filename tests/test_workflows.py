@@ -42,6 +42,13 @@ def test_a_release_is_tried_with_each_python_that_the_package_names() -> None:
     assert named == [line for line in classifiers if "Python :: 3." in line]
 
 
+def test_a_release_says_what_it_is_made_of() -> None:
+    jobs = content(GITHUB / "workflows" / "release.yml")["jobs"]
+    assert any(step.get("run") == "make sbom" for step in jobs["build"]["steps"])
+    (signed,) = [s["with"] for s in jobs["release"]["steps"] if "attest-sbom" in s.get("uses", "")]
+    assert f"--output-file {signed['sbom-path']} " in (ROOT / "Makefile").read_text()
+
+
 def test_forms_ask_for_what_explr_can_tell() -> None:
     forms = [content(file) for file in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml")]
     asked = [field["attributes"]["label"] for form in forms for field in form.get("body", ())]

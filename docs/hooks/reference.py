@@ -1,8 +1,9 @@
 """Generates the reference of settings and commands from the code.
 
 In a page, the comment `<!-- keys: tuner -->` is followed by the table of a group's keys, and
-`<!-- options: tuner -->` by the table of its options. Run as a program, this file rewrites these
-tables. As a hook of mkdocs, it generates `reference/commands.md`.
+`<!-- options: tuner -->` by the table of its options; `<!-- words: directions -->` by the words in
+the names of metrics that tell a direction. Run as a program, this file rewrites these tables. As a
+hook of mkdocs, it generates `reference/commands.md`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 import explr
 from explr.config.command_line import VERBOSITY
 from explr.core import config as schema
+from explr.core.validation import DIRECTIONS, MAXIMIZED, MINIMIZED
 from explr.runner.cli.commands import commands
 
 ROOT = Path(__file__).parents[2]
@@ -82,9 +84,13 @@ def filled(markdown: str) -> str:
     Raises:
         KeyError: a comment names a group that does not exist.
     """
-    makers: dict[str, Callable[[str], str]] = {"keys": keys_table, "options": options_table}
+    makers: dict[str, Callable[[str], str]] = {
+        "keys": keys_table,
+        "options": options_table,
+        "words": words_table,
+    }
     return re.sub(
-        r"^(<!-- (keys|options): ([\w./]+) -->\n)(\n(\|.*\n)+)?",
+        r"^(<!-- (keys|options|words): ([\w./]+) -->\n)(\n(\|.*\n)+)?",
         lambda found: f"{found[1]}\n{makers[found[2]](found[3])}\n",
         markdown,
         flags=re.MULTILINE,
@@ -126,6 +132,19 @@ def options_table(group: str) -> str:
         row = [f"`{group}={path.stem}`", _purpose(path)]
         rows.append([*row, ", ".join(f"`{key}`" for key in _own_keys(path))] if inner else row)
     return _table(["option", "what it does", *(["its own keys"] if inner else [])], rows)
+
+
+def words_table(of: str) -> str:
+    """The words in the names of metrics that tell a direction.
+
+    Raises:
+        KeyError: there are no words of anything else.
+    """
+    rows = {"directions": zip(DIRECTIONS, (MINIMIZED, MAXIMIZED), strict=True)}[of]
+    return _table(
+        ["direction", "words in the name of the metric"],
+        [[f"`{way}`", ", ".join(f"`{word}`" for word in words)] for way, words in rows],
+    )
 
 
 def commands_page() -> str:

@@ -15,8 +15,9 @@ from typing import NoReturn
 
 from hydra.core.override_parser.types import Override
 
+from explr.config.advice import flag_hint
 from explr.config.grammar import plain, word
-from explr.config.hydra_private import args_parser
+from explr.config.hydra_private import args_parser, flags
 from explr.core.errors import ConfigError, UsageError
 from explr.utils.console import Verbosity
 
@@ -31,6 +32,11 @@ VERBOSITY = {
 }
 """Flags that say how much is shown."""
 
+UNKNOWN = "unrecognized arguments: "
+"""How argparse begins to complain of a flag that does not exist."""
+
+SEE = "`explr --hydra-help` lists the flags"
+
 
 def parse_arguments(arguments: Sequence[str]) -> Namespace:
     """Read a command line of overrides and Hydra's flags.
@@ -44,13 +50,22 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
     Raises:
         UsageError: a flag is unknown, has a wrong value, or excludes another one.
     """
-    parser = args_parser()
+    parser, long = args_parser(), [each for each in (*flags(), *VERBOSITY) if each[:2] == "--"]
 
     def refuse(message: str) -> NoReturn:
-        raise UsageError(f"{message}; `explr --hydra-help` lists the flags")
+        if message.startswith(UNKNOWN):
+            flag = message.removeprefix(UNKNOWN).split(" ")[0]
+            raise UsageError(f"{flag_hint(flag, arguments, long)} ({SEE})")
+        raise UsageError(f"{message}; {SEE}")
 
     parser.error = refuse  # type: ignore[method-assign]
     args = parser.parse_intermixed_args(list(arguments))
+    for text in args.overrides:
+        if option := re.fullmatch(
+            r"hydra\.(launcher|sweeper|hydra_logging|job_logging)=(\w+)", text
+        ):
+            write = f"hydra/{option[1]}={option[2]}"
+            raise UsageError(f"{text}: an option is chosen with a /: write {write}")
     chosen = [action for action in ACTIONS if getattr(args, action)]
     if len(chosen) > 1:
         refuse(" and ".join(_flag(action) for action in chosen) + " exclude one another")

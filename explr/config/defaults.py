@@ -1,14 +1,31 @@
-"""Hyperparameters that a config has only because explr's own search space is chosen by default."""
+"""Defaults of hyperparameters: which of them nobody chose, and which values do not fit them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+    Sweep,
+)
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from explr.config.command_line import values_of
+from explr.config.grammar import plain, word
+from explr.config.groups import is_group
+from explr.config.settings_file import FILE_OVERLAY, file_overlay
+from explr.core.config import ROOT_KEYS
 
 
 def untouched_defaults(values: Mapping[str, Any], overrides: Iterable[str]) -> frozenset[str]:
@@ -35,3 +52,131 @@ def bundled_defaults() -> Mapping[str, Any]:
     content = OmegaConf.to_container(OmegaConf.create(text))
     assert isinstance(content, dict)
     return {str(name): value for name, value in content.items()}
+
+
+KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("true or false", (bool,)),
+    ("a number", (int, float)),
+    ("a list", (list,)),
+    ("a mapping", (dict,)),
+)
+"""What a hyperparameter may be by its default."""
+
+TEXT = "a text"
+"""Any other; in place of a text may stand a number, as 0.1 in place of `scale`."""
+
+
+def type_faults(
+    texts: Iterable[str], compose: Callable[[list[str]], DictConfig], loader: ConfigLoader
+) -> list[str]:
+    """Hyperparameters whose values are of another kind than their defaults.
+
+    `++lr=…` sets any value. An app's own schema is Hydra's to check.
+
+    Args:
+        texts: the overrides of a job or a sweep, which can be composed.
+        compose: composes the config of a job.
+        loader: Hydra's config loader.
+    """
+    texts = list(texts)
+    if not may_be_mistyped(texts):
+        return []
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(texts)
+    changed = [each for each in parsed if _changes_hyperparameter(each)]
+    others = [each for each in parsed if not _changes_hyperparameter(each, forced=True)]
+    line = [text for each in others for text in values_of(each)]
+    base = compose([text for text in line if text != FILE_OVERLAY])
+    defaults, faults = {}, []
+    for key, value in _leaves(file_overlay() if FILE_OVERLAY in line else {}):
+        if said := _mistyped(key, value, _default(key, base)):
+            faults.append(f"{key} in the file of settings: {said}")
+        defaults[key] = value
+    for each in changed:
+        key = each.key_or_group
+        default = defaults[key] if key in defaults else _default(key, base)
+        said = next(filter(None, (_mistyped(key, v, default) for v in _values(each))), None)
+        if said is not None and not is_group(key, base, loader):
+            faults.append(f"{each.input_line}: {said}; ++{key}=… sets it all the same")
+    return faults
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The hyperparameters of a file, by dotted key."""
+    for key, value in settings.items():
+        if not prefix and key in ROOT_KEYS:
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _default(key: str, base: DictConfig) -> Any:
+    """The default of a hyperparameter; None if it has none, or only a training can tell it."""
+    try:
+        value = OmegaConf.select(base, key, throw_on_missing=False)
+    except OmegaConfBaseException:
+        return None
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def may_be_mistyped(texts: Sequence[str]) -> bool:
+    """Whether hyperparameters are set to anything but a number, or by a file.
+
+    A number is nearly always right, and to compose the defaults takes a tenth of a second.
+
+    Args:
+        texts: the overrides.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(texts))
+    except HydraException:  # told when they are composed
+        return False
+    values = [each.value() for each in parsed if _changes_hyperparameter(each)]
+    return FILE_OVERLAY in texts or not all(
+        value is None or type(value) in (int, float) for value in values
+    )
+
+
+def _changes_hyperparameter(override: Override, forced: bool = False) -> bool:
+    """Whether an override gives a hyperparameter another value.
+
+    Args:
+        override: the override.
+        forced: whether `++` does so.
+    """
+    key = override.key_or_group
+    return (
+        not (override.is_add() or override.is_delete())
+        and (forced or not override.is_force_add())
+        and override.package is None
+        and "/" not in key
+        and key.partition(".")[0] not in ROOT_KEYS
+    )
+
+
+def _values(override: Override) -> list[Any]:
+    """Values of an override, of a range of numbers one."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return [plain(each) for each in value.list]
+    if isinstance(value, (IntervalSweep, RangeSweep)):
+        return [value.start]
+    return [] if isinstance(value, Sweep) else [plain(value)]
+
+
+def _mistyped(key: str, value: Any, default: Any) -> str | None:
+    """What is wrong with the kind of a value; None if nothing is."""
+    if value is None or default is None or (isinstance(value, str) and "${" in value):
+        return None
+    kind = _kind(default)
+    if kind == _kind(value) or (kind == TEXT and not isinstance(value, (list, dict))):
+        return None
+    if isinstance(default, bool) and value in (0, 1):
+        return None
+    shown = "" if isinstance(default, (list, dict)) else f" ({default})"
+    return f"{key} is {kind} by default{shown}, and not {word(value)}"
+
+
+def _kind(value: Any) -> str:
+    return next((kind for kind, types in KINDS if isinstance(value, types)), TEXT)

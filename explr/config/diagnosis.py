@@ -6,11 +6,12 @@ those that are sound, and what these compose to is checked, so that all faults a
 
 from __future__ import annotations
 
-import difflib
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import yaml
@@ -27,10 +28,13 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from explr.config.advice import SEARCH, WITH_TUNER, key_hint, option_hint, word_hint
 from explr.config.command_line import parse_arguments, sweeps_trials, values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
+from explr.config.defaults import type_faults
 from explr.config.grammar import grammar_fault
-from explr.config.groups import all_groups, options_of
+from explr.config.groups import options_of
+from explr.config.hydra_private import Hydra
 from explr.config.hydra_versions import needs_hydra_14
 from explr.config.messages import short_message, yaml_message
 from explr.config.settings_file import FILE_OVERLAY, as_overrides, file_overlay
@@ -42,6 +46,9 @@ log = logging.getLogger("explr")
 
 TYPED = frozenset(each.name for each in fields(ExplrConfig)) - {"search_space", "train_model"}
 """Keys of the root whose content explr defines."""
+
+WITH_A_TUNER = re.compile(rf"tuner/\w+|tuner\.({'|'.join(SEARCH)})")
+"""Groups and settings that only a tuner has."""
 
 MOST_VALUES = 20
 """How many values of one swept key are tried."""
@@ -133,6 +140,9 @@ def each_named(
             if of == place
         }
         faults += _joined(override, item, said)
+    faults += type_faults(
+        list(dict.fromkeys(text for job in [sound, *others] for text in job)), compose, loader
+    )
     for job in [sound, *others]:
         try:
             with hydra_config(config := compose(job)):
@@ -144,6 +154,49 @@ def each_named(
         except Exception:  # raised again once these faults are mended
             log.debug("%s cannot be checked", job, exc_info=True)
     return ConfigError(list(dict.fromkeys(faults))) if faults else error
+
+
+def compose_one(app: Hydra, overrides: Iterable[str], config_name: str | None = None) -> DictConfig:
+    """Compose the config of a job."""
+    return compose_with(app, [*overrides, *FIRST_JOB], config_name, multirun=False)
+
+
+def check_types(app: Hydra, overrides: Sequence[str], config_name: str | None = None) -> None:
+    """Check that the values of hyperparameters are of the kind of their defaults.
+
+    Args:
+        app: Hydra, as `hydra_app` made it ready.
+        overrides: the overrides of one training.
+        config_name: name of the primary config; None takes explr's own.
+
+    Raises:
+        ConfigError: naming each that is not.
+        HydraException, OmegaConfBaseException: an override cannot be applied.
+    """
+    compose = partial(compose_one, app, config_name=config_name)
+    if faults := type_faults(overrides, compose, app.config_loader):
+        raise ConfigError(faults)
+
+
+def raise_with(faults: Sequence[str], check: Callable[[], Any]) -> None:
+    """Check further, and raise what was found before together with what is found now.
+
+    Args:
+        faults: what was found before.
+        check: raises what it finds.
+
+    Raises:
+        ConfigError: there are faults.
+        UsageError: the check has found one, and nothing was found before.
+    """
+    try:
+        check()
+    except UsageError as rest:
+        if not faults:
+            raise
+        raise ConfigError([*faults, *getattr(rest, "faults", [str(rest)])]) from None
+    if faults:
+        raise ConfigError(list(faults))
 
 
 def _once(
@@ -286,7 +339,7 @@ def _sentence(
     parsed = _parsed(override, loader)
     shown = override.removeprefix("++")
     if not name.lstrip("+~") or not (equals or name.startswith("~")):
-        return f"{override}: a setting is written KEY=VALUE"
+        return f"{override}: {word_hint(override)}"
     if parsed is None:
         return grammar_fault(override) or f"{override}: {short_message(fault)}"
     if isinstance(cause, GrammarParseError):
@@ -298,9 +351,19 @@ def _sentence(
         return f"{override}: {key} is there already: leave out the + before {key}"
     if isinstance(fault, yaml.YAMLError):
         return f"{override}: {yaml_message(fault)}"
+    if parsed.is_sweep_override() and not parsed.is_discrete_sweep():
+        tuner = OmegaConf.select(whole, "tuner.name")
+        return f"{override} is a range: {WITH_TUNER if tuner == 'none' else to_sweep}"
     if parsed.is_sweep_override():
         a_list = f"{parsed.get_key_element()}=[…]"
         return f"{override} is a sweep: {to_sweep}; a list is written {a_list}"
+    if hint := option_hint(parsed, whole, loader):
+        return f"{shown}{hint}"
+    if "Config group override must be" in str(fault):
+        group = parsed.key_or_group
+        return f"{shown}: {group} is one of {', '.join(options_of(group, whole, loader))}"
+    if WITH_A_TUNER.fullmatch(parsed.key_or_group) and whole.tuner.name == "none":
+        return f"{override} is for a sweep: {WITH_TUNER}"
     if isinstance(fault, MissingConfigException):
         group, value = parsed.key_or_group, parsed.value()
         chosen = [str(one) for one in (value if isinstance(value, list) else [value])]
@@ -312,24 +375,12 @@ def _sentence(
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = parsed.key_or_group
         if f"{key}.".startswith(f"{cause.full_key}."):  # otherwise a chosen option brings the key
-            hint = _hint(key, whole, loader) or _addition(override, compose_also)
+            hint = key_hint(key, parsed, whole, loader) or _addition(override, compose_also)
             return f"{shown}: there is no setting or hyperparameter {key}{hint}"
     if isinstance(cause, ValidationError):
         where = "" if cause.full_key == parsed.key_or_group else f"{cause.full_key}: "
         return f"{shown}: {where}{str(cause).splitlines()[0]}"
     return f"{shown}: {' '.join(short_message(fault).splitlines())}"
-
-
-def _hint(key: str, whole: DictConfig, loader: ConfigLoader) -> str:
-    """What a key that is not there may have been meant to be; empty if nothing is near."""
-    parent, _, name = key.rpartition(".")
-    group = OmegaConf.select(whole, parent) if parent else None
-    if isinstance(group, DictConfig):
-        near = difflib.get_close_matches(name, list(map(str, group)), n=1, cutoff=0.4)
-        there = ", ".join(f"{parent}.{each}" for each in map(str, group))
-        return f"; did you mean {parent}.{near[0]}?" if near else f"; there are {there}"
-    near = difflib.get_close_matches(key, [*all_groups(whole, loader), *_keys(whole)], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _addition(override: str, compose_also: Callable[[str], DictConfig]) -> str:
@@ -342,13 +393,3 @@ def _addition(override: str, compose_also: Callable[[str], DictConfig]) -> str:
     except (HydraException, OmegaConfBaseException):
         return ""
     return f"; {added.partition('=')[0]}=… adds a new one"
-
-
-def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every key of a config, dotted."""
-    for key in map(str, cfg):
-        yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
-            child = cfg[key]
-            if isinstance(child, DictConfig):
-                yield from _keys(child, f"{prefix}{key}.")

@@ -100,6 +100,8 @@ def _reason(override: str, error: HydraException) -> str:
         return f" at {bracket}: it has no counterpart; quote a text that has brackets"
     if re.search(r"[,(\[{:]\s*,|,\s*([)\]}]|$)", override):
         return " at ,: a value is missing beside it; quote a text that has commas"
+    if override.lstrip("+~").partition("=")[2].startswith("="):
+        return ": one = stands between key and value; quote a text that has more"
     if "positional argument follows keyword argument" in str(error):
         return _function_fault(override, "a keyword argument")
     return f": {str(error).splitlines()[0]}; quote a text that has special characters"
@@ -120,8 +122,42 @@ def _foreign_sign(override: str, at: int) -> str:
     return f" at {sign}: quote the text, as in {quoted(override[start:end].strip())}"
 
 
+ELSEWHERE = {
+    "uniform": "interval({})",
+    "suggest_float": "interval({})",
+    "float_range": "interval({})",
+    "loguniform": "tag(log, interval({}))",
+    "log_uniform": "tag(log, interval({}))",
+    "log": "tag(log, interval({}))",
+    "randint": "int(interval({}))",
+    "int_uniform": "int(interval({}))",
+    "suggest_int": "int(interval({}))",
+    "lograndint": "tag(log, int(interval({})))",
+    "quniform": "range({})",
+    "linspace": "range({})",
+    "arange": "range({})",
+    "grid_search": "choice({})",
+    "categorical": "choice({})",
+    "suggest_categorical": "choice({})",
+    "options": "choice({})",
+}
+"""Functions of other libraries, as the grammar has them."""
+
+
+def _as_here(override: str, function: str) -> str | None:
+    """A range that is written with a function of another library; None for no such function."""
+    if (form := ELSEWHERE.get(function)) is None:
+        return None
+    key, _, text = override.partition("=")
+    given = re.fullmatch(rf"\s*{function}\(\[?([^()\[\]]*)\]?\)\s*", text)
+    ends = "VALUE,VALUE" if "choice" in form else "LOW,HIGH,STEP" if "range" in form else "LOW,HIGH"
+    return f"{key}={form.format(given[1] if given and given[1] else ends)}"
+
+
 def _function_fault(override: str, reason: str) -> str:
     unknown = re.match(r"Unknown function '(.*)'\s+Available: (.*)", reason)
+    if unknown and (meant := _as_here(override, unknown[1])):
+        return f": there is no function {unknown[1]}; write {meant}"
     if unknown:
         near = difflib.get_close_matches(unknown[1], functions := unknown[2].strip().split(","), 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(functions)};"

@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from explr.config.advice import word_hint
 from explr.config.grammar import literal
 from explr.config.hydra_versions import store
 from explr.config.saved import saved_overrides, saved_run
@@ -96,8 +97,15 @@ def read_settings(path: Path) -> dict[str, Any]:
         UsageError: it is not there, or is no mapping in YAML.
     """
     try:
+        if path.suffix == ".py":
+            raise UsageError(f"{path} is no file of settings: {word_hint(str(path))}")
         content = OmegaConf.load(path)
     except FileNotFoundError:
+        if "=" in str(path):
+            raise UsageError(
+                f"{path}: the file of settings comes first; without one, explr itself takes "
+                "settings, as in explr lr=0.1 or explr tuner=optuna -m 'lr=interval(0,1)'"
+            ) from None
         raise UsageError(f"there is no file {path}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -16,6 +16,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
+from explr.config.advice import functions_in
 from explr.config.importing import import_file, import_module, no_file, no_module
 from explr.config.nodes import is_own_tree
 from explr.config.omegaconf_private import ask_for_resolvers
@@ -137,6 +138,13 @@ def split_target(target: str) -> tuple[str, str]:
     Raises:
         TargetError: `target` has not both.
     """
+    if target.endswith(".py"):
+        names = functions_in(Path(target))
+        there = f"it has {', '.join(names)}" if names else "its training function is not named"
+        raise TargetError(
+            f"train_model={target} is a file ({there}): write "
+            f"train_model={target}:{names[0] if names else 'FUNCTION'}"
+        )
     place, colon, name = target.rpartition(":")
     if colon and place.endswith(".py"):
         return place, name

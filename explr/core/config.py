@@ -12,6 +12,7 @@ from explr.core.errors import ConfigError, UsageError
 from explr.core.validation import (
     checked,
     device_faults,
+    directions_of,
     name_fault,
     number_faults,
     objective_faults,
@@ -30,10 +31,14 @@ class ObjectiveConfig:
 
     # name of the metric, as the training logs it; for several objectives, a list of names
     metric: Any = "val_loss"  # checked by explr: OmegaConf 2.3 knows no `str | list[str]`
-    # minimize or maximize; for several objectives, a list with one direction for each
-    direction: Any = "minimize"
+    # minimize or maximize; for several objectives, a list with one direction for each; null takes
+    # what follows from the well-known name of the metric
+    direction: Any = None
     # value of a training that returns none: the last value that it reported, or the best
     reported: str = "last"
+
+    NODE = "objective"
+    """Where these settings stand."""
 
     @property
     def metrics(self) -> list[str]:
@@ -42,9 +47,30 @@ class ObjectiveConfig:
 
     @property
     def directions(self) -> list[str]:
-        """Minimize or maximize, for each objective."""
-        given = self.direction if isinstance(self.direction, (list, tuple)) else [self.direction]
-        return [str(getattr(each, "name", each)) for each in given]  # an app may have an Enum
+        """Minimize or maximize, for each objective.
+
+        Raises:
+            ConfigError: it is neither given nor follows from the name of the metric.
+        """
+        return directions_of(self.metrics, self.direction, self.NODE)
+
+    @property
+    def settled(self) -> str | list[str]:
+        """The direction as a config writes it: one, or a list for several objectives."""
+        found = self.directions
+        return found if len(found) > 1 or isinstance(self.direction, (list, tuple)) else found[0]
+
+    def inference(self, node: str = "objective") -> str:
+        """A line about the directions that follow from names which were chosen; else empty.
+
+        Args:
+            node: where the direction can be set.
+        """
+        if self.direction is not None or self.metric in (None, ObjectiveConfig.metric):
+            return ""
+        pairs = zip(self.metrics, self.directions, strict=True)
+        said = " and ".join(f"{name} is {way.removesuffix('e')}ed" for name, way in pairs)
+        return f"{said}, as the name says; {node}.direction=… sets another direction"
 
     @property
     def primary(self) -> str:
@@ -168,6 +194,8 @@ class SweeperConfig(SearchConfig, ObjectiveConfig):
     # it samples with `trial.suggest_float` and the like becomes parameters of the trial
     custom_search_space: str | None = None
 
+    NODE = "hydra.sweeper"
+
 
 @dataclass
 class SecretsConfig:
@@ -197,6 +225,8 @@ class MirrorConfig(SecretsConfig):
     autostart: bool = True
     # port of that server; if it is taken, another one is used
     port: int = 5000
+    # that server asks for a password, which explr makes, from now on; see `explr mlflow-ui`
+    protect: bool = False
     # seconds that a command waits at its end for uploads to MLflow
     drain_timeout_s: float = 10.0
     # record load and memory of the machine and its GPUs during a run
@@ -309,7 +339,13 @@ class ExplrConfig:
         faults += number_faults(values)
         if values["objective"] is not None:
             objective = values["objective"]
-            faults += objective_faults(objective.metrics, objective.directions)
+            try:
+                wrong = objective_faults(objective.metrics, objective.directions)
+            except ConfigError as error:
+                wrong = error.faults
+            if not wrong:
+                objective.direction = objective.settled
+            faults += wrong
             faults += reported_faults(objective.reported)
         if values["gpu"] is not None:
             faults += device_faults(values["gpu"].device)

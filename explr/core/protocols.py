@@ -71,6 +71,8 @@ class TrainingContext:
         objective = self.config.objective.primary if self.config else None
         if objective in metrics:
             self.reporter.report(at, metrics[objective])
+        else:
+            self.reporter.missed(at, metrics)
 
     @property
     def should_prune(self) -> bool:

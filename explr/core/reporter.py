@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, ParamSpec, Protocol
 
 from explr.core.numbers import described, one_number
@@ -79,6 +79,10 @@ class Reporter(Protocol):
         """Whether the trial should stop now."""
         ...
 
+    def missed(self, step: object, names: Iterable[str]) -> None:
+        """Note a step whose metrics do not have the objective."""
+        ...
+
 
 class NullReporter:
     """The reporter of a training outside a sweep: it never prunes."""
@@ -89,6 +93,9 @@ class NullReporter:
     def should_prune(self) -> bool:
         """Never."""
         return False
+
+    def missed(self, step: object, names: Iterable[str]) -> None:
+        """Do nothing."""
 
 
 class RepeatedSteps:
@@ -197,6 +204,10 @@ LISTENERS: Listeners[[int, float]] = Listeners()
 """Called with the step and value of each report of the objective in this process."""
 
 
+MISSED_STEPS = 3
+"""Steps without the objective after which the tuner is told that it is missing."""
+
+
 class HeardReporter:
     """A reporter whose reports, once they are answered, go to listeners.
 
@@ -212,6 +223,9 @@ class HeardReporter:
         self._answering = answering
         self._listeners = listeners
         self._warned = False
+        self._reported = False
+        self._others: dict[str, None] = {}
+        self._steps: set[object] = set()
 
     def report(self, step: Any, value: Any) -> None:
         """See `Reporter.report`.
@@ -229,8 +243,23 @@ class HeardReporter:
                     "This warning is shown once", step, error,
                 )  # fmt: skip
             return
+        self._reported = True
         self._answering.report(at, number)
         self._listeners(at, number)
+
+    def missed(self, step: object, names: Iterable[str]) -> None:
+        """See `Reporter.missed`; of the third step the answering reporter is told.
+
+        Args:
+            step: its step.
+            names: the metrics that it has, which are told with those of the steps before.
+        """
+        if self._reported or len(self._steps) >= MISSED_STEPS:
+            return
+        self._others |= dict.fromkeys(map(str, names))
+        self._steps.add(str(step))
+        if len(self._steps) == MISSED_STEPS:
+            self._answering.missed(step, list(self._others))
 
     def should_prune(self) -> bool:
         """See `Reporter.should_prune`."""

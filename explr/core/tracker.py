@@ -200,6 +200,69 @@ class Tracker(Protocol):
         """
         ...
 
+    def log_input(
+        self, dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record a data set that the training uses, which MLflow shows with the run.
+
+        Args:
+            dataset: one of `mlflow.data`, or a mapping with a `name` and, as far as they are known,
+                a `source` (a path or an address), a `digest` (a checksum; None takes one of the
+                description), a `schema` (types by column) and a `profile` (such as
+                `{"num_rows": 1797}`). The mapping needs no import of MLflow.
+            context: what it is used for, such as "training".
+            tags: values of any type by name.
+
+        Raises:
+            TypeError: `dataset` is neither.
+            ValueError: the mapping has another key or no name, or its source is too long.
+        """
+        ...
+
+    def log_model(
+        self,
+        model: Any,
+        name: str,
+        signature: Any = None,
+        input_example: Any = None,
+        registered_model_name: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        model_type: str | None = None,
+        step: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        """Save a model in MLflow's format, and have it uploaded as a logged model of the run.
+
+        This imports MLflow into the training, and takes the time that MLflow needs to save it; the
+        upload happens elsewhere. Metrics that were logged last at the same step are shown with the
+        model.
+
+        Args:
+            model: a model of PyTorch, Lightning, Keras or scikit-learn, or a pipeline of
+                Transformers or a mapping of its parts. It stays as it is, on its device.
+            name: its name in MLflow, as in `runs:/RUN_ID/NAME`.
+            signature: shapes and types of its inputs and outputs, as by
+                `mlflow.models.infer_signature`.
+            input_example: an example of its input; of a model of PyTorch an array or tensor of
+                shape (batch, …), since MLflow traces the model with it.
+            registered_model_name: make it a version of this registered model too.
+            params: parameters of its own; it gets those of the run as well.
+            tags: its tags.
+            model_type: a word for models that are compared.
+            step: epoch or batch.
+            kwargs: further arguments of the `save_model` of `mlflow.pytorch`, `mlflow.keras` and
+                so on, such as `pip_requirements`: without it MLflow loads the model in a second
+                process to see what it imports, which takes half a minute.
+
+        Raises:
+            TypeError: the model is of no such framework.
+            ValueError: MLflow does not accept a name.
+            MissingDependencyError: MLflow cannot be imported.
+            TrackingError: MLflow cannot save the model, or the disk is full.
+        """
+        ...
+
     def mlflow_run(self) -> AbstractContextManager[Any]:
         """Wait until the run exists in MLflow, and make it the active run within the block.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -137,45 +136,17 @@ def name_fault(value: Any) -> str | None:
     return f"experiment_name must be a text that is not empty, got {value!r}"
 
 
-MAX_NAME = 255
-"""The most bytes that the name of a file or folder may have."""
-
-DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-"""Names of the folders that hold the sweeps of a day."""
-
-DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names that Windows keeps for devices."""
-
-
-def study_name_fault(name: str | None) -> str | None:
-    """What is wrong with the name of a study, which is also the name of one folder.
-
-    Args:
-        name: the name; None if it has none.
-    """
-    if name is None or not name.strip():
-        why = "it is empty: leave tuner.study_name out to name the study after its start"
-    elif name in (".", ".."):
-        why = "it stands for another folder"
-    elif "/" in name:
-        why = "it has a /, and would be more than one folder"
-    elif not name.isprintable():
-        why = "it has a character that cannot be printed"
-    elif (size := len(os.fsencode(name))) > MAX_NAME:
-        why = f"it has {size} bytes, and the name of a folder at most {MAX_NAME}"
-        name = f"{name[:20]}…"
-    elif DAY.fullmatch(name):
-        why = "it is reserved for the folder of the sweeps of that day"
-    elif DEVICE.fullmatch(name):
-        why = "it is reserved for a device in Windows"
-    else:
-        return None
-    return f"tuner.study_name={'null' if name is None else repr(name)} is no name of a study: {why}"
-
-
 def ranges_fault(value: Any) -> str | None:
     """What is wrong with a search space."""
-    if value is None or isinstance(value, dict):
+    if isinstance(value, dict):
+        fixed = [k for k, v in value.items() if k == "search_space" or isinstance(v, (int, float))]
+        if not fixed:
+            return None
+        return (
+            f"search_space.{fixed[0]} is no range: a file in search_space/ begins with the line "
+            "`# @package _global_`, and has values at its root and ranges below `search_space:`"
+        )
+    if value is None:
         return None
     return f"search_space must hold ranges by hyperparameter, got {value!r}"
 
@@ -210,6 +181,82 @@ def device_faults(device: str) -> list[str]:
 
 DIRECTIONS = ("minimize", "maximize")
 """What can be done with an objective."""
+
+MAXIMIZED = """
+acc accuracy ap auc auprc auroc average_precision bleu chrf cider correlation dice elbo f1 f1score
+fbeta hits iou jaccard kappa likelihood log_likelihood map mcc meteor miou mrr ndcg pearson
+precision psnr r2 r_squared recall return returns rew reward rewards rouge sensitivity sharpe
+spearman specificity ssim success tnr tpr win_rate
+""".split()  # noqa: SIM905 - words are read more easily so
+"""Words in the names of metrics of which more is better."""
+
+MINIMIZED = """
+bce bits_per_byte bits_per_dim bpb bpc bpd brier cer chamfer cost cross_entropy crossentropy
+deviance ece eer err error errors fid fnr fpr hausdorff kid kl latency log_loss logloss loss losses
+lpips mae mape mse msle negative_log_likelihood nll perplexity ppl regret rmse rmsle smape wer xent
+""".split()  # noqa: SIM905 - words are read more easily so
+"""Words in the names of metrics of which less is better."""
+
+LOSSES = {"err", "error", "errors", "loss", "losses", "negative_log_likelihood"}
+"""Those that decide beside words of the other list: the loss of a reward is minimized."""
+
+UNCLEAR = """
+1 delta diff difference drop gap inverse minus neg negative one std stddev var variance
+""".split()  # noqa: SIM905 - words are read more easily so
+"""Words beside which the others say nothing: accuracy_drop, 1-accuracy, loss_std."""
+
+
+def known_direction(metric: str) -> str | None:
+    """The direction that follows from the name of a metric; None if none does.
+
+    Args:
+        metric: the name. Signs and capitals part its words, and digits at their ends do not count.
+    """
+    whole = re.findall("[a-z0-9]+", metric.lower())
+    parts = re.findall("[a-z0-9]+", re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", metric).lower())
+    text = "_".join(["", *whole, "", *parts, ""])
+    text += re.sub("(?<=[a-z])[0-9]+(?=_)", "", text)
+    more, less, unclear = (
+        {word for word in words if f"_{word}_" in text} for words in (MAXIMIZED, MINIMIZED, UNCLEAR)
+    )
+    if whole[:1] == ["neg"] and less and not more:  # a score of scikit-learn's
+        return "maximize"
+    if "negative_log_likelihood" not in less and unclear - ({"1", "one"} - {*whole[:1]}):
+        return None
+    if less & LOSSES:
+        return "minimize"
+    return None if bool(more) == bool(less) else "maximize" if more else "minimize"
+
+
+def directions_of(metrics: Sequence[Any], given: Any, node: str) -> list[str]:
+    """The direction of each objective.
+
+    Args:
+        metrics: name of each; None for one without a name, which is minimized.
+        given: a direction, or a list of them; None takes what follows from the metric's name.
+        node: the node that both are set in, for messages.
+
+    Raises:
+        ConfigError: none follows from the name of a metric.
+    """
+    if given is not None:
+        each = given if isinstance(given, (list, tuple)) else [given]
+        return [str(getattr(way, "name", way)) for way in each]  # an app may have an Enum
+    found = [
+        known_direction(name) if isinstance(name, str) and name.strip() else DIRECTIONS[0]
+        for name in metrics
+    ]
+    if unclear := [name for name, way in zip(metrics, found, strict=True) if way is None]:
+        write = f"{node}.direction=minimize or {node}.direction=maximize"
+        if len(metrics) > 1:
+            write = f"{node}.direction=[…] with minimize or maximize for each metric"
+        raise ConfigError(
+            [
+                f"{node}.metric={','.join(unclear)}: the name does not tell whether less or more "
+                f"of it is better: write {write}"
+            ]
+        )
+    return list(map(str, found))
 
 
 def objective_faults(metrics: Sequence[Any], directions: Sequence[Any]) -> list[str]:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from explr.config.grammar import plain
 from explr.config.hydra_private import value_of
+from explr.core.config import ObjectiveConfig
 from explr.core.errors import described, is_pruning
 from explr.core.folders import JOB, within, write_json
 from explr.core.reporter import LISTENERS, NO_VALUE, reported_value
@@ -75,8 +76,8 @@ def objective_of(value: Any, config: DictConfig | None, reported: Sequence[float
     if value is not None or not reported or config is None:
         return value
     sweeper = config.hydra.sweeper  # one of Hydra's own may have a direction, too
-    minimize = str(getattr(way := sweeper.get("direction"), "name", way)) != "maximize"
-    return reported_value(reported, str(sweeper.get("reported", "last")), minimize)
+    way = ObjectiveConfig(sweeper.get("metric"), sweeper.get("direction"))
+    return reported_value(reported, str(sweeper.get("reported", "last")), way.minimize)
 
 
 def record_job(

@@ -26,6 +26,7 @@ from explr.core.folders import (
     grid_trials,
     read_json,
 )
+from explr.core.validation import known_direction
 from explr.tuning.storage.journal import STUDY_FILE
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ def read_grid(folder: Path) -> Grid | None:
     """
     if any((folder / name).exists() for name in (COMMAND, STUDY_FILE, RESULTS)):
         return None
+    if not (folder / MULTIRUN).exists() and (below := sorted(folder.rglob(COMMAND))):
+        newest = max(below, key=lambda file: file.stat().st_mtime_ns).parent
+        sweeps = "a sweep" if len(below) == 1 else f"{len(below)} sweeps"
+        raise UsageError(f"{folder} holds {sweeps}: name one by its folder, such as {newest}")
     jobs = _jobs(folder)
     if jobs:
         direction = _direction(jobs[0])
@@ -212,6 +217,9 @@ def _direction(job: Mapping[str, Any]) -> str | list[str] | None:
     file = Path(job["grid"], MULTIRUN)
     config = OmegaConf.load(file) if file.exists() else OmegaConf.create()
     given = OmegaConf.select(config, f"{SWEEPER_NODE}.direction")
+    metric = OmegaConf.select(config, f"{SWEEPER_NODE}.metric")
+    if given is None and isinstance(metric, str):
+        return known_direction(metric)
     if given is None:
         return None
     each = given if OmegaConf.is_list(given) else [given]

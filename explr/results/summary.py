@@ -90,7 +90,7 @@ def pruned_line(trials: Sequence[Mapping[str, Any]]) -> str | None:
 def best_line(best: Mapping[str, Any]) -> str:
     """The best trial, as it is in `results.json`, on a line."""
     values = params_text(best["params"])
-    return hanging(f"best: trial {best['number']} with {best['value']:.6g}: {values}")
+    return f"best: trial {best['number']} with {best['value']:.6g}: {values}"
 
 
 def tell_grid(folder: Path, shown: Path, jobs: Iterable[Path]) -> None:
@@ -116,4 +116,4 @@ def tell(table: FittedTable, lines: Sequence[str]) -> None:
     """Print a table and lines below it."""
     show(table)
     for line in lines:
-        print(redacted_text(line))
+        print(hanging(redacted_text(line)))

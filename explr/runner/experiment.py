@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -45,6 +46,8 @@ from explr.utils.gc import resume_collection
 from explr.utils.memory import memory_budget
 from explr.utils.scratch import shorten_socket_paths
 from explr.utils.seed import take_seed_apart
+
+log = logging.getLogger("explr")
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,8 @@ def run_training(
     shorten_socket_paths()
     training = prepare(cfg, train_model)
     config = training.config
+    if not is_trial and (inference := config.objective.inference()):
+        log.info(inference)
     count_as_own(training.train_model)
     remember(config.hyperparameters)
     make_folder(folder)

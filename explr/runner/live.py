@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from omegaconf import DictConfig, OmegaConf
 
+from explr.core.validation import known_direction
 from explr.results.live.region import drawn
 from explr.results.live.training import TrainingProgress
 from explr.runner.reporting import listening
@@ -33,7 +34,7 @@ def watching_training(cfg: DictConfig) -> Iterator[None]:
     ):  # several objectives, or a sweep shows it
         yield
         return
-    direction = OmegaConf.select(cfg, "objective.direction")
+    direction = OmegaConf.select(cfg, "objective.direction") or known_direction(metric)
     epochs = cfg.get("epochs")
     progress = TrainingProgress(
         metric,

@@ -94,6 +94,7 @@ def _recorded_params(training: Prepared, left_out: frozenset[str]) -> dict[str, 
     written = OmegaConf.to_container(training.cfg, enum_to_str=True)
     assert isinstance(written, dict)
     rest = {str(key): written[key] for key in written if key in ROOT_KEYS - {"hydra"}}
+    rest["objective"]["direction"] = training.config.objective.direction
     return {
         **{name: value for name, value in training.params.items() if name not in left_out},
         **rest,

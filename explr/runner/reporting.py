@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from functools import cache
@@ -44,7 +44,7 @@ class DirectReporter(ChannelReporter):
 
     def __init__(self, channel: ChannelServer, key: int) -> None:
         super().__init__(channel.variable(key)[CHANNEL_VARIABLE])
-        self._report = channel.report
+        self._report, self._missed = channel.report, channel.missed
         self._controller = os.getpid()
 
     def report(self, step: int, value: float) -> None:
@@ -58,6 +58,13 @@ class DirectReporter(ChannelReporter):
             return
         self._refuse_if_pruned()
         self._prune = self._report(self._job, step, float(value)) or self._prune
+
+    def missed(self, step: object, names: Iterable[str]) -> None:
+        """Tell the controller what is reported in place of the objective."""
+        if os.getpid() == self._controller:
+            self._missed(self._job, list(names))
+        else:
+            super().missed(step, names)
 
 
 class LoneReporter(NullReporter):
@@ -189,6 +196,8 @@ class ReportingTracker:
     log_dict: Any
     log_table: Any
     log_image: Any
+    log_input: Any
+    log_model: Any
     mlflow_run: Any
 
     def __getattr__(self, name: str) -> Any:
@@ -290,5 +299,7 @@ def report(step: int = BY_NAME, /, **metrics: Any) -> None:
         reporter, name = foreign_reporter()
         if name is None or name in metrics:
             reporter.report(at, metrics[name] if name else next(iter(metrics.values())))
+        else:
+            reporter.missed(at, metrics)
     if reporter.should_prune():
         raise TrialPruned(f"{BY_TUNER}, at step {at}")

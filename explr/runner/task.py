@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from explr.config.messages import report_fault
 from explr.config.nodes import overrides_of
 from explr.config.saved import hide_secrets, saved_files, take_names_of
-from explr.core.errors import TrialPruned
+from explr.core.config import ExplrConfig
+from explr.core.errors import TrialPruned, UsageError
 from explr.core.protocols import TrainFunction
 from explr.core.secrets.masking import redacted_text
 from explr.results.table import hanging
@@ -81,6 +82,8 @@ def run_trial(
     number = HydraConfig.get().job.num
     trials = gathered()
     if trials is not None:
+        if not trials.folders and not in_controller():
+            _tell_direction(cfg)  # a tuner has told it
         trials.folders.append(_folder())
     try:
         finished = _train(cfg, number, train_model, is_trial=True)
@@ -99,6 +102,13 @@ def run_trial(
         trials.complete += 1
     _tell_trial(f"{_result_line(finished)}{_searched(number)}")
     return finished.values if len(finished.values) > 1 else finished.result.primary_metric
+
+
+def _tell_direction(cfg: DictConfig) -> None:
+    """Log the direction of a grid if it follows from the name of the metric."""
+    with suppress(UsageError):  # reported with all other faults
+        if inference := ExplrConfig.from_composed(cfg).objective.inference():
+            log.info(inference)
 
 
 def _tell_trial(line: str) -> None:

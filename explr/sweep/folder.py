@@ -71,6 +71,8 @@ class SweepFolder:
         self._is_own = True
         self.has_command = False
         """Whether a command started the sweep, and not Python code."""
+        self.unpruned = ""
+        """Why its pruner stops no trial, if none reports the objective."""
 
     @property
     def shown(self) -> Path:
@@ -237,6 +239,8 @@ class SweepFolder:
         lines = [counts_line(trials)]
         if (saved := pruned_line(trials)) is not None:
             lines.append(saved)
+        if self.unpruned and not any(trial["steps"] for trial in trials):
+            lines.append(f"nothing was pruned: {self.unpruned}")
         ended, total = self._study.grid_ended or (0, 0)
         if ended < total:
             lines.append(f"grid: {ended} of {total} combinations were run")

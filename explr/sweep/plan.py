@@ -38,6 +38,7 @@ class SweepPlan:
         ranges: each range as it is written, by parameter.
         jobs: the first trials.
         fixed: the overrides that all trials have.
+        repeats: a sentence about trials that repeat one another; empty if none has to.
     """
 
     settings: SweepSettings
@@ -45,6 +46,7 @@ class SweepPlan:
     ranges: Mapping[str, str]
     jobs: Sequence[HydraJob]
     fixed: Sequence[str]
+    repeats: str = ""
 
     def lines(self, tuner: str, config: DictConfig) -> Iterator[str]:
         """The plan for people.
@@ -60,6 +62,8 @@ class SweepPlan:
         yield f"{tuner}: {self.total} trials, {slots}"
         for title, (name, text) in zip(_titles("search"), self.ranges.items(), strict=False):
             yield f"{title}{name}: {text}"
+        if self.repeats:
+            yield f"{'repeats':{WIDTH}}{self.repeats}"
         yield f"{'direction':{WIDTH}}{', '.join(given.directions)}"
         yield f"{'sampler':{WIDTH}}{_algorithm(given.sampler)}"
         several = len(given.directions) > 1

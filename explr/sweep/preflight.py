@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,14 +19,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.command_line import values_of
 from explr.config.compose import FIRST_JOB, compose_with, hydra_app, hydra_config
-from explr.config.diagnosis import each_named
+from explr.config.defaults import type_faults
+from explr.config.diagnosis import compose_one, each_named, raise_with
 from explr.config.grammar import literal
+from explr.config.hydra_private import BASIC_SWEEPER
 from explr.config.nodes import DEFAULT_NAME
 from explr.config.target import check_source
 from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
 from explr.core.protocols import TrainFunction
-from explr.core.validation import study_name_fault
+from explr.core.validation import ranges_fault
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
@@ -35,6 +38,42 @@ from explr.tuning.search_space import parse, secret_fault
 
 SWEEP_KEYS = frozenset({"experiment_name", "gpu", "objective", "tracking", "tuner"})
 """Keys of the root that hold for a whole sweep, and that a trial cannot have for itself."""
+
+
+MAX_NAME = 255
+"""The most bytes that the name of a file or folder may have."""
+
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+"""Names of the folders that hold the sweeps of a day."""
+
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices."""
+
+
+def study_name_fault(name: str | None) -> str | None:
+    """What is wrong with the name of a study, which is also the name of one folder.
+
+    Args:
+        name: the name; None if it has none.
+    """
+    if name is None or not name.strip():
+        why = "it is empty: leave tuner.study_name out to name the study after its start"
+    elif name in (".", ".."):
+        why = "it stands for another folder"
+    elif "/" in name:
+        why = "it has a /, and would be more than one folder"
+    elif not name.isprintable():
+        why = "it has a character that cannot be printed"
+    elif (size := len(os.fsencode(name))) > MAX_NAME:
+        why = f"it has {size} bytes, and the name of a folder at most {MAX_NAME}"
+        name = f"{name[:20]}…"
+    elif DAY.fullmatch(name):
+        why = "it is reserved for the folder of the sweeps of that day"
+    elif DEVICE.fullmatch(name):
+        why = "it is reserved for a device in Windows"
+    else:
+        return None
+    return f"tuner.study_name={'null' if name is None else repr(name)} is no name of a study: {why}"
 
 
 def check_sweep(args: Namespace) -> bool:
@@ -80,20 +119,27 @@ def check_first_job(
         task = OmegaConf.to_container(whole.hydra.overrides.task, resolve=False)
         assert isinstance(task, list)
         line = OverridesParser.create(config_loader=loader).parse_overrides(task)
+        space = OmegaConf.to_container(whole.search_space, resolve=True)
+        if fault := ranges_fault(space):
+            raise ConfigError([fault])
         if tuned:
             line = with_params(with_named_ranges(line, whole), params, loader, ranges_of)
             _check_searched(line, str(whole.tuner.name))
         else:
             line = with_params(line, params, loader)
             _refuse_secrets(line)
+            if whole.hydra.sweeper._target_ == BASIC_SWEEPER:
+                _refuse_ranges(line)
         trial = partial(check_trial, check=check, train_model=train_model)
         first = first_config(line, whole, loader, trial)
+        one = partial(compose_one, app, config_name=config_name)
+        faults = type_faults([str(each.input_line) for each in line], one, loader)
         with hydra_config(whole):
             if tuned:
                 _check_sweep_folder(whole)
             check_folder(Path(whole.hydra.sweep.dir))
         with hydra_config(first):
-            trial(first)
+            raise_with(faults, partial(trial, first))
     return tuned
 
 
@@ -218,6 +264,23 @@ def _refuse_secrets(line: Sequence[Override]) -> None:
     examples = {each.key_or_group: next(each.sweep_iterator(), None) for each in swept}
     if faults := [fault for key, one in examples.items() if (fault := secret_fault(key, one))]:
         raise ConfigError(faults)
+
+
+def _refuse_ranges(line: Sequence[Override]) -> None:
+    """Refuse ranges where Hydra's own sweeper would run a grid.
+
+    Raises:
+        ConfigError: naming each.
+    """
+    swept = [each for each in line if each.is_sweep_override() and not each.is_discrete_sweep()]
+    if swept:
+        raise ConfigError(
+            [
+                f"{each.input_line} is a range, and tuner=none takes lists of values, as in "
+                f"{each.get_key_element()}=0.1,0.2: add tuner=optuna to search it"
+                for each in swept
+            ]
+        )
 
 
 def check_trial(

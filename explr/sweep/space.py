@@ -101,6 +101,13 @@ class SweepSpace:
             branches.append(self.active(values) | self.base | SearchSpace({**single}))
         return branches
 
+    @property
+    def size(self) -> float:
+        """Number of different trials; infinite where a range has no steps."""
+        if not self._groups:
+            return self.base.size
+        return sum(branch.size for branch in self.branches)
+
     def value(self, name: str, sampled: Any) -> Any:
         """The value in the config for a sampled value of a parameter."""
         return self.every.value(name, sampled)

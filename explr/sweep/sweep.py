@@ -219,9 +219,14 @@ class Sweep:
         settle_folder(self._config)
         settings, space = self._settings, self.space(arguments)
         self._check()
+        if inference := settings.inference(self._node("objective")):
+            log.info(inference)
         equip = partial(self._equip, space=space)
         with open_sweep(settings, self._config, self._context, space, arguments, equip) as sweep:
-            limits = replace(settings.limits, n_trials=self._n_trials(sweep.study))
+            total = self._n_trials(sweep.study)
+            if said := self._repeats(total, space):
+                log.warning(said)
+            limits = replace(settings.limits, n_trials=total)
             launching = replace(self._launching, example=space.example)
             return sweep.conclude(self._backend.run(sweep, launching, limits))
 
@@ -265,7 +270,24 @@ class Sweep:
             total = int(self._n_trials(study))
             trials = [study.ask(space.active) for _ in range(min(samples, total))]
         jobs = [space.job(number, params, {}) for number, params in trials]
-        return SweepPlan(settings, total, space.texts, jobs, space.fixed)
+        repeats = self._repeats(total, space)
+        return SweepPlan(settings, total, space.texts, jobs, space.fixed, repeats)
+
+    def _repeats(self, total: float, space: SweepSpace) -> str:
+        """A sentence about trials that repeat one another; empty if none has to."""
+        count = math.inf if self._settings.custom_search_space else space.size
+        if total <= count:
+            return ""
+        own = is_own_tree(self._config)
+        grid = f"{'tuner' if own else 'hydra/sweeper'}/sampler=grid"
+        return (
+            f"the ranges have {count:g} combinations for {total:g} trials, so that trials repeat: "
+            f"{grid} runs each combination once"
+        )
+
+    def _node(self, own: str) -> str:
+        """Where settings stand: in a group of explr's own tree, or in the sweeper's node."""
+        return own if is_own_tree(self._config) else SWEEPER_NODE
 
     def _check(self) -> None:
         """Check what can be checked before there is a study.
@@ -274,9 +296,9 @@ class Sweep:
             ConfigError: naming each fault.
         """
         own, settings = is_own_tree(self._config), self._settings
-        node = "tuner" if own else SWEEPER_NODE
+        node = self._node("tuner")
         faults = [*self._backend.faults(self._launching, node)]
-        faults += reported_faults(settings.reported, "objective" if own else node)
+        faults += reported_faults(settings.reported, self._node("objective"))
         if settings.metric is not None and len(settings.metrics) != len(settings.directions):
             faults.append(f"{SWEEPER_NODE}.metric needs one name for each of its directions")
         if not own and settings.replicates > 1:
@@ -334,6 +356,7 @@ class OptunaBackend:
         if limits.trial_timeout_s is not None and kind.timeout_caveat:
             log.warning(kind.timeout_caveat)
         watch = SweepWatch(sweep, limits)
+        launching = replace(launching, missed=watch.missed)
         loop = SweepLoop(
             sweep.study, sweep.space.active, limits, watch, kept_of=sweep.folder.kept_replicates
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from explr.config.nodes import is_own_tree
+from omegaconf import OmegaConf
+
+from explr.config.nodes import SWEEPER_NODE, is_own_tree
 from explr.core.reporter import Listeners
 from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
@@ -35,6 +37,11 @@ class SweepWatch(SweepListener):
 
     def __init__(self, sweep: SweepSession, limits: Limits) -> None:
         config, directions = sweep.config, sweep.study.directions
+        pruner = OmegaConf.select(config, f"{SWEEPER_NODE}.pruner")
+        self._prunes = len(directions) == 1 and bool(pruner)
+        self._objective = f"{sweep.metrics[0]}"
+        self._node = "objective" if is_own_tree(config) else SWEEPER_NODE
+        self._reporting: set[int] = set()
         on_cpu = is_own_tree(config) and config.gpu.device == "cpu"
         self._folder, self._replicates = sweep.folder, limits.replicates
         self.progress = SweepProgress(
@@ -69,7 +76,19 @@ class SweepWatch(SweepListener):
 
     def reported(self, key: int, step: int, value: float) -> None:
         """A job has reported the objective, and the report is answered."""
+        self._reporting.add(key)
         self._listeners(key, step, value)
+
+    def missed(self, key: int, names: Sequence[str]) -> None:
+        """A job reports other metrics; that of the first one is told."""
+        if not self._prunes or self._folder.unpruned or key in self._reporting:
+            return
+        self._folder.unpruned = (
+            f"trial {key // self._replicates} reports {', '.join(names)}, and not the objective "
+            f"{self._objective}, so that the pruner cannot stop it: report {self._objective}, or "
+            f"set {self._node}.metric={names[0]}"
+        )
+        log.warning(self._folder.unpruned)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job has ended."""

@@ -28,7 +28,7 @@ from explr.config.defaults import untouched_defaults
 from explr.config.hydra_private import value_of
 from explr.config.nodes import is_own_tree, overrides_of
 from explr.config.saved import hide_secrets, saved_files
-from explr.core.config import MirrorConfig
+from explr.core.config import MirrorConfig, ObjectiveConfig
 from explr.core.errors import is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
 from explr.core.reporter import LISTENERS
@@ -262,7 +262,10 @@ def _params(config: DictConfig) -> Mapping[str, Any]:
     content = OmegaConf.to_container(job, resolve=False, enum_to_str=True)
     assert isinstance(content, dict)
     values = {str(key): value for key, value in content.items()}
-    if is_own_tree(config):  # a trial records what it reads of these
+    if is_own_tree(config):
+        objective: Any = OmegaConf.to_container(config.objective, resolve=True)
+        values["objective"]["direction"] = ObjectiveConfig(**objective).settled
+        # A trial records what it reads of these.
         for name in untouched_defaults(values, overrides_of(config, "task")):
             del values[name]
     return values

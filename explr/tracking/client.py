@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.reporter import whole_step
 from explr.core.secrets.masking import redacted, redacted_text
 from explr.tracking.artifacts import Copies, content_of
+from explr.tracking.datasets import dataset_of, tags_of
 from explr.tracking.journal.journal import Journal, now_ms
 from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.media import (
@@ -23,8 +25,10 @@ from explr.tracking.media import (
     stepped_name,
 )
 from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name
+from explr.tracking.models import FOLDER, check_names, save_model
+from explr.tracking.shipping.sink import LoggedModel
 from explr.tracking.tables import TAG, TableList, table_name, table_text, tag_of
-from explr.tracking.values import WarnOnce, parameters, read_metrics, text_of
+from explr.tracking.values import WarnOnce, parameters, read_metrics, text_of, texts_of
 
 if TYPE_CHECKING:
     from explr.core.tracker import Tracker
@@ -50,10 +54,11 @@ class ExplrTracker:
     ) -> None:
         self._recorded = recorded
         self._journal = journal
+        self._folder = folder
         self._copies = Copies(folder)
         self._open_mlflow_run = open_mlflow_run
         self._tables = TableList(journal.path)
-        self._metric_names: set[str] = set()
+        self._latest: dict[str, dict[str, Any]] = {}
         self._warn = WarnOnce()
         self.params_end = 0
         """Bytes of the journal after its last parameters."""
@@ -61,7 +66,7 @@ class ExplrTracker:
     @property
     def metric_names(self) -> AbstractSet[str]:
         """See `Tracker.metric_names`."""
-        return self._metric_names
+        return self._latest.keys()
 
     def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
         """See `Tracker.log_metric`."""
@@ -74,11 +79,12 @@ class ExplrTracker:
             values = {n: v for n, v in values.items() if (n, at) not in self._recorded}
         if not values:
             return
-        self._journal.write({"k": "metrics", "t": now_ms(), "s": at, "m": values})
+        event = {"k": "metrics", "t": now_ms(), "s": at, "m": values}
+        self._journal.write(event)
         for name, value in values.items():
-            if name not in self._metric_names:
-                self._metric_names.add(name)
+            if name not in self._latest:
                 self._tell_name("metric", name)
+            self._latest[name] = event
             if not math.isfinite(value):
                 self._warn(f"finite {name}", "metric %s is %s", name, value)
 
@@ -98,7 +104,7 @@ class ExplrTracker:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """See `Tracker.set_tags`."""
-        for key, value in tags.items():
+        for key, value in texts_of(tags, "the tags of set_tags").items():
             self.set_tag(key, value)
 
     def set_tag(self, key: str, value: Any) -> None:
@@ -180,6 +186,46 @@ class ExplrTracker:
         self._keep_image(picture, f"{name}.png")
         self._keep_image(preview(picture), f"{name}+compressed.webp")
         self.set_tag("mlflow.loggedImages", True)
+
+    def log_input(
+        self, dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None
+    ) -> None:
+        """See `Tracker.log_input`."""
+        fields = dataset_of(dataset, self._warn)
+        self._journal.append("input", d=fields, g=tags_of(context, tags))
+
+    def log_model(
+        self,
+        model: Any,
+        name: str,
+        signature: Any = None,
+        input_example: Any = None,
+        registered_model_name: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        model_type: str | None = None,
+        step: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        """See `Tracker.log_model`."""
+        check_names(name, registered_model_name)
+        at = whole_step(step)
+        shown = LoggedModel(
+            name=name,
+            step=at,
+            model_type=None if model_type is None else str(model_type),
+            params=texts_of(params, "the params of log_model"),
+            tags=texts_of(tags, "the tags of log_model"),
+            metrics={
+                metric: (event["t"], event["m"][metric])
+                for metric, event in list(self._latest.items())  # other threads may log
+                if (event["s"] or 0) == at
+            },
+            registered_as=None if registered_model_name is None else str(registered_model_name),
+        )
+        options = {"signature": signature, "input_example": input_example, **kwargs}
+        path = save_model(model, name, self._folder, options)
+        self._journal.append("model", f=f"{FOLDER}/{path.name}", logged=asdict(shown))
 
     def mlflow_run(self) -> AbstractContextManager[Any]:
         """See `Tracker.mlflow_run`."""

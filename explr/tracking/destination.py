@@ -23,6 +23,7 @@ class Destination:
         uri: tracking URI; its scheme names the sink; None is the local store.
         autostart: start an MLflow server for the local store.
         port: first port to try for it.
+        protect: it asks for a password.
         drain_timeout_s: seconds that the end of a command waits for the upload.
         companion: start a process on this machine that uploads.
         look_s: seconds between two measurements of the machine by that process; 0 for none.
@@ -32,6 +33,7 @@ class Destination:
     uri: str | None = None
     autostart: bool = True
     port: int = 5000
+    protect: bool = False
     drain_timeout_s: float = 10.0
     companion: bool = True
     look_s: float = 0.0
@@ -49,6 +51,7 @@ class Destination:
             settings.uri,
             settings.autostart,
             settings.port,
+            settings.protect,
             settings.drain_timeout_s,
             look_s=settings.system_metrics_interval_s if settings.system_metrics else 0.0,
             register=settings.register,

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from explr.core.errors import TrackingError
 from explr.tracking.artifacts import content_of, existing
+from explr.tracking.datasets import dataset_of, tags_of
 from explr.tracking.media import check_place, image_of
+from explr.tracking.models import check_names, flavor_of
 from explr.tracking.tables import table_name, table_text
 from explr.tracking.values import WarnOnce, parameters, read_metrics
 
@@ -69,6 +71,18 @@ class NullTracker:
         """Check that it is an image."""
         check_place(artifact_file, key)
         image_of(image, self._warn)
+
+    def log_input(
+        self, dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None
+    ) -> None:
+        """Check that it is a data set."""
+        dataset_of(dataset, self._warn)
+        tags_of(context, tags)
+
+    def log_model(self, model: Any, name: str, *_: Any, **kwargs: Any) -> None:
+        """Check that it is a model, without saving it."""
+        check_names(name, kwargs.get("registered_model_name"))
+        flavor_of(model)
 
     def mlflow_run(self) -> NoReturn:
         """Raise a `TrackingError`, since there is no run."""

@@ -19,7 +19,7 @@ from explr.core.secrets.shapes import without_user_info
 from explr.tracking.artifacts import Copies
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
-from explr.tracking.home import explr_home
+from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.journal.index import recorded_steps
 from explr.tracking.journal.journal import (
     Journal,
@@ -36,6 +36,7 @@ from explr.tracking.journal.position import Position, read_position
 from explr.tracking.journal.steps import RecordedSteps
 from explr.tracking.mlflow.fluent import active_run
 from explr.tracking.mlflow.registry import name_fault
+from explr.tracking.mlflow.serving.gate import make_password
 from explr.tracking.null import NullTracker
 from explr.tracking.server import autostart_allowed
 from explr.tracking.shipping.awaiting import awaiting
@@ -127,11 +128,13 @@ class TrackedRun:
         """Make sure that the upload process runs; the one that was started may have been killed.
 
         Raises:
-            TrackingError: it cannot be started.
+            TrackingError: it cannot be started, or the server's password cannot be kept.
         """
         if self.destination.companion:
             serve = autostart_allowed(self.destination.autostart)
             uri = self.destination.resolved_uri
+            if self.destination.protect and is_local_store(uri):
+                make_password(explr_home())
             ensure_companion(uri, serve=serve, port=self.destination.port)
 
     def waiting(self) -> list[Entry]:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from explr.core.errors import TrackingError
 from explr.tracking.home import explr_home, is_local_store, local_store_uri, prepare_home
-from explr.tracking.mlflow.server_process import ServerRecord, ServerState, answers
+from explr.tracking.mlflow.serving.gate import login, password_file
+from explr.tracking.mlflow.serving.server_process import ServerRecord, ServerState, answers
 from explr.utils.lock import file_lock, lock_file
 from explr.utils.processes import end
 
@@ -89,6 +90,8 @@ class MLflowServer:
             awaited: somebody waits for it. If not, it starts only when a core is idle, or when
                 somebody connects: it must not take seconds from trainings that take every core.
 
+        A server that runs is started anew if a password was made, or removed, since its start.
+
         Returns:
             The server that runs already, on any port, or the one that was started.
 
@@ -96,7 +99,11 @@ class MLflowServer:
             TrackingError: no server can be started.
         """
         with self._locked():
-            return self.state() or self._launch(awaited)
+            state = self.state()
+            if state is not None and state.protected != password_file(self._home).exists():
+                self._end()
+                state = None
+            return state or self._launch(awaited)
 
     def state(self) -> ServerState | None:
         """The server that explr started for this store; None if it does not run (any more)."""
@@ -118,8 +125,12 @@ class MLflowServer:
         deadline = time.monotonic() + timeout_s
         while (state := self.state()) is not None:
             remaining = max(deadline - time.monotonic(), _POLL_S)
+            header = login(password_file(self._home)) if state.protected else None
             # The state is read again, since the answer must have come from this server.
-            if answers(state.url, min(remaining, _REQUEST_TIMEOUT_S)) and self.state() == state:
+            if (
+                answers(state.url, min(remaining, _REQUEST_TIMEOUT_S), header)
+                and self.state() == state
+            ):
                 return True
             if time.monotonic() >= deadline:
                 return False
@@ -136,22 +147,25 @@ class MLflowServer:
             TrackingError: it does not stop.
         """
         with self._locked():
-            record = ServerRecord.read(self._record_path)
-            if record is None:
-                self._record_path.unlink(missing_ok=True)
-                return False
-            was_running = False
-            # Repeated, since a process may start another one before it stops.
-            while processes := record.processes():
-                was_running = True
-                if left := end(processes, GRACE_S):
-                    pids = ", ".join(str(process.pid) for process in left)
-                    raise TrackingError(f"the MLflow server does not stop (pid {pids})")
+            return self._end()
+
+    def _end(self) -> bool:
+        record = ServerRecord.read(self._record_path)
+        if record is None:
             self._record_path.unlink(missing_ok=True)
-            return was_running
+            return False
+        was_running = False
+        # Repeated, since a process may start another one before it stops.
+        while processes := record.processes():
+            was_running = True
+            if left := end(processes, GRACE_S):
+                pids = ", ".join(str(process.pid) for process in left)
+                raise TrackingError(f"the MLflow server does not stop (pid {pids})")
+        self._record_path.unlink(missing_ok=True)
+        return was_running
 
     def _launch(self, awaited: bool) -> ServerState:
-        from explr.tracking.mlflow.server_process import launch
+        from explr.tracking.mlflow.serving.server_process import launch
 
         record = launch(self._store_uri, self._port, self._home, self.log_path, awaited)
         try:

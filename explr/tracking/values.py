@@ -113,6 +113,21 @@ def text_of(value: Any, key: str = "") -> str:
         return described(clean)
 
 
+def texts_of(values: Any, what: str) -> dict[str, str]:
+    """The texts of values of any type by name, without secrets.
+
+    Args:
+        values: a mapping; None is an empty one.
+        what: what the values are, for the message.
+
+    Raises:
+        TypeError: it is no mapping.
+    """
+    if values is not None and not isinstance(values, Mapping):
+        raise TypeError(f"{what} are a mapping of names to values, got {described(values)}")
+    return {str(name): text_of(value, str(name)) for name, value in (values or {}).items()}
+
+
 def parameters(params: Any) -> dict[str, str]:
     """Parameters as texts by dotted name, without secrets.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -37,6 +37,9 @@ class SweepListener:
 
     def reported(self, key: int, step: int, value: float) -> None:
         """A job has reported the objective."""
+
+    def missed(self, key: int, names: Sequence[str]) -> None:
+        """A job reports these metrics, and not the objective."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job has ended, and is not retried."""

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import (
@@ -37,8 +37,14 @@ FILE = "file:"
 MAX_MESSAGE = 65536
 """Maximum bytes of a message."""
 
+MOST_NAMES = 6
+"""How many metrics are told that are reported in place of the objective."""
+
 Report = Callable[[int, int, float], bool]
 """Receives the key of a job, a step and a value; returns whether to prune the job."""
+
+Missed = Callable[[int, Sequence[str]], object]
+"""Receives the key of a job that reports metrics, but not the objective, and their names."""
 
 
 SOCKET = "channel"
@@ -65,10 +71,18 @@ class ChannelServer:
             which is faster and accessible only to this user on this machine, or on this machine's
             own address if no path for the socket is short enough.
         metric: name of the metric that a trial of another app reports; None takes its first one.
+        missed: called with what a trial reports in place of the objective.
     """
 
-    def __init__(self, report: Report, host: str | None = None, metric: str | None = None) -> None:
+    def __init__(
+        self,
+        report: Report,
+        host: str | None = None,
+        metric: str | None = None,
+        missed: Missed = lambda job, names: None,
+    ) -> None:
         self.report = report
+        self.missed = missed
         self._metric = metric
         self._key = secrets.token_bytes(32)
         self._is_local = host is None
@@ -122,6 +136,10 @@ class ChannelServer:
             answer_challenge(connection, self._key)
             while True:
                 message = _parse(connection.recv_bytes(MAX_MESSAGE))
+                if "missed" in message:
+                    self.missed(message["job"], message["missed"])
+                    connection.send_bytes(b"{}")
+                    continue
                 try:
                     prune = self.report(message["job"], message["step"], message["value"])
                     answer: dict[str, Any] = {"prune": bool(prune)}
@@ -173,11 +191,8 @@ class ChannelReporter:
             ExplrError: the controller is gone or refuses the report.
         """
         self._refuse_if_pruned()
-        message = {"job": self._job, "step": step, "value": float(value)}
         try:
-            connection = self._connected()
-            connection.send_bytes(json.dumps(message).encode())
-            answer = _parse(connection.recv_bytes(MAX_MESSAGE))
+            answer = self._told({"step": step, "value": float(value)})
         except (OSError, EOFError) as error:
             raise ExplrError("the controller of this sweep is gone") from error
         if answer.get("stop"):
@@ -186,6 +201,17 @@ class ChannelReporter:
             raise ExplrError(f"the controller of this sweep refused a report: {answer['error']}")
         if answer["prune"]:  # another thread may have been told before
             self._prune = True
+
+    def missed(self, step: object, names: Iterable[str]) -> None:
+        """Tell the controller what is reported in place of the objective, if it is there."""
+        with suppress(OSError, EOFError):
+            self._told({"missed": [*names][:MOST_NAMES]})
+
+    def _told(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The controller's answer to a message of this job."""
+        connection = self._connected()
+        connection.send_bytes(json.dumps({"job": self._job, **message}).encode())
+        return _parse(connection.recv_bytes(MAX_MESSAGE))
 
     def should_prune(self) -> bool:
         """Whether the answer to a report was to prune."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,6 +88,11 @@ class SearchSpace:
             self.distributions[name] == other.distributions.get(name)
             and self.decode.get(name) == other.decode.get(name)
         )
+
+    @property
+    def size(self) -> float:
+        """Number of combinations of values; infinite where a range has no steps."""
+        return math.prod(map(_count, self.distributions.values()))
 
     def without(self, names: Sequence[str]) -> SearchSpace:
         """The ranges of all other parameters."""
@@ -289,6 +295,15 @@ def _distribution(override: Override) -> BaseDistribution:
     if not (exact and distinct):
         return _one_of_its_values(override)
     return FloatDistribution(float(least), float(most), step=float(abs(step)))
+
+
+def _count(distribution: Any) -> float:
+    """How many values a distribution has."""
+    if hasattr(distribution, "choices"):
+        return float(len(distribution.choices))
+    if distribution.step is None:
+        return 1.0 if distribution.low == distribution.high else math.inf
+    return float(round((distribution.high - distribution.low) / distribution.step) + 1)
 
 
 def _one_of_its_values(override: Override) -> BaseDistribution:

@@ -19,7 +19,8 @@ from explr.core.config import (
     TunerConfig,
 )
 from explr.core.errors import ConfigError, UsageError
-from explr.core.validation import settings_of, study_name_fault
+from explr.core.validation import settings_of
+from explr.sweep.preflight import study_name_fault
 from explr.sweep.session import SweepSettings
 
 PROBLEMS = [
@@ -44,7 +45,11 @@ PROBLEMS = [
     ("gpu", {"device": "cuda:"}, "gpu.device must be auto, cpu, cuda or cuda:N, got 'cuda:'"),
     ("objective", {"direction": "up"}, "objective.direction must be minimize or maximize, got"),
     ("objective", {"metric": ["a", "a"], "direction": ["minimize"] * 2}, "names a 2 times"),
-    ("objective", {"metric": ["a", "b"]}, "there are 2 metrics (a, b) and 1 directions"),
+    (
+        "objective",
+        {"metric": ["a", "b"], "direction": "minimize"},
+        "there are 2 metrics (a, b) and 1 directions",
+    ),
     ("objective", {"metric": []}, "objective.metric must name a metric"),
     ("objective", {"metric": ["a", ""], "direction": ["minimize"] * 2}, "must name a metric"),
     ("objective", {"metric": {"a": 1}}, "objective.metric must name a metric"),

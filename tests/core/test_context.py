@@ -30,6 +30,9 @@ class Reporter:
     def report(self, step: int, value: float) -> None:
         self.values.append((step, value))
 
+    def missed(self, step: object, names: object) -> None:
+        pass
+
     def should_prune(self) -> bool:
         return len(self.values) > 1
 

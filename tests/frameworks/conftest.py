@@ -32,6 +32,9 @@ class PruneAt:
     def report(self, step: int, value: float) -> None:
         self.reported.append((step, value))
 
+    def missed(self, step: object, names: object) -> None:
+        pass
+
     def should_prune(self) -> bool:
         return self.reported[-1][0] >= self.step
 

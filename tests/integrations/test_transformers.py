@@ -117,7 +117,7 @@ def test_the_best_before_an_interruption_counts(run_once: Callable[..., Any]) ->
         fit(ctx.output_dir, [callback], quality=0, resumes=True, num_train_epochs=2, **saved)
         return callback.result()
 
-    result, rows = run_once(train, "objective.metric=val_score")
+    result, rows = run_once(train, "objective.metric=val_score", "objective.direction=minimize")
     assert rows.of("val_score") == {2: 0.5, 4: 1000.0}
     assert (result.primary_metric, result.epochs_completed) == (0.5, 2)
 
@@ -131,7 +131,7 @@ def test_a_pruned_trial_ends_as_the_trainer_ends_one(sweep: Callable[..., Any]) 
         return callback.result()
 
     # The objective may have the Trainer's own name too.
-    good, bad = sweep(train, "objective.metric=eval_score")
+    good, bad = sweep(train, "objective.metric=eval_score", "objective.direction=minimize")
     assert (good["state"], good["steps"]) == ("COMPLETE", 3)
     assert (bad["state"], bad["steps"]) == ("PRUNED", 1)
     assert witness.ends == 2

@@ -122,14 +122,14 @@ def test_a_trial_that_an_earlier_controller_left_has_what_it_reported(app: App) 
     ("task", "more", "reason"),
     [
         (silent, (), NO_VALUE),
-        (reports, ("hydra.sweeper.metric=lost",), f"{NO_VALUE} as lost"),
+        (reports, ("hydra.sweeper.metric=my_loss",), f"{NO_VALUE} as my_loss"),
         (
             by_name,
             (),
             "returned a dict: set hydra.sweeper.metric to the name of its objective (model, loss, "
             "cost)",
         ),
-        (by_name, ("hydra.sweeper.metric=lost",), "returned no lost: set hydra.sweeper.metric"),
+        (by_name, ("hydra.sweeper.metric=my_loss",), "returned no my_loss: set hydra.sweeper.me"),
         (
             silent,
             ("hydra.sweeper.direction=[minimize,minimize]",),
@@ -158,7 +158,8 @@ def test_a_dict_has_the_objectives_under_their_names(app: App) -> None:
     ("setting", "said"),
     [
         ("reported=first", "hydra.sweeper.reported must be last or best, got 'first'"),
-        ("metric=[a,b]", "hydra.sweeper.metric needs one name for each of its directions"),
+        ("metric=score", "hydra.sweeper.metric=score: the name does not tell whether less or mo"),
+        ("metric=[a,b]", "write hydra.sweeper.direction=.….* with minimize or maximize for each"),
     ],
 )
 def test_settings_that_are_wrong(app: App, setting: str, said: str) -> None:

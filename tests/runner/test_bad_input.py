@@ -28,16 +28,13 @@ WORDS = {
     ("framework=jax",): [
         "framework=jax: there is no such option, framework is one of auto, none, "
     ],
-    ("search_space=nix",): ["search_space is one of default, digits"],
     # a wrong type, or a value out of its range
     ("gpu.memory_limit_gb=abc",): ["gpu.memory_limit_gb=abc: Value 'abc' of type 'str' could not"],
     ("gpu.memory_limit_gb=-1",): ["gpu.memory_limit_gb must be at least 0, got -1.0"],
     ("framework.deterministic=perhaps",): ["framework.deterministic=perhaps: Value 'perhaps'"],
-    ("objective.direction=up",): ["objective.direction must be minimize or maximize, got 'up'"],
     ("framework.name=jax",): [
         "framework.name must be auto, pytorch, tensorflow or none, got 'jax'"
     ],
-    ("seed=abc",): ["seed must be an integer from 0 to 4294967295, or null, got 'abc'"],
     ("seed=1.5",): ["seed must be an integer from 0 to 4294967295, or null, got 1.5"],
     ("seed=true",): ["seed must be an integer from 0 to 4294967295, or null, got True"],
     ("seed=-1",): ["seed must be an integer from 0 to 4294967295, or null, got -1"],
@@ -45,8 +42,6 @@ WORDS = {
     ("train_model=nowhere:train",): ["no module nowhere in {cwd} or among the installed packages"],
     ("train_model=nowhere.py:train",): ["there is no file {cwd}/nowhere.py"],
     ("train_model=trainings:nothing",): ["{cwd}/trainings.py has no nothing (it has train, boom,"],
-    ("train_model=trainings:CONSTANT",): ["must be a function, but it is of type int"],
-    ("train_model=trainings:two_arguments",): ["train_model(ctx)", "two_arguments(data, model)"],
     ("train_model=3",): ["train_model must be module:function", "got 3"],
     # a result that is none
     ("train_model=trainings:returned_none",): [
@@ -59,17 +54,11 @@ WORDS = {
     ("train_model=trainings:other_direction",): ["or set objective.direction=maximize"],
     # a device that is not there
     ("gpu.device=cuda:99",): ["gpu.device=cuda:99 ", "it has cpu"],
-    ("gpu.device=tpu",): ["gpu.device must be auto, cpu, cuda or cuda:N, got 'tpu'"],
     # an output folder that cannot be written
     ("hydra.run.dir=trainings.py/out",): ["output folder", "trainings.py/out", "Not a directory"],
     ("-m", "lr=1,2", "hydra.sweep.dir=trainings.py/out"): ["output folder", "Not a directory"],
     # what Hydra's grammar and its flags refuse
     ("lr=[1,",): ["lr=[1, cannot be read at [: it has no counterpart"],
-    ("lr=1,2",): ["lr=1,2 is a sweep: add -m; a list is written lr=[…]"],
-    ("tuner=optuna", "lr=interval(1,2)"): ["lr=interval(1,2) is a sweep: add -m"],
-    ("lr=1", "foo"): ["foo: a setting is written KEY=VALUE"],
-    ("=3",): ["=3: a setting is written KEY=VALUE"],
-    ("--bogus",): ["unrecognized arguments: --bogus; `explr --hydra-help` lists the flags"],
     ("--cfg", "jo"): ["invalid choice: 'jo'"],
     ("--cfg", "job", "-m"): ["--multirun and --cfg exclude one another"],
     ("--experimental-rerun", "nowhere"): ["there is no run in nowhere: it has no .hydra/"],
@@ -89,7 +78,6 @@ WORDS = {
 
 
 UNKNOWN = {
-    "lrr=0.1": "lrr=0.1: there is no setting or hyperparameter lrr; did you mean lr?",
     "momentum=0.9": "hyperparameter momentum; +momentum=… adds a new one",
     "gpu.memry=1": "gpu.memry; did you mean gpu.memory_limit_gb?",
     "gpu.zzz=1": "gpu.zzz; there are gpu.device, gpu.memory_limit_gb",
@@ -214,9 +202,7 @@ def test_a_broken_primary_config(explr, project: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("runn", "c.yaml"), "there is no subcommand 'runn'; did you mean run? (settings are"),
         (("mlflowui",), "there is no subcommand 'mlflowui'; did you mean mlflow-ui?"),
-        (("lr",), "there is no subcommand 'lr'; `explr --help` lists them (settings are KEY="),
         (("run",), "Missing argument 'CONFIG'; see `explr run --help`"),
         (("run", "nowhere.yaml"), "there is no file nowhere.yaml"),
         (("run", "--bogus"), "the file comes first, got --bogus; see `explr run --help`"),
@@ -301,7 +287,7 @@ def test_an_error_from_elsewhere_keeps_its_own_message(line: tuple[str, ...]) ->
         (("lr.x=1",), ["lr.x=1: there is no setting or hyperparameter lr.x; did you mean lr?"]),
         (("seed.nowhere=1",), ["there is no setting or hyperparameter seed.nowhere"]),
         (("lr=interval(1,2,3,4)",), ["cannot be read: too many positional arguments"]),
-        (("gpu=3",), ["gpu=3: Config group override must be a string or a list. Got int"]),
+        (("gpu=3",), ["gpu=3: gpu is one of cpu, full, shared"]),
         # what Hydra knows of a trial, and of a training, resolves
         (("-m", "+number=${hydra:job.num}", "lr=1,2", "nix=1"), ["nix=1: there is no setting"]),
         (("+own=${hydra:job.name}", "nix=1"), ["nix=1: there is no setting"]),

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import TrackingError
-from explr.tracking.shipping.sink import Contents, RunStart, SinkRun, SinkUnavailable, Status
+from explr.tracking.shipping.sink import (
+    Contents,
+    LoggedModel,
+    RunStart,
+    SinkRun,
+    SinkUnavailable,
+    Status,
+    dataset_name,
+)
 
 if TYPE_CHECKING:
     from explr.tracking.shipping.delay import Clock
@@ -32,6 +40,8 @@ class MemoryRun:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    models: dict[str, LoggedModel] = field(default_factory=dict)
 
     def values(self, metric: str) -> list[tuple[int, float]]:
         """Steps and values of a metric, in order."""
@@ -84,7 +94,8 @@ class Memory:
     def go_away(self) -> None:
         """Fail in every call from now on."""
         away = SinkUnavailable("nobody is there")
-        names = ("check", "find", "open_run", "send", "upload", "finish", "contents", "register")
+        names = ("check", "find", "open_run", "send", "upload", "finish", "contents")
+        names = (*names, "log_model", "register")
         self.failing = dict.fromkeys(names, away)
 
     def come_back(self) -> None:
@@ -148,6 +159,9 @@ class MemorySink:
                 run.rows |= {(name, event["s"] or 0, event["t"], repr(v)) for name, v in rows}
             elif event["k"] == "params":
                 run.params = {**event["p"], **run.params}
+            elif event["k"] == "input":
+                name = dataset_name(event["d"]["name"], event["d"]["digest"])
+                run.inputs.setdefault(name, event["g"])
             else:
                 run.tags |= event["g"]
 
@@ -155,6 +169,9 @@ class MemorySink:
         run = self._run("upload", run_id)
         self._memory.fail(f"upload {path.name}")
         run.files[str(Path(folder) / path.name)] = path.read_bytes()
+
+    def log_model(self, run_id: str, path: Path, model: LoggedModel) -> None:
+        self._run("log_model", run_id).models[path.name] = model
 
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
         run = self._run("finish", run_id)
@@ -164,7 +181,13 @@ class MemorySink:
     def contents(self, run_id: str, wanted: Contents) -> Contents:
         run = self._run("contents", run_id)
         rows = Counter(name for name, *_ in run.rows)
-        return Contents(dict(rows), frozenset(run.params), frozenset(run.files))
+        return Contents(
+            dict(rows),
+            frozenset(run.params),
+            frozenset(run.files),
+            inputs=frozenset(run.inputs),
+            models=frozenset(run.models),
+        )
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:
         self._run("register", run_id).files[f"model/{model.name}"] = model.read_bytes()

@@ -37,6 +37,33 @@ for line in sys.stdin:
 """What `mlflow server` runs, imported once: each line of the input starts one."""
 
 
+STARTERS = """
+import os, sys
+from explr.tracking.mlflow.store import connect, find_or_create_experiment
+import mlflow.store.tracking.sqlalchemy_store
+uri = sys.argv[1]
+ready, go = os.pipe(), os.pipe()
+for _ in range(8):
+    if os.fork() == 0:
+        code = 1
+        try:
+            client = connect(uri)
+            os.write(ready[1], b"x")
+            os.close(go[1])
+            os.read(go[0], 1)  # until all are there
+            name = find_or_create_experiment(client, "digits", uri)
+            os.write(1, f"{name} ".encode())
+            code = 0
+        finally:
+            os._exit(code)
+for _ in range(8):
+    assert os.read(ready[0], 1)
+os.close(go[1])
+sys.exit(any(os.wait()[1] for _ in range(8)))
+"""
+"""Eight processes that make sure of an experiment at the same time, in a new store."""
+
+
 @cache
 def _servers() -> subprocess.Popen[str]:
     """The process that servers are copies of; it ends with this one."""

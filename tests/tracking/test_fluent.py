@@ -14,7 +14,7 @@ import pytest
 from explr.core.errors import TrackingError
 from explr.tracking.run import TrackedRun
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.mlflow_versions]
 
 VARIABLES = {
     "MLFLOW_EXPERIMENT_NAME": "somewhere else",

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from explr.tracking.mlflow import standby
-from explr.tracking.mlflow.server_process import HOST, answers, listen, past_proxies
+from explr.tracking.mlflow.serving import standby
+from explr.tracking.mlflow.serving.server_process import HOST, answers, listen, past_proxies
 from explr.utils.priority import LOWEST
 
 

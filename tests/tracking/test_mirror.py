@@ -17,6 +17,8 @@ from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.mlflow.store import connect, hidden, unneeded
 from explr.tracking.shipping.run_upload import RunUpload
 
+pytestmark = pytest.mark.mlflow_versions
+
 
 def mirror_of(store: Any, run: Any) -> RunUpload:
     sink = MLflowSink(store.uri)

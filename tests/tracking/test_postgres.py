@@ -16,7 +16,7 @@ from ports import held_port
 from remote_server import Server
 
 from explr.tracking.journal.pending import entries
-from explr.tracking.mlflow.server_process import answers
+from explr.tracking.mlflow.serving.server_process import answers
 
 pytestmark = pytest.mark.slow
 

@@ -10,6 +10,8 @@ from explr.tracking.journal.pending import entries
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.shipping.run_upload import RunUpload
 
+pytestmark = pytest.mark.mlflow_versions
+
 MLMODEL = """\
 artifact_path: model
 flavors:

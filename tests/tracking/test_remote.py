@@ -4,9 +4,11 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +16,15 @@ from typing import Any
 
 import pytest
 from faulty_proxy import Fault, FaultyProxy, RandomFaults, Request, is_forbidden
-from remote_server import Server, begun
+from remote_server import STARTERS, Server, begun
 
 from explr.runner.cli.sync import verify_journals
 from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import enter, entries
 from explr.tracking.mlflow.names import MAX_PARAM, legal_name, short_value
-from explr.tracking.mlflow.server_process import answers
+from explr.tracking.mlflow.serving.server_process import answers
+from explr.tracking.mlflow.sink import MLflowSink
+from explr.tracking.shipping.sink import LoggedModel, SinkUnavailable
 
 BIGGEST = sys.float_info.max
 """Stands for infinity in a database."""
@@ -46,36 +50,55 @@ for step in range(max(first - 3, 0), first + 1000):  # from its last checkpoint,
     run.tracker.log_metric("loss", step / 2, step=step)
 os.kill(os.getpid(), 9)
 """
-STARTERS = """
-import os, sys
-from explr.tracking.mlflow.store import connect, find_or_create_experiment
-import mlflow.store.tracking.sqlalchemy_store
-uri = sys.argv[1]
-ready, go = os.pipe(), os.pipe()
-for _ in range(8):
-    if os.fork() == 0:
-        code = 1
-        try:
-            client = connect(uri)
-            os.write(ready[1], b"x")
-            os.close(go[1])
-            os.read(go[0], 1)  # until all are there
-            name = find_or_create_experiment(client, "digits", uri)
-            os.write(1, f"{name} ".encode())
-            code = 0
-        finally:
-            os._exit(code)
-for _ in range(8):
-    assert os.read(ready[0], 1)
-os.close(go[1])
-sys.exit(any(os.wait()[1] for _ in range(8)))
-"""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Server]:
     with begun(tmp_path_factory.mktemp("remote"), template) as server:
         yield server
+
+
+def test_lost_replies_make_no_second_model_and_no_second_data_set(
+    server: Server, kit: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "net-1").mkdir()
+    (tmp_path / "net-1" / "MLmodel").write_text("flavors: {}\n")
+    changing = re.compile(
+        r"/(log-inputs|outputs|log-batch|logged-models|(registered-models|model-versions)/create)$"
+    )
+    seen: Counter[str] = Counter()
+
+    def drops(request: Request) -> Fault | None:
+        """The first request to each address that changes something loses its reply."""
+        if request.method in ("PUT", "PATCH") or changing.search(request.path):
+            seen[request.path] += 1
+        return Fault("reset", reaches=True) if seen[request.path] == 1 else None
+
+    kit.eventually(lambda: answers(server.uri, 5.0), "the server")
+    client, failures = kit.store_at(server.uri).client, 0
+    run_id = client.create_run(client.create_experiment("models")).info.run_id
+    model = LoggedModel("net", 1, "cnn", {"n": "1"}, {"a": "b"}, {"loss": (1, 0.5)}, "remote")
+    dataset = {"name": "digits", "digest": "1a", "source_type": "local", "source": "{}"}
+    with FaultyProxy(server.port, drops) as proxy:
+        sink = MLflowSink(proxy.uri)
+        sink.connect()
+        while True:
+            try:
+                sink.send(run_id, [{"k": "input", "t": 1, "d": dataset, "g": {"kind": "raw"}}])
+                sink.log_model(run_id, tmp_path / "net-1", model)
+                break
+            except SinkUnavailable:
+                failures += 1
+    assert failures >= 8
+    found = client.get_run(run_id)
+    assert [each.dataset.name for each in found.inputs.dataset_inputs] == ["digits"]
+    ((logged, step),) = [(each.model_id, each.step) for each in found.outputs.model_outputs]
+    (entry,) = client.search_logged_models([found.info.experiment_id])
+    assert (entry.model_id, str(entry.status), step) == (logged, "READY", 1)
+    assert [(m.key, m.value) for m in entry.metrics] == [("loss", 0.5)]
+    assert len(client.search_model_versions("name='remote'")) == 1
+    (file,) = client.list_logged_model_artifacts(logged)
+    assert file.path == "MLmodel"
 
 
 def test_lost_replies_make_no_second_run_and_no_second_row(

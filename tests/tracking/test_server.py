@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import signal
@@ -7,10 +8,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,10 +20,27 @@ from waiting import wait_until
 from zygote import zygote
 
 from explr.core.errors import TrackingError
+from explr.tracking.destination import Destination
 from explr.tracking.home import artifact_root, local_store_uri
-from explr.tracking.mlflow.server_process import HOST, ServerRecord, ServerState, listen
+from explr.tracking.mlflow.serving.gate import (
+    Gate,
+    credentials,
+    login,
+    make_password,
+    password_file,
+)
+from explr.tracking.mlflow.serving.server_process import (
+    HOST,
+    ServerRecord,
+    ServerState,
+    listen,
+    past_proxies,
+)
+from explr.tracking.run import open_run
 from explr.tracking.server import MLflowServer, autostart_allowed
 from explr.utils.processes import identity_of
+from explr.utils.verify.check import probe
+from explr.utils.verify.mlflow import server_checks
 
 PATIENCE_S = 240.0
 
@@ -44,8 +63,11 @@ print(state.pid, state.port)
 """
 
 
-def fetch(url: str, body: bytes | None = None, host: str | None = None) -> tuple[int, str]:
-    headers = {"Content-Type": "application/json"} | ({"Host": host} if host else {})
+def fetch(
+    url: str, body: bytes | None = None, host: str | None = None, login: str | None = None
+) -> tuple[int, str]:
+    headers = {"Content-Type": "application/json"}
+    headers |= ({"Host": host} if host else {}) | ({"Authorization": login} if login else {})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, data=body, headers=headers)
     try:
@@ -200,6 +222,11 @@ class TestRunningServer:
         assert fetch(url, host=host)[0] == 403
         assert fetch(url, host=f"localhost:{started.state.port}")[0] == 200
 
+    def test_keeps_everybody_from_the_assistant(self, started: Started):
+        url = f"{started.state.url}/ajax-api/3.0/mlflow/assistant"
+        assert fetch(f"{url}/config")[0] == 403
+        assert fetch(f"{url}/message", body=b'{"message": "hi", "context": {}}')[0] == 403
+
     def test_serves_its_page(self, started: Started):
         status, text = fetch(started.state.url)
         assert status == 200
@@ -252,15 +279,33 @@ def test_eight_starters_leave_one_server(home: Path):
 
 
 @pytest.mark.slow
-def test_what_the_command_started_ends_also_without_its_first_process(home: Path):
+@pytest.mark.mlflow_versions
+def test_what_the_command_started_asks_for_the_password_and_ends_also_without_its_first_process(
+    home: Path,
+):
     variables = {**os.environ, "MLFLOW_TRACKING_URI": ""}
-    started = zygote.run([sys.executable, "-m", "explr", "mlflow-ui"], home, variables, PATIENCE_S)
+    command = [sys.executable, "-m", "explr", "mlflow-ui", "--protect"]
+    started = zygote.run(command, home, variables, PATIENCE_S)
     assert started.returncode == 0, started.stderr
     server = MLflowServer(port=0)
     state = server.state()
     assert state is not None
     assert started.stdout == f"{state.url}\n"
-    assert fetch(state.url)[0] == 200
+
+    password = password_file(home)
+    assert f"User explr, password in {password}\n" in started.stderr
+    search = f"{state.url}/api/2.0/mlflow/experiments/search?max_results=1"
+    for url in (state.url, search, f"{state.url}/health", f"{state.url}/ajax-api/3.0/mlflow/x"):
+        assert fetch(url)[0] == fetch(url, login="Basic ZXhwbHI6d3Jvbmc=")[0] == 401
+    assert fetch(state.url, login=login(password))[0] == 200
+    assert fetch(search, login=login(password))[0] == 200
+    variables = past_proxies(os.environ) | credentials(home)
+    probed = probe("explr.utils.verify.mlflow", state.url, environment=variables)
+    assert {check.status for check in server_checks(probed, state.url)} == {"pass"}
+    secret = password.read_text().strip()
+    assert secret not in started.stdout + started.stderr + (home / "server.log").read_text()
+    assert not [pid for pid in session(state) if secret in " ".join(psutil.Process(pid).cmdline())]
+
     os.kill(state.pid, signal.SIGKILL)
     wait_until(lambda: state.pid not in session(state), PATIENCE_S)
     assert session(state) != []
@@ -304,6 +349,110 @@ def test_a_stranger_with_the_recorded_pid_is_neither_used_nor_ended(home: Path):
             assert stranger.poll() is None
         finally:
             stranger.kill()
+
+
+@pytest.mark.slow
+def test_a_server_is_started_anew_if_a_password_is_made_or_removed(home: Path):
+    server = MLflowServer(port=0)
+    open_one = server.start()
+    password = make_password(home)
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    protected = server.start()
+    assert (open_one.protected, protected.protected) == (False, True)
+    assert session(open_one) == []
+    known = login(password)
+    assert make_password(home) == password  # and leaves it as it is
+    assert login(password) == known
+    assert server.start() == server.state() == protected
+    password.unlink()
+    assert not server.start().protected
+    assert session(protected) == []
+
+
+def answer_of(gate: Gate, kind: str, path: str, header: str | None) -> int | str:
+    """What a gate answers to a request: a status, 200 of the app behind it, or what it sent."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def passed(scope: Any, receive: Any, send: Any) -> None:
+        await send({"status": 200})
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [] if header is None else [(b"authorization", header.encode())]
+    gate._app = passed
+    asyncio.run(gate({"type": kind, "path": path, "headers": headers}, receive, send))
+    return int(sent[0].get("status", 0)) or str(sent[0]["type"])
+
+
+def test_the_gate_lets_in_who_knows_the_password(tmp_path: Path):
+    path = make_password(tmp_path)
+    gate, right = Gate(None, path), login(path)  # type: ignore[arg-type]
+    assert right is not None
+    for header in (
+        None,
+        "",
+        "Basic",
+        "Basic e",
+        right[:-1],
+        f"{right} ",
+        right.lower(),
+        "Bearer é",
+    ):
+        assert answer_of(gate, "http", "/", header) == 401
+        assert answer_of(gate, "websocket", "/", header) == "websocket.close"
+    for kind in ("http", "websocket"):
+        assert answer_of(gate, kind, "/ajax-api/3.0/mlflow/assistant/config", right) == 200
+    assert answer_of(gate, "lifespan", "", None) == 200
+    path.write_text("another\n")
+    assert answer_of(gate, "http", "/", right) == 401
+    assert answer_of(gate, "http", "/", login(path)) == 200
+    for content in (b"", b"\n", None):  # nobody, not everybody
+        path.write_bytes(content) if content is not None else path.unlink()
+        for header in (None, right, "Basic ZXhwbHI6"):
+            assert answer_of(gate, "http", "/", header) == 401
+
+
+def test_a_gate_without_a_password_is_closed_for_the_assistant_alone():
+    gate = Gate(None, None)  # type: ignore[arg-type]
+    assert answer_of(gate, "http", "/api/2.0/mlflow/experiments/search", None) == 200
+    assert answer_of(gate, "http", "/api/3.0/mlflow/assistant/message", None) == 403
+
+
+def test_a_run_makes_the_password_that_its_setting_asks_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+    monkeypatch.setattr("explr.tracking.run.ensure_companion", lambda uri, **_: asked.append(uri))
+    for uri, protect in ((None, False), ("http://127.0.0.1:9", True), (None, True)):
+        folder = home / f"run{len(asked)}"
+        folder.mkdir()
+        assert not password_file(home).exists()
+        run = open_run(
+            folder, Destination(uri, protect=protect), experiment="e", name="n", params={}, tags={}
+        )
+        run.keep_shipping()
+        run.close("FINISHED")
+    assert password_file(home).exists()
+    assert len(asked) >= 3
+
+
+def test_a_remote_server_gets_no_password(home: Path):
+    uri = "http://me:topsecret@mlflow.example.org"
+    variables = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    command = [sys.executable, "-m", "explr", "mlflow-ui"]
+    shown = zygote.run(command, home, variables, PATIENCE_S)
+    assert shown.stdout == "http://mlflow.example.org (from MLFLOW_TRACKING_URI)\n"
+    refused = zygote.run([*command, "--protect"], home, variables, PATIENCE_S)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("--protect is for the server of the local store")
+    assert "topsecret" not in refused.stderr
+    both = zygote.run([*command, "--protect", "--stop"], home, variables, PATIENCE_S)
+    assert (both.returncode, "give either --stop or --protect" in both.stderr) == (2, True)
+    assert not password_file(home).exists()
 
 
 def test_without_a_server_there_is_nothing(home: Path):

@@ -13,7 +13,7 @@ from explr.core.errors import TrackingError
 from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import entries
-from explr.tracking.mlflow.server_process import answers
+from explr.tracking.mlflow.serving.server_process import answers
 from explr.tracking.run import closing_line
 
 MIRRORS = ["mlflow", "sqlalchemy", "pandas"]

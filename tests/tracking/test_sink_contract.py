@@ -18,7 +18,15 @@ from explr.tracking.journal.position import read_position
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.shipping import sink as sink_module
 from explr.tracking.shipping.run_upload import RunUpload
-from explr.tracking.shipping.sink import Contents, Refused, RunStart, Sink, SinkUnavailable
+from explr.tracking.shipping.sink import (
+    Contents,
+    LoggedModel,
+    Refused,
+    RunStart,
+    Sink,
+    SinkUnavailable,
+    dataset_name,
+)
 
 OWN_TAGS = ("mlflow.", "explr.run")
 """How tags begin that MLflow, or its sink, adds by itself."""
@@ -63,6 +71,8 @@ class InMemory:
                 "params": run.params,
                 "tags": run.tags,
                 "files": {name: len(content) for name, content in run.files.items()},
+                "inputs": run.inputs,
+                "models": sorted((model.name, model.step) for model in run.models.values()),
             }
             for run in self.memory.runs.values()
         }
@@ -116,6 +126,16 @@ class InMLflow:
                 "params": data.params,
                 "tags": {k: v for k, v in data.tags.items() if not k.startswith(OWN_TAGS)},
                 "files": self._store.artifacts(run),
+                "inputs": {
+                    dataset_name(each.dataset.name, each.dataset.digest): {
+                        tag.key: tag.value for tag in each.tags
+                    }
+                    for each in run.inputs.dataset_inputs
+                },
+                "models": sorted(
+                    (client.get_logged_model(output.model_id).name, output.step)
+                    for output in run.outputs.model_outputs
+                ),
             }
         assert len(runs) == len(self._store.runs())
         versions = client.search_model_versions()
@@ -152,6 +172,8 @@ def test_a_run_is_opened_once(place: InMemory | InMLflow) -> None:
         "params": {},
         "tags": {"a": "1"},
         "files": {},
+        "inputs": {},
+        "models": [],
     }
 
 
@@ -190,6 +212,37 @@ def test_rows_are_added_once(place: InMemory | InMLflow) -> None:
     assert ("none", 0, 20, "1.0") in content["rows"]
     assert content["params"] == {"lr": "0.1"}
     assert content["tags"]["note"] == "y"
+
+
+DATASET = {"name": "digits", "digest": "1a", "source_type": "local", "source": "{}"}
+
+
+def write_model(folder: Path) -> Path:
+    """A model in MLflow's format."""
+    folder.mkdir(parents=True)
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    return folder
+
+
+def test_data_sets_and_models_are_added_once(place: InMemory | InMLflow, tmp_path: Path) -> None:
+    sink = place.sink()
+    run_id = sink.open_run(start_of("one")).run_id
+    other = sink.open_run(start_of("other")).run_id
+    wanted = Contents(inputs={"digits (1a)"}, models={"net-1", "net-2"})
+    assert sink.contents(run_id, wanted) == Contents()
+    event = {"k": "input", "t": 1, "d": DATASET, "g": {"kind": "raw"}}
+    models = [write_model(tmp_path / f"net-{step}") for step in (1, 2)]
+    for each in (sink, sink, place.sink()):
+        each.send(run_id, [event, {**event, "g": {"kind": "later"}}])
+        each.send(other, [event])
+        for step, path in enumerate(models, 1):
+            each.log_model(run_id, path, LoggedModel("net", step))
+    content = place.picture()[0]["one"]
+    assert content["inputs"] == {"digits (1a)": {"kind": "raw"}}
+    assert content["models"] == [("net", 1), ("net", 2)]
+    held = place.sink().contents(run_id, wanted)
+    assert (held.inputs, held.models) == (wanted.inputs, wanted.models)
+    assert place.sink().contents(other, wanted).models == set()
 
 
 def test_a_parameter_keeps_its_first_value_and_holds_up_nothing(place: InMemory | InMLflow) -> None:
@@ -372,6 +425,10 @@ def test_a_kill_after_any_call_loses_and_doubles_nothing(
             trial.tracker.log_metric("loss", step / 3, step)
         trial.tracker.log_text("hello", "notes.txt")
         trial.tracker.log_metric("loss", 1.0, 3)
+        trial.tracker.log_input({"name": "digits", "digest": "1a"})
+        write_model(folder / "trial" / "logged_models" / "net-1")
+        logged = {"name": "net", "step": 3}
+        trial.journal.append("model", f="logged_models/net-1", logged=logged)
         trial.register("digits", folder / "trial" / "weights.pt", "the best")
         trial.close("FINISHED")
         sweep.close("FAILED")
@@ -388,6 +445,7 @@ def test_a_kill_after_any_call_loses_and_doubles_nothing(
     assert trial["parent"] == read_position(journals[0]).run_id
     assert [row[1] for row in trial["rows"]] == [0, 1, 2, 3]
     assert trial["files"] == {"notes.txt": 5, "model/weights.pt": 3, "log": 7}
+    assert (trial["inputs"], trial["models"]) == ({"digits (1a)": {}}, [("net", 3)])
     assert (sweep["status"], trial["status"]) == ("FAILED", "FINISHED")
     assert sweep["params"] == {"n": "2"}
     assert len(versions) == 1

@@ -21,7 +21,7 @@ from explr.tracking.journal.pending import entries
 from explr.tracking.mlflow.contents import _listed
 from explr.tracking.mlflow.failures import refusal
 from explr.tracking.mlflow.names import legal_file
-from explr.tracking.mlflow.server_process import answers
+from explr.tracking.mlflow.serving.server_process import answers
 from explr.tracking.mlflow.timeouts import (
     LONGEST_S,
     SHORT_S,

@@ -24,7 +24,7 @@ from explr.config.command_line import (
     take_verbosity,
     version_line,
 )
-from explr.config.compose import CONFIG_NAME, TRUSTED
+from explr.config.compose import CONFIG_NAME, TRUSTED, hydra_app, hydra_config
 from explr.config.grammar import literal, quoted
 from explr.config.hydra_versions import HAS_WHITELIST, command, flags_first
 from explr.config.importing import make_importable, refuse_in_import
@@ -33,7 +33,7 @@ from explr.config.nodes import CONFIG_TREE
 from explr.config.saved import saved_overrides
 from explr.config.settings_file import SCRIPT_SPACE, restore, store_script_space
 from explr.config.target import check_train_function, spell_target
-from explr.core.errors import UsageError
+from explr.core.errors import ConfigError, UsageError
 from explr.core.folders import common_folder
 from explr.core.secrets.command_line import hide_command_line
 from explr.core.secrets.logs import guard_logs
@@ -155,11 +155,35 @@ def _start(line: Sequence[str], args: Namespace) -> int:
         task = _no_job
     else:
         from explr.runner.task import train_job as task
+
+        if not sweeps_trials(args):
+            _check_types(args)
     sys.argv[1:] = flags_first(line, args.overrides)
     app = command(task, CONFIG_TREE, CONFIG_NAME, TRUSTED)
     with apart_from_trial():  # a trial may have started this command
         app()
     return 0
+
+
+def _check_types(args: Namespace) -> None:
+    """Check that hyperparameters are of the kind of their defaults, where one may not be.
+
+    Raises:
+        ConfigError: naming each that is not, and what else is wrong.
+    """
+    from explr.config.defaults import may_be_mistyped
+
+    if args.experimental_rerun is not None or not may_be_mistyped(args.overrides):
+        return
+    from explr.config.diagnosis import check_types, compose_one, raise_with
+    from explr.runner.prepare import prepare
+
+    with hydra_app(args.config_dir) as app:
+        try:
+            check_types(app, args.overrides, args.config_name)
+        except ConfigError as error:
+            with hydra_config(cfg := compose_one(app, args.overrides, args.config_name)):
+                raise_with(error.faults, partial(prepare, cfg))
 
 
 def _no_job(cfg: DictConfig) -> None:

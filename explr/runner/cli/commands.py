@@ -8,11 +8,34 @@ from pathlib import Path
 
 import click
 
+from explr.config.advice import word_hint
 from explr.config.command_line import SAMPLES
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.core.errors import ExplrError
 from explr.core.secrets.logs import guard_logs
 from explr.utils.console import escape_unprintable
+
+MEANT = {
+    **dict.fromkeys(("train", "fit", "start"), "explr KEY=VALUE, or explr run FILE"),
+    **dict.fromkeys(
+        ("sweep", "search", "optimize", "hpo", "multirun"),
+        "explr tuner=optuna -m 'lr=interval(0,1)', or explr tune FILE",
+    ),
+    **dict.fromkeys(("optuna", "ray"), "explr tuner=optuna -m or explr tuner=ray -m"),
+    **dict.fromkeys(("ui", "server", "serve", "mlflow"), "explr mlflow-ui"),
+    **dict.fromkeys(("help", "usage"), "explr --help"),
+    **dict.fromkeys(("doctor", "check", "env"), "explr verify"),
+    **dict.fromkeys(("continue", "restart"), "explr resume FOLDER"),
+    **dict.fromkeys(("gpu", "gpus", "nvidia-smi", "devices"), "explr gpu-info"),
+    **dict.fromkeys(("new", "create"), "explr init"),
+    **dict.fromkeys(("push", "upload", "ship"), "explr sync"),
+    **dict.fromkeys(("top", "results", "winner"), "explr best FOLDER"),
+    **dict.fromkeys(("diff",), "explr compare RUN RUN"),
+    **dict.fromkeys(("html", "plot", "show"), "explr report FOLDER"),
+    **dict.fromkeys(("dry-run", "preview"), "explr plan"),
+    "version": "explr --version",
+}
+"""What to write in place of words that other programs have as commands."""
 
 
 class Commands(click.Group):
@@ -29,6 +52,10 @@ class Commands(click.Group):
         except click.UsageError:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f"did you mean {near[0]}?" if near else "`explr --help` lists them"
+            if Path(args[0]).is_dir():
+                hint = word_hint(args[0])
+            elif meant := MEANT.get(args[0].lower()):
+                hint = f"write {meant}"
             ctx.fail(f"there is no subcommand {args[0]!r}; {hint} (settings are KEY=VALUE)")
 
 
@@ -240,12 +267,15 @@ def init(folder: Path, framework: str) -> None:
     show_default=True,
     help="First port to try.",
 )
+@click.option("--protect", is_flag=True, help="Ask for a password, which explr makes, from now on.")
 @click.option("--stop", is_flag=True, help="Stop the server that explr started.")
-def mlflow_ui(port: int, stop: bool) -> None:
+def mlflow_ui(port: int, protect: bool, stop: bool) -> None:
     """Start the MLflow server of the local store if it is not running, and print its address."""
     from explr.runner.cli.mlflow_ui import start_server, stop_server
 
-    stop_server() if stop else start_server(port)
+    if stop and protect:
+        raise click.UsageError("give either --stop or --protect")
+    stop_server() if stop else start_server(port, protect)
 
 
 @commands.command()

@@ -11,7 +11,7 @@ import click
 
 from explr.core.errors import MissingDependencyError
 from explr.results.sweep import storage_in
-from explr.tracking.mlflow.server_process import listen
+from explr.tracking.mlflow.serving.server_process import listen
 
 
 def serve_dashboard(folder: Path, port: int) -> None:

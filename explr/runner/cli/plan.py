@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.command_line import PLAN, PLANNED, parse_arguments
 from explr.config.compose import compose_with, hydra_app
-from explr.config.diagnosis import diagnose
+from explr.config.diagnosis import check_types, diagnose
 from explr.config.hydra_private import silent_context
 from explr.config.importing import make_importable
 from explr.config.messages import report_fault
@@ -49,6 +49,8 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
             check_first_job(args.overrides, prepare, args.config_dir, args.config_name)
         with hydra_app(args.config_dir) as app:
             cfg = compose_with(app, args.overrides, args.config_name, args.multirun)
+            if not args.multirun:
+                check_types(app, args.overrides, args.config_name)
             prepared = prepare(cfg)
             of_all = {
                 "train_model": prepared.config.train_model,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from omegaconf import DictConfig, OmegaConf
 
 from explr.config.command_line import take_verbosity
-from explr.config.grammar import quoted
-from explr.config.nodes import is_own_tree
-from explr.core.errors import UsageError
+from explr.config.grammar import quoted, word
+from explr.config.nodes import SWEEPER_NODE, is_own_tree
+from explr.core.config import ObjectiveConfig
+from explr.core.errors import ConfigError, UsageError
 from explr.core.folders import COMMAND, MULTIRUN
 from explr.core.ownership import refuse_foreign
 from explr.core.secrets.masking import masked
@@ -58,8 +62,10 @@ def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False
         )
     if shown is not None and not is_own_tree(sweep_config(folder)):
         raise UsageError(f"{shown} is a flag of explr's own apps: leave it out")
-    place = f"hydra.sweep.dir={quoted(str(folder))}"
-    command = replace(command, argv=with_override(["python", *command.argv], place)[1:])
+    words = ["python", *command.argv]
+    for override in (f"hydra.sweep.dir={quoted(str(folder))}", *kept_direction(folder, words)):
+        words = with_override(words, override)
+    command = replace(command, argv=words[1:])
     typed = f"go to the folder of its project, and type: {command}"
     if command.is_lost:
         raise UsageError(
@@ -75,6 +81,32 @@ def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False
     if "-q" not in words:
         print(f"in {command.cwd}: {shlex.join(words)}", flush=True)
     os.execv(words[0], words)
+
+
+def kept_direction(folder: Path, words: Sequence[str]) -> Iterator[str]:
+    """The direction of a sweep by an older explr, where its command would now have another one.
+
+    Args:
+        folder: folder of the sweep.
+        words: its command.
+    """
+    config = sweep_config(folder)
+    node = "objective" if is_own_tree(config) else SWEEPER_NODE
+    metric, before = (_plain(config, f"{node}.{key}") for key in ("metric", "direction"))
+    key = f"{node}.direction="
+    if before is None or any(text.lstrip("+").startswith(key) for text in words):
+        return
+    try:
+        unchanged = before == ObjectiveConfig(metric).settled
+    except ConfigError:
+        unchanged = False
+    if not unchanged:
+        yield f"{key}{word(before)}"
+
+
+def _plain(config: DictConfig, key: str) -> Any:
+    node = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
 
 def _runnable(command: SweepCommand, typed: str) -> list[str]:

@@ -27,8 +27,9 @@ from explr.frameworks.base import choose_framework
 from explr.results.table import hanging
 from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
-from explr.tracking.home import explr_home
-from explr.tracking.mlflow.server_process import past_proxies
+from explr.tracking.home import explr_home, is_local_store
+from explr.tracking.mlflow.serving.gate import credentials
+from explr.tracking.mlflow.serving.server_process import past_proxies
 from explr.tracking.server import server_url
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import CONTEXT_GB, divide
@@ -96,13 +97,14 @@ def find(cfg: DictConfig) -> list[Check]:
     config = ExplrConfig.from_composed(cfg)
     destination = Destination.in_config(config.tracking)
     uri = None if destination is None else server_url(destination.resolved_uri)
+    is_own = destination is not None and is_local_store(destination.resolved_uri)
     with ThreadPoolExecutor() as pool:  # its threads only wait for processes
         looking = {
             name: pool.submit(probe, module)
             for name, module in PROBES.items()
             if importlib.util.find_spec(name) is not None
         }
-        asking = None if uri is None else pool.submit(_ask_server, uri)
+        asking = None if uri is None else pool.submit(_ask_server, uri, is_own)
         driver, usable = read_driver(), nvidia_gpu_count()
         first = [
             *driver_checks(driver),
@@ -136,8 +138,9 @@ def _framework(cfg: DictConfig) -> Framework:
     return choose_framework(NO_FRAMEWORK if unnamed else cfg.framework.name, cfg.train_model)
 
 
-def _ask_server(uri: str) -> Probe:
-    return probe("explr.utils.verify.mlflow", uri, environment=past_proxies(os.environ))
+def _ask_server(uri: str, is_own: bool) -> Probe:
+    environment = past_proxies(os.environ) | (credentials(explr_home()) if is_own else {})
+    return probe("explr.utils.verify.mlflow", uri, environment=environment)
 
 
 def _told(future: Future[Probe] | None) -> Probe | None:

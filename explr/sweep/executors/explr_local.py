@@ -69,7 +69,7 @@ class LocalKind(ExecutorKind):
         run = RunTrial(shared, launching.objectives)
         counted = CountedReports(report)
         heard = counted if auto else report
-        with closing(ChannelServer(heard, metric=launching.metric)) as channel:
+        with closing(ChannelServer(heard, None, launching.metric, launching.missed)) as channel:
             local = partial(
                 LocalExecutor,
                 shared,

@@ -215,7 +215,7 @@ class LauncherKind(ExecutorKind):
             log.warning("this launcher runs %d of %d trials at a time", slots, launching.n_jobs)
         host = self.listening_host(launching.launcher)
         with (
-            closing(ChannelServer(report, host, launching.metric)) as channel,
+            closing(ChannelServer(report, host, launching.metric, launching.missed)) as channel,
             closing(self.made(launcher, job_of, slots, channel, launching.objectives)) as executor,
         ):
             yield executor

@@ -86,5 +86,5 @@ class InlineKind(ExecutorKind):
         """See `ExecutorKind.executor`."""
         if launching.n_jobs > 1:
             log.warning("hydra/launcher=basic runs one trial at a time")
-        with closing(ChannelServer(report, metric=launching.metric)) as channel:
+        with closing(ChannelServer(report, None, launching.metric, launching.missed)) as channel:
             yield InlineExecutor(launching.shared, job_of, channel, launching.objectives)

@@ -19,7 +19,7 @@ from explr.core.errors import UsageError
 from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.runner.prepare import framework_of, given_to
 from explr.sweep.executors.outcome import metric_of
-from explr.tuning.channel import Report
+from explr.tuning.channel import Missed, Report
 from explr.tuning.executor import Executor
 from explr.tuning.trial import Job
 from explr.utils.lease import Lease
@@ -51,6 +51,7 @@ class Launching:
         objectives: number of values that a job must return.
         memory_gb: GiB of host memory for all jobs with AUTO; None uses most of the free memory.
         example: a job like those to come.
+        missed: receives what a trial reports in place of the objective.
     """
 
     config: DictConfig
@@ -60,6 +61,7 @@ class Launching:
     objectives: int
     memory_gb: float | None = None
     example: HydraJob | None = None
+    missed: Missed = lambda job, names: None
 
     @property
     def shared(self) -> HydraTask:

@@ -38,11 +38,13 @@ class Ended:
         step: the step after the last one that was reported.
         outcome: how it ended.
         deaths: why processes of the trial died, for each one that was replaced.
+        missed: the metrics that it reported in place of the objective.
     """
 
     step: int
     outcome: Outcome
     deaths: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def to_result(message: Message) -> dict[str, Any]:
             return {"done": True, "refused": reason}
         case KnownEnd():
             return {"done": True}
-        case Ended(step, outcome, deaths):
+        case Ended(step, outcome, deaths, missed):
             result: dict[str, Any] = {
                 "done": True,
                 "state": outcome.state,
@@ -81,6 +83,7 @@ def to_result(message: Message) -> dict[str, Any]:
                 "reason": outcome.reason,
                 "detail": outcome.detail,
                 "deaths": deaths,
+                "missed": missed,
                 STEP: step,
             }
             if len(outcome.values) == 1:
@@ -97,7 +100,7 @@ def from_result(result: Mapping[str, Any]) -> Message:
         outcome = Outcome(
             result["state"], tuple(result["values"]), result["reason"], detail=result["detail"]
         )
-        return Ended(result[STEP], outcome, deaths)
+        return Ended(result[STEP], outcome, deaths, tuple(result.get("missed", ())))
     if METRIC in result:
         return Reported(result[STEP], result[METRIC], deaths)
     return KnownEnd()

@@ -185,6 +185,8 @@ class StudySearch(SearchAlgorithm):
             self._hear(trial_id, message)
             pruned = Outcome("PRUNED", reason="the tuner ends this trial")
             outcome = message.outcome if isinstance(message, Ended) else pruned
+        if isinstance(message, Ended) and message.missed:
+            self._listener.missed(open_.number, message.missed)
         del self._open[open_.number]
         self._repeated.begin(open_.number)
         self._account.tell(open_.number, outcome)

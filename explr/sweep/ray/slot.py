@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from pathlib import Path
@@ -111,7 +111,8 @@ class Slot:
         """The last step that the trial reported."""
         self._turn = threading.Lock()
         """Held by the one report that waits: a training may have threads and helper processes."""
-        self._channel = ChannelServer(self._take, metric=work.metric)
+        self._missed: tuple[str, ...] = ()
+        self._channel = ChannelServer(self._take, None, work.metric, self._note_missed)
 
     @property
     def folder(self) -> Path | None:
@@ -129,7 +130,7 @@ class Slot:
         kept = ReplicateFile(self._work.folder / str(number))
         reports = self._work.reports.get(number)
         self._trial = TrialAccount(number, params, self._work.limits, kept=kept, reports=reports)
-        self.last_step = -1
+        self.last_step, self._missed = -1, ()
         self._replicates = deque(self._trial.jobs())
         self._start(self._replicates.popleft())
 
@@ -226,6 +227,9 @@ class Slot:
             raise JobStopped("this trial must stop")
         return answer
 
+    def _note_missed(self, key: int, names: Sequence[str]) -> None:
+        self._missed = tuple(names)
+
     def _ended(self, answer: Answer) -> Ended | None:
         """How the trial ended; None if it continues with another job."""
         assert self._job is not None
@@ -233,6 +237,6 @@ class Slot:
         ending = self._trial.end(self._job, outcome_of(answer))
         if ending.result is not None:
             self._job = None
-            return Ended(self.last_step + 1, ending.result, self._trial.deaths)
+            return Ended(self.last_step + 1, ending.result, self._trial.deaths, self._missed)
         self._start(ending.again or self._replicates.popleft())
         return None

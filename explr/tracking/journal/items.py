@@ -15,7 +15,7 @@ LONGEST_REASON = 120
 
 
 class Item(NamedTuple):
-    """A file to upload, or a model to register.
+    """A file to upload, a logged model, or a model to register.
 
     Args:
         source: its path, relative to the run's folder if it lies there.
@@ -23,6 +23,7 @@ class Item(NamedTuple):
         model: name of the registered model, "" for a file.
         run: journal of the run that the model came from, a path like `source`.
         about: a line for the description of the model.
+        logged: fields of the logged model that `source` is the folder of; None for anything else.
     """
 
     source: str
@@ -30,10 +31,18 @@ class Item(NamedTuple):
     model: str = ""
     run: str = ""
     about: str = ""
+    logged: Mapping[str, Any] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a folder is one item, and not each of its files."""
+        return bool(self.model) or self.logged is not None
 
     @property
     def name(self) -> str:
         """Its path among the artifacts, or the name of the model; a run has each name once."""
+        if self.logged is not None:
+            return self.source
         if self.model:
             return f"model {self.model} of {Path(self.run).name}"
         name = self.source.rpartition("/")[2]

@@ -42,7 +42,8 @@ class Journal:
     """Appends events to one file.
 
     An event has `k` (its kind), `t` (milliseconds since the epoch) and further fields of its kind.
-    Kinds are `start`, `metrics`, `params`, `tags`, `artifact`, `register` and `end`.
+    Kinds are `start`, `metrics`, `params`, `tags`, `input`, `artifact`, `model`, `register` and
+    `end`.
 
     Several processes may write one journal: a fork has it open, and a process that it is sent to
     opens it by its path.

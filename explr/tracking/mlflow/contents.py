@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from explr.core.errors import TrackingError
+from explr.tracking.mlflow.logged_models import find_model
 from explr.tracking.mlflow.private import count_rows
 from explr.tracking.mlflow.store import LOCK_TIMEOUT_S, file_of
+from explr.tracking.shipping.sink import Contents, dataset_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,6 +75,25 @@ def held(
     if folder is None:
         return Held(rows, params, _listed(client, run_id, paths))
     return Held(rows, params, {path for path in paths if os.path.exists(f"{folder}/{path}")})
+
+
+def linked(client: MlflowClient, run_id: str, wanted: Contents) -> tuple[set[str], set[str]]:
+    """Data sets of a run, and those of the wanted models that it has and that are complete.
+
+    Args:
+        client: MLflow's client for the store.
+        run_id: the run.
+        wanted: what is looked for; nothing is asked if it has neither.
+    """
+    if not (wanted.inputs or wanted.models):
+        return set(), set()
+    run = client.get_run(run_id)
+    inputs = [each.dataset for each in (run.inputs.dataset_inputs if run.inputs else ())]
+    found = {name: find_model(client, run, name) for name in wanted.models}
+    return (
+        {dataset_name(each.name, each.digest) for each in inputs},
+        {name for name, model in found.items() if model is not None and model.status == "READY"},
+    )
 
 
 def _in_file(database: sqlite3.Connection, run_id: str) -> tuple[dict[str, int], set[str], str]:

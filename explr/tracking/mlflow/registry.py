@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from explr.tracking.mlflow.upload import upload_tree
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 
 ALIAS = "best"
@@ -44,6 +46,29 @@ def register(client: MlflowClient, run_id: str, model: Path, name: str, about: s
     Returns:
         The version.
     """
+    tags = {VERSION_TAG: run_id}
+
+    def create() -> ModelVersion:
+        upload_tree(client, run_id, model, MODEL_FOLDER)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
+        return client.create_model_version(name, source, run_id, tags, description=about)
+
+    version = version_of(client, name, tags, create)
+    client.set_registered_model_alias(name, ALIAS, str(version.version))
+    return str(version.version)
+
+
+def version_of(
+    client: MlflowClient, name: str, tags: Mapping[str, str], create: Callable[[], ModelVersion]
+) -> ModelVersion:
+    """The version of a registered model that has some tags, created if there is none.
+
+    Args:
+        client: MLflow's client for the store.
+        name: name of the registered model, which is created if there is none.
+        tags: what tells the version from others.
+        create: creates the version with these tags.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -53,14 +78,8 @@ def register(client: MlflowClient, run_id: str, model: Path, name: str, about: s
             raise
     quote = '"' if "'" in name else "'"  # MLflow's filters have no escape character
     versions = client.search_model_versions(f"name={quote}{name}{quote}")
-    version = next((v for v in versions if v.tags.get(VERSION_TAG) == run_id), None)
-    if version is None:
-        upload_tree(client, run_id, model, MODEL_FOLDER)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
-        tags = {VERSION_TAG: run_id}
-        version = client.create_model_version(name, source, run_id, tags, description=about)
-    client.set_registered_model_alias(name, ALIAS, str(version.version))
-    return str(version.version)
+    found = (version for version in versions if tags.items() <= version.tags.items())
+    return next(found, None) or create()
 
 
 def describe(best: BestTrial) -> str:

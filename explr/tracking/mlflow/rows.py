@@ -1,4 +1,4 @@
-"""Sends the metrics, parameters and tags of a journal to MLflow as rows."""
+"""Sends the metrics, parameters, tags and data sets of a journal to MLflow as rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from explr.core.errors import TrackingError, one_line
 from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name, short_value
+from explr.tracking.shipping.sink import dataset_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
 
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class Rows:
         is_new: the run was just created, and has no parameters yet.
 
     Attributes:
-        refused: metrics and parameters that MLflow has refused for good, by their names.
+        refused: metrics, parameters and data sets that MLflow has refused, by their names.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, is_new: bool = False) -> None:
@@ -62,9 +64,24 @@ class Rows:
                 tags |= {legal_name(n): short_value(v, MAX_TAG) for n, v in event["g"].items()}
             elif kind == "params":
                 self._sort_params(event["p"], params, tags)
+            elif kind == "input":
+                self._log_input(event)
         self._log_all("metrics", metrics, BATCH_METRICS)
         self._send_params(params)
         self._send_tags(tags)
+
+    def _log_input(self, event: Mapping[str, Any]) -> None:
+        """Log a data set; MLflow has one of a name and checksum only once for a run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
+
+        dataset = Dataset(**event["d"])
+        tags = [InputTag(name, value) for name, value in event["g"].items()]
+        try:
+            self._client.log_inputs(self._run_id, [DatasetInput(dataset, tags)])
+        except MlflowException as error:
+            self._check_refused(error)
+            self._note_refused(dataset_name(dataset.name, dataset.digest), dataset, error)
 
     def _send_params(self, params: dict[str, str]) -> None:
         from mlflow.entities import Param
@@ -105,16 +122,20 @@ class Rows:
         try:
             self._client.log_batch(self._run_id, **batch, synchronous=True)
         except MlflowException as error:
-            if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
-                raise
-            if self._client.get_run(self._run_id).info.lifecycle_stage == "deleted":
-                raise TrackingError("the run was deleted in MLflow: restore it there") from error
+            self._check_refused(error)
             if len(rows) > 1:
                 half = len(rows) // 2
                 self._log(kind, rows[:half])
                 self._log(kind, rows[half:])
             else:
                 self._give_up(kind, rows[0], error)
+
+    def _check_refused(self, error: MlflowException) -> None:
+        """Raise unless MLflow refuses what it was given for good."""
+        if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+            raise error
+        if self._client.get_run(self._run_id).info.lifecycle_stage == "deleted":
+            raise TrackingError("the run was deleted in MLflow: restore it there") from error
 
     def _give_up(self, kind: Kind, row: Any, error: Exception) -> None:
         """Log a warning and a tag for a row that MLflow refuses for good; the journal keeps it."""
@@ -124,12 +145,15 @@ class Rows:
             if row.key in self._known_params():
                 self._send_tags({legal_name(f"changed.{row.key}"): row.value})
                 return
+        self._note_refused(row.key, row, error, is_tag=kind == "tags")
+
+    def _note_refused(self, name: str, row: Any, error: Exception, is_tag: bool = False) -> None:
         reason = one_line(error)
         log.warning("MLflow refuses %s of run %s: %s", row, self._run_id, reason)
-        if kind != "tags":
-            self.refused.setdefault(row.key, set()).add(repr(row))
-        if row.key != REFUSED_TAG:
-            self._send_tags({REFUSED_TAG: short_value(f"{row.key}: {reason}", MAX_TAG)})
+        if not is_tag:
+            self.refused.setdefault(name, set()).add(repr(row))
+        if name != REFUSED_TAG:
+            self._send_tags({REFUSED_TAG: short_value(f"{name}: {reason}", MAX_TAG)})
 
 
 def _metrics(event: Mapping[str, Any]) -> list[Metric]:

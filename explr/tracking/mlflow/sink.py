@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from explr.core.errors import ExplrError
 from explr.core.secrets.shapes import without_user_info
 from explr.tracking.home import is_local_store
-from explr.tracking.mlflow import contents, registry, store
+from explr.tracking.mlflow import contents, logged_models, registry, store
 from explr.tracking.mlflow.failures import refusal
 from explr.tracking.mlflow.first_look import first_look
 from explr.tracking.mlflow.names import MAX_TAG, legal_file, legal_name, short_value
@@ -23,6 +23,8 @@ from explr.tracking.mlflow.upload import upload_file
 from explr.tracking.server import MLflowServer, server_url
 from explr.tracking.shipping.sink import (
     Contents,
+    LoggedModel,
+    Refused,
     RunStart,
     SinkRun,
     SinkUnavailable,
@@ -113,7 +115,7 @@ class MLflowSink:
             return seen
 
     def send(self, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
-        """Log metrics, parameters and tags in batches."""
+        """Log metrics, parameters, tags and data sets in batches."""
         with self._open() as client:
             self._rows.setdefault(run_id, Rows(client, run_id)).send(events)
 
@@ -121,6 +123,16 @@ class MLflowSink:
         """Log an artifact."""
         with self._open(of_file=True) as client:
             upload_file(client, run_id, path, f"{folder}/{path.name}" if folder else path.name)
+
+    def log_model(self, run_id: str, path: Path, model: LoggedModel) -> None:
+        """Log a model; MLflow shows one that was refused as failed."""
+        try:
+            with self._open(of_file=True) as client:
+                logged_models.log_model(client, run_id, path, model)
+        except Refused:
+            with self._open() as client:
+                logged_models.give_up(client, run_id, path.name)
+            raise
 
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
         """Set the run's status and end."""
@@ -136,6 +148,7 @@ class MLflowSink:
             metrics = [legal[name] for name in wanted.rows]
             paths = {legal_file(path): path for path in wanted.artifacts}
             held = contents.held(client, self._file, run_id, metrics, paths)
+            inputs, models = contents.linked(client, run_id, wanted)
         rows = self._rows.pop(run_id, None)
         refused = rows.refused if rows is not None else {}
         return Contents(
@@ -143,6 +156,8 @@ class MLflowSink:
             {name for name in wanted.params if legal[name] in {*held.params, *refused}},
             {paths[path] for path in held.artifacts},
             {name: len(refused[legal[name]]) for name in wanted.rows if legal[name] in refused},
+            inputs | (wanted.inputs & refused.keys()),
+            models,
         )
 
     def register(self, run_id: str, model: Path, name: str, about: str) -> str:

@@ -112,7 +112,7 @@ def unneeded(uri: str) -> tuple[str, ...]:
 def _has_plugins() -> bool:
     found = entry_points()
     return any(
-        not plugin.value.startswith("mlflow.")
+        not plugin.value.startswith(("mlflow.", "explr."))
         for group in found.groups
         if group.startswith("mlflow.")
         for plugin in found.select(group=group)

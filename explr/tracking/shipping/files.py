@@ -14,7 +14,7 @@ from explr.core.errors import one_line
 from explr.tracking.journal.items import Item, Items, read_items, write_items
 from explr.tracking.journal.position import read_position
 from explr.tracking.shipping.delay import Clock, Delay
-from explr.tracking.shipping.sink import Refused, Sink
+from explr.tracking.shipping.sink import LoggedModel, Refused, Sink
 from explr.tracking.tree import files_below, some
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class FileUploads:
             item: what to upload; one of the same name takes the place of an earlier one.
         """
         path = self._path(item.source)
-        if item.model or not path.is_dir():
+        if item.is_whole or not path.is_dir():
             self._owe(item)
             return
         tree = files_below(path)
@@ -203,6 +203,9 @@ class FileUploads:
                 self._reasons[item.name] = reason
                 return False
             self._sink.register(model_run, path, item.model, item.about)
+            return True
+        if item.logged is not None:
+            self._sink.log_model(run_id, path, LoggedModel(**item.logged))
             return True
         if not (path.is_file() and os.access(path, os.R_OK)):
             raise Refused("it cannot be read")

@@ -116,7 +116,7 @@ class RunUpload:
                     break
                 self._count([event])
                 self._save(after)
-            elif kind in ("artifact", "register"):
+            elif kind in ("artifact", "model", "register"):
                 self._check_begun()
                 self._files.add(_item(event))
                 self._count([event])
@@ -361,7 +361,9 @@ class RunUpload:
 
 
 def _item(event: dict[str, Any]) -> Item:
-    """What an event of the kind `artifact` or `register` asks to be uploaded."""
+    """What an event of the kind `artifact`, `model` or `register` asks to be uploaded."""
     if event["k"] == "artifact":
         return Item(event["f"], event["d"])
+    if event["k"] == "model":
+        return Item(event["f"], logged=event["logged"])
     return Item(event["model"], model=event["name"], run=event["run"], about=event["about"])

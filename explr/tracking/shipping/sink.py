@@ -77,6 +77,29 @@ class SinkRun:
 
 
 @dataclass(frozen=True)
+class LoggedModel:
+    """What a sink shows of a model that a run has logged.
+
+    Args:
+        name: name of the model; a run may log several of one name.
+        step: epoch or batch at which it was logged.
+        model_type: the user's word for models that are compared.
+        params: parameters of its own.
+        tags: its tags.
+        metrics: time in milliseconds since the epoch and value of the run's metrics at that step.
+        registered_as: name of the registered model that gets it as a version; None registers none.
+    """
+
+    name: str
+    step: int = 0
+    model_type: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    registered_as: str | None = None
+
+
+@dataclass(frozen=True)
 class Contents:
     """What a run holds in a sink, or should hold.
 
@@ -85,12 +108,21 @@ class Contents:
         params: names of parameters.
         artifacts: paths of files among the artifacts.
         refused: number of different rows by metric that the sink has refused for good.
+        inputs: names and checksums of data sets, as `dataset_name` gives them.
+        models: names of the folders of logged models.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
     params: AbstractSet[str] = frozenset()
     artifacts: AbstractSet[str] = frozenset()
     refused: Mapping[str, int] = field(default_factory=dict)
+    inputs: AbstractSet[str] = frozenset()
+    models: AbstractSet[str] = frozenset()
+
+
+def dataset_name(name: str, digest: str) -> str:
+    """What tells a data set of a run from its others."""
+    return f"{name} ({digest})"
 
 
 class Sink(Protocol):
@@ -99,7 +131,7 @@ class Sink(Protocol):
     Every call may be repeated, also by another process, and adds nothing the second time. All
     methods but `address` and `look` need `connect` first and fail in two ways: `TrackingError`
     means that a retry fails without a change by the user, `SinkUnavailable` that it may succeed
-    later. `upload` and `register` may raise `Refused` too.
+    later. `upload`, `log_model` and `register` may raise `Refused` too.
     """
 
     @property
@@ -146,13 +178,14 @@ class Sink(Protocol):
         ...
 
     def send(self, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
-        """Add metrics, parameters and tags to a run.
+        """Add metrics, parameters, tags and data sets to a run.
 
         A row that the sink refuses for good must not hold up the others.
 
         Args:
             run_id: the sink's id of the run.
-            events: events of the kinds `metrics`, `params` and `tags`, as the journal has them.
+            events: events of the kinds `metrics`, `params`, `tags` and `input`, as the journal has
+                them.
         """
         ...
 
@@ -166,6 +199,19 @@ class Sink(Protocol):
 
         Raises:
             Refused: the sink does not take this file.
+        """
+        ...
+
+    def log_model(self, run_id: str, path: Path, model: LoggedModel) -> None:
+        """Add a model to a run.
+
+        Args:
+            run_id: the sink's id of the run.
+            path: folder of the model in MLflow's format; its name is like no other.
+            model: what is shown of it.
+
+        Raises:
+            Refused: the sink does not take this model.
         """
         ...
 

@@ -16,7 +16,7 @@ from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import Entry, enter
 from explr.tracking.journal.position import Position, read_position, write_position
 from explr.tracking.shipping.observer import observed_file
-from explr.tracking.shipping.sink import Contents
+from explr.tracking.shipping.sink import Contents, dataset_name
 from explr.tracking.tree import files_below
 
 WINDOW = 4096
@@ -35,6 +35,8 @@ class Tally:
         self.rows: Counter[str] = Counter()
         self.params: set[str] = set()
         self.artifacts: set[tuple[str, str]] = set()
+        self.inputs: set[str] = set()
+        self.models: set[str] = set()
         self.last: set[str] = set()
         self._recent: OrderedDict[tuple[int, int], list[Mapping[str, float]]] = OrderedDict()
 
@@ -47,6 +49,10 @@ class Tally:
             self.params.update(event["p"])
         elif kind == "artifact":
             self.artifacts.add((event["f"], event["d"]))
+        elif kind == "input":
+            self.inputs.add(dataset_name(event["d"]["name"], event["d"]["digest"]))
+        elif kind == "model":
+            self.models.add(event["f"])
         elif kind == "start":
             self.last.update(event.get("last", ()))
 
@@ -75,7 +81,14 @@ class Tally:
         last = {(name, "") for name in self.last if (folder / name).exists()}
         paths = {(folder / name, place) for name, place in self.artifacts | last}
         found = {name for path, place in paths for name in artifact_paths(path, place)}
-        return Contents(dict(self.rows), frozenset(self.params), found - set_aside)
+        models = frozenset(Path(name).name for name in self.models - set_aside)
+        return Contents(
+            dict(self.rows),
+            frozenset(self.params),
+            found - set_aside,
+            inputs=frozenset(self.inputs),
+            models=models,
+        )
 
     def _add_rows(self, at: tuple[int, int], rows: Mapping[str, float]) -> None:
         """Count the rows of one time and step."""
@@ -127,6 +140,8 @@ def lacking(wanted: Contents, held: Contents, refused: Mapping[str, int]) -> str
         _listing(short, "", ""),
         _listing(sorted(wanted.params - held.params), "the parameter ", "the parameters "),
         _listing(sorted(wanted.artifacts - held.artifacts), "the artifact ", "the artifacts "),
+        _listing(sorted(wanted.inputs - held.inputs), "the data set ", "the data sets "),
+        _listing(sorted(wanted.models - held.models), "the model ", "the models "),
     ]
     return shortened(" and ".join(filter(None, parts)), LONGEST_LACK)
 

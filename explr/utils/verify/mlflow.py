@@ -5,6 +5,7 @@ Its health page answers whatever the host's name; so a real call is made as well
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 import urllib.request
@@ -31,7 +32,8 @@ def look(uri: str) -> None:
         for page in ("health", "version"):
             try:
                 url = f"{uri.rstrip('/')}/{page}"
-                with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+                request = urllib.request.Request(url, headers=_login())
+                with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                     tell(**{page: answer.read(200).decode(errors="replace").strip()})
             except OSError as error:
                 tell(**{f"{page}_error": str(error)})
@@ -49,6 +51,16 @@ def look(uri: str) -> None:
         tell(refused=code.get_http_status_code(), text=one_line(error))
     else:
         tell(called=True)
+
+
+def _login() -> dict[str, str]:
+    """The header that MLflow's client sends for the user and password in its variables."""
+    user, password = (
+        os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD")
+    )
+    if not (user and password):
+        return {}
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 def server_checks(found: Probe, uri: str) -> list[Check]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from explr.core.errors import FileError, TrackingError
 from explr.core.folders import read_json, replace_file
 from explr.tracking.home import artifact_root, ensure_home, rotated_log
+from explr.tracking.mlflow.serving.gate import VARIABLE, password_file
 from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import ProcessIdentity, identity_of, python_path, session_of
 
@@ -56,7 +57,7 @@ def listen(port: int) -> socket.socket:
     raise TrackingError(f"there is no free port on {HOST}: {reason}")
 
 
-def answers(url: str, timeout_s: float) -> bool:
+def answers(url: str, timeout_s: float, login: str | None = None) -> bool:
     """Whether the MLflow server at `url` answers a question about its store.
 
     `/version` would not do: it answers also while the store is out of reach.
@@ -64,6 +65,7 @@ def answers(url: str, timeout_s: float) -> bool:
     Args:
         url: address without a trailing slash.
         timeout_s: seconds to wait for the connection, and for each part of the answer.
+        login: header of a client that knows the server's password.
     """
     import http.client
     import urllib.request
@@ -71,7 +73,7 @@ def answers(url: str, timeout_s: float) -> bool:
     request = urllib.request.Request(
         f"{url}/api/2.0/mlflow/experiments/search",
         data=json.dumps({"max_results": 1}).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json"} | ({"Authorization": login} if login else {}),
         method="POST",
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -106,12 +108,14 @@ class ServerState:
         port: its port on the loopback interface.
         pid: its first process, which leads its session.
         store_uri: the store that it serves.
+        protected: it asks for a password.
     """
 
     url: str
     port: int
     pid: int
     store_uri: str
+    protected: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ class ServerRecord:
                     port=int(content["port"]),
                     pid=int(content["pid"]),
                     store_uri=str(content["store_uri"]),
+                    protected=content.get("protected") is True,
                 ),
                 started=str(content["started"]),
                 mark=str(content["mark"]),
@@ -168,7 +173,7 @@ class ServerRecord:
             return None
 
 
-_FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
+_FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "UVICORN_", VARIABLE)
 """Prefixes of variables that the server must not see: credentials of a remote server, a disabled
 security middleware, another program's options."""
 
@@ -176,7 +181,7 @@ security middleware, another program's options."""
 def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool) -> ServerRecord:
     """Start a server in a session of its own and return at once.
 
-    Its port is open when this returns.
+    Its port is open when this returns. It asks for a password if there is one in `home`.
 
     Args:
         store_uri: SQLite store with an absolute path.
@@ -190,6 +195,8 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool)
         TrackingError: there is no free port.
     """
     ensure_home()
+    password = password_file(home)
+    protection = {VARIABLE: str(password)} if password.exists() else {}
     mark = secrets.token_hex(16)
     log = os.open(rotated_log(log_path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -199,14 +206,20 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool)
             port = int(listener.getsockname()[1])
             command = _command(store_uri, port, home)
             if not awaited:
-                command = [sys.executable, "-P", "-m", "explr.tracking.mlflow.standby", *command]
+                command = [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "explr.tracking.mlflow.serving.standby",
+                    *command,
+                ]
             process = subprocess.Popen(
                 command,
                 stdin=listener.fileno(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=home,
-                env=_environment(os.environ, mark),
+                env=_environment(os.environ, mark) | protection,
                 start_new_session=True,
             )
     finally:
@@ -214,7 +227,7 @@ def launch(store_uri: str, port: int, home: Path, log_path: Path, awaited: bool)
     lower_priority(process.pid, LOW)
     started = identity_of(process.pid).started
     process.returncode = 0  # else Popen warns that it still runs
-    state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri)
+    state = ServerState(f"http://{HOST}:{port}", port, process.pid, store_uri, bool(protection))
     return ServerRecord(state, started, mark)
 
 
@@ -228,6 +241,7 @@ def _command(store_uri: str, port: int, home: Path) -> list[str]:
         "--no-serve-artifacts",
         *("--host", HOST, "--port", str(port), "--workers", "1"),
         *("--allowed-hosts", f"localhost:{port},{HOST}:{port}"),
+        *("--app-name", "explr"),
         *("--uvicorn-opts", "--fd 0 --loop asyncio --no-access-log"),
     ]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GAP = 2
 """Columns between two cells."""
 
-WIDE = 10_000
+WIDE = 100_000
 """Columns outside a terminal."""
 
 BESIDE = 30
@@ -367,7 +367,9 @@ def hanging(text: str, indent: int = GAP) -> str:
     wrapper = textwrap.TextWrapper(
         columns(), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )
-    return "\n".join(wrapper.fill(line) if line.strip() else line for line in text.split("\n"))
+    return "\n".join(
+        wrapper.fill(line) if len(line) > wrapper.width else line for line in text.split("\n")
+    )
 
 
 def continued(text: str) -> str:

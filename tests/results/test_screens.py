@@ -6,11 +6,13 @@ import logging
 import math
 import re
 import shlex
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from explr.core.folders import write_json
 from explr.launching.hydra_job import HydraJob
@@ -21,7 +23,7 @@ from explr.results.live.terminal import WrappedFormatter
 from explr.results.live.training import TrainingProgress
 from explr.results.run import RunView
 from explr.results.summary import best_line, table_of, tell
-from explr.results.table import Column, FittedTable, Row, SideBySide, continued, lines_of
+from explr.results.table import Column, FittedTable, Row, SideBySide, continued, hanging, lines_of
 from explr.results.text import sparkline
 from explr.runner.cli import best, compare, gpu, verify
 from explr.sweep import plan
@@ -323,3 +325,19 @@ def test_small_curves() -> None:
     assert curve.values[0] == 0
     assert curve.values == sorted(curve.values)
     assert curve.values[-1] > 9 * MOST_VALUES
+
+
+def test_a_terminal_without_the_characters_of_curves_shows_none() -> None:
+    training = TrainingProgress("val_loss", True, 9)
+    training.reported(0, 0.5)
+    for view in (swept(lr=0.1), training):
+        console = Console(file=TextIOWrapper(BytesIO(), "ascii"), width=100, no_color=True)
+        with console.capture() as captured:
+            console.print(view)
+        assert "best " in captured.get()
+        assert captured.get().isascii()
+
+
+def test_what_is_no_terminal_gets_whole_lines() -> None:
+    line = "a  line\twith " + "many words " * 500
+    assert (hanging(line), continued(line)) == (line, line)

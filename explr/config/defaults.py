@@ -15,7 +15,6 @@ from hydra.core.override_parser.types import (
     IntervalSweep,
     Override,
     RangeSweep,
-    Sweep,
 )
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -162,7 +161,7 @@ def _values(override: Override) -> list[Any]:
         return [plain(each) for each in value.list]
     if isinstance(value, (IntervalSweep, RangeSweep)):
         return [value.start]
-    return [] if isinstance(value, Sweep) else [plain(value)]
+    return [] if override.is_sweep_override() else [plain(value)]
 
 
 def _mistyped(key: str, value: Any, default: Any) -> str | None:

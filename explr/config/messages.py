@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from explr.config.hydra_private import WRITERS
-from explr.core.errors import ExplrError, UsageError
+from explr.core.errors import ExplrError, UsageError, encoding_message
 from explr.core.secrets.masking import redacted_text
 from explr.core.user_code import user_traceback
 
@@ -72,28 +73,22 @@ def usage_text(error: Exception) -> str | None:
     if isinstance(error, UnicodeEncodeError):
         return encoding_message(error)
     modules = _modules(error)
+    if isinstance(error, OSError) and error.errno == errno.ESTALE:
+        return (
+            f"{error.filename or 'a file'} was replaced or removed by another machine while it was "
+            f"used ({error.strerror}): run the command again"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         by = next((m for m in reversed(modules) if m.split(".")[0] not in STANDARD), "")
         if by in WRITERS or by.startswith("hydra_plugins."):
             return (
                 f"the output folder cannot be written: {error.filename}: {error.strerror or error}"
             )
-        return f"{error.filename} cannot be used: {error.strerror or error}"
+        name = error.filename2 or error.filename  # of two files, what one should have become
+        return f"{name} cannot be used: {error.strerror or error}"
     if isinstance(error, ValueError) and modules and modules[-1].startswith("hydra."):
         return short_message(error)  # what its command line refuses
     return None
-
-
-def encoding_message(error: UnicodeEncodeError) -> str:
-    """Which text has a character that cannot be written, and why."""
-    text = ascii(error.object[max(0, error.start - 20) : error.end + 20])
-    encoding = sys.getfilesystemencoding()
-    if encoding == "utf-8":
-        return f"{text} cannot be written, because it is not valid UTF-8: name it otherwise"
-    return (
-        f"{text} cannot be written in {encoding}, which is the encoding of this locale: set "
-        "PYTHONUTF8=1, or a locale with UTF-8 such as LC_ALL=C.UTF-8"
-    )
 
 
 def check_text(*texts: str) -> None:

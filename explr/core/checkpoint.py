@@ -7,6 +7,7 @@ whose checksum is right.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import re
@@ -110,6 +111,8 @@ class Checkpoints:
                 flush(aside)
             flush(self._folder)
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise CheckpointError(f"no space left at {path}: it is not saved") from error
             raise CheckpointError(f"no checkpoint at {path}: {error.strerror or error}") from error
         self._drop_all_but(path)
         return path

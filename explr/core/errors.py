@@ -20,6 +20,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 
 from explr.core.secrets.masking import redacted_text
@@ -61,6 +62,18 @@ def holds_web_page(error: BaseException) -> bool:
 def shortened(text: str, length: int = LONGEST_REASON) -> str:
     """A text of at most `length` characters; a longer one is cut and ends in an ellipsis."""
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
+def encoding_message(error: UnicodeEncodeError) -> str:
+    """Which text has a character that cannot be written, and why."""
+    text = ascii(error.object[max(0, error.start - 20) : error.end + 20])
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return f"{text} cannot be written, because it is not valid UTF-8: name it otherwise"
+    return (
+        f"{text} cannot be written in {encoding}, which is the encoding of this locale: set "
+        "PYTHONUTF8=1, or a locale with UTF-8 such as LC_ALL=C.UTF-8"
+    )
 
 
 class ExplrError(Exception):

@@ -22,7 +22,12 @@ from explr.core.framework import frameworks
 from explr.launching.child import IGNORED, Child, signal_session
 from explr.launching.exit import recording_handlers
 from explr.launching.messages import Ended, SetUp, Signal, Start, Started, same_user
+from explr.utils.environment import environment
 from explr.utils.gc import postpone_collection, resume_collection
+
+CAREFUL = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""What is set while modules are imported: PyTorch asks the driver's management library whether
+there is a GPU. Otherwise the question alone starts CUDA, which then works in no forked process."""
 
 
 class ForkServer:
@@ -77,7 +82,7 @@ class ForkServer:
         (controller,) = self._controllers
         for name in self._set_up.preload:
             try:
-                with recording_handlers():
+                with environment(CAREFUL), recording_handlers():
                     importlib.import_module(name)
             except Exception:  # noqa: BLE001 - the job raises it again, where it is reported
                 traceback.print_exc()

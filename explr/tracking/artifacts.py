@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from explr.core.errors import TrackingError
+from explr.core.errors import TrackingError, encoding_message
 from explr.core.folders import WRITING, replacing_by
 from explr.tracking.mlflow.names import MAX_ENDING, legal_file
 from explr.tracking.tree import files_below, some
@@ -44,12 +44,15 @@ class Copies:
 
         Raises:
             ValueError: it would lie outside the folder.
-            TrackingError: the folders cannot be created.
+            TrackingError: the folders cannot be created, or not under that name.
         """
         root = self._root.resolve()
         inner = posixpath.normpath(name)
         inside = inner != "." and not inner.startswith("/") and ".." not in inner.split("/")
-        path = (root / self._legal(inner)).resolve() if inside else root
+        try:
+            path = (root / self._legal(inner)).resolve() if inside else root
+        except UnicodeEncodeError as error:
+            raise TrackingError(encoding_message(error)) from None
         if path == root or not path.is_relative_to(root):
             raise ValueError(f"an artifact needs a name below the run's own folder, got {name!r}")
         try:

@@ -133,12 +133,12 @@ class SweepLoop:
         return bool(self._queue)
 
     def _start(self, job: Job) -> None:
+        self._listener.started(job)  # first: if it fails, there is no job whose end is waited for
         self._running.append(job)
         self._trials[job.trial].start(job)
         self._stopped.discard(job.key)
         self._reporting.discard(job.key)
         self._repeated.begin(job.key)
-        self._listener.started(job)
         self._executor.start(job)
 
     def _patience(self) -> float | None:

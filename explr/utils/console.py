@@ -113,6 +113,22 @@ class _Lasting(io.TextIOWrapper):
         os.close(nowhere)
 
 
+def open_closed_streams() -> None:
+    """Open what is closed of the standard streams to nowhere.
+
+    Else a file that is opened later has the number of one, and gets what C code prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
 def escape_unprintable() -> None:
     """Have all output escape what its encoding lacks, such as `ü` in ASCII, in place of failing.
 

@@ -85,7 +85,7 @@ def _bases() -> Iterator[str]:
 
 
 def _made(base: str) -> tempfile.TemporaryDirectory[str]:
-    folder = tempfile.TemporaryDirectory(prefix=PREFIX, dir=base)
+    folder = tempfile.TemporaryDirectory(prefix=PREFIX, dir=base, ignore_cleanup_errors=True)
     replace_file(Path(folder.name, OWNER), {"machine": _machine(), **asdict(identity_of())})
     return folder
 

@@ -98,12 +98,19 @@ def test_the_context_and_the_result_have_it(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text())["result"]["minimize"] is False
 
 
-def test_a_grid_names_the_highest_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_names_the_highest_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    line = [*OFF, "tuner=none", "objective.metric=val_acc", "lr=0.1,0.3,0.2"]
-    result = explr.tune(line, lambda ctx: ctx.hyperparameters["lr"])
+    line = [*OFF, "objective.metric=val_acc", "hydra/launcher=basic", "lr=0.1,0.3,0.2"]
+    result = explr.tune([*line, "tuner/sampler=grid"], lambda ctx: ctx.hyperparameters["lr"])
     assert result.best is not None
     assert result.best["value"] == 0.3
+    assert result.folder is not None
+    written = json.loads((result.folder / "results.json").read_text())
+    assert written["direction"] == "maximize"
+    assert written["best"]["value"] == 0.3
+    assert "val_acc is maximized, as the name says" in capsys.readouterr().out
 
 
 def test_a_grid_of_another_app_follows_its_metric(tmp_path: Path) -> None:

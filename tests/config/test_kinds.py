@@ -22,6 +22,7 @@ optimizer: adam
 layers: [8, 8]
 model: {depth: 3, kind: net}
 empty: null
+gone: 1
 later: ???
 derived: ${steps}
 """
@@ -31,7 +32,7 @@ SOUND = [
     "optimizer=sgd", "optimizer=3", "optimizer=true", "layers=[1]", "layers=null", "empty=x",
     "empty=[1]", "later=x", "model={depth:4}", "model.depth=4", "model.kind=other", "derived=4",
     "++lr=abc", "lr=0.1,1", "lr=interval(0,1)", "optimizer=sgd,adam", "flag=true,false",
-    "layers=[1],[2,3]", "lr=range(1,3)", "seed=3", "tuner.study_name=x", "+new=x", "~empty",
+    "layers=[1],[2,3]", "lr=range(1,3)", "seed=3", "tuner.study_name=x", "+new=x", "~gone",
 ]  # fmt: skip
 
 WRONG = {

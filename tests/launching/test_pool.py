@@ -263,6 +263,51 @@ def test_exit_handlers_of_the_users_modules_run_in_each_job(
     assert {path.name for path in handled.iterdir()} == {f"{pid}-True" for pid in pids}
 
 
+ASKS_FOR_CUDA = """
+import os
+import torch
+
+driver = set()
+
+def count():
+    driver.add(os.getpid())  # the question starts CUDA
+    return 1
+
+torch._C._cuda_getDeviceCount = count
+torch.cuda._device_count_nvml = lambda: 1
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+"""
+USES_CUDA = (
+    ASKS_FOR_CUDA
+    + """
+driver.add(os.getpid())
+torch.cuda._initialized = True
+"""
+)
+
+
+def started_cuda_elsewhere(name: str) -> tuple[str, bool]:
+    """The device that a training's module has chosen, and whether CUDA works no more here."""
+    import importlib
+
+    module = importlib.import_module(name)
+    return module.DEVICE, not module.driver <= {os.getpid()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [ASKS_FOR_CUDA, USES_CUDA], ids=["asks", "uses"])
+def test_no_job_is_forked_from_a_process_that_has_started_cuda(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fake of the driver beneath PyTorch notes which process has started it."""
+    (tmp_path / "cuda_of_mine.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
+    with LocalPool(started_cuda_elsewhere, ["cuda_of_mine"]) as pool:
+        pool.start(1, "cuda_of_mine")
+        assert pool.wait(PATIENCE_S) == [Answer(1, ("cuda", False))]
+
+
 def test_the_process_of_a_job_is_there_before_its_job(pool: LocalPool) -> None:
     waiting = spare(pool)
     assert ask(pool, "pid").value == waiting

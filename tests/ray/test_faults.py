@@ -15,6 +15,10 @@ from sweeping import Workshop, workers_of
 from waiting import PATIENCE_S, runs, wait_until
 
 from explr.core.errors import ExplrError
+from explr.sweep.watch import SweepWatch
+from explr.tracking.journal.lines import read_events
+from explr.tuning.study import Study
+from explr.tuning.trial import Job
 
 pytestmark = pytest.mark.slow
 
@@ -267,8 +271,43 @@ def test_17_the_second_ctrl_c_ends_it_at_once(shop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("tuner", ["optuna", "ray"])
-def test_27_an_error_in_a_callback_is_told(
+def test_27_an_error_in_a_tuners_callback_is_told_and_what_was_trained_is_kept(
     tuner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_ray: None
+) -> None:
+    """It is raised when the second trial starts: with Ray, in a callback of Tune's."""
+    import explr
+
+    started = SweepWatch.started
+
+    def fails(self: SweepWatch, job: Job) -> None:
+        if job.trial == 1:
+            raise ExplrError("in a callback")  # any other is looked for in the line first
+        started(self, job)
+
+    def train(ctx: explr.TrainingContext) -> float:
+        ctx.report(0, val_loss=0.5)
+        return 0.5
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EXPLR_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(SweepWatch, "started", fails)
+    monkeypatch.setattr("explr.tracking.run.ensure_companion", lambda *_, **__: None)
+    line = [f"tuner={tuner}", "tuner.study_name=s", "tracking.drain_timeout_s=0"]
+    line += ["hydra/launcher=basic"] if tuner == "optuna" else []
+    with pytest.raises(ExplrError, match="in a callback"):
+        explr.tune([*line, "lr=interval(0,1)"], train, n_trials=3)
+    folder = tmp_path / "multirun" / "s"
+    states = [trial.state.name for trial in Study(folder, "s", ["minimize"]).frozen()]
+    assert states == ["COMPLETE", "RUNNING"]  # what was not trained is resumed
+    for run, status in ((folder, "FAILED"), (folder / "0", "FINISHED")):
+        (journal,) = run.glob("journal-*.jsonl")
+        events = [read.event for read in read_events(journal)]
+        assert (events[-1]["k"], events[-1]["status"]) == ("end", status)
+    assert {"val_loss": 0.5} in [event.get("m") for event in events]
+
+
+def test_27_a_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_ray: None
 ) -> None:
     """A sweep whose folder is gone can keep nothing: that is its end, not Ray's to swallow."""
     import explr
@@ -280,4 +319,4 @@ def test_27_an_error_in_a_callback_is_told(
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ExplrError, match=r"study\.journal cannot be written: No such file"):
-        explr.tune([f"tuner={tuner}", "tracking=off", "lr=interval(0,1)"], train, n_trials=2)
+        explr.tune(["tuner=ray", "tracking=off", "lr=interval(0,1)"], train, n_trials=2)

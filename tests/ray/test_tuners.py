@@ -152,7 +152,8 @@ def test_several_objectives(tune: Tune) -> None:
 
 def faulty(ctx: TrainingContext) -> Any:
     lr, fault = float(ctx.hyperparameters["lr"]), ctx.hyperparameters["fault"]
-    for step in range(0 if fault == "returns nothing" else 3):
+    at_a_rung = {"reports NaN": math.nan, "reports None": None}
+    for step in range(0 if fault == "returns nothing" else 2 if fault in at_a_rung else 3):
         ctx.report(step, val_loss=lr + 1 / (step + 1))
     if fault == "prunes":
         raise TrialPruned("hopeless")
@@ -160,8 +161,8 @@ def faulty(ctx: TrainingContext) -> Any:
         raise ZeroDivisionError("no luck")
     if fault == "exits":
         raise SystemExit(3)
-    if fault == "reports NaN":
-        ctx.report(3, val_loss=math.nan)
+    if fault in at_a_rung:
+        ctx.report(2, val_loss=at_a_rung[fault])
     if fault == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     return {"returns NaN": math.nan, "returns nothing": None}.get(fault, lr)
@@ -170,10 +171,11 @@ def faulty(ctx: TrainingContext) -> Any:
 ENDS = {
     "raises": ("FAIL", "ZeroDivisionError: no luck"),
     "first": ("COMPLETE", None),
+    "reports None": ("COMPLETE", None),  # the report is refused, and the training goes on
     "prunes": ("PRUNED", "hopeless"),
     "exits": ("FAIL", "the training called exit(3)"),
     "returns NaN": ("FAIL", "returned NaN"),
-    "reports NaN": ("FAIL", "the objective is NaN at step 3"),
+    "reports NaN": ("FAIL", "the objective is NaN at step 2"),
     "second": ("COMPLETE", None),
     "returns nothing": ("FAIL", "train_model returned None and reported no val_loss"),
     "killed": ("FAIL", "killed by signal 9"),
@@ -182,6 +184,8 @@ ENDS = {
 """How a trial with this fault ends, under every tuner and pruner."""
 
 PRUNERS = ["none", "median", "asha", "hyperband"]
+MORE = {"asha": ("tuner.pruner.min_resource=1",)}
+"""With rungs after the first and the third step, at which it compares values."""
 
 
 @pytest.mark.parametrize(
@@ -206,7 +210,7 @@ def test_a_trial_that_goes_wrong_changes_nothing_for_the_others(
             count,
             pruner=pruner,
             settings={**settings, "enqueue": known[:count]},
-            overrides=(one_worker,) if pruner == "pbt" else (),
+            overrides=MORE.get(pruner, ()) + ((one_worker,) if pruner == "pbt" else ()),
         )
         assert [trial["params"]["fault"] for trial in swept.trials] == [*ENDS][:count]
         for trial in swept.trials:
@@ -214,9 +218,11 @@ def test_a_trial_that_goes_wrong_changes_nothing_for_the_others(
             assert trial["state"] == state, trial
             assert reason is None or reason in trial["reason"]
             assert trial["attempts"] == 1
-    for number in (1, 6, 9):
+    for number in (1, 2, 7, 10):
         assert swept.trials[number]["value"] == swept.trials[number]["params"]["lr"]
-    assert swept.best == swept.trials[9]
+    assert swept.best == swept.trials[10]
+    said = "".join(file.read_text() for file in Path(swept.trials[2]["dir"]).glob("*.log"))
+    assert "the tuner gets no report of the objective at step 2: " in said
     assert "no luck" in Path(swept.trials[0]["dir"], "traceback.txt").read_text()
 
 

@@ -24,6 +24,7 @@ from explr.results.report.picture import browser
 from explr.results.report.write import write_report
 from explr.results.sweep import read_sweep
 from explr.tuning.search_space import SearchSpace
+from explr.tuning.storage.journal import STUDY_FILE
 from explr.tuning.study import Study
 
 NEEDS_BROWSER = pytest.mark.skipif(browser() is None, reason="there is no Chromium here")
@@ -122,6 +123,17 @@ def test_every_chart_of_a_sweep(tmp_path: Path) -> None:
     assert section(text, "Trials").count("<tr") == 13
     assert section(text, "Intermediate values").count("<polyline") == 12
     assert "6 complete, 3 pruned, 3 fail" in text
+
+
+def test_a_clock_that_was_set_back_gives_no_time_below_zero(tmp_path: Path) -> None:
+    searched(tmp_path, 4)
+    file = tmp_path / STUDY_FILE
+    ended = re.compile(r'"datetime_complete":\s*"[^"]+"')
+    assert len(ended.findall(file.read_text())) == 4
+    file.write_text(ended.sub('"datetime_complete":"2020-01-01T00:00:00.000000"', file.read_text()))
+    text = write_report(tmp_path).read_text()
+    assert section(text, "Trials").count("<td>0.0</td>") == 4
+    assert 'class="label" >-' not in section(text, "Timeline")
 
 
 def test_the_page_needs_no_network_and_no_script(tmp_path: Path) -> None:

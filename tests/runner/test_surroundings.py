@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,58 @@ def test_a_text_that_cannot_be_written_is_one_sentence(monkeypatch: pytest.Monke
         "'a\\xfc' cannot be written in ascii, which is the encoding of this locale: set "
         "PYTHONUTF8=1, or a locale with UTF-8 such as LC_ALL=C.UTF-8"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "names", "said"),
+    [
+        (errno.EXDEV, ("/n/.writing-a", None, "/n/a.json"), "/n/a.json cannot be used: Inv"),
+        (errno.EROFS, ("/n/a.json",), "/n/a.json cannot be used: Read-only file system"),
+        (errno.ESTALE, ("/n/a.json",), "/n/a.json was replaced or removed by another machine"),
+        (errno.ESTALE, (), "a file was replaced or removed by another machine while it was used"),
+    ],
+)
+def test_what_a_file_system_cannot_do_is_one_sentence(
+    number: int, names: tuple[str | None, ...], said: str
+) -> None:
+    error = OSError(number, os.strerror(number), *names)
+    text = usage_text(error)
+    assert text is not None
+    assert text.startswith(said)
+    assert "\n" not in text
+
+
+PRINTS_IN_C = """\
+import os
+
+
+def train(ctx):
+    numbers = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
+    os.write(1, b"as C code does")
+    os.write(2, b"as C code does")
+    print("over", flush=True)
+    (ctx.output_dir / "streams").write_text(" ".join(numbers))
+    os.system("echo over")
+    return 0.5
+"""
+
+
+@pytest.mark.slow
+def test_standard_streams_that_are_closed(explr: Any, training: Path) -> None:
+    """No file gets the number of one, and so what C code prints."""
+    (training / "prints.py").write_text(PRINTS_IN_C)
+    line = [sys.executable, "-m", "explr", "train_model=prints.py:train", "hydra.run.dir=out"]
+    line += ["tracking=mlflow", "tracking.drain_timeout_s=0"]
+    run = partial(subprocess.run, cwd=training, capture_output=True, text=True, check=False)
+    done = run(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", *line])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (training / "out" / "streams").read_text() == "/dev/null /dev/null /dev/null"
+    assert (training / "out" / "result.json").exists()
+    for file in (training / "out").rglob("*"):
+        assert not (file.is_file() and b"as C code does" in file.read_bytes()), file
+    refused = run(["bash", "-c", 'exec "$@" >&-', "bash", *line, "tracking=nowhere"])
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("tracking=nowhere: there is no such option")
 
 
 @pytest.mark.slow

@@ -79,6 +79,42 @@ def test_14_two_sweeps_at_once_have_a_folder_each(shop: Workshop) -> None:
         assert json.loads(file.read_text())["study"] == str(file.parent.relative_to(sweeps))
 
 
+FROZEN = """\
+import datetime
+
+import hydra.core.utils
+
+from explr.runner.cli.main import main
+
+
+class Frozen(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2026, 1, 2, 3, 4, 5, 6)
+
+
+hydra.core.utils.datetime = Frozen
+main()
+"""
+
+
+def test_14_with_a_frozen_clock_no_two_sweeps_share_a_folder(shop: Workshop) -> None:
+    """Folders are named to the microsecond; of two that begin in the same one, one is refused."""
+    (shop.folder / "frozen.py").write_text(FROZEN)
+    line = shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=1")
+    line = [line[0], "frozen.py", *(each for each in line[3:] if "study_name" not in each)]
+    first = shop.start(line)
+    wait_until(lambda: len(started(shop)) == 1)
+    second = shop.run(line)
+    assert second.returncode == 2
+    (said,) = second.stderr.splitlines()
+    folder = "multirun/2026-01-02/03-04-05-000006"
+    assert f"{folder} is run by process {first.pid} on " in said
+    (shop.folder / "go").touch()
+    assert first.wait(PATIENCE_S) == 0, shop.log()
+    assert shop.states(folder) == ["COMPLETE"]
+
+
 def check_that_a_second_controller_names_the_first(shop: Workshop, first: Started) -> None:
     done = shop.run(
         shop.optuna("waits", "lr=interval(0,1)", "tuner.n_trials=4", "tuner.n_jobs=2")

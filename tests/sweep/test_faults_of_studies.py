@@ -202,6 +202,36 @@ def test_20_a_full_disk_ends_the_sweep_in_a_sentence(shop: Workshop, small_disk:
     assert len(study.frozen()) > 1
 
 
+SAVES = """\
+def train(ctx):
+    ctx.save_checkpoint(bytes(1000), step=0)
+    try:
+        ctx.save_checkpoint(bytes(ctx.trial_number % 2 * 2**22), step=1)
+    finally:
+        (ctx.output_dir / "kept").write_text(str(ctx.load_checkpoint()[0]))
+    return 0.5
+"""
+
+
+def test_20_a_checkpoint_on_a_full_disk(shop: Workshop, small_disk: Path) -> None:
+    """The trial says so, its last good checkpoint stays, and so does the study."""
+    subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
+    (shop.folder / "saves.py").write_text(SAVES)
+    line = shop.optuna("plain", BASIC, "lr=interval(0,1)", "tuner.n_trials=3")
+    done = shop.run([*line, "train_model=saves:train", f"hydra.sweep.dir={small_disk}/s"])
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    trials = json.loads((small_disk / "s" / "results.json").read_text())["trials"]
+    assert [trial["state"] for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert [Path(trial["dir"], "kept").read_text() for trial in trials] == ["1", "0", "1"]
+    place = small_disk / "s" / "1" / "checkpoints"
+    assert trials[1]["reason"] == f"no space left at {place}/step-000000001.pkl: it is not saved"
+    assert [file.name for file in place.glob("step-*.pkl")] == ["step-000000000.pkl"]
+    assert not [*place.glob(".writing-*")]
+    known = [trial.state.name for trial in Study(small_disk / "s", "s", ["minimize"]).frozen()]
+    assert known == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
 @pytest.mark.slow
 def test_20_a_study_that_cannot_grow_says_so(tmp_path: Path, small_disk: Path) -> None:
     study = Study(small_disk, "s", ["minimize"])

@@ -152,7 +152,6 @@ NO_RANGES = {
     "{type: int, low: 1, high: 9, log: true}": "write tag(log, int(interval(1, 9)))",
     "{distribution: log_uniform_values, min: 0.1, max: 1}": "write tag(log, interval(0.1, 1))",
     "{type: categorical, choices: [a, b c]}": 'write choice(a, "b c")',
-    "0.5": "0.5; write a fixed value outside of the search space, as in lr=0.5",
     "loguniform": "as in lr=loguniform",
 }
 
@@ -162,6 +161,12 @@ def test_what_is_no_range_says_how_to_write_one(text: str) -> None:
     fault = fault_of(f"+search_space.lr={text}")
     assert fault.startswith("lr is no range that can be searched: ")
     assert fault.endswith(NO_RANGES[text])
+
+
+def test_a_number_in_the_search_space_is_told_with_the_line_that_may_be_missing() -> None:
+    fault = fault_of("+search_space.lr=0.5")
+    assert fault.startswith("search_space.lr is no range: ")
+    assert "`# @package _global_`" in fault
 
 
 def check(*line: str) -> None:

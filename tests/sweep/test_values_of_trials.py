@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -66,6 +67,35 @@ def test_13_awkward_choices_reach_the_training_unchanged(shop: Workshop) -> None
     for trial in trials:
         saved = OmegaConf.load(Path(trial["dir"], ".hydra", "config.yaml"))
         assert OmegaConf.to_container(saved)["word"] == trial["params"]["word"]  # type: ignore[index,call-overload]
+
+
+KEEPS = """\
+import json
+
+
+def train(ctx):
+    (ctx.output_dir / "word.json").write_text(json.dumps(ctx.hyperparameters["word"]))
+    return 0.5
+"""
+
+
+def test_13_awkward_choices_on_explrs_own_command_line(shop: Workshop) -> None:
+    (shop.folder / "keeps.py").write_text(KEEPS)
+    ranges = SearchSpaceBuilder().choice("word", escaped()).build()
+    line = shop.optuna("plain", *BASIC, "train_model=keeps:train", f"+word={ranges['word']}")
+    done = shop.run([*line, "tuner/sampler=grid", f"tuner.n_trials={len(AWKWARD)}"])
+    assert done.returncode == 0, done.stderr
+    trials = shop.results("multirun/s")["trials"]
+    kept = [json.loads(Path(trial["dir"], "word.json").read_text()) for trial in trials]
+    assert sorted(map(repr, kept)) == sorted(map(repr, AWKWARD))
+    params = [trial["params"]["word"] for trial in trials]
+    assert kept == [v.replace("\\${", "${") if isinstance(v, str) else v for v in params]
+    best = shop.run(shop.explr("best", "multirun/s"))
+    (again,) = [line for line in best.stdout.splitlines() if line.startswith("to train it again: ")]
+    words = shlex.split(again.partition(": ")[2])
+    done = shop.run([*shop.explr(*words[1:]), "hydra.run.dir=again"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads((shop.folder / "again" / "word.json").read_text()) == kept[0]
 
 
 def escaped() -> list[Any]:

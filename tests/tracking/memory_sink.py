@@ -175,7 +175,7 @@ class MemorySink:
 
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
         run = self._run("finish", run_id)
-        run.status, run.end_ms = status, end_ms
+        run.status, run.end_ms = status, max(end_ms, run.start.started_ms)
         run.parent_id = run.parent_id or parent_id
 
     def contents(self, run_id: str, wanted: Contents) -> Contents:

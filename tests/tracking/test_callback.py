@@ -45,6 +45,18 @@ def app(tmp_path: Path) -> Path:
     return folder / "app.py"
 
 
+BROKEN = """
+from hydra.experimental.callback import Callback
+
+class Broken(Callback):
+    def _fail(self, *args, **kwargs):
+        raise RuntimeError("a hook of somebody's own")
+
+    on_run_start = on_run_end = on_multirun_start = on_multirun_end = _fail
+    on_job_start = on_job_end = on_compose_config = _fail
+"""
+
+
 def run_app(app: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(app), *arguments, *CALLBACK]  # Hydra 1.3 wants flags first
     return zygote.run(command, Path.cwd(), {**os.environ, **environment}, 280)
@@ -77,8 +89,15 @@ def test_a_foreign_app_is_mirrored(store: Any, app: Path) -> None:
 
 
 def test_a_foreign_sweep_is_a_parent_with_children(store: Any, app: Path) -> None:
-    done = run_app(app, "-m", "a=1,2", WAIT, MLFLOW_RUN_ID="0" * 32)
+    """Also with another callback that raises whenever it is called."""
+    (app.parent / "broken.py").write_text(BROKEN)
+    broken = "+hydra.callbacks.broken._target_=broken.Broken"
+    done = run_app(app, "-m", "a=1,2", WAIT, broken, MLFLOW_RUN_ID="0" * 32)
     assert done.returncode == 0, done.stderr
+    for hook in ("on_multirun_start", "on_job_start", "on_job_end", "on_multirun_end"):
+        assert (
+            f"Callback Broken.{hook} raised RuntimeError: a hook of somebody's own" in done.stderr
+        )
     runs = store.runs()
     (parent,) = [r for r in runs if r.data.tags["explr.kind"] == "sweep"]
     children = [r for r in runs if r.info.run_id != parent.info.run_id]

@@ -56,6 +56,19 @@ def any_tracker(request: pytest.FixtureRequest, tracker: ExplrTracker) -> Any:
     return tracker if request.param == "journal" else NullTracker()
 
 
+def test_a_name_that_the_locale_cannot_write_is_one_sentence(
+    tracker: ExplrTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(path: Path) -> Path:
+        str(path).encode("ascii")
+        return path
+
+    monkeypatch.setattr(Path, "resolve", resolve)  # as in C code of Python with LC_ALL=C
+    with pytest.raises(TrackingError, match=r"xfc\.txt' cannot be written") as caught:
+        tracker.log_text("x", "\xfc.txt")
+    assert "\n" not in str(caught.value)
+
+
 def test_metrics_keep_value_step_and_time(tracker: ExplrTracker, events: Events) -> None:
     tracker.log_metric("loss", 0.5, step=3)
     tracker.log_metrics({"a": 1, "b": 2.5})

@@ -1,3 +1,6 @@
+import errno
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -67,8 +70,14 @@ def write_and_die(folder: Path) -> None:
 
 def test_the_run_of_a_killed_process_ends_killed(store: Any, kit: Any, tmp_path: Path) -> None:
     write_and_die(tmp_path / "run")
+    experiment = store.client.create_experiment("another's")
+    others = [
+        store.client.create_run(experiment, tags=tags, run_name="other").info.run_id
+        for tags in ({}, {"explr.run": "of another machine, with a journal there"})
+    ]
     kit.ship()
-    run = store.run()
+    assert {store.client.get_run(other).info.status for other in others} == {"RUNNING"}
+    run = store.run("run")
     assert run.info.status == "KILLED"
     assert run.info.end_time >= run.info.start_time
     assert len(store.rows(run, "loss")) == 10
@@ -87,6 +96,23 @@ def test_a_store_that_cannot_be_opened_is_told_beside_every_journal(
     kit.ship(uri)
     for run in runs:
         assert run.position.error == f"the MLflow store {path} cannot be used: {reason}"
+
+
+def test_a_file_system_without_locks(
+    store: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr("explr.utils.lock._can_lock", {})
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_table({"a": [1]}, "table.json")
+    run.close("FINISHED")
+    kit.ship()
+    assert store.status() == "FINISHED"
+    assert "table.json" in store.artifacts(store.run())
+    assert entries() == []
 
 
 @pytest.mark.slow

@@ -2,20 +2,24 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from memory_sink import FakeClock
 
 from explr.tracking.journal.lines import read_events
-from explr.tracking.journal.pending import entries
-from explr.tracking.journal.position import read_position
+from explr.tracking.journal.pending import enter, entries
+from explr.tracking.journal.position import Position, read_position
 from explr.tracking.mlflow import store as store_module
+from explr.tracking.mlflow.failures import is_locked
 from explr.tracking.mlflow.rows import REFUSED_TAG
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.mlflow.store import connect, hidden, unneeded
 from explr.tracking.shipping.run_upload import RunUpload
+from explr.tracking.shipping.shipper import PATIENCE_S, Shipper
 
 pytestmark = pytest.mark.mlflow_versions
 
@@ -225,6 +229,52 @@ def test_a_locked_database_is_waited_for(store: Any, kit: Any, home: Path, tmp_p
     lock.close()
     kit.ship()
     assert store.rows(store.run(), "loss") == [(0, 1.0)]
+
+
+def test_a_companion_does_not_give_up_while_the_database_is_locked(
+    store: Any, kit: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is real; the clock by which the companion would give up is not."""
+    monkeypatch.setattr("explr.tracking.mlflow.store.LOCK_TIMEOUT_S", 0.01)
+    clock = FakeClock()
+    run = kit.begin(tmp_path / "run")
+    run.tracker.log_metric("loss", 1.0)
+    run.close("FINISHED")
+    (entry,) = entries()
+    enter(replace(entry, pid=2**22 + 1))  # no process has this number: the training has ended
+    lock = sqlite3.connect(home / "mlflow.db", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    seen: list[Position] = []
+    clock.at(3 * PATIENCE_S, lambda: seen.append(run.position))
+    clock.at(3 * PATIENCE_S, lambda: lock.execute("ROLLBACK"))
+    Shipper(MLflowSink(store.uri), lambda: False, clock=clock).run()
+    lock.close()
+    reason = f"the MLflow store {home / 'mlflow.db'} is locked by another process"
+    assert [(position.error, position.stuck) for position in seen] == [(reason, False)]
+    assert store.rows(store.run(), "loss") == [(0, 1.0)]
+    assert store.status() == "FINISHED"
+
+
+def test_a_lock_is_told_apart_whoever_tells_it(tmp_path: Path) -> None:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy import create_engine, text
+
+    def fail(order: str) -> None:
+        with engine.connect() as connection:
+            try:
+                connection.execute(text(order))
+            except Exception as error:
+                raise MlflowException("as MLflow does it") from error
+
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as lock:
+        lock.execute("CREATE TABLE a (b)")
+        lock.execute("BEGIN EXCLUSIVE")
+        engine = create_engine(f"sqlite:///{tmp_path}/a.db?timeout=0")
+        for order, locked in (("SELECT * FROM a", True), ("SELEC", False)):
+            with pytest.raises(MlflowException) as caught:
+                fail(order)
+            assert is_locked(caught.value) is locked
+        engine.dispose()
 
 
 @pytest.mark.slow

@@ -298,7 +298,11 @@ def test_a_sweep_during_which_the_server_is_killed_twice_loses_nothing(
         *("-m", train, "tuner=optuna", "tuner/sampler=random", f"tuner.n_trials={trials}"),
         *("lr=interval(0.1,0.2)", "tuner.study_name=s", "tuner/pruner=none"),
         *("experiment_name=killed", "hydra.output_subdir=null", "tracking.drain_timeout_s=0"),
-        environment={"MLFLOW_TRACKING_URI": server.uri, "KILLED": str(tmp_path / "killed")},
+        environment={
+            "MLFLOW_TRACKING_URI": server.uri,
+            "HTTP_PROXY": "http://127.0.0.1:9",  # to which nothing of this machine goes
+            "KILLED": str(tmp_path / "killed"),
+        },
     )
     folder = tmp_path / "multirun" / "s"
 

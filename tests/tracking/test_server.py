@@ -34,10 +34,10 @@ from explr.tracking.mlflow.serving.server_process import (
     ServerRecord,
     ServerState,
     listen,
-    past_proxies,
 )
 from explr.tracking.run import open_run
 from explr.tracking.server import MLflowServer, autostart_allowed
+from explr.utils.environment import past_proxies
 from explr.utils.processes import identity_of
 from explr.utils.verify.check import probe
 from explr.utils.verify.mlflow import server_checks
@@ -284,13 +284,16 @@ def test_what_the_command_started_asks_for_the_password_and_ends_also_without_it
     home: Path,
 ):
     variables = {**os.environ, "MLFLOW_TRACKING_URI": ""}
-    command = [sys.executable, "-m", "explr", "mlflow-ui", "--protect"]
-    started = zygote.run(command, home, variables, PATIENCE_S)
+    with listen(0) as stranger:
+        taken = stranger.getsockname()[1]
+        command = [sys.executable, "-m", "explr", "mlflow-ui", "--protect", "--port", str(taken)]
+        started = zygote.run(command, home, variables, PATIENCE_S)
     assert started.returncode == 0, started.stderr
     server = MLflowServer(port=0)
     state = server.state()
     assert state is not None
     assert started.stdout == f"{state.url}\n"
+    assert f"The server uses port {state.port} instead of {taken}\n" in started.stderr
 
     password = password_file(home)
     assert f"User explr, password in {password}\n" in started.stderr
@@ -299,7 +302,7 @@ def test_what_the_command_started_asks_for_the_password_and_ends_also_without_it
         assert fetch(url)[0] == fetch(url, login="Basic ZXhwbHI6d3Jvbmc=")[0] == 401
     assert fetch(state.url, login=login(password))[0] == 200
     assert fetch(search, login=login(password))[0] == 200
-    variables = past_proxies(os.environ) | credentials(home)
+    variables = {**os.environ, **past_proxies(os.environ), **credentials(home)}
     probed = probe("explr.utils.verify.mlflow", state.url, environment=variables)
     assert {check.status for check in server_checks(probed, state.url)} == {"pass"}
     secret = password.read_text().strip()

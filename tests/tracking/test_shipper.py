@@ -33,6 +33,7 @@ from explr.tracking.shipping.observer import observed_file
 from explr.tracking.shipping.run_ids import fill_in
 from explr.tracking.shipping.run_upload import SHARE_BYTES, RunUpload
 from explr.tracking.shipping.shipper import (
+    LOCKED_PATIENCE_S,
     LONGEST_PAUSE_S,
     LONGEST_POLL_S,
     LOST_TAG,
@@ -40,7 +41,7 @@ from explr.tracking.shipping.shipper import (
     SHARE,
     Shipper,
 )
-from explr.tracking.shipping.sink import SinkUnavailable
+from explr.tracking.shipping.sink import SinkLocked, SinkUnavailable
 from explr.tracking.shipping.sinks import SINKS
 from explr.tracking.shipping.start import Order
 from explr.tuning.search_space import SearchSpace
@@ -626,6 +627,21 @@ def test_what_never_works_is_left_to_explr_sync(
     assert PATIENCE_S <= clock.now_s <= 2 * PATIENCE_S
     assert waiting() == {"run"}
     assert "`explr sync` uploads what is left" in caplog.text
+
+
+@pytest.mark.parametrize("locked_s", [2 * PATIENCE_S, 2 * LOCKED_PATIENCE_S])
+def test_a_sink_that_is_locked_is_waited_for_longer(
+    memory: Memory, begin: Any, ship: Any, clock: FakeClock, locked_s: float
+) -> None:
+    run = begin()
+    ship(until(clock, 1.0))
+    die(run)
+    memory.failing = dict.fromkeys(("connect", "send", "finish", "check"), SinkLocked("locked"))
+    clock.at(locked_s, memory.come_back)
+    ship(until(clock, 2.0))
+    released = locked_s < LOCKED_PATIENCE_S
+    assert memory.run("run").status == ("KILLED" if released else "RUNNING")
+    assert clock.now_s < LOCKED_PATIENCE_S + 2 * PATIENCE_S
 
 
 # How runs end

@@ -313,6 +313,13 @@ def test_a_run_is_finished_and_resumed(place: InMemory | InMLflow) -> None:
     assert (content["status"], content["end"]) == ("KILLED", end_ms + 1)
 
 
+def test_a_run_ends_no_sooner_than_it_starts(place: InMemory | InMLflow) -> None:
+    """The clock was set back, or that of another machine is behind."""
+    sink, start = place.sink(), start_of("one")
+    sink.finish(sink.open_run(start).run_id, "FINISHED", start.started_ms - 3_600_000)
+    assert place.picture()[0]["one"]["end"] == start.started_ms
+
+
 def test_a_run_has_one_parent(place: InMemory | InMLflow) -> None:
     sink = place.sink()
     parent, other = (sink.open_run(start_of(name)).run_id for name in ("sweep", "other"))

@@ -320,6 +320,19 @@ def test_an_interrupted_sweep_is_resumed(bench: Bench) -> None:
     assert [trial.params for trial in bench.study.frozen()][:4] == params
 
 
+def test_a_listener_that_fails_ends_the_sweep_at_once(bench: Bench) -> None:
+    def fails(job: Job) -> None:
+        if job.trial == 1:
+            raise LookupError("in a listener")
+
+    bench.listener.started = fails  # type: ignore[method-assign]
+    executor = FakeExecutor(completes)
+    with pytest.raises(LookupError, match="in a listener"):
+        bench.loop(executor, Limits(3)).run(executor)
+    assert bench.states == ["COMPLETE", "RUNNING"]
+    assert executor.now == 0  # nothing was waited for
+
+
 def test_a_sweep_that_ended_has_nothing_to_resume(bench: Bench) -> None:
     bench.run(completes, n_trials=2)
     assert bench.run(completes, n_trials=2).started == []

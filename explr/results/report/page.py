@@ -164,8 +164,7 @@ def _cells(sweep: SweepView, trial: TrialView, names: list[str]) -> Iterator[str
         yield f"<td>{number(trial.values[index]) if known else ''}</td>"
     for name in names:
         yield f"<td>{escape(plain(trial.params[name])) if name in trial.params else ''}</td>"
-    duration = trial.frozen.duration
-    yield f"<td>{f'{duration.total_seconds():.1f}' if duration else ''}</td>"
+    yield f"<td>{'' if trial.duration_s is None else f'{trial.duration_s:.1f}'}</td>"
     yield f"<td>{len(trial.frozen.intermediate_values)}</td><td>{trial.attempts}</td>"
     shown = f"<code>{escape(trial.run_id[:8])}</code>" if trial.run_id else ""
     if trial.address:

@@ -111,10 +111,10 @@ def pareto(sweep: SweepView) -> Iterator[str]:
 def timeline(sweep: SweepView) -> Iterator[str]:
     """When each trial ran; a row holds trials that ran one after the other."""
     now = datetime.now()
-    spans = sorted(
-        (started.timestamp(), (trial.frozen.datetime_complete or now).timestamp(), trial.number)
-        for trial in sweep.trials
-        if (started := trial.frozen.datetime_start) is not None
+    spans = sorted(  # the clock may have been set back since the start
+        (begun.timestamp(), max(begun, frozen.datetime_complete or now).timestamp(), frozen.number)
+        for frozen in (trial.frozen for trial in sweep.trials)
+        if (begun := frozen.datetime_start) is not None
     )
     if not spans:
         return

@@ -41,7 +41,7 @@ from explr.core.secrets.masking import remember_arguments
 from explr.core.signals import terminable
 from explr.runner.grid_tally import Trials, gathering
 from explr.utils import console
-from explr.utils.console import escape_unprintable, outlive_readers
+from explr.utils.console import escape_unprintable, open_closed_streams, outlive_readers
 from explr.utils.gc import postpone_collection, resume_collection
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
         The exit code.
     """
     postpone_collection()
+    open_closed_streams()
     escape_unprintable()
     outlive_readers()
     line = [*defaults, *arguments]

@@ -13,7 +13,7 @@ from explr.config.command_line import SAMPLES
 from explr.config.messages import INTERRUPTED, report_fault
 from explr.core.errors import ExplrError
 from explr.core.secrets.logs import guard_logs
-from explr.utils.console import escape_unprintable
+from explr.utils.console import escape_unprintable, open_closed_streams
 
 MEANT = {
     **dict.fromkeys(("train", "fit", "start"), "explr KEY=VALUE, or explr run FILE"),
@@ -69,6 +69,7 @@ def run_subcommand(arguments: Sequence[str]) -> int:
         The exit code.
     """
     guard_logs()
+    open_closed_streams()
     escape_unprintable()
     try:
         code = commands.main(list(arguments), prog_name="explr", standalone_mode=False)

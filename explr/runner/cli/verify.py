@@ -29,8 +29,8 @@ from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
 from explr.tracking.mlflow.serving.gate import credentials
-from explr.tracking.mlflow.serving.server_process import past_proxies
 from explr.tracking.server import server_url
+from explr.utils.environment import past_proxies
 from explr.utils.gpu import nvidia_gpu_count
 from explr.utils.lease import CONTEXT_GB, divide
 from explr.utils.memory import MemoryBudget, card_budgets
@@ -139,8 +139,9 @@ def _framework(cfg: DictConfig) -> Framework:
 
 
 def _ask_server(uri: str, is_own: bool) -> Probe:
-    environment = past_proxies(os.environ) | (credentials(explr_home()) if is_own else {})
-    return probe("explr.utils.verify.mlflow", uri, environment=environment)
+    variables = {**os.environ, **past_proxies(os.environ, uri)}
+    variables |= credentials(explr_home()) if is_own else {}
+    return probe("explr.utils.verify.mlflow", uri, environment=variables)
 
 
 def _told(future: Future[Probe] | None) -> Probe | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 
 from explr.core.errors import one_line
@@ -22,6 +23,18 @@ NOT_OF_FILE = "API request to endpoint"
 """How an error begins if not MLflow but something before it has answered, and not about a file."""
 TOO_LARGE = (413, 414, "EntityTooLarge", "KeyTooLongError")
 """Statuses, and what S3 says with status 400, which it also has for an expired token."""
+
+
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+"""Codes of SQLite for a file that another connection has locked."""
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another process has locked the SQLite file of a local store."""
+    return any(
+        isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode & 0xFF in BUSY
+        for cause in _causes(error)
+    )
 
 
 def refusal(error: BaseException) -> Refused | None:

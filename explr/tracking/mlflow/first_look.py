@@ -14,6 +14,7 @@ from typing import Any
 from explr.core.errors import shortened
 from explr.core.secrets.masking import redacted_text
 from explr.core.secrets.shapes import without_user_info
+from explr.utils.environment import opener_for
 
 TIMEOUT_S = 2.0
 """Seconds to wait for a connection, and for each part of an answer."""
@@ -91,7 +92,7 @@ def _answers_with_page(uri: str) -> bool:
         method="POST",
     )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+        with opener_for(uri).open(request, timeout=TIMEOUT_S) as answer:
             start = answer.read(500).lstrip().lower()
             return bool(start.startswith((b"<!doctype", b"<html")))
     except (urllib.error.HTTPError, http.client.HTTPException):

@@ -5,13 +5,14 @@ Read in MLflow 3.13.0 and 3.17.2. On an upgrade this file is the one to read.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from explr.utils.environment import environment
+from explr.utils.environment import environment, past_proxies
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +23,7 @@ ACTIVE = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME
 
 @contextmanager
 def fluent_calls_to(uri: str, experiment_id: str) -> Iterator[None]:
-    """Have MLflow's fluent calls go to a store and an experiment within the block.
+    """Have MLflow's fluent calls go to a store and an experiment within the block, past proxies.
 
     MLflow holds both in globals and in environment variables, and has no public way to put them
     back. Read in 3.17.2.
@@ -36,7 +37,8 @@ def fluent_calls_to(uri: str, experiment_id: str) -> Iterator[None]:
     fluent: Any = mlflow.tracking.fluent
     service: Any = mlflow.tracking._tracking_service.utils
     uri_before, experiment_before = service._tracking_uri, fluent._active_experiment_id
-    with environment({**dict.fromkeys(ACTIVE), "MLFLOW_EXPERIMENT_ID": experiment_id}):
+    variables = {**dict.fromkeys(ACTIVE), "MLFLOW_EXPERIMENT_ID": experiment_id}
+    with environment({**variables, **past_proxies(os.environ, uri)}):
         try:
             service.set_tracking_uri(uri)
             fluent._active_experiment_id = experiment_id

@@ -14,7 +14,7 @@ from explr.core.errors import ExplrError
 from explr.core.secrets.shapes import without_user_info
 from explr.tracking.home import is_local_store
 from explr.tracking.mlflow import contents, logged_models, registry, store
-from explr.tracking.mlflow.failures import refusal
+from explr.tracking.mlflow.failures import is_locked, refusal
 from explr.tracking.mlflow.first_look import first_look
 from explr.tracking.mlflow.names import MAX_TAG, legal_file, legal_name, short_value
 from explr.tracking.mlflow.rows import Rows
@@ -26,6 +26,7 @@ from explr.tracking.shipping.sink import (
     LoggedModel,
     Refused,
     RunStart,
+    SinkLocked,
     SinkRun,
     SinkUnavailable,
     Status,
@@ -137,9 +138,10 @@ class MLflowSink:
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
         """Set the run's status and end."""
         with self._open() as client:
-            if parent_id and PARENT_TAG not in client.get_run(run_id).data.tags:
+            run = client.get_run(run_id)
+            if parent_id and PARENT_TAG not in run.data.tags:
                 client.set_tag(run_id, PARENT_TAG, parent_id, synchronous=True)
-            client.set_terminated(run_id, status, end_ms)
+            client.set_terminated(run_id, status, max(end_ms, run.info.start_time))
 
     def contents(self, run_id: str, wanted: Contents) -> Contents:
         """Count rows and names in the store."""
@@ -206,6 +208,8 @@ class MLflowSink:
         except Exception as error:
             if of_file and (refused := refusal(error)) is not None:
                 raise refused from error
+            if is_locked(error):
+                raise SinkLocked(store.locked(self._uri)) from error
             raise SinkUnavailable(store.out_of_reach(self._uri, error)) from error
 
 

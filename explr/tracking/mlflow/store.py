@@ -16,6 +16,7 @@ from explr.core.errors import TrackingError, holds_web_page, one_line, shortened
 from explr.core.folders import drop_unfinished, flush, replacing
 from explr.core.secrets.masking import redacted_text
 from explr.tracking.home import artifact_root, ensure_home, explr_home, is_local_store
+from explr.tracking.mlflow.failures import is_locked
 from explr.tracking.mlflow.first_look import (
     FILE_STORES,
     LONGEST_URI,
@@ -28,6 +29,7 @@ from explr.tracking.mlflow.first_look import (
 from explr.tracking.mlflow.names import MAX_TAG, folder_name, short_value
 from explr.tracking.mlflow.private import OTHER_SCHEMA, knows_schema
 from explr.tracking.mlflow.variables import settle
+from explr.tracking.shipping.sink import SinkLocked
 from explr.utils.lock import file_lock
 
 if TYPE_CHECKING:
@@ -56,12 +58,13 @@ def connect(uri: str, only_uploads: bool = False) -> MlflowClient:
 
     Raises:
         MlflowException: the store cannot be opened.
-        TrackingError: the file of a local store is no database or cannot be opened.
+        SinkLocked: another process has locked the file of a local store.
+        TrackingError: that file is no database or cannot be opened.
     """
     if is_local_store(uri):
         _check_file(uri)
     ensure_home()
-    settle(os.environ)
+    settle(os.environ, uri)
     with hidden(unneeded(uri) if only_uploads else ()):
         from mlflow import MlflowClient
 
@@ -142,13 +145,25 @@ def file_of(uri: str) -> Path:
 
 
 def _check_file(uri: str) -> None:
-    """Fail at once for a file that is no database; MLflow would retry for more than a minute."""
+    """Fail at once for a file that is no database; MLflow would retry for more than a minute.
+
+    Raises:
+        SinkLocked: another process has locked it.
+        TrackingError: it cannot be used.
+    """
     path = file_of(uri)
     try:
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
             database.execute("PRAGMA schema_version")
     except sqlite3.Error as error:
+        if is_locked(error):
+            raise SinkLocked(locked(uri)) from error
         raise TrackingError(f"the MLflow store {path} cannot be used: {error}") from error
+
+
+def locked(uri: str) -> str:
+    """One line about a local store that another process has locked."""
+    return f"the MLflow store {file_of(uri)} is locked by another process"
 
 
 def out_of_reach(uri: str, error: BaseException) -> str:

@@ -1,12 +1,14 @@
 """MLflow's environment variables that change how an upload behaves, and what explr does about each.
 
 They are set for the processes that upload. A training keeps the values of its user, also within
-`mlflow_run()`.
+`mlflow_run()`, but that no proxy is used for a server on this machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+
+from explr.utils.environment import past_proxies
 
 FIXED: dict[str, str | None] = {
     # A thread would send the rows after the call has returned, and only log its failures.
@@ -49,11 +51,12 @@ DEFAULTS = {
 # variable for the size of a batch of rows: `rows` keeps to its limits.
 
 
-def settle(environment: MutableMapping[str, str]) -> None:
+def settle(environment: MutableMapping[str, str], uri: str = "") -> None:
     """Set MLflow's variables for a process that uploads.
 
     Args:
         environment: `os.environ` of that process, before it uses MLflow.
+        uri: address of the store.
     """
     for name, value in FIXED.items():
         if value is None:
@@ -62,3 +65,4 @@ def settle(environment: MutableMapping[str, str]) -> None:
             environment[name] = value
     for name, value in DEFAULTS.items():
         environment.setdefault(name, value)
+    environment.update(past_proxies(environment, uri))

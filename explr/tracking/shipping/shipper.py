@@ -18,7 +18,7 @@ from explr.tracking.shipping.awaiting import is_awaited as somebody_waits
 from explr.tracking.shipping.delay import Clock, Delay
 from explr.tracking.shipping.run_ids import add_run_ids, trial_of
 from explr.tracking.shipping.run_upload import RunUpload
-from explr.tracking.shipping.sink import Sink, SinkSlow
+from explr.tracking.shipping.sink import Sink, SinkLocked, SinkSlow
 from explr.utils.gc import postpone_collection, resume_collection
 from explr.utils.priority import all_cores_are_busy
 
@@ -33,6 +33,9 @@ LONGEST_PAUSE_S = 5.0
 for that."""
 PATIENCE_S = 30.0
 """How long journals of processes that are gone are retried when nothing moves any more."""
+
+LOCKED_PATIENCE_S = 600.0
+"""How long they are retried while another process has locked the sink."""
 
 LOST_TAG = "explr.lost"
 
@@ -77,6 +80,7 @@ class Shipper:
         self._last_reason = ""
         self._awaits = False
         self._slow: set[str] = set()
+        self._patience_s = PATIENCE_S
 
     def run(self, on_progress: Callable[[], None] = lambda: None) -> bool:
         """Upload until the followed process is gone, and its journals are uploaded or stuck.
@@ -117,7 +121,7 @@ class Shipper:
             elif not alive:
                 if not self._liveness.left(self._sink.uri):
                     return True
-                if clock.monotonic() - moved_at > PATIENCE_S:
+                if clock.monotonic() - moved_at > self._patience_s:
                     log.warning("nothing moves any more: `explr sync` uploads what is left")
                     return True
             # Looking at thousands of journals must not take a core from the trainings.
@@ -273,6 +277,7 @@ class Shipper:
 
     def _note(self, waiting: Iterable[Entry], error: Exception) -> None:
         """Store a reason beside the journals that it holds up, and log it once."""
+        self._patience_s = LOCKED_PATIENCE_S if isinstance(error, SinkLocked) else PATIENCE_S
         reason = one_line(error)
         stuck = isinstance(error, TrackingError)
         for entry in waiting:

@@ -22,6 +22,10 @@ class SinkSlow(SinkUnavailable):
     """A sink did not answer in time; the next call waits longer for it."""
 
 
+class SinkLocked(SinkUnavailable):
+    """Another process has locked a sink, and may do so for minutes."""
+
+
 class Refused(ExplrError):
     """A sink does not take one file or model, whenever it is tried; others are not affected.
 
@@ -221,7 +225,8 @@ class Sink(Protocol):
         Args:
             run_id: the sink's id of the run.
             status: how it ended.
-            end_ms: when it ended, in milliseconds since the epoch.
+            end_ms: when it ended, in milliseconds since the epoch; a clock that was set back may
+                have it before the start, which then counts.
             parent_id: attach the run to this one if it is attached to none.
         """
         ...

@@ -14,6 +14,7 @@ from typing import Any
 
 from explr.core.errors import one_line
 from explr.core.secrets.shapes import without_user_info
+from explr.utils.environment import opener_for
 from explr.utils.verify.check import Check, Probe, failed, passed, tell, warned
 
 HEALTH, CALL, VERSIONS = "MLflow's health", "MLflow's API", "MLflow's versions"
@@ -33,7 +34,7 @@ def look(uri: str) -> None:
             try:
                 url = f"{uri.rstrip('/')}/{page}"
                 request = urllib.request.Request(url, headers=_login())
-                with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+                with opener_for(url).open(request, timeout=TIMEOUT_S) as answer:
                     tell(**{page: answer.read(200).decode(errors="replace").strip()})
             except OSError as error:
                 tell(**{f"{page}_error": str(error)})

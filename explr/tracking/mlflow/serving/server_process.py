@@ -16,6 +16,7 @@ from explr.core.errors import FileError, TrackingError
 from explr.core.folders import read_json, replace_file
 from explr.tracking.home import artifact_root, ensure_home, rotated_log
 from explr.tracking.mlflow.serving.gate import VARIABLE, password_file
+from explr.utils.environment import opener_for, past_proxies
 from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import ProcessIdentity, identity_of, python_path, session_of
 
@@ -76,23 +77,11 @@ def answers(url: str, timeout_s: float, login: str | None = None) -> bool:
         headers={"Content-Type": "application/json"} | ({"Authorization": login} if login else {}),
         method="POST",
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=timeout_s) as response:
+        with opener_for(url).open(request, timeout=timeout_s) as response:
             return isinstance(json.load(response), dict)
     except (OSError, ValueError, http.client.HTTPException):
         return False
-
-
-def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """A copy of `environment` that uses no proxy for the loopback interface."""
-    result = dict(environment)
-    for name in ("NO_PROXY", "no_proxy"):
-        hosts = [host.strip() for host in environment.get(name, "").split(",") if host.strip()]
-        if "*" not in hosts:
-            hosts += [host for host in (HOST, "localhost") if host not in hosts]
-        result[name] = ",".join(hosts)
-    return result
 
 
 MARK = "EXPLR_SERVER_MARK"
@@ -248,7 +237,9 @@ def _command(store_uri: str, port: int, home: Path) -> list[str]:
 
 def _environment(environment: Mapping[str, str], mark: str) -> dict[str, str]:
     kept = {k: v for k, v in environment.items() if not k.startswith(_FOREIGN_SETTINGS)}
-    return past_proxies(kept) | {
+    return {
+        **kept,
+        **past_proxies(kept),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONPATH": python_path(),

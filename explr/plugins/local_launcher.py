@@ -79,6 +79,7 @@ class LocalLauncher(Launcher):
         from explr.launching.hydra_job import HydraJob, HydraTask
         from explr.launching.job_record import record_job, run_job, this_command
         from explr.launching.pool import LocalPool
+        from explr.runner.grid_tally import gathered
         from explr.sweep.executors.leases import leases_for
         from explr.tracking.callback import OWN_TASK
 
@@ -93,7 +94,7 @@ class LocalLauncher(Launcher):
         held: dict[int, tuple[HydraJob, Lease, float]] = {}
         sweep = Path(self._config.hydra.sweep.dir).absolute()
         sweep.mkdir(parents=True, exist_ok=True)  # sweepers write there, jobs need not
-        command = this_command(sweep)
+        command, grid = this_command(sweep), gathered()
         with LocalPool(partial(run_job, task), self._preload, task.adopt, task.warm_up) as pool:
             while waiting or pool.running:
                 while waiting and leases:
@@ -106,9 +107,11 @@ class LocalLauncher(Launcher):
                     job, lease, begun_s = held.pop(answer.key)
                     leases.append(lease)
                     returned = returns[job.number] = _returned(job, answer)
+                    cfg = returned.hydra_cfg
+                    folder = Path(cfg.hydra.runtime.output_dir) if cfg else task.folder_of(job)
+                    if grid is not None:
+                        grid.elsewhere.append(folder)
                     if not getattr(self._task, OWN_TASK, False):  # else it has its result.json
-                        cfg = returned.hydra_cfg
-                        folder = Path(cfg.hydra.runtime.output_dir) if cfg else task.folder_of(job)
                         took_s = time.monotonic() - begun_s
                         record_job(sweep, folder, job.number, returned, took_s, command)
         return [returns[number] for number in sorted(returns)]

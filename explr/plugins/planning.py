@@ -17,7 +17,7 @@ from explr.config.hydra_versions import compose_sweep, store
 from explr.config.messages import report_fault
 from explr.core.errors import UsageError
 from explr.plugins.sweeper import SearchSweeper
-from explr.sweep.plan import WIDTH, grid_lines
+from explr.sweep.plan import WIDTH, grid_lines, tell
 
 
 def plan_instead(samples: int) -> None:
@@ -56,7 +56,7 @@ def _print_plan(
             for job in plan.jobs:
                 app.config_loader.load_sweep_config(config, list(job.overrides))
             lines = list(plan.lines(f"{'sweeper':{WIDTH}}{name}", config))
-        print("\n".join(lines))
+        tell(lines)
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         sys.exit(report_fault(error))
     sys.exit(0)

@@ -160,7 +160,23 @@ def read_grid(folder: Path) -> Grid | None:
             f"{folder} is a grid whose values nobody kept: with hydra/callbacks=explr_mlflow or "
             f"hydra/launcher=explr_local, each job keeps what it returns in {JOB}"
         )
-    own = grid_trials(file.parent for file in sorted(folder.rglob(RESULT)))
+    return own_grid(folder, (file.parent for file in sorted(folder.rglob(RESULT))))
+
+
+def own_grid(folder: Path, jobs: Iterable[Path]) -> Grid | None:
+    """Read a grid of explr's own trainings.
+
+    Args:
+        folder: folder of the grid.
+        jobs: folders of its jobs.
+
+    Returns:
+        The grid; None if no job has written a result.
+
+    Raises:
+        FileError: a file of a job is damaged.
+    """
+    own = grid_trials(jobs)
     if not own:
         return None
     result = next((trial["result"] for trial in own if trial["result"]), None)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from explr.core.folders import best_first
-from explr.core.secrets.masking import redacted, redacted_text
-from explr.results.text import brief, number, plain
-from explr.utils.console import is_terminal
+from explr.core.secrets.masking import redacted_text
+from explr.results.grid import own_grid
+from explr.results.table import Column, FittedTable, Row, hanging, show
+from explr.results.text import brief, number, param_texts, params_text
 
 SHOWN = 5
 """Trials in the table."""
 
-
-@dataclass(frozen=True)
-class Table:
-    """Trials side by side.
-
-    Args:
-        head: titles of the columns.
-        rows: for each trial the texts of its columns.
-    """
-
-    head: list[str]
-    rows: list[list[str]]
+MOST_VALUES = 3
+"""Objectives that have a column; the others stand among the parameters."""
 
 
 def best_trials(
@@ -47,31 +36,36 @@ def best_trials(
 
 def table_of(
     trials: Sequence[Mapping[str, Any]], metrics: Sequence[str], shown: Path | None
-) -> Table:
-    """A table of trials.
+) -> FittedTable:
+    """A table of trials, the first of which is the best.
 
     Args:
         trials: the trials as in `results.json`.
         metrics: name of each objective.
         shown: path of the sweep's folder to show; None leaves the folders out.
     """
-    names = list(dict.fromkeys(name for trial in trials for name in trial["params"]))
-    head = ["trial", *metrics, *names, "duration", *(["folder"] if shown is not None else [])]
+    own = metrics[:MOST_VALUES]
+    shorts = ["value"] if len(own) == 1 else [f"value {i}" for i in range(len(own))]
+    columns = [
+        Column("trial"),
+        *(Column(name, short=short) for name, short in zip(own, shorts, strict=True)),
+        Column("duration", drop=1, yields=True),
+        *([Column("folder", drop=2, left=True, yields=True)] if shown is not None else []),
+    ]
     rows = []
-    for trial in trials:
-        values = trial["value"] if isinstance(trial["value"], list) else [trial["value"]]
-        params = redacted(dict(trial["params"]))
+    for place, trial in enumerate(trials):
+        given = trial["value"] if isinstance(trial["value"], list) else [trial["value"]]
+        values = dict(zip(metrics, map(number, given), strict=True))
         took = trial["duration_s"]
-        rows.append(
-            [
-                str(trial["number"]),
-                *map(number, values),
-                *(plain(params[name]) if name in params else "" for name in names),
-                "" if took is None else brief(took),
-                *([str(shown / Path(trial["dir"]).name)] if shown is not None else []),
-            ]
-        )
-    return Table(head, rows)
+        cells = [
+            str(trial["number"]),
+            *(values.pop(name) for name in own),
+            "" if took is None else brief(took),
+            *([redacted_text(str(shown / Path(trial["dir"]).name))] if shown is not None else []),
+        ]
+        style = "bold green" if place == 0 and len(metrics) == 1 else ""
+        rows.append(Row(cells, values | param_texts(trial["params"]), style))
+    return FittedTable(columns, rows)
 
 
 def counts_line(trials: Sequence[Mapping[str, Any]]) -> str:
@@ -93,46 +87,33 @@ def pruned_line(trials: Sequence[Mapping[str, Any]]) -> str | None:
     return f"{len(pruned)} pruned {word} saved about {saved} of {whole} steps ({saved / whole:.0%})"
 
 
-def show(table: Table, lines: Sequence[str]) -> None:
-    """Print a table and lines below it; outside a terminal as plain text."""
-    table = Table(table.head, [[redacted_text(cell) for cell in row] for row in table.rows])
-    drawn = is_terminal(sys.stdout)
-    if drawn:
-        _draw(table)
-    for line in [*([] if drawn else aligned(table)), *map(redacted_text, lines)]:
-        print(line)
+def best_line(best: Mapping[str, Any]) -> str:
+    """The best trial, as it is in `results.json`, on a line."""
+    values = params_text(best["params"])
+    return f"best: trial {best['number']} with {best['value']:.6g}: {values}"
 
 
-def aligned(table: Table) -> list[str]:
-    """A table as aligned lines of text."""
-    if not table.rows:
-        return []
-    every = [table.head, *table.rows]
-    widths = [max(len(row[i]) for row in every) for i in range(len(table.head))]
-    last = len(widths) - 1
-    return [
-        "  ".join(
-            cell if i == last else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in every
-    ]
+def tell_grid(folder: Path, shown: Path, jobs: Iterable[Path]) -> None:
+    """Print the best jobs of a grid of explr's own trainings.
 
+    Args:
+        folder: folder of the grid.
+        shown: its path to show.
+        jobs: folders of its jobs.
 
-def _draw(table: Table) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as Drawing
-    from rich.text import Text
-
-    if not table.rows:
+    Raises:
+        FileError: a file of a job is damaged.
+    """
+    grid = own_grid(folder, jobs)
+    if grid is None or not grid.ranked:
         return
-    drawing = Drawing(box=SIMPLE_HEAD, show_edge=False)
-    for i, title in enumerate(table.head):
-        folder = title == "folder" and i == len(table.head) - 1
-        drawing.add_column(Text(title), justify="left" if folder else "right", overflow="fold")
-    for place, row in enumerate(table.rows):
-        drawing.add_row(*map(Text, row), style="bold green" if place == 0 else None)
-    console = Console()
-    console.print(drawing)
-    console.print()
+    rows = best_trials([*grid.rows.values()], grid.directions)
+    flat = all(Path(trial["dir"]).parent == folder for trial in rows)
+    tell(table_of(rows, grid.metrics, shown if flat else None), [best_line(rows[0])])
+
+
+def tell(table: FittedTable, lines: Sequence[str]) -> None:
+    """Print a table and lines below it."""
+    show(table)
+    for line in lines:
+        print(hanging(redacted_text(line)))

@@ -1,11 +1,14 @@
-"""Formats numbers, durations and parameters for people."""
+"""Formats numbers, durations, parameters and curves for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from explr.core.secrets.masking import redacted
+from explr.core.secrets.masking import redacted, redacted_text
+
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def number(value: float) -> str:
@@ -33,6 +36,31 @@ def brief(seconds: float) -> str:
 def params_text(params: Mapping[str, Any]) -> str:
     """Parameters on one line, without secrets."""
     return " ".join(f"{name}={_short(value)}" for name, value in redacted(dict(params)).items())
+
+
+def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
+    """The text of each parameter on one line, without secrets."""
+    return {
+        name: redacted_text(" ".join(plain(value).splitlines()))
+        for name, value in redacted(dict(params)).items()
+    }
+
+
+def sparkline(values: Sequence[float], width: int = 10) -> str:
+    """A small curve.
+
+    Args:
+        values: the values in their order; what is not finite leaves a gap.
+        width: the most columns.
+    """
+    columns = min(width, len(values))
+    shown = [values[(i + 1) * len(values) // columns - 1] for i in range(columns)]
+    finite = [value for value in shown if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    steps = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(
+        BARS[round((value - low) * steps)] if math.isfinite(value) else " " for value in shown
+    )
 
 
 def _short(value: Any) -> str:

@@ -22,12 +22,14 @@ class Trials:
 
     Args:
         folders: folder of each trial.
+        elsewhere: folder of each trial that ran in another process, which nobody counts here.
         complete: number of trials that completed.
         pruned: number of trials that pruned themselves.
         failures: number and error of each failed trial.
     """
 
     folders: list[Path] = field(default_factory=list)
+    elsewhere: list[Path] = field(default_factory=list)
     complete: int = 0
     pruned: int = 0
     failures: list[tuple[int, Exception]] = field(default_factory=list)
@@ -90,7 +92,7 @@ def gathering() -> Iterator[Trials]:
 
 
 def gathered() -> Trials | None:
-    """The tally of this process; None in a worker process, which reports through Hydra."""
+    """The tally of this process; None in a worker process, and in an app that is not explr's."""
     return _here if _here is not None and _here._pid == os.getpid() else None
 
 

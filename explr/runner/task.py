@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import shlex
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ from explr.core.config import ExplrConfig
 from explr.core.errors import TrialPruned, UsageError
 from explr.core.protocols import TrainFunction
 from explr.results.single import note_command, takes_up
+from explr.core.secrets.masking import redacted_text
+from explr.results.table import hanging
 from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
@@ -103,11 +106,11 @@ def run_trial(
         if trials is None:
             raise TrialPruned(finished.reason)
         trials.pruned += 1
-        _tell_trial(f"Pruned after {finished.duration_s:.1f} s")
+        _tell_trial(f"Pruned after {finished.duration_s:.1f} s{_searched(number)}")
         return math.nan
     if trials is not None:
         trials.complete += 1
-    _tell_trial(_result_line(finished))
+    _tell_trial(f"{_result_line(finished)}{_searched(number)}")
     return finished.values if len(finished.values) > 1 else finished.result.primary_metric
 
 
@@ -124,7 +127,24 @@ def _tell_trial(line: str) -> None:
     drawn = elsewhere and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
         with suppress(Exception):  # a line costs no result, whatever became of `print`
-            print(line)
+            print(hanging(line))
+
+
+def _searched(number: int) -> str:
+    """Which trial of a grid this is: its overrides that are not on the command line as they are.
+
+    Of a tuner's trial, the log of the sweep says it.
+    """
+    if CHANNEL_VARIABLE in os.environ:
+        return ""
+    typed = set(map(_bare, sys.argv))
+    own = [text for text in HydraConfig.get().overrides.task if _bare(text) not in typed]
+    return "  ".join(["", f"trial {number}", *map(redacted_text, own)])
+
+
+def _bare(text: str) -> str:
+    """An override without what Hydra's sweepers write in another way: quotes, escapes, spaces."""
+    return re.sub(r"[\\'\" ]", "", text)
 
 
 def _folder() -> Path:
@@ -170,10 +190,10 @@ def _tell(finished: FinishedTraining) -> None:
     if finished.result is None:
         print(f"Pruned after {finished.duration_s:.1f} s")
     else:
-        print(_result_line(finished))
+        print(hanging(_result_line(finished)))
         if finished.result.best_model_path:
-            print(f"Model:  {relative(Path(finished.result.best_model_path))}")
-    print(f"Folder: {relative(finished.folder)}")
+            print(hanging(f"Model:  {relative(Path(finished.result.best_model_path))}"))
+    print(hanging(f"Folder: {relative(finished.folder)}"))
     if finished.tracked is not None:
         print(closing_line(finished.tracked))
 

@@ -26,8 +26,16 @@ from explr.core.folders import (
 )
 from explr.core.secrets.masking import redacted
 from explr.results.begun import note_sweep
-from explr.results.summary import best_trials, counts_line, pruned_line, show, table_of
+from explr.results.summary import (
+    best_line,
+    best_trials,
+    counts_line,
+    pruned_line,
+    table_of,
+    tell,
+)
 from explr.results.sweep import sweep_command
+from explr.results.table import continued
 from explr.results.text import params_text
 from explr.results.trial import read_trial
 from explr.sweep.logs import LOG_FILE, STARTS
@@ -144,11 +152,25 @@ class SweepFolder:
         """Log that a job continues with other parameters, as in population based training."""
         log.info("trial %s continues with %s", job.name, params_text(job.params))
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
-        """Log how a job ended; save the traceback of a failed one."""
-        said = " ".join(f"{value:.6g}" for value in outcome.values) or outcome.reason
+    def ended(self, job: Job, outcome: Outcome, last: tuple[int, float] | None) -> None:
+        """Log how a job ended; save the traceback of a failed one.
+
+        Args:
+            job: the job.
+            outcome: how it ended.
+            last: the last step that it reported, and its value; None if it reported none.
+        """
+        said = " ".join(f"{value:.6g}" for value in outcome.values)
+        at = (
+            ""
+            if last is None
+            else f"step {last[0]}"
+            if said
+            else f"{last[1]:.6g} at step {last[0]}"
+        )
         level = logging.WARNING if outcome.state == "FAIL" else logging.INFO
-        log.log(level, "trial %s %s: %s", job.name, outcome.state, said)
+        parts = [said or outcome.reason, at, params_text(job.params)]
+        log.log(level, "trial %s %s: %s", job.name, outcome.state, "  ".join(filter(None, parts)))
         if outcome.detail:
             folder = self.job_folder(job)
             folder.mkdir(parents=True, exist_ok=True)
@@ -223,16 +245,14 @@ class SweepFolder:
         if ended < total:
             lines.append(f"grid: {ended} of {total} combinations were run")
         if best is not None:
-            values = params_text(best["params"])
-            lines.append(f"best: trial {best['number']} with {best['value']:.6g}: {values}")
-            lines.append(f"to train it again: {retrain}")
+            lines += [best_line(best), continued(f"to train it again: {retrain}")]
         if front:
             numbers = ", ".join(str(trial["number"]) for trial in front)
             lines.append(f"on the front: trials {numbers}")
         lines.append(f"results: {self.shown / RESULTS}")
         if report:
             lines.append(f"report: {self.shown / REPORT}")
-        show(table_of(best_ones, metrics, self.shown), lines)
+        tell(table_of(best_ones, metrics, self.shown), lines)
 
 
 @contextmanager

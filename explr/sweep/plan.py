@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from math import prod
@@ -20,6 +20,7 @@ from explr.core.errors import ConfigError
 from explr.core.folders import trial_numbers
 from explr.core.validation import AUTO
 from explr.launching.hydra_job import HydraJob
+from explr.results.table import hanging
 from explr.sweep.preflight import with_params
 from explr.sweep.session import SweepSettings
 
@@ -72,6 +73,12 @@ class SweepPlan:
         yield f"the first {len(self.jobs)} trials:"
         for job in self.jobs:
             yield f"    {shlex.join(text for text in job.overrides if text not in self.fixed)}"
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Print the lines of a plan."""
+    for line in lines:
+        print(hanging(line, WIDTH))
 
 
 def where(config: DictConfig) -> Iterator[str]:

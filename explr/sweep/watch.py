@@ -60,7 +60,10 @@ class SweepWatch(SweepListener):
         for frozen in sweep.study.frozen():  # of a sweep that is resumed
             if frozen.state.is_finished():
                 values = frozen.values or ()
-                self.progress.known(frozen.state.name, frozen.number, values, frozen.params)
+                reports = frozen.intermediate_values
+                self.progress.known(
+                    frozen.state.name, frozen.number, values, frozen.params, reports
+                )
         self.progress.best = [
             best and replace(best, params=_meant(sweep, best.params)) for best in self.progress.best
         ]
@@ -93,8 +96,7 @@ class SweepWatch(SweepListener):
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job has ended."""
-        self._folder.ended(job, outcome)
-        self.progress.ended(job, outcome)
+        self._folder.ended(job, outcome, self.progress.ended(job, outcome))
         if outcome.values:
             self._curves.ended(job.trial, outcome.values[0])
 

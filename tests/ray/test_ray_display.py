@@ -22,8 +22,8 @@ def train(ctx):
     return ctx.hyperparameters["lr"]
 """
 
-ROW = r"\n +0 +\d +[\d.]+  \d+:\d\d  lr=0\.\d+"
-"""Trial, step, value, time, and parameters."""
+ROW = r"\n +0 +\d +[\d.]+  \S+ *  \d+:\d\d +0\.\d+"
+"""Trial, step, value, curve, time, and lr."""
 
 
 @pytest.mark.slow

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from io import StringIO
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
 from explr.results.live.sweep_view import SHOWN
 from explr.results.live.training import FIRST, TrainingProgress
+from explr.results.table import lines_of
 from explr.results.text import duration
 from explr.tuning.trial import Job, Outcome
 from explr.utils.gpu import GpuMemory
@@ -25,14 +24,9 @@ class Clock:
         return self.now
 
 
-def drawn(view: Any, width: int = 100) -> list[str]:
-    """The lines of a view, as a terminal of some width shows them."""
-    console = Console(file=StringIO(), force_terminal=True, no_color=True, width=width)
-    with console.capture() as captured:
-        console.print(view)
-    text = "".join(part.text for part in console.render(view) if not part.control)
-    assert captured.get()
-    return [line.rstrip() for line in text.splitlines()]
+def drawn(view: Any) -> list[str]:
+    """The lines of a view."""
+    return lines_of(view, 100)
 
 
 def job(trial: int, replicate: int = 0, replicates: int = 1, **params: Any) -> Job:
@@ -56,7 +50,8 @@ def test_a_sweep_is_drawn_with_its_counts_its_best_and_what_runs(
     for trial, (state, values) in enumerate(ends):
         sweep.started(job(trial, lr=trial / 8))
         clock.now += 10
-        sweep.ended(job(trial, lr=trial / 8), Outcome(state, values))
+        reason = "by the training itself: hopeless" if state == "PRUNED" else ""
+        sweep.ended(job(trial, lr=trial / 8), Outcome(state, values, reason))
     sweep.started(job(4, lr=0.75))
     sweep.started(job(5, lr=0.125))
     clock.now += 4
@@ -65,17 +60,11 @@ def test_a_sweep_is_drawn_with_its_counts_its_best_and_what_runs(
     assert lines[0].endswith("  4/10 trials  0:44, about 0:26 left  multirun/s")
     assert lines[1] == "2 complete  1 pruned  1 failed  2 running on 2 workers"
     assert lines[2] == "best val_loss 0.25  trial 1  lr=0.125"
-    assert lines[3].split() == ["trial", "step", "val_loss", "time", "parameters"]
-    assert lines[4].split() == ["4", "3", "0.4321", "0:04", "lr=0.75"]
-    assert lines[5].split() == ["5", "0:04", "lr=0.125"]
-    assert len(lines) == 6
-
-
-def test_a_narrow_terminal_gets_no_line_that_is_too_long(sweep: SweepProgress) -> None:
-    sweep.started(job(0, **{f"a_long_name_{i}": i for i in range(20)}))
-    sweep.started(job(1, lr=1))
-    assert max(map(len, drawn(sweep, width=60))) <= 60
-    assert len(drawn(sweep, width=60)) == 5
+    assert lines[3] == "pruned trial 2 by the training itself: hopeless"
+    assert lines[4].split() == ["trial", "step", "val_loss", "curve", "time", "lr"]
+    assert lines[5].split() == ["4", "3", "0.4321", "▁", "0:04", "0.75"]
+    assert lines[6].split() == ["5", "0:04", "0.125"]
+    assert len(lines) == 7
 
 
 def test_of_very_many_running_trials_some_are_drawn(sweep: SweepProgress) -> None:
@@ -115,21 +104,31 @@ def test_replicates_are_one_trial_whose_value_is_their_mean() -> None:
 
 
 def test_a_resumed_sweep_counts_what_it_knows(sweep: SweepProgress) -> None:
-    sweep.known("COMPLETE", 3, (0.5,), {"lr": 0.25})
+    sweep.known("COMPLETE", 3, (0.5,), {"lr": 0.25}, {0: 0.75, 1: 0.5})
     sweep.known("PRUNED", 4, (0.1,), {"lr": 0.5})
     lines = drawn(sweep)
     assert " 2/10 trials" in lines[0]
     assert "left" not in lines[0]  # nothing has ended since
     assert lines[2] == "best val_loss 0.5  trial 3  lr=0.25"
+    sweep.started(job(5, lr=1))
+    sweep.reported(5, 0, 0.875)
+    assert sweep.ended(job(5, lr=1), Outcome("PRUNED", reason="by the tuner, at step 0")) == (
+        0,
+        0.875,
+    )
+    assert (
+        drawn(sweep)[-1]
+        == "pruned trial 5 by the tuner  val_loss 0.875 at step 0  best at that step 0.75"
+    )
 
 
 def test_a_trial_that_is_tried_again_begins_anew(sweep: SweepProgress) -> None:
     sweep.started(job(0, lr=1))
     sweep.reported(0, 5, 0.5)
     sweep.started(Job(0, 0, 1, 1, {"lr": 1}))
-    assert drawn(sweep)[-1].split() == ["0", "0:00", "lr=1"]
+    assert drawn(sweep)[-1].split() == ["0", "0:00", "1"]
     sweep.changed(job(0, lr=2))
-    assert drawn(sweep)[-1].split() == ["0", "0:00", "lr=2"]
+    assert drawn(sweep)[-1].split() == ["0", "0:00", "2"]
     sweep.reported(7, 0, 0.5)  # of one that has ended meanwhile
     assert len(drawn(sweep)) == 4
 
@@ -185,7 +184,7 @@ def test_a_training_is_drawn_with_its_epoch_and_its_best(clock: Clock) -> None:
         assert training.reported(epoch, value)
     (line,) = drawn(training)
     assert line.startswith("epoch 4/20 ")
-    assert line.endswith("val_loss 0.75  best 0.25 (epoch 3)  0:08, about 0:32 left")
+    assert line.endswith("val_loss 0.75  ▅ ▁█  best 0.25 (epoch 3)  0:08  about 0:32 left")
     assert training.line() == "epoch 4/20  val_loss 0.75"
 
 
@@ -197,4 +196,4 @@ def test_steps_that_are_no_epochs_are_steps_of_which_not_each_has_a_line(clock: 
         lines.append(training.reported(batch, batch / 100))
     assert all(lines[:FIRST])
     assert 0 < sum(lines[FIRST:]) <= 11
-    assert drawn(training) == ["step 99  accuracy 0.99  best 0.99 (step 99)  0:12"]
+    assert drawn(training) == ["step 99  accuracy 0.99  ▁▂▃▃▄▅▆▆▇█  best 0.99 (step 99)  0:12"]

@@ -27,8 +27,23 @@ def test_hydra_s_own_grid(explr, project: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     pairs = re.findall(r"'lr': (\d), .*'width': (\d)", done.stdout)
     assert pairs == [("1", "3"), ("1", "4"), ("2", "3"), ("2", "4")]
-    assert done.stdout.count("Result: val_loss") == 4
+    told = re.findall(r"^Result: val_loss [\d.]+ in [\d.]+ s  (.*)$", done.stdout, re.MULTILINE)
+    assert told == [f"trial {i}  lr={lr}  width={width}" for i, (lr, width) in enumerate(pairs)]
     assert done.stdout.endswith("Trials: 4 complete\nFolder: out\n")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    head = lines.index(["trial", "val_loss", "duration", "folder", "lr", "width"])
+    assert [row[0] for row in lines[head + 1 : head + 5]] == ["0", "1", "2", "3"]
+    assert lines[head + 1][-3:] == ["out/0", "1", "3"]
+    assert "\nbest: trial 0 with 0.9801: lr=1 width=3\n" in done.stdout
+    elsewhere = explr(
+        OFF, TRAIN, "-m", "lr=2,1", "hydra/launcher=explr_local", "hydra.sweep.dir=out2"
+    )
+    assert (elsewhere.returncode, elsewhere.stderr) == (0, "")
+    assert re.findall("trial .  lr=.$", elsewhere.stdout, re.MULTILINE) == [
+        "trial 0  lr=2",
+        "trial 1  lr=1",
+    ]
+    assert elsewhere.stdout.endswith("\nbest: trial 1 with 0.9801: lr=1\nFolder: out2\n")
     assert states(project / "out") == ["COMPLETE"] * 4
 
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from explr.core.reporter import MOST_STEPS
+from explr.results.live.curve import Curve
 from explr.tuning.trial import ENDED, Job, Outcome
 from explr.utils.gpu import gpu_memory
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 
 EVERY_S = 2.0
 """Seconds between two readings."""
+
+MOST_PRUNED = 3
+"""Pruned jobs that are remembered."""
 
 
 class GpuMemoryTexts:
@@ -54,12 +59,14 @@ class Running:
         since: its start on the monotonic clock, in seconds.
         step: the last reported step.
         value: the objective at that step.
+        curve: the objective over the steps.
     """
 
     job: Job
     since: float
     step: int | None = None
     value: float | None = None
+    curve: Curve = field(default_factory=Curve)
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,25 @@ class Best:
     trial: int
     value: float
     params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A job that was pruned.
+
+    Args:
+        job: the job.
+        reason: who pruned it, and why.
+        step: the last step that it reported; None if it reported none.
+        value: the objective at that step.
+        best: the best value of any job at that step.
+    """
+
+    job: Job
+    reason: str
+    step: int | None
+    value: float | None
+    best: float | None
 
 
 @dataclass
@@ -102,6 +128,8 @@ class SweepProgress:
     clock: Callable[[], float] = time.monotonic
     counts: Counter[str] = field(default_factory=Counter, init=False)
     best: list[Best | None] = field(init=False)
+    pruned: deque[Pruned] = field(default_factory=lambda: deque(maxlen=MOST_PRUNED), init=False)
+    _best_at: dict[int, float] = field(default_factory=dict, init=False)
     _running: dict[int, Running] = field(default_factory=dict, init=False)
     _values: dict[int, list[tuple[float, ...]]] = field(default_factory=dict, init=False)
     _ended_jobs: int = field(default=0, init=False)
@@ -113,11 +141,18 @@ class SweepProgress:
         self.best = [None] * len(self.metrics)
 
     def known(
-        self, state: str, trial: int, values: Sequence[float], params: Mapping[str, Any]
+        self,
+        state: str,
+        trial: int,
+        values: Sequence[float],
+        params: Mapping[str, Any],
+        reports: Mapping[int, float] | None = None,
     ) -> None:
-        """Record a trial that ended before this controller started."""
+        """Record a trial that ended before this controller started, and what it reported."""
         with self._lock:
             self._count(state, trial, tuple(values), params)
+            for step, value in (reports or {}).items():
+                self._note(step, value)
 
     def started(self, job: Job) -> None:
         """Record that a job starts, or starts again."""
@@ -135,29 +170,50 @@ class SweepProgress:
         with self._lock:
             if (running := self._running.get(key)) is not None:
                 running.step, running.value = step, value
+                running.curve.add(value)
+                self._note(step, value)
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
-        """Record how a job ended."""
+    def ended(self, job: Job, outcome: Outcome) -> tuple[int, float] | None:
+        """Record how a job ended.
+
+        Returns:
+            The last step that it reported, and its value; None if it reported none.
+        """
+        step: int | None = None
+        value: float | None = None
         with self._lock:
             running = self._running.pop(job.key, None)
             if running is not None:
+                step, value = running.step, running.value
                 self._ended_jobs += 1
                 self._busy_s += self.clock() - running.since
-            if job.replicates == 1:
-                self._count(outcome.state, job.trial, outcome.values, job.params)
-                return
-            told = self._values.setdefault(job.trial, [])
-            if outcome.state != "COMPLETE":
-                if (
-                    len(told) <= job.replicates
-                ):  # the first replicate that did not complete decides for the trial
-                    self._count(outcome.state, job.trial, (), job.params)
-                    told += [()] * (job.replicates + 1)
-                return
-            told.append(outcome.values)
-            if len(told) == job.replicates:
-                means = tuple(sum(each) / len(each) for each in zip(*told, strict=True))
-                self._count("COMPLETE", job.trial, means, job.params)
+            if outcome.state == "PRUNED":
+                best = None if step is None else self._best_at.get(step)
+                self.pruned.append(Pruned(job, outcome.reason, step, value, best))
+            self._count_job(job, outcome)
+        return None if step is None or value is None else (step, value)
+
+    def _count_job(self, job: Job, outcome: Outcome) -> None:
+        if job.replicates == 1:
+            self._count(outcome.state, job.trial, outcome.values, job.params)
+            return
+        told = self._values.setdefault(job.trial, [])
+        if outcome.state != "COMPLETE":
+            # The first replicate that did not complete decides for the trial.
+            if len(told) <= job.replicates:
+                self._count(outcome.state, job.trial, (), job.params)
+                told += [()] * (job.replicates + 1)
+            return
+        told.append(outcome.values)
+        if len(told) == job.replicates:
+            means = tuple(sum(each) / len(each) for each in zip(*told, strict=True))
+            self._count("COMPLETE", job.trial, means, job.params)
+
+    def _note(self, step: int, value: float) -> None:
+        """Note a value of a step, of which the best is known."""
+        better = min if self.minimize[0] else max
+        if math.isfinite(value) and (step in self._best_at or len(self._best_at) < MOST_STEPS):
+            self._best_at[step] = better(self._best_at.get(step, value), value)
 
     @property
     def ended_trials(self) -> int:
@@ -196,8 +252,10 @@ class SweepProgress:
         with self._lock:
             return list(self._running.values())
 
-    def __rich__(self) -> RenderableType:
-        """The current drawing."""
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """Draw the sweep as it is now."""
         from explr.results.live.sweep_view import picture
 
-        return picture(self)
+        yield from picture(self, options, console.height)

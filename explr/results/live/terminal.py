@@ -17,6 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, TextIO, cast
 
+from explr.results.table import hanging
 from explr.utils.console import is_terminal
 
 PERIOD_S = 0.25
@@ -104,6 +105,9 @@ class Screen:
         if not isinstance(stream, _Above):
             handler.setStream(cast(TextIO, _Above(stream, self)))
             self._undo.append(partial(handler.setStream, stream))
+        before = handler.formatter
+        handler.setFormatter(WrappedFormatter(before or logging.Formatter()))
+        self._undo.append(partial(handler.setFormatter, before))
         handler.addFilter(self._is_news)
         self._undo.append(partial(handler.removeFilter, self._is_news))
 
@@ -173,6 +177,22 @@ class Screen:
         caller: FrameType | None = sys._getframe().f_back
         pdb.Pdb().set_trace(caller)
         return None
+
+
+class WrappedFormatter(logging.Formatter):
+    """Breaks explr's own lines between words, where the terminal ends; those of others stay.
+
+    Args:
+        inner: formats the records.
+    """
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        text = self._inner.format(record)
+        return hanging(text) if record.name.partition(".")[0] == "explr" else text
 
 
 class _Above:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from explr.results.text import duration, number
+from explr.results.live.curve import Curve
+from explr.results.table import Column, FittedTable, Row
+from explr.results.text import duration, number, sparkline
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 
 FIRST = 20
@@ -39,6 +41,7 @@ class TrainingProgress:
     step: int | None = field(default=None, init=False)
     value: float = field(default=0.0, init=False)
     best: tuple[float, int] | None = field(default=None, init=False)
+    _curve: Curve = field(default_factory=Curve, init=False)
     _first: tuple[int, float] | None = field(default=None, init=False)
     _count: int = field(default=0, init=False)
     _next: float = field(default=0.0, init=False)
@@ -58,6 +61,7 @@ class TrainingProgress:
         if self._first is None:
             self._first = step, now
         self.step, self.value = step, value
+        self._curve.add(value)
         best = self.best
         if not math.isnan(value) and (
             best is None or (value < best[0] if self.minimize else value > best[0])
@@ -94,28 +98,30 @@ class TrainingProgress:
     def _completed(self) -> int:
         return 0 if self.step is None else self.step + 1
 
-    def __rich__(self) -> RenderableType:
-        """The current drawing."""
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """Draw the training as it is now, on one line."""
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
-        line = Table.grid(padding=(0, 2))
-        line.add_column(no_wrap=True)
-        cells: list[RenderableType] = [Text(self._place())]
+        cells: dict[Column, Any] = {Column("place"): self._place()}
         if self.epochs is not None:
-            line.add_column(width=24)
-            cells.append(ProgressBar(total=self.epochs, completed=self._completed()))
-        told = Text(no_wrap=True, overflow="ellipsis")
+            bar = ProgressBar(total=self.epochs, completed=self._completed(), width=24)
+            cells[Column("bar", drop=5)] = bar
         if self.step is not None:
-            told.append(f"{self.metric} {number(self.value)}  ")
+            is_long = len(self.metric) > options.max_width // 4
+            name = "value" if is_long else self.metric
+            cells[Column("value")] = f"{name} {number(self.value)}"
+            if not options.ascii_only:
+                cells[Column("curve", drop=3)] = sparkline(self._curve.values)
         if self.best is not None:
             value, step = self.best
             of = f"epoch {step + 1}" if self.epochs is not None else f"step {step}"
-            told.append(f"best {number(value)} ({of})  ", "green")
+            cells[Column("best", drop=1)] = Text(f"best {number(value)} ({of})", "green")
         left = self.left_s()
-        told.append(duration(self.clock() - self._begin), "dim")
-        told.append("" if left is None else f", about {duration(left)} left", "dim")
-        line.add_column(no_wrap=True, overflow="ellipsis")
-        line.add_row(*cells, told)
-        return line
+        timing = duration(self.clock() - self._begin)
+        cells[Column("time", drop=2)] = Text(timing, "dim")
+        if left is not None:
+            cells[Column("left", drop=4)] = Text(f"about {duration(left)} left", "dim")
+        yield FittedTable([*cells], [Row([*cells.values()])], has_head=False)

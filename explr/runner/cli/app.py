@@ -204,17 +204,23 @@ def _sweep(line: Sequence[str], args: Namespace) -> int:
         except Exception:
             if not trials.fruitless:
                 raise  # otherwise the sweeper failed only because there is no best trial
-    if not trials.folders:
-        return 0  # the trials ran in other processes; Hydra reports them
     _tell(trials)
     return trials.exit_code()
 
 
 def _tell(trials: Trials) -> None:
+    """Print the result of a grid; Hydra reports trials that fail in other processes."""
+    from explr.results.summary import tell_grid
     from explr.runner.task import relative
 
-    print(f"Trials: {trials}")
-    print(f"Folder: {relative(common_folder(trials.folders))}")
+    folders = trials.folders or trials.elsewhere
+    if not folders:
+        return  # nobody knows where other launchers run theirs
+    folder = common_folder(folders)
+    tell_grid(folder, relative(folder), folders)
+    if trials.folders:
+        print(f"Trials: {trials}")
+    print(f"Folder: {relative(folder)}")
 
 
 @contextmanager

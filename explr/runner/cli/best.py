@@ -18,6 +18,7 @@ from explr.core.secrets.shapes import without_user_info
 from explr.results.best import best_in
 from explr.results.retrain import retrain_command
 from explr.results.sweep import sweep_command, sweep_config
+from explr.results.table import Column, FittedTable, Row, continued, hanging, show
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import ALIAS, describe
@@ -42,20 +43,18 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
         TrackingError: MLflow cannot register the model.
     """
     best = best_in(folder)
-    click.echo(f"trial {best.number} of {best.trials}: {best.metric} {best.value:.6g}")
-    if best.note:
-        click.echo(best.note)
-    width = max((len(name) for name in best.params), default=0)
-    for name, value in best.params.items():
-        click.echo(f"  {name:{width}}  {value}")
-    click.echo(f"folder: {best.folder}")
+    found = f"trial {best.number} of {best.trials}: {best.metric} {best.value:.6g}"
+    click.echo("\n".join(map(hanging, filter(None, (found, best.note)))))
+    rows = [Row(["", name, str(value)]) for name, value in best.params.items()]
+    show(FittedTable([Column(""), Column("", left=True), Column("", left=True)], rows, False))
+    click.echo(hanging(f"folder: {best.folder}"))
     if best.model is not None:
-        click.echo(f"model: {best.model}")
+        click.echo(hanging(f"model: {best.model}"))
     position = position_of_run(best.folder)
     if run_id := position.run_id if position else best.run_id:
         click.echo(f"MLflow run: {run_id}")
     again = retrain_command(folder, best.folder, best.params)
-    click.echo(f"to train it again: {again}")
+    click.echo(continued(f"to train it again: {again}"))
     if out is not None:
         _write_experiment(folder, best, out)
     if register_as is not None:

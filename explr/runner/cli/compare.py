@@ -12,6 +12,7 @@ import click
 
 from explr.core.errors import UsageError
 from explr.results.run import Curve, RunView, differing, read_run
+from explr.results.table import SideBySide, show
 from explr.results.text import number
 
 MISSING = "-"
@@ -56,28 +57,14 @@ def _content(runs: Sequence[RunView]) -> dict[str, Any]:
 
 
 def _print(runs: Sequence[RunView]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    table.add_column("", overflow="fold")
-    for run in runs:
-        table.add_column(Text(run.name), justify="right", overflow="fold")
-    table.add_row("state", *(run.state or MISSING for run in runs), end_section=True)
     differ = differing(runs)
-    for name in differ:
-        table.add_row(
-            Text(name),
-            *(Text(_short(run.params.get(name, MISSING))) for run in runs),
-            end_section=name == differ[-1],
-        )
+    rows = [["state", *(run.state or MISSING for run in runs)]]
+    rows += [[name, *(_short(run.params.get(name, MISSING)) for run in runs)] for name in differ]
     for name in dict.fromkeys(name for run in runs for name in run.metrics):
         values = [run.metrics.get(name) for run in runs]
-        shown = [MISSING if value is None else number(value) for value in values]
-        table.add_row(Text(name), *shown)
-    Console().print(table)
+        rows.append([name, *(MISSING if value is None else number(value) for value in values)])
+    shorts = [f"run {place + 1}" for place in range(len(runs))]
+    show(SideBySide([run.name for run in runs], shorts, rows))
     if not differ:
         click.echo("all parameters are the same")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from explr.results.table import Column, FittedTable, Row, SideBySide, hanging, show
 from explr.utils.gpu import visible_gpus
 from explr.utils.memory import SETTING, card_budgets, check_limit, memory_budget
 from explr.utils.nvml import Driver, Gpu, GpuProcess, read_driver
@@ -27,9 +28,9 @@ def show_gpus(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_plain(driver), indent=1))
         return
-    click.echo(driver.state)
+    click.echo(hanging(driver.state))
     if driver.gpus:
-        _print_table("GPU", driver.gpus, _FIELDS)
+        _print_table(driver.gpus, _FIELDS)
         _print_processes(driver.gpus)
     elif driver.fault is None:
         click.echo("it has no GPU")
@@ -44,9 +45,9 @@ def show_memory() -> None:
     _print_budget()
     driver = read_driver()
     if not driver.gpus:
-        click.echo(driver.state if driver.fault else f"{driver.state}: it has no GPU")
+        click.echo(hanging(driver.state if driver.fault else f"{driver.state}: it has no GPU"))
         return
-    _print_table("GPU", driver.gpus, _MEMORY_FIELDS)
+    _print_table(driver.gpus, _MEMORY_FIELDS)
     _print_processes(driver.gpus)
 
 
@@ -69,10 +70,11 @@ def _print_budget() -> None:
     """Print the budget; one line for each GPU that CUDA may use, if it is not the same on all."""
     budgets = card_budgets()
     if len({str(budget) for budget in budgets}) <= 1:
-        click.echo(f"budget: {memory_budget()}")
+        click.echo(hanging(f"budget: {memory_budget()}"))
         return
     for number, (gpu, budget) in enumerate(zip(visible_gpus(), budgets, strict=True)):
-        click.echo(f"budget of cuda:{number} (GPU {gpu.index}, {gpu.name or UNKNOWN}): {budget}")
+        card = f"GPU {gpu.index}, {gpu.name or UNKNOWN}"
+        click.echo(hanging(f"budget of cuda:{number} ({card}): {budget}"))
 
 
 def _plain(driver: Driver) -> dict[str, Any]:
@@ -120,32 +122,25 @@ _FIELDS: dict[str, Callable[[Gpu], str]] = {
 """The rows of the table of GPUs."""
 
 
-def _print_table(title: str, gpus: Sequence[Gpu], fields: dict[str, Callable[[Gpu], str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title, *(str(gpu.index) for gpu in gpus))
-    for name, field in fields.items():
-        table.add_row(name, *map(field, gpus))
-    Console().print(table)
+def _print_table(gpus: Sequence[Gpu], fields: dict[str, Callable[[Gpu], str]]) -> None:
+    titles = [f"GPU {gpu.index}" for gpu in gpus]
+    rows = [[name, *map(field, gpus)] for name, field in fields.items()]
+    show(SideBySide(titles, titles, rows))
 
 
 def _print_processes(gpus: Sequence[Gpu]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     untold = [str(gpu.index) for gpu in gpus if gpu.processes is None]
     used = [(gpu, process) for gpu in gpus for process in gpu.processes or ()]
     if used:
-        table = Table("GPU", "pid", "process", "memory")
-        for gpu, process in used:
-            table.add_row(str(gpu.index), *_process(process))
-        Console().print(table)
+        columns = [Column("GPU"), Column("pid"), Column("memory")]
+        show("", FittedTable(columns, [_row(gpu, process) for gpu, process in used]))
     elif not untold:
         click.echo("no process uses a GPU")
     if untold:
         click.echo(f"the processes on GPU {', '.join(untold)} are unknown")
 
 
-def _process(process: GpuProcess) -> tuple[str, str, str]:
-    return str(process.pid), process.name or UNKNOWN, _amount(process.memory_gb, "GiB")
+def _row(gpu: Gpu, process: GpuProcess) -> Row:
+    memory = _amount(process.memory_gb, "GiB")
+    name = {"process": process.name or UNKNOWN}
+    return Row([str(gpu.index), str(process.pid), memory], name)

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
@@ -24,7 +23,7 @@ from explr.config.importing import make_importable
 from explr.config.messages import report_fault
 from explr.core.errors import UsageError
 from explr.runner.prepare import prepare
-from explr.sweep.plan import WIDTH
+from explr.sweep.plan import WIDTH, tell
 from explr.sweep.preflight import check_first_job, check_trial
 from explr.utils.invocation import with_override
 from explr.utils.scratch import scratch_folder
@@ -53,15 +52,17 @@ def show_plan(arguments: Sequence[str], samples: int) -> int:
             if not args.multirun:
                 check_types(app, args.overrides, args.config_name)
             prepared = prepare(cfg)
-            click.echo(f"train_model  {prepared.config.train_model}")
-            click.echo(f"framework    {prepared.framework.name} on {prepared.device}")
-            click.echo(f"tracking     {prepared.config.tracking.backend}")
-            click.echo(f"seed         {prepared.config.seed}")
+            of_all = {
+                "train_model": prepared.config.train_model,
+                "framework": f"{prepared.framework.name} on {prepared.device}",
+                "tracking": prepared.config.tracking.backend,
+                "seed": prepared.config.seed,
+            }
+            tell(f"{title:{WIDTH}}{text}" for title, text in of_all.items())
             if args.multirun and cfg.tuner.name != "none":
                 _plan_sweep(cfg, silent_context(app), samples)
             else:
-                for name, value in prepared.config.hyperparameters.items():
-                    click.echo(f"    {name}={value}")
+                tell(f"    {k}={v}" for k, v in prepared.config.hyperparameters.items())
     except Exception as error:  # noqa: BLE001 - reported, with its exit code
         return report_fault(diagnose(error, arguments, check))
     return 0
@@ -81,8 +82,7 @@ def _plan_sweep(cfg: DictConfig, context: HydraContext, samples: int) -> None:
     plan = sweeper.plan(overrides, samples)
     for job in plan.jobs:
         prepare(context.config_loader.load_sweep_config(cfg, list(job.overrides)))
-    for line in plan.lines(f"{'tuner':{WIDTH}}{cfg.tuner.name}", cfg):
-        click.echo(line)
+    tell(plan.lines(f"{'tuner':{WIDTH}}{cfg.tuner.name}", cfg))
 
 
 def show_plan_of(command: Sequence[str], samples: int) -> int:

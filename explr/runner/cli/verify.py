@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +24,7 @@ from explr.core.errors import UsageError
 from explr.core.framework import AUTO, NO_FRAMEWORK, Framework, frameworks
 from explr.core.secrets.shapes import without_user_info
 from explr.frameworks.base import choose_framework
+from explr.results.table import hanging
 from explr.runner.prepare import prepare
 from explr.tracking.destination import Destination
 from explr.tracking.home import explr_home, is_local_store
@@ -174,11 +173,8 @@ def _mlflow(destination: Destination | None, uri: str | None, found: Probe | Non
 
 
 def _print(check: Check) -> None:
-    mark = click.style(f"{check.status:<4}", fg=COLOURS[check.status])
-    columns = max(60, shutil.get_terminal_size((100, 24)).columns)
-    indent = " " * 6
-    seen = textwrap.wrap(f"{check.name}: {check.seen}", columns - 6)
-    remedy = textwrap.wrap(check.remedy, columns - 8) if check.remedy else []
-    click.echo(f"{mark}  " + f"\n{indent}".join(seen))
-    for line in remedy:
-        click.echo(f"{indent}  {line}")
+    mark = f"{check.status:<4}"
+    seen = hanging(f"{mark}  {check.name}: {check.seen}", 6)
+    click.echo(click.style(mark, fg=COLOURS[check.status]) + seen.removeprefix(mark))
+    if check.remedy:
+        click.echo(hanging(f"{'':8}{check.remedy}", 8))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shlex
 import re
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,8 +21,8 @@ from explr.config.saved import hide_secrets, saved_files, take_names_of
 from explr.core.config import ExplrConfig
 from explr.core.errors import TrialPruned, UsageError
 from explr.core.protocols import TrainFunction
-from explr.results.single import note_command, takes_up
 from explr.core.secrets.masking import redacted_text
+from explr.results.single import note_command, takes_up
 from explr.results.table import hanging
 from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered

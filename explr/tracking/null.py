@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from explr.core.errors import TrackingError
 from explr.tracking.artifacts import content_of, existing
-from explr.tracking.datasets import dataset_of, tags_of
-from explr.tracking.media import check_place, image_of
-from explr.tracking.models import check_names, flavor_of
-from explr.tracking.tables import table_name, table_text
+from explr.tracking.logged.datasets import dataset_of, tags_of
+from explr.tracking.logged.media import check_place, image_of
+from explr.tracking.logged.models import check_names, flavor_of
+from explr.tracking.logged.tables import table_name, table_text
 from explr.tracking.values import WarnOnce, parameters, read_metrics
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy
 import pandas
 import pytest
 
-from explr.tracking.datasets import MAX_DETAILS, MAX_SOURCE, dataset_of
+from explr.tracking.logged.datasets import MAX_DETAILS, MAX_SOURCE, dataset_of
 from explr.tracking.journal.lines import read_events
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.null import NullTracker

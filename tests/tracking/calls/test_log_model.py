@@ -17,7 +17,7 @@ import pytest
 
 from explr.core.errors import TrackingError
 from explr.tracking.mlflow.sink import MLflowSink
-from explr.tracking.models import FOLDER, check_names, flavor_of
+from explr.tracking.logged.models import FOLDER, check_names, flavor_of
 from explr.tracking.null import NullTracker
 from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.sink import LoggedModel, Refused

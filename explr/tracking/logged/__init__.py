@@ -1,0 +1,1 @@
+"""What a training logs besides numbers and files: data sets, models, images and tables."""

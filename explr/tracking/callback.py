@@ -40,11 +40,11 @@ from explr.launching.job_record import objective_of, record_job, this_command
 from explr.tracking.destination import Destination, working_directory
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
+from explr.tracking.mlflow.titles import project_name, run_name, sweep_name, trial_name
 from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
 from explr.tracking.run import TrackedRun, closing_line, experiment_of, open_run
 from explr.tracking.shipping.sink import Status
 from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
-from explr.tracking.titles import project_name, run_name, sweep_name, trial_name
 
 log = logging.getLogger(__name__)
 

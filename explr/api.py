@@ -28,7 +28,7 @@ from explr.runner.task import run_trial
 from explr.sweep.logs import callers_logging, shown_logging
 from explr.sweep.preflight import check_first_job, check_trial
 from explr.tracking.callback import OWN_TASK
-from explr.tracking.titles import training_given
+from explr.tracking.mlflow.titles import training_given
 from explr.utils.console import in_notebook
 
 

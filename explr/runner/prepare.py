@@ -16,8 +16,8 @@ from explr.core.framework import AUTO, NO_FRAMEWORK, Framework
 from explr.core.protocols import TrainFunction
 from explr.frameworks.base import get_framework
 from explr.tracking.destination import working_directory
+from explr.tracking.mlflow.titles import project_name
 from explr.tracking.sweeps import current
-from explr.tracking.titles import project_name
 
 
 @dataclass(frozen=True)

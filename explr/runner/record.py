@@ -21,11 +21,11 @@ from explr.runner.prepare import Prepared
 from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.lines import read_events
+from explr.tracking.mlflow.titles import run_name, trial_name
 from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
 from explr.tracking.run import TrackedRun, open_run
 from explr.tracking.sweeps import Sweep, current
-from explr.tracking.titles import run_name, trial_name
 from explr.utils.readings import peak_memory
 
 log = logging.getLogger("explr")

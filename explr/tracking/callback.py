@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from explr.config.hydra_private import value_of
 from explr.config.nodes import SWEEPER_NODE, is_own_tree, overrides_of
 from explr.config.saved import hide_secrets, saved_files
 from explr.core.config import MirrorConfig, ObjectiveConfig
-from explr.core.errors import is_pruning
+from explr.core.errors import ExplrError, is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
 from explr.core.reporter import LISTENERS
 from explr.core.secrets.command_line import hide_command_line, take_names
@@ -40,11 +41,11 @@ from explr.launching.job_record import objective_of, record_job, this_command
 from explr.tracking.destination import Destination, working_directory
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
+from explr.tracking.mlflow.titles import project_name, run_name, sweep_name, trial_name
 from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
 from explr.tracking.run import TrackedRun, closing_line, experiment_of, open_run
 from explr.tracking.shipping.sink import Status
 from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
-from explr.tracking.titles import project_name, run_name, sweep_name, trial_name
 
 log = logging.getLogger(__name__)
 
@@ -279,11 +280,11 @@ def _results_of(folder: Path) -> tuple[Path, ...]:
 
 def _minimizes(config: DictConfig) -> bool:
     """Whether smaller values of a sweep's first objective are better."""
-    for key in ("hydra.sweeper.direction", "objective.direction"):
-        found = OmegaConf.select(config, key, throw_on_missing=False)
-        if found is not None:
-            first = found[0] if OmegaConf.is_list(found) else found
-            return "max" not in str(getattr(first, "name", first)).lower()
+    for node in ("hydra.sweeper", "objective"):
+        found = OmegaConf.select(config, node, throw_on_missing=False)
+        if OmegaConf.is_dict(found) and ("direction" in found or "metric" in found):
+            with suppress(ExplrError):  # the direction is not known
+                return ObjectiveConfig(found.get("metric"), found.get("direction")).minimize
     return True
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from explr.tracking.titles import (
+from explr.tracking.mlflow.titles import (
     LONGEST,
     project_name,
     run_name,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from explr.core.reporter import whole_step
 from explr.core.secrets.masking import redacted, redacted_text
 from explr.tracking.artifacts import Copies, content_of
-from explr.tracking.logged.datasets import dataset_of, tags_of
 from explr.tracking.journal.journal import Journal, now_ms
 from explr.tracking.journal.steps import RecordedSteps
+from explr.tracking.logged.datasets import dataset_of, tags_of
 from explr.tracking.logged.media import (
     check_place,
     dictionary_text,
@@ -24,10 +24,10 @@ from explr.tracking.logged.media import (
     save_figure,
     stepped_name,
 )
-from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name
 from explr.tracking.logged.models import FOLDER, check_names, save_model
-from explr.tracking.shipping.sink import LoggedModel
 from explr.tracking.logged.tables import TAG, TableList, table_name, table_text, tag_of
+from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name
+from explr.tracking.shipping.sink import LoggedModel
 from explr.tracking.values import WarnOnce, parameters, read_metrics, text_of, texts_of
 
 if TYPE_CHECKING:

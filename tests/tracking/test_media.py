@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from explr.tracking.logged.media import dictionary_text, image_of
+from explr.tracking.logged.tables import table_text, tag_of
 from explr.tracking.mlflow.names import MAX_TAG
 from explr.tracking.null import NullTracker
-from explr.tracking.logged.tables import table_text, tag_of
 from explr.tracking.values import WarnOnce
 
 Image = pytest.importorskip("PIL.Image")

@@ -12,8 +12,8 @@ import numpy
 import pandas
 import pytest
 
-from explr.tracking.logged.datasets import MAX_DETAILS, MAX_SOURCE, dataset_of
 from explr.tracking.journal.lines import read_events
+from explr.tracking.logged.datasets import MAX_DETAILS, MAX_SOURCE, dataset_of
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.null import NullTracker
 from explr.tracking.shipping.run_upload import RunUpload

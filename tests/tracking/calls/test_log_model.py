@@ -16,8 +16,8 @@ from urllib.request import url2pathname
 import pytest
 
 from explr.core.errors import TrackingError
-from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.logged.models import FOLDER, check_names, flavor_of
+from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.null import NullTracker
 from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.sink import LoggedModel, Refused

@@ -64,6 +64,9 @@ KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
 TEXT = "a text"
 """Any other; in place of a text may stand a number, as 0.1 in place of `scale`."""
 
+RANGES = (ChoiceSweep, IntervalSweep, RangeSweep)
+"""What Hydra makes of a range."""
+
 
 def type_faults(
     texts: Iterable[str], compose: Callable[[list[str]], DictConfig], loader: ConfigLoader
@@ -158,7 +161,7 @@ def _values(override: Override) -> list[Any]:
     """Values of an override, of a range of numbers one."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
-        return [plain(each) for each in value.list]
+        return [plain(each) for each in value.list if not isinstance(each, RANGES)]
     if isinstance(value, (IntervalSweep, RangeSweep)):
         return [value.start]
     return [] if override.is_sweep_override() else [plain(value)]

@@ -351,8 +351,9 @@ def _sentence(
     if isinstance(fault, yaml.YAMLError):
         return f"{override}: {yaml_message(fault)}"
     if parsed.is_sweep_override() and not parsed.is_discrete_sweep():
-        tuner = OmegaConf.select(whole, "tuner.name")
-        return f"{override} is a range: {WITH_TUNER if tuner == 'none' else to_sweep}"
+        on_a_line = to_sweep.endswith("-m")
+        alone = OmegaConf.select(whole, "tuner.name") == "none"
+        return f"{override} is a range: {WITH_TUNER if alone and on_a_line else to_sweep}"
     if parsed.is_sweep_override():
         a_list = f"{parsed.get_key_element()}=[…]"
         return f"{override} is a sweep: {to_sweep}; a list is written {a_list}"

@@ -41,6 +41,9 @@ BEST = "best:"
 NOT_OF_THE_TRAINING = ("tuner.", "tracking.", "search_space.", "system/", "explr.")
 """Prefixes of names that describe the search and the tracking, not the training."""
 
+DERIVED = {"experiment_name", "objective.direction"}
+"""Settings that follow from others where they are null; an untracked run has the null alone."""
+
 Curve = list[tuple[int, float]]
 """Values of a metric by step."""
 
@@ -262,4 +265,7 @@ def differing(runs: Iterable[RunView]) -> list[str]:
     default = {name: str(value) for name, value in bundled_defaults().items()}
     every = [run.params if run.is_foreign else default | run.params for run in runs]
     names = dict.fromkeys(name for run in runs for name in run.params)
-    return [name for name in names if len({params.get(name) for params in every}) > 1]
+    values = {name: {params.get(name) for params in every} for name in names}
+    for name in DERIVED & values.keys():
+        values[name] -= {str(None)}
+    return [name for name in names if len(values[name]) > 1]

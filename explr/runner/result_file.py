@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import UsageError
-from explr.core.folders import RESULT, within, write_json
+from explr.core.folders import RESULT, drop_unfinished, within, write_json
 from explr.core.protocols import TrainingContext, TrainingResult
 
 
@@ -25,6 +25,7 @@ def make_folder(folder: Path) -> None:
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()
+        drop_unfinished(folder)  # of an attempt that was killed
     except OSError as error:
         raise UsageError(
             f"the output folder {folder} cannot be written: {error.strerror}"

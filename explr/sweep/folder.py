@@ -20,6 +20,7 @@ from explr.core.folders import (
     MULTIRUN,
     REPORT,
     RESULTS,
+    drop_unfinished,
     replace_file,
     within,
     write_json,
@@ -64,6 +65,7 @@ class SweepFolder:
     def __init__(
         self, path: Path, study: Study, replicates: int, value: Callable[[str, Any], Any]
     ) -> None:
+        drop_unfinished(path)  # of a controller that was killed
         self.path = path
         self._study = study
         self._replicates = replicates

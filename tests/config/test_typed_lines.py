@@ -170,7 +170,7 @@ WHOLE = {
     "compare multirun multirun/one": "multirun",
     "best nowhere": "'nowhere' does not exist",
     "best": "Missing argument 'FOLDER'; see `explr best --help`",
-    "resume": "give either the sweep's folder or --last",
+    "resume": "give either the folder of the sweep or run, or --last",
     "multirun": "`explr best multirun` or `explr report multirun`",
     "run lr=0.1": "the file of settings comes first",
     "tune 'lr=interval(0,1)'": "the file of settings comes first",

@@ -142,7 +142,7 @@ class Sweep:
             ).fetchall()
         store.close()
         assert len(found) == len(NAMES)  # one each
-        return {NAMES[int(name)]: str(status) for name, status in found}
+        return {NAMES[int(name.split()[0])]: str(status) for name, status in found}
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def test_the_screen_shows_the_same_lines(shop: Workshop) -> None:
     lines = [
         [
             (line.partition("] ")[2] or line).replace("optuna", "ray")
-            for line in re.sub(r"[0-9a-f]{32}| *[\d.]+ s  ", "…", text).splitlines()
+            for line in re.sub(r"[0-9a-f]{32}| *[\d.]+ s  |(?<=folder) +", "…", text).splitlines()
             if "Ray: started on this machine" not in line
         ]
         for text in texts

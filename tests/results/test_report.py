@@ -495,8 +495,10 @@ def test_links_lead_to_a_server(
         config.write_text(before)
     links = {value for name, value in page.attributes if name == "href" and value != "data:,"}
     assert len(links) == 6
-    assert all(re.match(r"http://mlflow\.example:5000/#/experiments/1/runs/\w{32}$", str(link))
-               for link in links)  # fmt: skip
+    address = (
+        r"http://mlflow\.example:5000/#/experiments/1/runs/\w{32}\?workflowType=machine_learning"
+    )
+    assert all(re.fullmatch(address, str(link)) for link in links)
 
 
 ORDER = """

@@ -38,7 +38,7 @@ def test_a_training(explr, project: Path) -> None:
     assert content["params"]["name"] == "new"
     assert content["seed"] == 7
     assert sorted(p.name for p in (project / run_folder(folder)).iterdir()) == [
-        ".hydra", "explr.log", "result.json",
+        ".hydra", "explr.log", "result.json", "run.json",
     ]  # fmt: skip
 
 

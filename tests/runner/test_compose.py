@@ -122,8 +122,7 @@ def test_every_fault_is_named() -> None:
 def test_a_range_is_for_a_sweep_in_python_too() -> None:
     with pytest.raises(ConfigError) as caught:
         explr.compose(["lr=interval(0,1)"])
-    said = "lr=interval(0,1) is a sweep: give it to explr.tune; a list is written lr=[…]"
-    assert caught.value.faults == [said]
+    assert caught.value.faults == ["lr=interval(0,1) is a range: give it to explr.tune"]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "gp"])

@@ -263,7 +263,9 @@ def test_17_ctrl_c_in_the_controllers_own_process(shop: Workshop) -> None:
 def test_a_folder_that_is_no_sweep_cannot_be_resumed(shop: Workshop) -> None:
     done = shop.run(shop.explr("resume", "conf"))
     assert done.returncode == 2
-    assert done.stderr.endswith("conf is not the folder of a sweep: it has no sweep.json\n")
+    assert done.stderr.endswith(
+        "conf is not the folder of a sweep or a run: it has no sweep.json\n"
+    )
     done = shop.run(shop.explr("resume", "--last"))
     assert done.returncode == 2
     assert f"no sweep has begun in {shop.folder}" in done.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import TrackingError
+from explr.core.folders import drop_unfinished
 from explr.core.secrets.shapes import without_user_info
 from explr.tracking.journal.items import Item
 from explr.tracking.journal.journal import (
@@ -56,6 +57,7 @@ class RunUpload:
     def __init__(
         self, sink: Sink, journal: Path, clock: Clock = time, retries: bool = False
     ) -> None:
+        drop_unfinished(journal.parent, journal.stem)  # of an upload that was killed
         self._sink = sink
         self._journal = journal
         self._position = read_position(journal)

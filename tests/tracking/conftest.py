@@ -22,6 +22,7 @@ from explr.tracking.destination import Destination
 from explr.tracking.home import local_store_uri
 from explr.tracking.run import TrackedRun, open_run
 from explr.tracking.shipping.companion import follow
+from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.start import Order
 
 if TYPE_CHECKING:
@@ -137,6 +138,19 @@ def ship(uri: str | None = None) -> None:
     follow(Order(uri or local_store_uri()))
 
 
+def replay(store: Store, run: TrackedRun) -> None:
+    """Upload a run again from its first event, as who has lost its place does."""
+    from explr.tracking.mlflow.sink import MLflowSink
+
+    run.journal.path.with_suffix(".position").unlink()
+    sink = MLflowSink(store.uri)
+    sink.connect()
+    upload = RunUpload(sink, run.journal.path)
+    while upload.advance():
+        pass
+    assert upload.done
+
+
 def explr(*arguments: str, env: Mapping[str, str] = os.environ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return zygote.run([sys.executable, "-m", "explr", *arguments], Path.cwd(), env, PATIENCE_S)
@@ -216,6 +230,7 @@ class Kit:
     kill_companions = staticmethod(kill_companions)
     begin = staticmethod(begin)
     ship = staticmethod(ship)
+    replay = staticmethod(replay)
     explr = staticmethod(explr)
     start = staticmethod(start)
     write_training = staticmethod(write_training)

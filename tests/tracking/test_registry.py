@@ -7,8 +7,6 @@ import pytest
 from explr.core.errors import UsageError
 from explr.runner.cli.sync import sync_journals
 from explr.tracking.journal.pending import entries
-from explr.tracking.mlflow.sink import MLflowSink
-from explr.tracking.shipping.run_upload import RunUpload
 
 pytestmark = pytest.mark.mlflow_versions
 
@@ -34,12 +32,7 @@ def test_a_model_becomes_a_version_with_an_alias_once(store: Any, kit: Any, tmp_
     run.close("FINISHED")
     kit.ship()
     for _ in range(2):  # replays
-        run.journal.path.with_suffix(".position").unlink()
-        sink = MLflowSink(store.uri)
-        sink.connect()
-        upload = RunUpload(sink, run.journal.path)
-        while upload.advance():
-            pass
+        kit.replay(store, run)
     (version,) = versions(store)
     found = store.run()
     assert (version.run_id, version.description) == (found.info.run_id, "val_loss 0.5")

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlparse
 from urllib.request import url2pathname
 
 import pytest
+from kills import Killed, KilledAfter
 from memory_sink import Memory, MemorySink
 
 from explr.core.errors import TrackingError
@@ -378,32 +379,6 @@ def test_it_tells_what_it_holds(place: InMemory | InMLflow, tmp_path: Path) -> N
             {"lr"},
             {"out/a.txt"},
         )
-
-
-class Killed(BaseException):
-    """Stands for a SIGKILL: nobody catches it."""
-
-
-class KilledAfter:
-    """A sink whose process is killed when a call has taken effect, and nobody has heard of it."""
-
-    def __init__(self, sink: Sink, calls: int) -> None:
-        self._sink = sink
-        self._left = calls
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._sink, name)
-        if not callable(value):
-            return value
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            result = value(*args, **kwargs)
-            self._left -= 1
-            if self._left == 0:
-                raise Killed
-            return result
-
-        return call
 
 
 def upload(sink: Any, journal: Path) -> bool:

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pytest
+from kills import Killed, KilledAfter
 
 from explr.core.errors import TrackingError
 from explr.tracking.logged.models import FOLDER, check_names, flavor_of
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.null import NullTracker
-from explr.tracking.shipping.run_upload import RunUpload
 from explr.tracking.shipping.sink import LoggedModel, Refused
 
 FRAMEWORKS = ("keras", "lightning", "sklearn", "torch", "transformers")
@@ -162,38 +162,10 @@ def test_a_replay_adds_nothing(store: Any, kit: Any, tmp_path: Path) -> None:
         outputs = [(o.model_id, o.step) for o in found.outputs.model_outputs]
         metrics = [(m.key, m.step, m.value) for m in model.metrics]
         pictures.append((model.model_id, str(model.status), outputs, metrics, len(versions)))
-        run.journal.path.with_suffix(".position").unlink()
-        sink = MLflowSink(store.uri)
-        sink.connect()
-        upload = RunUpload(sink, run.journal.path)
-        while upload.advance():
-            pass
-        assert upload.done
+        kit.replay(store, run)
     assert pictures[0] == pictures[1]
     assert pictures[0][1:] == ("READY", [(model.model_id, 1)], [("loss", 1, 0.5)], 1)
     assert files_of(store, model).keys() == {"MLmodel", "data/weights"}
-
-
-class Killed(BaseException):
-    """Stands for a SIGKILL: nobody catches it."""
-
-
-class KilledAfter:
-    """A client of MLflow whose process is killed when a call has taken effect."""
-
-    def __init__(self, client: Any, calls: int) -> None:
-        self._client = client
-        self._left = calls
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any, **named: Any) -> Any:
-            result = getattr(self._client, name)(*arguments, **named)
-            self._left -= 1
-            if self._left == 0:
-                raise Killed
-            return result
-
-        return call
 
 
 def test_a_kill_after_any_call_doubles_nothing(store: Any, kit: Any, tmp_path: Path) -> None:

@@ -69,7 +69,10 @@ RANGES = (ChoiceSweep, IntervalSweep, RangeSweep)
 
 
 def type_faults(
-    texts: Iterable[str], compose: Callable[[list[str]], DictConfig], loader: ConfigLoader
+    texts: Iterable[str],
+    compose: Callable[[list[str]], DictConfig],
+    loader: ConfigLoader,
+    sweep: DictConfig | None = None,
 ) -> list[str]:
     """Hyperparameters whose values are of another kind than their defaults.
 
@@ -79,6 +82,8 @@ def type_faults(
         texts: the overrides of a job or a sweep, which can be composed.
         compose: composes the config of a job.
         loader: Hydra's config loader.
+        sweep: composed config of the sweep, in which ranges set nothing; where nothing else is set
+            it has the defaults, and none has to be composed.
     """
     texts = list(texts)
     if not may_be_mistyped(texts):
@@ -87,7 +92,11 @@ def type_faults(
     changed = [each for each in parsed if _changes_hyperparameter(each)]
     others = [each for each in parsed if not _changes_hyperparameter(each, forced=True)]
     line = [text for each in others for text in values_of(each)]
-    base = compose([text for text in line if text != FILE_OVERLAY])
+    swept = [each for each in parsed if each.is_sweep_override()]
+    if sweep is not None and FILE_OVERLAY not in line and swept == changed:
+        base = sweep
+    else:
+        base = compose([text for text in line if text != FILE_OVERLAY])
     defaults, faults = {}, []
     for key, value in _leaves(file_overlay() if FILE_OVERLAY in line else {}):
         if said := _mistyped(key, value, _default(key, base)):

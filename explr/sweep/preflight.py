@@ -134,7 +134,7 @@ def check_first_job(
         trial = partial(check_trial, check=check, train_model=train_model)
         first = first_config(line, whole, loader, trial)
         one = partial(compose_one, app, config_name=config_name)
-        faults = type_faults([str(each.input_line) for each in line], one, loader)
+        faults = type_faults([str(each.input_line) for each in line], one, loader, whole)
         with hydra_config(whole):
             if tuned:
                 _check_sweep_folder(whole)

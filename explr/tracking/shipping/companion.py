@@ -150,10 +150,11 @@ def _address(order: Order) -> str | None:
     None if the training ends before, or no server of a local store is started.
     """
     followed = order.followed
-    until = math.inf
+    until, first = math.inf, None
     while followed is not None and is_alive(followed) and time.monotonic() < until:
-        own = (each for each in entries(order.uri) if each.pid == followed.pid)
-        first = next(filter(is_of_this_host, own), None)
+        if first is None:  # looked for until it is there: a sweep may have thousands of entries
+            own = (each for each in entries(order.uri) if each.pid == followed.pid)
+            first = next(filter(is_of_this_host, own), None)
         experiment = read_position(Path(first.journal)).experiment_id if first else ""
         if experiment:
             if (address := sink_for(order.uri).address(experiment)) is not None:

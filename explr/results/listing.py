@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from explr.config.nodes import SCHEMA
+from explr.core.checkpoint import CHECKPOINTS
 from explr.core.errors import FileError, UsageError
 from explr.core.folders import (
     COMMAND,
@@ -37,7 +38,7 @@ from explr.tuning.trial import ENDED
 DEPTH = 6
 """Folders below one another that are searched; a run usually lies in `outputs/DAY/TIME`."""
 
-PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", "mlruns", "checkpoints"})
+PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", "mlruns", CHECKPOINTS})
 """Names of folders that hold no runs."""
 
 WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "FINISHED": "complete"}

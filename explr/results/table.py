@@ -54,6 +54,10 @@ class Column:
     short: str = ""
     yields: bool = False
 
+    def shown(self, width: int) -> str:
+        """The title that stands in a table of a width."""
+        return self.short if self.short and len(self.title) > width // 4 else self.title
+
 
 @dataclass(frozen=True)
 class Row:
@@ -150,15 +154,11 @@ class _Layout:
         from rich.text import Text
 
         columns, width = table.columns, options.max_width
-        long = [bool(each.short) and len(each.title) > width // 4 for each in columns]
+        titles = [each.shown(width) for each in columns]
         self.notes = [
-            f"{each.short}: {each.title}"
-            for each, is_long in zip(columns, long, strict=True)
-            if is_long
-        ]
-        titles = [
-            each.short if is_long else each.title
-            for each, is_long in zip(columns, long, strict=True)
+            f"{shown}: {each.title}"
+            for each, shown in zip(columns, titles, strict=True)
+            if shown != each.title
         ]
         self._cells = [
             [Text(cell) if isinstance(cell, str) else cell for cell in row.cells]
@@ -272,10 +272,11 @@ class SideBySide:
         from rich.cells import cell_len
 
         width = options.max_width
-        titles = [
-            title if len(title) <= width // 4 else short
+        heads = [
+            Column(title, short=short)
             for title, short in zip(self.titles, self.shorts, strict=True)
         ]
+        titles = [head.shown(width) for head in heads]
         first, *things = [
             max(map(cell_len, column)) for column in zip(("", *titles), *self.rows, strict=True)
         ]
@@ -289,10 +290,7 @@ class SideBySide:
             if begin:
                 yield ""
             yield FittedTable(
-                [
-                    Column("", left=True),
-                    *(Column(self.titles[i], short=self.shorts[i]) for i in each),
-                ],
+                [Column("", left=True), *heads[begin:end]],
                 [Row([row[0], *(row[i + 1] for i in each)]) for row in self.rows],
             )
             begin = end

@@ -10,6 +10,12 @@ from explr.core.secrets.masking import redacted, redacted_text
 
 BARS = "▁▂▃▄▅▆▇█"
 
+LARGEST = 1e100
+"""Largest number that a chart draws."""
+
+DECADES = 100.0
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
+
 
 def number(value: float) -> str:
     """A number with four significant digits."""
@@ -61,6 +67,12 @@ def sparkline(values: Sequence[float], width: int = 10) -> str:
     return "".join(
         BARS[round((value - low) * steps)] if math.isfinite(value) else " " for value in shown
     )
+
+
+def spans_decades(values: Sequence[float]) -> bool:
+    """Whether values want a logarithmic axis."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    return low > 1 / LARGEST and high / low >= DECADES
 
 
 def _short(value: Any) -> str:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from explr.config.messages import report_fault
 from explr.config.nodes import overrides_of
 from explr.config.saved import hide_secrets, saved_files, take_names_of
+from explr.core.checkpoint import CHECKPOINTS
 from explr.core.config import ExplrConfig
 from explr.core.errors import TrialPruned, UsageError
 from explr.core.protocols import TrainFunction
@@ -59,7 +60,7 @@ def train_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         with watching_training(cfg):
             finished = _train(cfg, 0, None, resumes=resumes)
     except KeyboardInterrupt:
-        if (_folder() / "checkpoints").exists():
+        if (_folder() / CHECKPOINTS).exists():
             again = shlex.join(["explr", "resume", str(relative(_folder()))])
             print(f"to resume from the last checkpoint: {again}", file=sys.stderr)
         raise

@@ -54,8 +54,9 @@ class SweepWatch(SweepListener):
             gpu=None if on_cpu else GpuMemoryTexts(),
         )
         self._listeners = Listeners(self.progress.reported, self._log_report)
-        self._curves = Curves(sweep.metrics[0], self.progress.minimize[0])
+        self._curves: Curves | None = None
         if in_notebook():
+            self._curves = Curves(sweep.metrics[0], self.progress.minimize[0])
             self._listeners.add(self._curves.reported)
         for frozen in sweep.study.frozen():  # of a sweep that is resumed
             if frozen.state.is_finished():
@@ -97,14 +98,14 @@ class SweepWatch(SweepListener):
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job has ended."""
         self._folder.ended(job, outcome, self.progress.ended(job, outcome))
-        if outcome.values:
+        if self._curves is not None and outcome.values:
             self._curves.ended(job.trial, outcome.values[0])
 
     def shown(self) -> AbstractContextManager[object]:
         """Show the sweep within the block, in a terminal or a notebook."""
         if verbosity() is Verbosity.QUIET:
             return nullcontext()
-        if in_notebook():
+        if self._curves is not None:
             from explr.results.live.notebook import NotebookScreen
 
             return NotebookScreen(self.progress, (LOGGER,), self._curves)

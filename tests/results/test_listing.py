@@ -13,6 +13,7 @@ import explr
 from explr import TrainingContext, TrialPruned
 from explr.core.folders import COMMAND, JOB, MULTIRUN, RESULT, RESULTS
 from explr.results.listing import DEPTH, Listed, listed_below
+from explr.results.table import WIDE
 from explr.runner.cli.listing import age, lines, show_list
 from explr.tracking.journal.journal import Journal
 from explr.tuning.lock import HOLDER_FILE, sole_controller
@@ -169,11 +170,10 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 160, None])
-def test_the_list_fits(width: int | None) -> None:
+@pytest.mark.parametrize("width", [60, 80, 100, 160, WIDE])
+def test_the_list_fits(width: int) -> None:
     shown = [explr_plain(line) for line in lines(FOUND, Path("/p"), 100.0, width)]
-    if width is not None:
-        assert max(map(len, shown)) <= width
+    assert max(map(len, shown)) <= width
     text = "\n".join(shown)
     for each in ("running", "3/20", "0.5", "10 s", "multirun/2026-01-31/12-00-00-000000", "1 min"):
         assert each in text

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
 MOST_VALUES = 256
 """Values that are kept; of more, every second one, every fourth one, and so on."""
 
 
-class Curve:
-    """The values of a job over its steps, few of very many."""
+class Curve(Generic[T]):
+    """What a job has over its steps, few of very many.
 
-    def __init__(self) -> None:
-        self.values: list[float] = []
-        self._every, self._count = 1, 0
+    Args:
+        most: the most that are kept, an even number.
+    """
 
-    def add(self, value: float) -> None:
-        """Add the value of the next step."""
+    def __init__(self, most: int = MOST_VALUES) -> None:
+        self.values: list[T] = []
+        self._most, self._every, self._count = most, 1, 0
+
+    def add(self, value: T) -> None:
+        """Add what the next step has."""
         if self._count % self._every == 0:
-            if len(self.values) == MOST_VALUES:
+            if len(self.values) == self._most:
                 self.values = self.values[::2]
                 self._every *= 2
             self.values.append(value)

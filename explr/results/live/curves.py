@@ -7,19 +7,17 @@ import threading
 from collections.abc import Hashable, Iterable, Sequence
 from html import escape
 
-from explr.results.text import number
+from explr.results.live.curve import Curve
+from explr.results.text import number, spans_decades
 
 MOST_POINTS = 128
-"""Points of a curve; of more, every second one, every fourth one, and so on."""
+"""The most points of a curve."""
 
 MOST_CURVES = 100
 """Curves that are drawn: the latest ones and the best one."""
 
 WIDTH, HEIGHT, LEFT, FOOT = 640, 180, 70, 18
 """Size of the drawing in pixels, and the room for the numbers beside and below it."""
-
-DECADES = 100.0
-"""Ratio of the largest to the smallest value from which the axis is logarithmic."""
 
 Point = tuple[float, float]
 
@@ -37,21 +35,15 @@ class Curves:
     def __init__(self, metric: str, minimize: bool) -> None:
         self._metric, self._minimize = metric, minimize
         self._lock = threading.Lock()
-        self._curves: dict[Hashable, list[Point]] = {}
-        self._every: dict[Hashable, int] = {}
-        self._counts: dict[Hashable, int] = {}
+        self._curves: dict[Hashable, Curve[Point]] = {}
         self._values: list[Point] = []
 
     def reported(self, key: Hashable, step: int, value: float) -> None:
         """Record a report of a training."""
         with self._lock:
-            curve, count = self._curves.setdefault(key, []), self._counts.get(key, 0)
-            if count % self._every.setdefault(key, 1) == 0:
-                curve.append((step, value))
-            if len(curve) == MOST_POINTS:
-                del curve[1::2]
-                self._every[key] *= 2
-            self._counts[key] = count + 1
+            if key not in self._curves:
+                self._curves[key] = Curve(MOST_POINTS)
+            self._curves[key].add((step, value))
 
     def ended(self, trial: int, value: float) -> None:
         """Record the value of a trial that completed."""
@@ -61,7 +53,7 @@ class Curves:
     def svg(self) -> str:
         """The drawing; "" as long as there is nothing to draw."""
         with self._lock:
-            curves = [finite for c in self._curves.values() if len(finite := _finite(c)) > 1]
+            curves = [few for c in self._curves.values() if len(few := _finite(c.values)) > 1]
             values = _finite(self._values)
         if curves:
             best = (min if self._minimize else max)(curves, key=lambda curve: curve[-1][1])
@@ -89,7 +81,7 @@ def _drawing(lines: Sequence[Sequence[Point]], dots: Sequence[Point], title: str
     every = [point for line in (*lines, dots) for point in line]
     left, right = min(x for x, _ in every), max(x for x, _ in every)
     low, high = min(y for _, y in every), max(y for _, y in every)
-    by_decades = low > 0 and high / low >= DECADES
+    by_decades = spans_decades([low, high])
     height = math.log10 if by_decades else float
     wide, tall = (right - left) or 1.0, (height(high) - height(low)) or 1.0
 

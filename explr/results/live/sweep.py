@@ -66,7 +66,7 @@ class Running:
     since: float
     step: int | None = None
     value: float | None = None
-    curve: Curve = field(default_factory=Curve)
+    curve: Curve[float] = field(default_factory=Curve)
 
 
 @dataclass(frozen=True)

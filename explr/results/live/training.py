@@ -41,7 +41,7 @@ class TrainingProgress:
     step: int | None = field(default=None, init=False)
     value: float = field(default=0.0, init=False)
     best: tuple[float, int] | None = field(default=None, init=False)
-    _curve: Curve = field(default_factory=Curve, init=False)
+    _curve: Curve[float] = field(default_factory=Curve, init=False)
     _first: tuple[int, float] | None = field(default=None, init=False)
     _count: int = field(default=0, init=False)
     _next: float = field(default=0.0, init=False)

@@ -39,10 +39,10 @@ def default_params(sweep: SweepView) -> dict[str, Any]:
     """What the config has for each searched parameter without the sweep; what is unknown lacks."""
     names = dict.fromkeys(name for trial in sweep.trials for name in trial.params)
     config = sweep_config(sweep.folder)
+    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
     found: dict[str, Any] = {}
     for name in names:
-        choice = OmegaConf.select(config, "hydra.runtime.choices") or {}
-        value = choice.get(name) if name in choice else _selected(config, name)
+        value = choices.get(name) if name in choices else _selected(config, name)
         if value is not None and not OmegaConf.is_config(value):
             found[name] = value
     return dict(redacted(found))

@@ -14,7 +14,7 @@ from explr.core.secrets.masking import redacted_text
 from explr.core.secrets.names import is_secret
 from explr.results.report.importance import by_importance, importances, study_of
 from explr.results.sweep import SweepView
-from explr.results.text import number, plain
+from explr.results.text import LARGEST, number, plain, spans_decades
 from explr.results.trial import TrialView
 
 if TYPE_CHECKING:
@@ -25,22 +25,10 @@ if TYPE_CHECKING:
 SHOWN = 1000
 """Number of trials that a chart draws besides the best ones."""
 
-LARGEST = 1e100
-"""Largest number that a chart draws."""
-
-DECADES = 100.0
-"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
-
 
 def can_be_drawn(value: float) -> bool:
     """Whether a chart has a place for a value."""
     return abs(value) <= LARGEST  # NaN is not
-
-
-def spans_decades(values: Sequence[float]) -> bool:
-    """Whether values want a logarithmic axis."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    return low > 1 / LARGEST and high / low >= DECADES
 
 
 class Drawn:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from explr.results.report.colours import BEST, COLOURS
-from explr.results.report.drawn import Drawn, spans_decades
+from explr.results.report.drawn import Drawn
+from explr.results.text import spans_decades
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

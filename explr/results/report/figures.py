@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import UsageError
 from explr.results.report import parallel
 from explr.results.report.colours import BEST, COLOURS, SCALE
-from explr.results.report.drawn import Drawn, spans_decades
+from explr.results.report.drawn import Drawn
 from explr.results.report.dress import marks, param_axis, say, step_axis, value_axis
-from explr.results.report.importance import FANOVA, PED_ANOVA, known
+from explr.results.report.importance import FANOVA, PED_ANOVA, known, quietly
+from explr.results.text import spans_decades
 from explr.results.trial import TrialView
 
 if TYPE_CHECKING:
@@ -36,21 +35,6 @@ THINNEST = 250
 
 ORDER = ("WAITING", "FAIL", "RUNNING", "PRUNED", "COMPLETE")
 """States, those that matter more last, on top of the others."""
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keep Optuna from warning of what the page says in its own words."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def history(drawn: Drawn) -> Figure:
@@ -217,11 +201,7 @@ def contour(drawn: Drawn) -> Figure:
     pair = _pair(drawn)
     few = drawn.some(MOST_IN_CONTOUR)
     decades = spans_decades([float(trial.values[drawn.objective]) for trial in few.trials])
-
-    def value(trial: Any) -> float:
-        found = float(trial.values[drawn.objective])
-        return math.log10(found) if decades else found
-
+    value = _value(drawn, decades)
     with quietly():
         figure = plot_contour(few, params=pair, target=value, target_name=drawn.metric)
     heat = figure.data[0]
@@ -285,11 +265,7 @@ def distribution(drawn: Drawn) -> Figure:
         raise UsageError("This needs two completed trials.")
     values = drawn.values(trials)
     decades = spans_decades(values)
-
-    def value(trial: Any) -> float:
-        found = float(trial.values[drawn.objective])
-        return math.log10(found) if decades else found
-
+    value = _value(drawn, decades)
     with quietly():
         figure = plot_edf(drawn.complete, target=value, target_name=drawn.metric)
     line = figure.data[0]
@@ -357,6 +333,16 @@ def pareto(drawn: Drawn, first: int = 0, second: int = 1) -> Figure:
     for axis, i in ((figure.layout.xaxis, first), (figure.layout.yaxis, second)):
         value_axis(axis, drawn.text(drawn.sweep.metrics[i]), [t.values[i] for t in trials])
     return say(figure)
+
+
+def _value(drawn: Drawn, decades: bool) -> Callable[[Any], float]:
+    """The value of a trial, or its logarithm where values span decades."""
+
+    def value(trial: Any) -> float:
+        found = float(trial.values[drawn.objective])
+        return math.log10(found) if decades else found
+
+    return value
 
 
 def _values(drawn: Drawn) -> list[float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import UsageError
@@ -22,6 +23,21 @@ MOST_FOR_FANOVA = 300
 """Completed trials that fANOVA looks at, spread evenly: with more it takes minutes."""
 
 PED_ANOVA, FANOVA = "PED-ANOVA", "fANOVA"
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep Optuna from telling of what a page says in its own words, or does not."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def importances(study: Study, objective: int = 0) -> dict[str, dict[str, float]]:
@@ -115,12 +131,9 @@ def study_of(trials: list[FrozenTrial], directions: Any) -> Study:
         def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
             return [trial for trial in trials if states is None or trial.state in states]
 
-    storage, before = InMemoryStorage(), optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it creates
-    try:
+    storage = InMemoryStorage()
+    with quietly():  # it tells of each study that it creates
         made = optuna.create_study(storage=storage, directions=list(directions))
-    finally:
-        optuna.logging.set_verbosity(before)
     return Held(made.study_name, storage)
 
 

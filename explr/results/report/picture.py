@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import UsageError
 from explr.results.report.colours import BEST, COLOURS
-from explr.results.report.drawn import Drawn, spans_decades
-from explr.results.report.figures import quietly
-from explr.results.report.importance import known
+from explr.results.report.drawn import Drawn
+from explr.results.report.importance import known, quietly
 from explr.results.sweep import SweepView
+from explr.results.text import spans_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +68,8 @@ def draw_charts_later(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": python_path()}
     environment.pop("PYTHONWARNINGS", None)  # meant for the training
     command = [sys.executable, "-P", "-m", "explr.results.report.write", str(folder.absolute())]
-    try:
-        child = subprocess.Popen(
+    with suppress(OSError):
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -77,11 +77,7 @@ def draw_charts_later(folder: Path) -> None:
             start_new_session=True,
             env=environment,
         )
-    except OSError:
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # it goes on, and is not waited for
-        del child
+        process.returncode = 0  # else Popen warns that it still runs
 
 
 def show_report(folder: Path, out: Path | None, png: Path | None) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +10,8 @@ import click
 
 from explr.results.begun import runs_begun, sweeps_begun
 from explr.results.listing import Listed, listed_below, listed_in, newest_first
+from explr.results.table import columns
 from explr.results.text import number
-from explr.utils.console import is_terminal
 
 COLOURS = {"running": "cyan", "failed": "red", "interrupted": "yellow", "stopped": "yellow"}
 
@@ -37,26 +35,25 @@ def show_list(everywhere: bool) -> None:
         other = "" if everywhere else "; `explr list --all` lists those of other folders"
         click.echo(f"no sweep and no run of explr's below {here}{other}", err=True)
         return
-    width = shutil.get_terminal_size((100, 24)).columns if is_terminal(sys.stdout) else None
-    for line in lines(found, here, time.time(), width):
+    for line in lines(found, here, time.time(), columns()):
         click.echo(line)
 
 
-def lines(found: list[Listed], here: Path, now: float, width: int | None) -> list[str]:
+def lines(found: list[Listed], here: Path, now: float, width: int) -> list[str]:
     """The list as lines; without room for its folder, that of each stands on a line of its own.
 
     Args:
         found: sweeps and runs.
         here: the working directory, from which the folders below it are named.
         now: the time, in seconds since the epoch.
-        width: columns of the terminal; None is as wide as it takes.
+        width: columns of the terminal.
     """
     rows = [HEAD, *(_cells(one, here, now) for one in found)]
     widths = _widths(rows)
-    if width is not None and sum(widths[:-1]) + 2 * (len(HEAD) - 2) > width:
+    if sum(widths[:-1]) + 2 * (len(HEAD) - 2) > width:
         rows = [HEAD, *(_cells(one, here, now, named=False) for one in found)]
         widths = _widths(rows)
-    fits = width is None or sum(widths) + 2 * (len(HEAD) - 1) <= width
+    fits = sum(widths) + 2 * (len(HEAD) - 1) <= width
     shown = []
     for row, one in zip(rows, [None, *found], strict=True):
         state, trials, best, age, folder = row

@@ -187,5 +187,5 @@ $(VENV13)/.packages: $(NEEDED)
 	@grep -v '^-c' $(CONSTRAINTS) >> $(VENV13)/constraints.txt
 	@printf '%s\n' hydra-core==1.3.2 omegaconf==2.3.0 hydra-joblib-launcher==1.2.0 >> $(VENV13)/constraints.txt
 	@$(VENV13)/bin/python -m pip --quiet --no-input --disable-pip-version-check install \
-	  --constraint $(VENV13)/constraints.txt '.[torch,ray]' hydra-joblib-launcher pytest pytest-timeout pytest-xdist
+	  --constraint $(VENV13)/constraints.txt '.[torch,ray]' hydra-joblib-launcher pytest pytest-timeout pytest-xdist tornado
 	@touch $@

@@ -135,6 +135,9 @@ class SearchConfig:
     retries: int = 2
     # trainings per trial, each with its own seed; the trial's value is their mean
     replicates: int = 1
+    # how many of the best trials are trained again with fresh seeds, in the last quarter of the
+    # sweep, to tell whether one of them is the best; 0 confirms none
+    confirm: int = 0
     # fraction of trials that may fail before the sweep stops; checked from the fifth trial on;
     # 0 stops at the first failure
     max_failure_rate: float = 1.0

@@ -258,11 +258,13 @@ def best_first(trials: Iterable[Trial], minimize: bool) -> list[Trial]:
     """The completed trials, the best one first.
 
     Args:
-        trials: trials with a `state` and a `value`.
+        trials: trials with a `state` and a `value`; of those that were trained again with fresh
+            seeds `standing` has their place, and those that did so are left out.
         minimize: whether smaller values are better.
     """
-    complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
-    return sorted(complete, key=lambda trial: trial["value"], reverse=not minimize)
+    sign = 1 if minimize else -1
+    complete = [t for t in trials if t["state"] == "COMPLETE" and t.get("confirms") is None]
+    return sorted(complete, key=lambda t: (t.get("standing", math.inf), sign * t["value"]))
 
 
 def trials_that_ran(folder: Path, first: int = 0) -> list[int]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from explr.config.nodes import is_own_tree
 from explr.core.checkpoint import CHECKPOINTS, Checkpoints, step_of
 from explr.core.errors import UsageError
-from explr.core.folders import BestTrial, best_trial, read_result
+from explr.core.folders import RESULTS, BestTrial, best_trial, read_json, read_result
 from explr.core.framework import frameworks
 from explr.core.ownership import refuse_foreign
 from explr.core.protocols import Hyperparameters, html_table
 from explr.results.grid import read_grid
+from explr.results.summary import confirmation_lines
 from explr.results.sweep import sweep_config
 
 
@@ -33,7 +34,8 @@ def best_in(folder: Path) -> BestTrial:
         raise UsageError(
             f"{folder} has no best trial: no trial is complete, or there are several objectives"
         )
-    return best
+    told = confirmation_lines((read_json(folder / RESULTS) or {}).get("confirmation"))
+    return replace(best, note="\n".join(told)) if told else best
 
 
 def _is_own(folder: Path) -> bool:

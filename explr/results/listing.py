@@ -30,8 +30,8 @@ from explr.core.folders import (
 )
 from explr.results.sweep import objective_names, stored_study, sweep_config
 from explr.tracking.journal.journal import is_being_written
+from explr.tuning.confirmation.confirming import leading_trials
 from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
-from explr.tuning.optuna_private import best_trials
 from explr.tuning.storage.journal import STUDY_FILE
 from explr.tuning.trial import ENDED
 
@@ -200,7 +200,7 @@ def _unfinished(folder: Path, names: dict[str, bool], state: str, total: int | N
     complete = any(trial.state.name == "COMPLETE" for trial in trials)
     name, value = "", None
     if complete and len(study.directions) == 1:
-        (name,), value = objective_names(sweep_config(folder), 1), best_trials(study)[0].value
+        (name,), value = objective_names(sweep_config(folder), 1), leading_trials(study)[0].value
     return Listed(folder, state, begun, name, value, ended, total)
 
 

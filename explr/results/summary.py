@@ -93,6 +93,33 @@ def best_line(best: Mapping[str, Any]) -> str:
     return f"best: trial {best['number']} with {best['value']:.6g}: {values}"
 
 
+def confirmation_lines(told: Mapping[str, Any] | None) -> list[str]:
+    """What fresh seeds say of the best trials.
+
+    Args:
+        told: `confirmation` of `results.json`; None if nothing was confirmed.
+    """
+    if not told:
+        return []
+    candidates, level = told["candidates"], f"{told['level']:.0%}"
+    tied = [str(each["number"]) for each in candidates if each["tied"]]
+    first = (
+        f"confirmed: trial {told['winner']} is better than the others ({level} confidence)"
+        if told["winner"] is not None
+        else f"no winner: trials {', '.join(tied)} cannot be told apart ({level} confidence)"
+    )
+    return [first, *(_standing_line(each, level) for each in candidates)]
+
+
+def _standing_line(each: Mapping[str, Any], level: str) -> str:
+    seeds = f"{each['trainings']} fresh seed{'s' if each['trainings'] > 1 else ''}"
+    line = f"  trial {each['number']}: {number(each['mean'])} on average of {seeds}"
+    if each["low"] is None:
+        return line
+    within = f"{number(each['low'])} to {number(each['high'])}"
+    return f"{line}, the next training within {within} ({level})"
+
+
 def tell_grid(folder: Path, shown: Path, jobs: Iterable[Path]) -> None:
     """Print the best jobs of a grid of explr's own trainings.
 

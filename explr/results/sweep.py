@@ -32,7 +32,7 @@ from explr.tracking.callback import tracking_uri_of
 from explr.tracking.destination import absolute_uri
 from explr.tracking.journal.journal import first_event, journals_in
 from explr.tracking.shipping.sinks import sink_for
-from explr.tuning.optuna_private import best_trials
+from explr.tuning.confirmation.confirming import leading_trials
 from explr.tuning.storage.journal import STUDY_FILE
 from explr.tuning.storage.opening import incomplete, lost_trials, read_study, study_storage
 from explr.utils.invocation import Call, call_of
@@ -175,7 +175,7 @@ class SweepView:
         """Numbers of the best trials: one, or with several objectives the Pareto front."""
         if not self.complete:
             return frozenset()
-        return frozenset(trial.number for trial in best_trials(self.study))
+        return frozenset(trial.number for trial in leading_trials(self.study))
 
 
 def read_sweep(folder: Path, study: Study | None = None) -> SweepView:

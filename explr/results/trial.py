@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import FileError
-from explr.core.folders import read_result
+from explr.core.folders import REPLICATES, read_json, read_result
 from explr.tracking.shipping.run_ids import position_of_run
 from explr.tracking.shipping.sink import Sink
+from explr.tuning.confirmation.confirming import CONFIRMS
 from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class TrialView:
         reason: why it was pruned or failed.
         address: address of its run in MLflow's UI; None if unknown.
         run_id: id of its run in MLflow; "" if unknown.
+        replicates: value of each of its trainings, or their values; empty if it had one.
     """
 
     frozen: FrozenTrial
@@ -43,6 +45,7 @@ class TrialView:
     reason: str = ""
     address: str | None = None
     run_id: str = ""
+    replicates: Sequence[Any] = ()
 
     @property
     def number(self) -> int:
@@ -70,6 +73,7 @@ class TrialView:
     def row(self) -> dict[str, Any]:
         """The trial as a row of `results.json`."""
         values = list(self.values)
+        confirms = self.frozen.user_attrs.get(CONFIRMS)
         return {
             "number": self.number,
             "state": self.state,
@@ -81,6 +85,8 @@ class TrialView:
             "run_id": self.run_id or None,
             "attempts": self.attempts,
             "reason": self.reason,
+            **({"replicates": list(self.replicates)} if self.replicates else {}),
+            **({"confirms": confirms["number"]} if confirms else {}),
         }
 
 
@@ -121,7 +127,19 @@ def read_trial(
         str(reason),
         sink.address(position.experiment_id, position.run_id) if sink and position else None,
         position.run_id if position else str(known.get("run_id") or ""),
+        _replicates(folder) if state == "COMPLETE" else (),
     )
+
+
+def _replicates(folder: Path) -> list[Any]:
+    """The values of a trial's trainings in their order; empty if it had one."""
+    try:
+        finished = (read_json(folder / REPLICATES) or {}).get("finished", {})
+    except FileError as error:
+        log.warning("%s", error)
+        return []
+    values = [finished[key]["values"] for key in sorted(finished, key=int)]
+    return [each[0] if len(each) == 1 else each for each in values]
 
 
 def _result(folder: Path) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ from explr.results.begun import note_sweep
 from explr.results.summary import (
     best_line,
     best_trials,
+    confirmation_lines,
     counts_line,
     pruned_line,
     table_of,
@@ -41,6 +42,7 @@ from explr.results.text import params_text
 from explr.results.trial import read_trial
 from explr.sweep.logs import LOG_FILE, STARTS
 from explr.sweep.replicates import ReplicateFile
+from explr.tuning.confirmation.confirming import confirmation_of
 from explr.tuning.lock import HOLDER_FILE, LOCK_FILE
 from explr.tuning.storage.journal import cannot_write
 from explr.tuning.study import Study
@@ -215,6 +217,10 @@ class SweepFolder:
         several = len(directions) > 1
         complete = any(trial["state"] == "COMPLETE" for trial in trials)
         front = [trials[number] for number in self._study.front()] if complete else []
+        found = confirmation_of(self._study.held)
+        told = found.told() if found is not None else {}
+        for place, each in enumerate(told.get("candidates", ())):
+            trials[each["number"]]["standing"] = place
         return {
             "study": self._study.name,
             "direction": directions if several else directions[0],
@@ -222,6 +228,7 @@ class SweepFolder:
             "n_trials": len(trials),
             "best": front[0] if front and not several else None,
             **({"front": front} if several else {}),
+            **({"confirmation": told} if told else {}),
             "trials": trials,
         }
 
@@ -247,7 +254,9 @@ class SweepFolder:
         if ended < total:
             lines.append(f"grid: {ended} of {total} combinations were run")
         if best is not None:
-            lines += [best_line(best), continued(f"to train it again: {retrain}")]
+            lines.append(best_line(best))
+            lines += confirmation_lines(results.get("confirmation"))
+            lines.append(continued(f"to train it again: {retrain}"))
         if front:
             numbers = ", ".join(str(trial["number"]) for trial in front)
             lines.append(f"on the front: trials {numbers}")

@@ -64,10 +64,11 @@ class SweepJobs:
         own = dict(self._own)
         if job.replicates > 1:
             own["hydra.sweep.subdir"] = f"{job.trial}/{job.replicate}"
-            if job.replicate and self._seed_key and isinstance(seed := self._seed(job), int):
-                own[self._seed_key] = seed + job.replicate
         elif self._own_folders:
             own["hydra.sweep.subdir"] = str(job.trial)
+        added = job.replicate + job.seed
+        if added and self._seed_key and isinstance(seed := self._seed(job), int):
+            own[self._seed_key] = seed + added
         if self._run_follows:
             subdir = own.get("hydra.sweep.subdir", str(job.trial))
             own["hydra.run.dir"] = str(Path(own["hydra.sweep.dir"], subdir))

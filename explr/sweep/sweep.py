@@ -39,6 +39,7 @@ from explr.sweep.session import SweepSession, SweepSettings, open_sweep, study_n
 from explr.sweep.space import SweepSpace, fixed_of, with_fixed_params
 from explr.sweep.watch import SweepWatch
 from explr.tracking.callback import OWN_TASK
+from explr.tuning.confirmation.confirming import confirm_fault, with_reserve
 from explr.tuning.loop import SweepLoop
 from explr.tuning.study import Study
 from explr.tuning.trial import Outcome, SweepResult
@@ -136,8 +137,8 @@ def seed_faults(key: str | None, config: DictConfig) -> list[str]:
     """
     if key is None:
         log.warning(
-            "the replicates of a trial have the same config: name the key of your app's seed, as "
-            "in %s.seed_key=seed, and each has a seed of its own", SWEEPER_NODE,
+            "trainings with the same parameters have the same config: name the key of your app's "
+            "seed, as in %s.seed_key=seed, and each has a seed of its own", SWEEPER_NODE,
         )  # fmt: skip
         return []
     if holder_of(config, key) is not None:
@@ -301,7 +302,9 @@ class Sweep:
         faults += reported_faults(settings.reported, self._node("objective"))
         if settings.metric is not None and len(settings.metrics) != len(settings.directions):
             faults.append(f"{SWEEPER_NODE}.metric needs one name for each of its directions")
-        if not own and settings.replicates > 1:
+        if settings.confirm and len(settings.directions) > 1:
+            faults.append(f"{node}.confirm needs one objective: set {node}.confirm=0")
+        if not own and (settings.replicates > 1 or settings.confirm):
             faults += seed_faults(settings.seed_key, self._config)
         given = {"sampler": settings.sampler, "pruner": settings.pruner}
         for name, chosen in given.items():
@@ -310,15 +313,19 @@ class Sweep:
             raise ConfigError(faults)
 
     def _n_trials(self, study: Study) -> float:
-        """Total number of trials: never more than a grid has combinations."""
-        default = N_TRIALS if math.isinf(study.size) else study.size
-        given = self._settings.n_trials
-        return min(default if given is None else given, study.size)
+        """Total number of trials: never more search than a grid has combinations."""
+        confirm, given = self._settings.confirm, self._settings.n_trials
+        whole = with_reserve(study.size, confirm)
+        default = N_TRIALS if math.isinf(whole) else whole
+        return min(default if given is None else given, whole)
 
     def _equip(self, study: Study, space: SweepSpace) -> None:
         settings = self._settings
         pruner = pruner_for(settings.pruner, len(settings.directions), self._config)
         self._backend.equip(study, replace(settings, pruner=pruner), space)
+        total, node = self._n_trials(study), self._node("tuner")
+        if fault := confirm_fault(total, settings.confirm, node):
+            raise ConfigError([fault])
         if settings.custom_search_space is not None:
             study.extend = custom_space(
                 settings.custom_search_space,

@@ -17,6 +17,7 @@ from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
 from explr.sweep.logs import LOGGER, STARTS
 from explr.tuning.account import SweepListener
+from explr.tuning.confirmation.confirming import CONFIRMS
 from explr.tuning.trial import Job, Outcome
 from explr.tuning.trial_account import Limits
 from explr.utils.console import Verbosity, in_notebook, verbosity
@@ -60,7 +61,7 @@ class SweepWatch(SweepListener):
             self._listeners.add(self._curves.reported)
         for frozen in sweep.study.frozen():  # of a sweep that is resumed
             if frozen.state.is_finished():
-                values = frozen.values or ()
+                values = () if CONFIRMS in frozen.user_attrs else frozen.values or ()
                 reports = frozen.intermediate_values
                 self.progress.known(
                     frozen.state.name, frozen.number, values, frozen.params, reports

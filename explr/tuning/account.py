@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from explr.core.errors import SweepError
+from explr.tuning.confirmation.confirming import SHARE, reserved
 from explr.tuning.search_space import SpaceOf
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
@@ -90,7 +91,7 @@ class SweepAccount:
     def begin(self) -> None:
         """Take over the unfinished trials of earlier controllers; `timeout_s` counts from here."""
         self._unfinished = dict(self._study.unfinished(self._space_of))
-        self._started = self._study.count()
+        self._started, self._confirming = self._study.count(), self._study.confirming()
         self._start_time = self._clock()
 
     def take_over(self, number: int) -> dict[str, Any] | None:
@@ -113,9 +114,21 @@ class SweepAccount:
         if self._unfinished:
             number = next(iter(self._unfinished))
             return number, self._unfinished.pop(number)
-        if self._started >= self.limits.n_trials or self._study.stopped or self._is_out_of_time():
+        upcoming = None if self._is_over() else self._chosen()
+        if upcoming is None:
             self._study.flush()  # how the last trials ended; `ask` flushes earlier ends
-            return None
+        return upcoming
+
+    def _chosen(self) -> tuple[int, dict[str, Any]] | None:
+        """A new trial: one that searches, or one that confirms another."""
+        limits = self.limits
+        if self._is_searched():
+            if not limits.confirm:
+                return None
+            if (again := self._study.confirm(limits, self._space_of)) is not None:
+                self._started += 1
+                self._confirming += 1
+            return again
         self._started += 1
         if self._suggest is None or self._study.waiting:
             return self._study.ask(self._space_of)
@@ -126,6 +139,10 @@ class SweepAccount:
         number, params = self._study.ask(self._space_of, given)
         self._suggestions[number] = suggestion
         return number, params
+
+    def seed(self, number: int) -> int:
+        """The number to add to the sweep's seed in a trial."""
+        return self._study.seed(number)
 
     def begin_attempt(self, number: int) -> int:
         """Count a start of a trial; returns how often it was started before."""
@@ -181,9 +198,22 @@ class SweepAccount:
             f"tuner.max_failure_rate={rate:g} allows",
         )
 
-    def _is_out_of_time(self) -> bool:
+    def _is_over(self) -> bool:
+        """Whether no trial of any kind starts any more."""
+        return self._started >= self.limits.n_trials or self._is_past(1.0)
+
+    def _is_searched(self) -> bool:
+        """Whether no trial starts that searches."""
+        limits = self.limits
+        searching = limits.n_trials - reserved(limits.n_trials, limits.confirm)
+        if self._started - self._confirming >= searching or self._study.stopped:
+            return True
+        return bool(limits.confirm) and self._is_past(1 - SHARE)
+
+    def _is_past(self, share: float) -> bool:
+        """Whether this share of the sweep's time is over."""
         limit = self.limits.timeout_s
-        return limit is not None and self._clock() - self._start_time >= limit
+        return limit is not None and self._clock() - self._start_time >= share * limit
 
 
 def after_first(failure: Outcome, sentence: str) -> SweepError:

@@ -127,7 +127,8 @@ class SweepLoop:
         if not self._queue and (upcoming := self._account.next_trial()) is not None:
             number, params = upcoming
             kept, reports = self._kept_of(number), self._account.reports(number)
-            trial = TrialAccount(number, params, self._limits, self._clock, kept, reports)
+            seed = self._account.seed(number)
+            trial = TrialAccount(number, params, self._limits, self._clock, kept, reports, seed)
             self._trials[number] = trial
             self._queue += trial.jobs(self._account.begin_attempt(number))
         return bool(self._queue)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from explr.core.folders import flush
 from explr.tuning.completed import keep, note_complete
+from explr.tuning.confirmation.confirming import CONFIRMS, Confirmation, leading_trials
 from explr.tuning.optuna_private import (
-    best_trials,
     enqueued_params,
     is_stopped,
     new_trial,
@@ -30,6 +30,7 @@ from explr.tuning.search_space import (
 from explr.tuning.storage.journal import STUDY_FILE, cannot_write
 from explr.tuning.storage.opening import open_study
 from explr.tuning.trial import State
+from explr.tuning.trial_account import Limits
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -91,6 +92,7 @@ class Study:
         self._reports: dict[int, dict[int, float]] = {}
         self._attempts: dict[int, int] = {}
         self._paused_at: dict[int, float] = {}
+        self._seeds: dict[int, int] = {}
         self._waiting = self._count("WAITING")
         self._flushed_at = -math.inf
         self.extend: Extend | None = None
@@ -103,10 +105,11 @@ class Study:
 
     @property
     def size(self) -> float:
-        """Maximum number of trials, including those so far: finite only for a grid."""
+        """Maximum number of trials that search, those so far included: finite only for a grid."""
         with self._lock:
             grid = self._grid
-            return math.inf if grid is None else len(self.frozen()) + grid.missing
+            trials = len(self.frozen()) - self.confirming()
+            return math.inf if grid is None else trials + grid.missing
 
     @property
     def grid_ended(self) -> tuple[int, int] | None:
@@ -194,11 +197,41 @@ class Study:
                 self._waiting += 1
             trial = self._begin()
             self._trials[trial.number] = trial
+            self._note_seed(trial)
             self._reports[trial.number] = {}
             params = self._sampled(trial, space_of)
         if time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
             self.flush()  # a trial has no folder before the disk has its number and parameters
         return trial.number, params
+
+    def confirm(self, limits: Limits, space_of: SpaceOf) -> tuple[int, dict[str, Any]] | None:
+        """Start a trial that trains one of the best trials again, with another seed.
+
+        Args:
+            limits: how many of the best are compared.
+            space_of: as in `ask`.
+
+        Returns:
+            See `ask`; None if there is nothing to confirm, or not yet.
+        """
+        with self._lock:
+            if not self._waiting:  # else an earlier controller has queued one
+                minimize = self.directions[0] == "minimize"
+                found = Confirmation(self.frozen(), limits.confirm, minimize)
+                if (again := found.next(limits.replicates)) is None:
+                    return None
+                self._study.enqueue_trial(again.params, user_attrs=again.note)
+                self._waiting += 1
+            return self.ask(space_of)
+
+    def confirming(self) -> int:
+        """Number of trials that were started to confirm another one."""
+        started = (trial for trial in self.frozen() if trial.state.name != "WAITING")
+        return sum(CONFIRMS in trial.user_attrs for trial in started)
+
+    def seed(self, number: int) -> int:
+        """The number to add to the sweep's seed in a running trial."""
+        return self._seeds.get(number, 0)
 
     def reports(self, number: int) -> dict[int, float]:
         """What a running trial has reported, by step, also under earlier controllers."""
@@ -218,7 +251,7 @@ class Study:
             if step not in told:  # else an interrupted attempt reported it
                 trial.report(value, step)
                 told[step] = value
-            return bool(trial.should_prune())
+            return number not in self._seeds and bool(trial.should_prune())
 
     def tell(
         self, number: int, state: State, values: Sequence[float] = (), reason: str = ""
@@ -228,6 +261,7 @@ class Study:
 
         with self._optimizing():
             trial, reports = self._trials.pop(number), self._reports.pop(number)
+            self._seeds.pop(number, None)
             if reason:
                 trial.set_user_attr(REASON, reason)
             if state == "PRUNED":
@@ -288,6 +322,7 @@ class Study:
                 self._trials[frozen.number] = taken_over(self._study, frozen)
                 self._reports[frozen.number] = dict(frozen.intermediate_values)
                 self._attempts[frozen.number] = frozen.user_attrs.get(ATTEMPTS, 1)
+                self._note_seed(frozen)
                 self._paused_at[frozen.number] = self._last_sign(frozen)
             # A controller may have been killed between two parameters of the same trial.
             return [
@@ -311,7 +346,7 @@ class Study:
     def front(self) -> list[int]:
         """Numbers of the best trials: one, or with several objectives the Pareto front."""
         with self._lock:
-            return [trial.number for trial in best_trials(self._study)]
+            return [trial.number for trial in leading_trials(self._study)]
 
     @property
     def _grid(self) -> Grid | None:
@@ -326,6 +361,11 @@ class Study:
         files = list(folder.iterdir()) if folder.is_dir() else []
         started = frozen.datetime_start.timestamp() if frozen.datetime_start else 0.0
         return max(started, self._left_at, _last_written(files))
+
+    def _note_seed(self, trial: Trial | FrozenTrial) -> None:
+        """Remember the seed of a trial that confirms another one."""
+        if (confirms := trial.user_attrs.get(CONFIRMS)) is not None:
+            self._seeds[trial.number] = confirms["seed"]
 
     def _begin(self) -> Trial:
         """A new trial, or a queued one."""

@@ -51,6 +51,7 @@ class Job:
         attempt: how often it was started before.
         params: the sampled values by parameter.
         alone: whether no other job may run at the same time.
+        seed: number to add to the seed of the sweep, beside that of the replicate.
     """
 
     trial: int
@@ -59,6 +60,7 @@ class Job:
     attempt: int
     params: dict[str, Any] = field(hash=False)
     alone: bool = False
+    seed: int = 0
 
     @property
     def key(self) -> int:

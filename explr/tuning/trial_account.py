@@ -28,6 +28,7 @@ class Limits:
         reported: which reported value a training has that returns none: `last` or `best`.
         minimize: whether less is better.
         metric: name of the metric that an app reports; None if it does not name one.
+        confirm: how many of the best trials are compared with fresh seeds; 0 confirms none.
     """
 
     n_trials: float
@@ -39,6 +40,7 @@ class Limits:
     reported: str = "last"
     minimize: bool = True
     metric: Any = None
+    confirm: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class TrialAccount:
         clock: a monotonic clock in seconds.
         kept: has the finished replicates of earlier controllers; None if none are kept.
         reports: what the trial reported under earlier controllers, by step.
+        seed: see `Job`.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class TrialAccount:
         clock: Callable[[], float] = time.monotonic,
         kept: KeptReplicates | None = None,
         reports: Mapping[int, float] | None = None,
+        seed: int = 0,
     ) -> None:
         self.number = number
         self.params = params
@@ -110,6 +114,7 @@ class TrialAccount:
         self.deaths: tuple[str, ...] = ()
         """Why its processes died, for each retry."""
         self._limits = limits
+        self._seed = seed
         self._clock = clock
         self._started_at: dict[Job, float] = {}
         self._overdue: set[Job] = set()
@@ -134,7 +139,7 @@ class TrialAccount:
         """
         count = self._limits.replicates
         return [
-            Job(self.number, each, count, attempt, self.params)
+            Job(self.number, each, count, attempt, self.params, seed=self._seed)
             for each in range(count)
             if each not in self._values
         ]
@@ -212,8 +217,8 @@ class TrialAccount:
         result = outcome
         if outcome.state == "COMPLETE":
             self._values[job.replicate] = outcome.values
+            self._keep()
             if len(self._values) < self._limits.replicates:
-                self._keep()
                 return Ending(outcome)
             means = map(statistics.fmean, zip(*self._values.values(), strict=True))
             result = Outcome("COMPLETE", tuple(means))

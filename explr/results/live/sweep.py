@@ -195,7 +195,8 @@ class SweepProgress:
 
     def _count_job(self, job: Job, outcome: Outcome) -> None:
         if job.replicates == 1:
-            self._count(outcome.state, job.trial, outcome.values, job.params)
+            values = () if job.seed else outcome.values  # which confirms another trial
+            self._count(outcome.state, job.trial, values, job.params)
             return
         told = self._values.setdefault(job.trial, [])
         if outcome.state != "COMPLETE":
@@ -207,7 +208,7 @@ class SweepProgress:
         told.append(outcome.values)
         if len(told) == job.replicates:
             means = tuple(sum(each) / len(each) for each in zip(*told, strict=True))
-            self._count("COMPLETE", job.trial, means, job.params)
+            self._count("COMPLETE", job.trial, () if job.seed else means, job.params)
 
     def _note(self, step: int, value: float) -> None:
         """Note a value of a step, of which the best is known."""
@@ -240,7 +241,7 @@ class SweepProgress:
         self, state: str, trial: int, values: tuple[float, ...], params: Mapping[str, Any]
     ) -> None:
         self.counts[state] += 1
-        if state != "COMPLETE":
+        if state != "COMPLETE" or not values:
             return
         for index, (value, less) in enumerate(zip(values, self.minimize, strict=True)):
             best = self.best[index]

@@ -11,10 +11,11 @@ from omegaconf import OmegaConf
 from explr.core.folders import run_folder
 from explr.core.secrets.masking import redacted, redacted_text
 from explr.results.retrain import retrain_command
-from explr.results.summary import counts_line, pruned_line
+from explr.results.summary import confirmation_lines, counts_line, pruned_line
 from explr.results.sweep import SweepView, sweep_config
 from explr.results.text import brief, number, plain
 from explr.results.trial import TrialView
+from explr.tuning.confirmation.confirming import confirmation_of
 
 MOST_OF_FRONT = 10
 """Trials of a Pareto front that are listed."""
@@ -68,6 +69,9 @@ def _best(sweep: SweepView, best: TrialView, defaults: Mapping[str, Any]) -> Ite
         first = ",".join(f"{name}:{plain(v)}" for name, v in defaults.items())
         yield "<p>No trial has the default parameters, so what the search gained is unknown. "
         yield f"<code>tuner.enqueue=[{{{escape(first)}}}]</code> trains them first.</p>"
+    if (confirmed := confirmation_of(sweep.study)) is not None:
+        for line in confirmation_lines(confirmed.told()):
+            yield f"<p>{escape(line)}</p>"
     if best.address:
         yield f'<p><a href="{escape(best.address)}">its run in MLflow</a></p>'
     yield '</div><div class="scroll"><table><thead><tr><th class="text">parameter</th>'

@@ -44,7 +44,7 @@ def show_best(folder: Path, out: Path | None, register_as: str | None) -> None:
     """
     best = best_in(folder)
     found = f"trial {best.number} of {best.trials}: {best.metric} {best.value:.6g}"
-    click.echo("\n".join(map(hanging, filter(None, (found, best.note)))))
+    click.echo("\n".join(map(hanging, [found, *best.note.splitlines()])))
     rows = [Row(["", name, str(value)]) for name, value in best.params.items()]
     show(FittedTable([Column(""), Column("", left=True), Column("", left=True)], rows, False))
     click.echo(hanging(f"folder: {best.folder}"))

@@ -94,6 +94,10 @@ class RayBackend:
             raise ConfigError(
                 ["tuner/pruner=pbt changes parameters within a training: set tuner.replicates=1"]
             )
+        if settings.confirm:
+            raise ConfigError(
+                ["tuner.confirm needs tuner=optuna: with Ray Tune, set tuner.confirm=0"]
+            )
         self._study_prunes = bool(pruner) and self._scheduler is None
         native = is_native(sampler)
         if native:

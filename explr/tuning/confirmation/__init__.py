@@ -1,0 +1,1 @@
+"""Confirms the best trials of a search by further trainings, each with a fresh seed."""

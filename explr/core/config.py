@@ -129,6 +129,11 @@ class SearchConfig:
     memory_gb: float | None = None
     # seconds after which no new trial starts; null sets no limit
     timeout_s: float | None = None
+    # value of the objective that ends the search once a trial has reached it; null sets none
+    target: float | None = None
+    # the search ends when a further trial is expected to improve the best value by less than this;
+    # null never ends it so
+    stop_when: float | None = None
     # seconds after which a trial is stopped and counts as failed; null sets no limit
     trial_timeout_s: float | None = None
     # how often a trial is retried from its checkpoint after its process died

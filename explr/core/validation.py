@@ -30,6 +30,7 @@ LEAST: Mapping[str, float] = {
     "tuner.retries": 0,
     "tuner.replicates": 1,
     "tuner.confirm": 0,
+    "tuner.stop_when": 0,
     "tuner.max_failure_rate": 0,
     "tracking.port": 1,
     "tracking.drain_timeout_s": 0,

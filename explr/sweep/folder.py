@@ -229,6 +229,7 @@ class SweepFolder:
             "best": front[0] if front and not several else None,
             **({"front": front} if several else {}),
             **({"confirmation": told} if told else {}),
+            **({"stopped": stopped} if (stopped := self._study.stop_reason) else {}),
             "trials": trials,
         }
 
@@ -250,6 +251,8 @@ class SweepFolder:
             lines.append(saved)
         if self.unpruned and not any(trial["steps"] for trial in trials):
             lines.append(f"nothing was pruned: {self.unpruned}")
+        if stopped := results.get("stopped"):
+            lines.append(f"stopped early: {stopped}")
         ended, total = self._study.grid_ended or (0, 0)
         if ended < total:
             lines.append(f"grid: {ended} of {total} combinations were run")

@@ -302,8 +302,12 @@ class Sweep:
         faults += reported_faults(settings.reported, self._node("objective"))
         if settings.metric is not None and len(settings.metrics) != len(settings.directions):
             faults.append(f"{SWEEPER_NODE}.metric needs one name for each of its directions")
-        if settings.confirm and len(settings.directions) > 1:
-            faults.append(f"{node}.confirm needs one objective: set {node}.confirm=0")
+        if len(settings.directions) > 1:
+            faults += [
+                f"{node}.{name} needs one objective: leave it out"
+                for name, unset in (("confirm", 0), ("target", None), ("stop_when", None))
+                if getattr(settings, name) != unset
+            ]
         if not own and (settings.replicates > 1 or settings.confirm):
             faults += seed_faults(settings.seed_key, self._config)
         given = {"sampler": settings.sampler, "pruner": settings.pruner}

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from explr.core.errors import SweepError
-from explr.tuning.confirmation.confirming import SHARE, reserved
+from explr.tuning.confirmation.confirming import CONFIRMS, SHARE, reserved
 from explr.tuning.search_space import SpaceOf
+from explr.tuning.stopping.rule import StoppingRule
 from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
 from explr.tuning.trial_account import Limits
@@ -84,7 +85,9 @@ class SweepAccount:
         self._clock = clock
         self._unfinished: dict[int, dict[str, Any]] = {}
         self._suggestions: dict[int, str] = {}
-        self._started = self._ended = self._failed = 0
+        self._started = self._confirming = self._ended = self._failed = 0
+        minimize = study.directions[0] == "minimize"
+        self._rule = StoppingRule(minimize, limits.target, limits.stop_when)
         self.first_failure: Outcome | None = None
         """How the first trial that failed did so."""
 
@@ -93,6 +96,12 @@ class SweepAccount:
         self._unfinished = dict(self._study.unfinished(self._space_of))
         self._started, self._confirming = self._study.count(), self._study.confirming()
         self._start_time = self._clock()
+        if self._stops_early:
+            for trial in self._study.frozen():
+                if trial.state.is_finished() and CONFIRMS not in trial.user_attrs:
+                    complete = trial.state.name == "COMPLETE"
+                    self._rule.ended(trial.number, trial.value if complete else None)
+        self._study.note_stop(self._rule.reason)  # also one that no longer holds
 
     def take_over(self, number: int) -> dict[str, Any] | None:
         """Take an unfinished trial, so that `next_trial` does not return it.
@@ -180,6 +189,8 @@ class SweepAccount:
         if outcome.state == "FAIL":
             self._failed += 1
             self.first_failure = self.first_failure or outcome
+        if self._stops_early and not self._study.confirms(number):
+            self._note_value(number, outcome.values[0] if outcome.values else None)
         self._study.tell(number, outcome.state, outcome.values, outcome.reason)
         suggestion = self._suggestions.pop(number, None)
         if suggestion is not None and self._suggest is not None:
@@ -198,6 +209,18 @@ class SweepAccount:
             f"tuner.max_failure_rate={rate:g} allows",
         )
 
+    @property
+    def _stops_early(self) -> bool:
+        return self.limits.target is not None or self.limits.stop_when is not None
+
+    def _note_value(self, number: int, value: float | None) -> None:
+        """Take in how a trial ended, which may end the search."""
+        known = self._rule.reason
+        self._rule.ended(number, value)
+        if self._rule.reason and not known:
+            log.info("no further trial searches: %s", self._rule.reason)
+            self._study.note_stop(self._rule.reason)
+
     def _is_over(self) -> bool:
         """Whether no trial of any kind starts any more."""
         return self._started >= self.limits.n_trials or self._is_past(1.0)
@@ -206,7 +229,9 @@ class SweepAccount:
         """Whether no trial starts that searches."""
         limits = self.limits
         searching = limits.n_trials - reserved(limits.n_trials, limits.confirm)
-        if self._started - self._confirming >= searching or self._study.stopped:
+        if self._study.stopped or self._rule.reason:
+            return True
+        if self._started - self._confirming >= searching:
             return True
         return bool(limits.confirm) and self._is_past(1 - SHARE)
 

@@ -50,6 +50,9 @@ ATTEMPTS, REASON, PARAMS = "explr.attempts", "explr.reason", "explr.params"
 PAUSED = "explr.paused_s"
 """User attribute of a trial: seconds between a controller's end and the resumption."""
 
+STOP = "explr.stop"
+"""User attribute of a study: why the search has ended early."""
+
 FLUSH_EVERY_S = 1.0
 """Seconds in which the start of trials waits for the disk once; it may take several milliseconds.
 
@@ -229,6 +232,21 @@ class Study:
         started = (trial for trial in self.frozen() if trial.state.name != "WAITING")
         return sum(CONFIRMS in trial.user_attrs for trial in started)
 
+    def confirms(self, number: int) -> bool:
+        """Whether a running trial confirms another one."""
+        return number in self._seeds
+
+    def note_stop(self, reason: str) -> None:
+        """Remember why the search has ended early; empty if it has not."""
+        with self._lock:
+            if reason != self.stop_reason:
+                self._study.set_user_attr(STOP, reason)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the search has ended early; empty if it has not."""
+        return str(self._study.user_attrs.get(STOP, ""))
+
     def seed(self, number: int) -> int:
         """The number to add to the sweep's seed in a running trial."""
         return self._seeds.get(number, 0)
@@ -251,7 +269,7 @@ class Study:
             if step not in told:  # else an interrupted attempt reported it
                 trial.report(value, step)
                 told[step] = value
-            return number not in self._seeds and bool(trial.should_prune())
+            return not self.confirms(number) and bool(trial.should_prune())
 
     def tell(
         self, number: int, state: State, values: Sequence[float] = (), reason: str = ""

@@ -29,6 +29,8 @@ class Limits:
         minimize: whether less is better.
         metric: name of the metric that an app reports; None if it does not name one.
         confirm: how many of the best trials are compared with fresh seeds; 0 confirms none.
+        target: value that ends the search once a trial has reached it; None sets none.
+        stop_when: expected gain of a further trial below which the search ends; None never ends it.
     """
 
     n_trials: float
@@ -41,6 +43,8 @@ class Limits:
     minimize: bool = True
     metric: Any = None
     confirm: int = 0
+    target: float | None = None
+    stop_when: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from explr.results.sweep import SweepView, sweep_config
 from explr.results.text import brief, number, plain
 from explr.results.trial import TrialView
 from explr.tuning.confirmation.confirming import confirmation_of
+from explr.tuning.study import STOP
 
 MOST_OF_FRONT = 10
 """Trials of a Pareto front that are listed."""
@@ -142,5 +143,7 @@ def _spent(sweep: SweepView) -> Iterator[str]:
     if starts and ends and max(ends) >= min(starts):  # the clock may have been set back
         line += f" in {brief((max(ends) - min(starts)).total_seconds())}"
     yield f"{line}."
+    if stopped := sweep.study.user_attrs.get(STOP):
+        yield f"Stopped early: {stopped}."
     if (saved := pruned_line(rows)) is not None:
         yield f"Saved: {saved}."

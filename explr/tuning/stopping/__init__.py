@@ -1,0 +1,1 @@
+"""Stops a search from which nothing more is to be expected."""

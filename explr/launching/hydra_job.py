@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
@@ -29,6 +28,7 @@ from explr.config.hydra_private import apply_overrides, flush_logs, job_environm
 from explr.config.hydra_versions import (
     changes_folder,
     configure_logging,
+    load_logging,
     name_by_overrides,
     set_up_log,
     trusted_by,
@@ -36,7 +36,7 @@ from explr.config.hydra_versions import (
 )
 from explr.config.messages import log_to_files
 from explr.config.nodes import overrides_of
-from explr.config.omegaconf_private import copy_without, resolvers_kept
+from explr.config.omegaconf_private import copy_without, pickled, resolvers_kept
 from explr.core.errors import is_pruning
 from explr.core.user_code import contained, failing_trial, user_traceback
 from explr.launching.job_files import JobFiles
@@ -97,10 +97,9 @@ class HydraTask:
     state: Any = field(default_factory=Singleton.get_state)
 
     def __post_init__(self) -> None:
-        self._files = JobFiles()
         self._common: tuple[str, ...] | None = None
-        self._base = self.config
-        self._frozen = b""
+        self._base, self._frozen = self.config, b""
+        self._files = JobFiles()
         self._names: bytes | None = None
         if self.example is not None and self.example.common is not None:
             with suppress(HydraException, OmegaConfBaseException, ValueError):  # each job raises it
@@ -118,25 +117,26 @@ class HydraTask:
         setup_globals()
         with resolvers_kept():
             Singleton.set_state(self.state)
+        load_logging()
         # What is wrong with an override, or needs the values of a job, is reported by the job.
         with suppress(HydraException, OmegaConfBaseException):
             self._rehearse()
 
     def warm_up(self) -> None:
         """Touch, ahead of the job in a process of its own, the memory that every job writes to."""
-        _pickled(self._base)
+        pickled(self._base)
         if OmegaConf.select(self.config, "hydra.job_logging.root") is not None:
             configure_logging(deepcopy(_LOG), self.context)
 
     def _rehearse(self) -> None:
         """Do what every job does, on a config that is thrown away, and leave nothing behind."""
-        config = pickle.loads(_pickled(self._base))
-        OmegaConf.set_readonly(config.hydra, None)
-        apply_overrides(config, self.example.changes if self.example else ())
+        if self.example is None or self.example.common is None:
+            return
+        config = self.config_of(self.example, own_process=False)
         with _in_force(config), trusting(trusted_by(self.context), reset=True):
             _, task_config = _settle(config)
             OmegaConf.to_container(config.hydra.job_logging, resolve=True)
-            self._files.texts(config, task_config)
+            self._files.texts(config, task_config, _keys(self.example.changes))
 
     def config_of(self, job: HydraJob, own_process: bool) -> DictConfig:
         """The config of a job, as Hydra composes it of the job's overrides.
@@ -169,12 +169,13 @@ class HydraTask:
         if own_process:
             self._common = None  # the job changes it
             return self._base
-        self._frozen = self._frozen or _pickled(self._base)
+        self._frozen = self._frozen or pickled(self._base)
         config: DictConfig = pickle.loads(self._frozen)
         return config
 
     def _compose(self, common: tuple[str, ...]) -> None:
         self._base, self._frozen = self._composed(common), b""
+        self._files = JobFiles()
         self._common = common
 
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
@@ -201,11 +202,12 @@ class HydraTask:
         """
         config = self.config_of(job, own_process)
         with _in_force(config), trusting(trusted_by(self.context), reset=True):
-            return self._run(config)
+            return self._run(config, None if job.common is None else _keys(job.changes))
 
-    def _run(self, config: DictConfig) -> JobReturn:
+    def _run(self, config: DictConfig, changed: Sequence[str] | None) -> JobReturn:
         result = JobReturn()
         folder, task_config = _settle(config)
+        hydra = config.hydra
         result.cfg, result.hydra_cfg = task_config, config
         result.overrides = overrides_of(config, "task")
         result.task_name = job_name()
@@ -213,22 +215,19 @@ class HydraTask:
         with _working_directory(folder if changes_folder(config) else None):
             result.working_dir = os.getcwd()
             set_up_log(config, self.context)
-            if config.hydra.output_subdir is not None:
-                saved = folder / config.hydra.output_subdir
+            if (subdir := hydra.output_subdir) is not None:
+                saved = folder / subdir
                 saved.mkdir(parents=True, exist_ok=True)
-                for name, text in self._files.texts(config, task_config).items():
+                for name, text in self._files.texts(config, task_config, changed).items():
                     (saved / name).write_text(text, encoding="utf-8")
-            with job_environment(config.hydra.job.env_set):
+            with job_environment(hydra.job.env_set):
                 _call(config, task_config, self.task, self.context, result)
         return result
 
 
-def _pickled(config: DictConfig) -> bytes:
-    """A config as bytes, which are copied four times as fast as the config."""
-    try:
-        return pickle.dumps(config)
-    except Exception:  # noqa: BLE001 - a class of no module, for which each has its own error
-        return bytes(cloudpickle.dumps(config))
+def _keys(overrides: Sequence[Override]) -> list[str]:
+    """The keys that overrides change."""
+    return [each.key_or_group for each in overrides]
 
 
 def _is_hydras(override: str) -> bool:
@@ -248,12 +247,14 @@ def _in_force(config: DictConfig) -> Iterator[None]:
 
 def _settle(config: DictConfig) -> tuple[Path, DictConfig]:
     """Put what only the job tells into its config; its folder, and the config for the task."""
-    folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)).absolute()
-    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = str(folder)
-    with read_write(config.hydra.job.env_set):
-        OmegaConf.resolve(config.hydra.job.env_set)
-    OmegaConf.set_readonly(config.hydra, True)
+    hydra = config.hydra
+    sweep, runtime, variables = hydra.sweep, hydra.runtime, hydra.job.env_set
+    folder = Path(str(sweep.dir), str(sweep.subdir)).absolute()
+    with read_write(runtime), open_dict(runtime):
+        runtime.output_dir = str(folder)
+    with read_write(variables):
+        OmegaConf.resolve(variables)
+    OmegaConf.set_readonly(hydra, True)
     return folder, copy_without(config, "hydra")
 
 

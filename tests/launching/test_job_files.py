@@ -50,6 +50,45 @@ def test_keys_that_come_and_go() -> None:
         assert files.texts(config, task)["config.yaml"] == saved(task)
 
 
+def test_only_what_a_job_changes_is_written_anew() -> None:
+    files = JobFiles()
+    shared = {"where": SHARED}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"a.b.c": 1},
+        {"a.b.d.e": [1]},
+        {"a": None},
+        {"a.b": {"c": 3}},
+        {"x": {"y": "${n}"}},
+        {"a[b].c": 5},
+        {"hydra.job.name": "other", "hydra.run": {"dir": "."}},
+        {"hydra.sweep.more.deep": 1},
+        {"a.b": shared, "x": shared},
+        {"hydra.sweep.subdir": SHARED, "hydra.run.dir": SHARED},
+        {"n": 2},
+    ]
+    for number, changed in enumerate([*changes, *reversed(changes)]):
+        own = {"a": {"b": {"c": 0, "d": {"e": 1}}, "f": "g"}, "x": {"y": 1}, "1e3": {"off": 1}}
+        config = OmegaConf.create({**own, "n": number % 2, "hydra": {**HYDRA, "sweep": {}}})
+        config.hydra.job.num = number
+        for key, value in {"n": 0, **changed}.items():
+            OmegaConf.update(config, key, value)
+        task = OmegaConf.masked_copy(config, [*own, "n"])
+        texts = files.texts(config, task, [*changed])
+        assert texts["config.yaml"] == saved(task), changed
+        assert texts["hydra.yaml"] == saved(OmegaConf.masked_copy(config, "hydra")), changed
+
+
+def test_keys_that_are_no_texts() -> None:
+    files = JobFiles()
+    for number in range(3):
+        task = OmegaConf.create({"table": {1: number, Color.red: 2}, "lr": number})
+        config = OmegaConf.merge(task, {"hydra": HYDRA})
+        assert isinstance(config, DictConfig)
+        texts = files.texts(config, task, ["table.1", "lr"])
+        assert texts["config.yaml"] == saved(task)
+
+
 def test_secrets_are_hidden_in_every_job() -> None:
     files = JobFiles()
     for number in range(2):

@@ -30,7 +30,7 @@ class JobFiles:
         self._hydra = _Mapping("hydra")
 
     def texts(
-        self, config: DictConfig, task_config: DictConfig, changed: Sequence[str] | None = None
+        self, config: DictConfig, task_config: DictConfig, changed: Sequence[str]
     ) -> dict[str, str]:
         """The content of each file of a job.
 
@@ -38,16 +38,18 @@ class JobFiles:
             config: config of the job.
             task_config: the same without the node `hydra`.
             changed: dotted keys of all in which the job may differ from the config that the jobs
-                are made of, besides `OF_EACH_JOB`; None if it is made of another one.
+                are made of, besides `OF_EACH_JOB`.
         """
         task, hydra = self._task, self._hydra
-        if changed is None or "hydra" in changed:
-            task, hydra = _Mapping(), _Mapping("hydra")
-        paths = [re.split(r"[].[]+", key) for key in (*(changed or ()), *OF_EACH_JOB)]
+        if "hydra" in changed:
+            hydra = _Mapping("hydra")
+        paths = [re.split(r"[].[]+", key) for key in (*changed, *OF_EACH_JOB)]
         own = config.hydra
         return {
             "config.yaml": task.text(task_config, paths),
-            "hydra.yaml": hydra.text(own, [path[1:] for path in paths if path[0] == "hydra"]),
+            "hydra.yaml": hydra.text(
+                own, [path[1:] for path in paths if path[0] == "hydra" and path[1:]]
+            ),
             "overrides.yaml": to_yaml(
                 redacted(OmegaConf.to_container(own.overrides.task, resolve=False))
             ),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from functools import partial
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -292,10 +293,9 @@ def sweep_of(app: Hydra, draw: Draw) -> tuple[DictConfig, list[Override]]:
 
 def assert_saved_as_hydra_does(task: HydraTask, job: HydraJob) -> None:
     """The files of a job after those before it, which had other values."""
-    config = task.config_of(job, own_process=False)
+    config, files = task._config_of(job, own_process=False)
     trained = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    changed = None if job.common is None else [each.key_or_group for each in job.changes]
-    assert task._files.texts(config, trained, changed) == {
+    assert files.texts(config, trained, [each.key_or_group for each in job.changes]) == {
         "config.yaml": OmegaConf.to_yaml(trained),
         "hydra.yaml": OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra")),
         "overrides.yaml": OmegaConf.to_yaml(config.hydra.overrides.task),
@@ -324,7 +324,7 @@ def test_a_trial_trains_what_hydra_composes(tmp_path: Path) -> None:
             if travels:
                 task = cloudpickle.loads(cloudpickle.dumps(task))
             for number, (theirs, params) in enumerate(trials_of(overrides, draw)):
-                job = space.job(0, params, {})
+                job = task.equipped(space.job(0, params, {}))
                 if travels:
                     job = cloudpickle.loads(cloudpickle.dumps(job))
                 found = outcome(partial(task.config_of, job, own_process=number == 1))
@@ -481,6 +481,23 @@ def test_what_jobs_have_in_common_is_prepared_before_the_first(tmp_path: Path) -
         task = HydraTask(config, silent_context(app), print, space.example)
         task._rehearse()  # raises what `adopt` leaves to the jobs
         assert_saved_as_hydra_does(task, space.job(1, {"lr": 2}, {}))
+
+
+def test_each_combination_of_options_is_composed_once(tmp_path: Path) -> None:
+    write(tmp_path, TREE)
+    line = ["+model=resnet/18,resnet/50", "lr=1,2"]
+    with app_of(tmp_path) as app:
+        config = composed(app, line)
+        space = SweepSpace(config, app.config_loader, {}, line)
+        here = HydraTask(config, silent_context(app), print, space.example)
+        there = cloudpickle.loads(cloudpickle.dumps(here))
+        there._compose = None  # it is sent what it has not composed
+        for number, (model, lr) in enumerate(product(("resnet/18", "resnet/50"), (1, 2))):
+            job = here.equipped(space.job(number, {"model": model, "lr": lr}, {}))
+            trial = there.config_of(cloudpickle.loads(cloudpickle.dumps(job)), own_process=False)
+            assert (trial.model.depth, trial.lr) == (int(model[-2:]), lr)
+            assert_saved_as_hydra_does(there, job)
+        assert len(here._composed) == 2
 
 
 def test_typed_nodes_may_be_of_classes_that_no_process_can_import(tmp_path: Path) -> None:

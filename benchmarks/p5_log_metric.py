@@ -24,7 +24,7 @@ BURSTS, CALLS = 40, 50
 """Calls of explr's in a round: the pauses between the bursts let the companion ship meanwhile."""
 PAUSE_S = 0.01
 MLFLOW_CALLS = 20
-MEDIAN_S, P99_S = 10e-6, 100e-6
+MEDIAN_S, P99_S = 4e-6, 20e-6
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ STEPS, NAMES = 2000, 10
 """Steps of a journal, each with as many metrics as there are names."""
 SINGLE = 200
 """Calls of `log_metric` in a round."""
-AT_LEAST = 8000.0
+AT_LEAST = 20_000.0
 
 
 def main() -> None:

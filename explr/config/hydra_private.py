@@ -174,6 +174,15 @@ def configure_trusted_logging(config: dict[str, Any], whitelist: Any) -> None:
     configure_logging(config, whitelist)
 
 
+def load_trusted_logging() -> None:
+    """Import what Hydra 1.4 imports when it configures logging for the first time.
+
+    A process that is forked before would import it again. Read in 1.4.0rc3; 1.3.8 has no such
+    thing.
+    """
+    import hydra._internal.logging_config  # noqa: F401
+
+
 def value_of(returned: JobReturn) -> Any:
     """What a job returned, or the exception that it raised.
 

@@ -138,6 +138,14 @@ def configure_logging(config: dict[str, Any], context: HydraContext) -> None:
         logging.config.dictConfig(config)
 
 
+def load_logging() -> None:
+    """Import what `set_up_log` imports when it is called."""
+    if HAS_WHITELIST:
+        from explr.config.hydra_private import load_trusted_logging
+
+        load_trusted_logging()
+
+
 def command(
     task: Callable[[DictConfig], Any], path: str, name: str, trusted: Sequence[str]
 ) -> Callable[[], Any]:

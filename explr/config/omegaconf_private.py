@@ -5,15 +5,16 @@ Read in omegaconf 2.4.1rc1, and beside it in 2.3.1. On an upgrade this file is t
 
 from __future__ import annotations
 
+import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf import base as _base
 from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
@@ -47,18 +48,74 @@ def to_yaml(content: Any) -> str:
     )
 
 
+def pickled(config: DictConfig) -> bytes:
+    """A config as bytes, which are copied four times as fast as by `copy.deepcopy`.
+
+    OmegaConf documents that a config can be pickled, but not what is kept: types, flags and cached
+    values of resolvers are. Read in 2.4.1rc1; 2.3.1 has the same.
+    """
+    try:
+        return pickle.dumps(config)
+    except Exception:  # noqa: BLE001 - a class of no module, for which each has its own error
+        import cloudpickle
+
+        return bytes(cloudpickle.dumps(config))
+
+
+def copy_of(config: DictConfig) -> DictConfig:
+    """A copy of a config; see `pickled`. Read in 2.4.1rc1; 2.3.1 has the same."""
+    copy: DictConfig = pickle.loads(pickled(config))
+    return copy
+
+
 def copy_without(config: DictConfig, key: str) -> DictConfig:
     """A copy of a config without one of its keys; its dataclass and its flags stay.
 
     `OmegaConf.masked_copy` makes a plain dictionary of the root. To copy all and delete the key, as
     Hydra does, takes twice as long. Read in 2.4.1rc1; 2.3.1 has the same.
     """
+    with _reduced(config, [name for name in config if name != key]):
+        return copy_of(config)
+
+
+def container_of(config: DictConfig, keys: Collection[Any]) -> dict[Any, Any]:
+    """Some keys of a config as plain data, as they are written: nothing is resolved.
+
+    `OmegaConf.to_container` converts the whole config, though two jobs differ in a few keys. Read
+    in 2.4.1rc1; 2.3.1 has the same.
+    """
+    with _reduced(config, keys):
+        content = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    assert isinstance(content, dict)
+    return content
+
+
+def mapping_in(config: DictConfig, key: Any) -> DictConfig | None:
+    """The mapping that a config has as a key; None if it has something else there, as `${…}`.
+
+    `OmegaConf.is_interpolation` and the like look the key up again. Read in 2.4.1rc1; 2.3.1 has
+    the same.
+    """
+    node = vars(config)["_content"][key]
+    return node if isinstance(node, DictConfig) and isinstance(node._content, dict) else None
+
+
+@contextmanager
+def _reduced(config: DictConfig, keys: Collection[Any]) -> Iterator[None]:
+    """Have a config only some of its keys within the block. Read in 2.4.1rc1; so in 2.3.1."""
     content = vars(config)["_content"]
-    vars(config)["_content"] = {name: node for name, node in content.items() if name != key}
+    vars(config)["_content"] = {key: content[key] for key in keys}
     try:
-        return deepcopy(config)
+        yield
     finally:
         vars(config)["_content"] = content
+
+
+_base.parse = lru_cache(maxsize=1024)(_base.parse)  # type: ignore[attr-defined]
+"""Parses each interpolation once, and not whenever it is resolved, which takes a millisecond.
+
+OmegaConf visits the trees and changes none of them. Read in 2.4.1rc1; 2.3.1 has the same.
+"""
 
 
 def ask_for_resolvers(load: Callable[[Any], None]) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
@@ -29,6 +29,7 @@ from explr.config.hydra_private import apply_overrides, flush_logs, job_environm
 from explr.config.hydra_versions import (
     changes_folder,
     configure_logging,
+    load_logging,
     name_by_overrides,
     set_up_log,
     trusted_by,
@@ -36,7 +37,7 @@ from explr.config.hydra_versions import (
 )
 from explr.config.messages import log_to_files
 from explr.config.nodes import overrides_of
-from explr.config.omegaconf_private import copy_without, resolvers_kept
+from explr.config.omegaconf_private import copy_without, pickled, resolvers_kept
 from explr.core.errors import is_pruning
 from explr.core.user_code import contained, failing_trial, user_traceback
 from explr.launching.job_files import JobFiles
@@ -58,6 +59,13 @@ _LOG = {
 """A configuration of logging that changes nothing, since no logger has its handler."""
 
 
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+"""What Hydra raises if it cannot compose a config."""
+
+MOST = 64
+"""How many compositions are kept, one for each combination of options of swept config groups."""
+
+
 @dataclass(frozen=True)
 class HydraJob:
     """One job.
@@ -69,12 +77,34 @@ class HydraJob:
         common: those of them that other jobs have too; None composes all of them for this job.
         changes: the others, none of which is about an option of a config group. To apply them after
             `common` is to apply all in their order.
+        composed: what is composed of `common`, pickled; empty if the process of the job has it, or
+            composes it.
     """
 
     number: int
     overrides: list[str]
     common: tuple[str, ...] | None = None
     changes: Sequence[Override] = ()
+    composed: bytes = b""
+
+
+class Composed:
+    """What is composed of the overrides that jobs have in common.
+
+    Args:
+        config: the config.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.files = JobFiles()
+        self._pickled = b""
+
+    @property
+    def pickled(self) -> bytes:
+        """The config as bytes."""
+        self._pickled = self._pickled or pickled(self.config)
+        return self._pickled
 
 
 @dataclass
@@ -97,14 +127,11 @@ class HydraTask:
     state: Any = field(default_factory=Singleton.get_state)
 
     def __post_init__(self) -> None:
-        self._files = JobFiles()
-        self._common: tuple[str, ...] | None = None
-        self._base = self.config
-        self._frozen = b""
+        self._composed: dict[tuple[str, ...], Composed] = {}
         self._names: bytes | None = None
         if self.example is not None and self.example.common is not None:
-            with suppress(HydraException, OmegaConfBaseException, ValueError):  # each job raises it
-                self._compose(self.example.common)
+            with suppress(*REFUSALS):  # each job raises it
+                self._composed_of(self.example.common)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is sent to another process, and from there to the next."""
@@ -118,25 +145,41 @@ class HydraTask:
         setup_globals()
         with resolvers_kept():
             Singleton.set_state(self.state)
+        load_logging()
         # What is wrong with an override, or needs the values of a job, is reported by the job.
         with suppress(HydraException, OmegaConfBaseException):
             self._rehearse()
 
     def warm_up(self) -> None:
         """Touch, ahead of the job in a process of its own, the memory that every job writes to."""
-        _pickled(self._base)
+        for composed in self._composed.values():
+            pickled(composed.config)
         if OmegaConf.select(self.config, "hydra.job_logging.root") is not None:
             configure_logging(deepcopy(_LOG), self.context)
 
     def _rehearse(self) -> None:
         """Do what every job does, on a config that is thrown away, and leave nothing behind."""
-        config = pickle.loads(_pickled(self._base))
-        OmegaConf.set_readonly(config.hydra, None)
-        apply_overrides(config, self.example.changes if self.example else ())
+        if self.example is None or self.example.common is None:
+            return
+        config, files = self._config_of(self.example, own_process=False)
         with _in_force(config), trusting(trusted_by(self.context), reset=True):
             _, task_config = _settle(config)
             OmegaConf.to_container(config.hydra.job_logging, resolve=True)
-            self._files.texts(config, task_config)
+            files.texts(config, task_config, _keys(self.example))
+
+    def equipped(self, job: HydraJob) -> HydraJob:
+        """A job for another process, which else composes what this one has composed.
+
+        Args:
+            job: the job.
+        """
+        example = None if self.example is None else self.example.common
+        if job.common is None or job.common == example:
+            return job
+        try:
+            return replace(job, composed=self._composed_of(job.common).pickled)
+        except REFUSALS:  # the job raises it, where it is reported
+            return job
 
     def config_of(self, job: HydraJob, own_process: bool) -> DictConfig:
         """The config of a job, as Hydra composes it of the job's overrides.
@@ -148,10 +191,19 @@ class HydraTask:
         Raises:
             HydraException: an override cannot be applied.
         """
+        return self._config_of(job, own_process)[0]
+
+    def _config_of(self, job: HydraJob, own_process: bool) -> tuple[DictConfig, JobFiles]:
+        """The config of a job, and what knows the text of its parts."""
         if job.common is None:
-            config = self._composed(job.overrides)
+            config, files = self._compose(job.overrides), JobFiles()
         else:
-            config = self._copy_of(job.common, own_process)
+            composed = self._composed_of(job.common, job.composed)
+            files = composed.files
+            if own_process:
+                config = self._composed.pop(job.common).config  # the job changes it
+            else:
+                config = pickle.loads(composed.pickled)
             apply_overrides(config, job.changes)
             listed = config.hydra.overrides
             listed.task = [text for text in job.overrides if not _is_hydras(text)]
@@ -160,24 +212,19 @@ class HydraTask:
             name_by_overrides(config)
         settings = config.hydra.job
         settings.id, settings.num = str(job.number), job.number
-        return config
+        return config, files
 
-    def _copy_of(self, common: tuple[str, ...], own_process: bool) -> DictConfig:
-        """What is composed of the overrides that jobs have in common."""
-        if common != self._common:
-            self._compose(common)
-        if own_process:
-            self._common = None  # the job changes it
-            return self._base
-        self._frozen = self._frozen or _pickled(self._base)
-        config: DictConfig = pickle.loads(self._frozen)
-        return config
+    def _composed_of(self, common: tuple[str, ...], known: bytes = b"") -> Composed:
+        """What is composed of overrides that jobs have in common, for the last `MOST` of them."""
+        composed = self._composed.pop(common, None)
+        if composed is None:
+            composed = Composed(pickle.loads(known) if known else self._compose(common))
+        self._composed[common] = composed
+        if len(self._composed) > MOST:
+            del self._composed[next(iter(self._composed))]
+        return composed
 
-    def _compose(self, common: tuple[str, ...]) -> None:
-        self._base, self._frozen = self._composed(common), b""
-        self._common = common
-
-    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
         return self.context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def folder_of(self, job: HydraJob) -> Path:
@@ -199,13 +246,14 @@ class HydraTask:
         Raises:
             BaseException: anything but an `Exception`, such as KeyboardInterrupt.
         """
-        config = self.config_of(job, own_process)
+        config, files = self._config_of(job, own_process)
         with _in_force(config), trusting(trusted_by(self.context), reset=True):
-            return self._run(config)
+            return self._run(config, partial(files.texts, changed=_keys(job)))
 
-    def _run(self, config: DictConfig) -> JobReturn:
+    def _run(self, config: DictConfig, texts: Callable[..., dict[str, str]]) -> JobReturn:
         result = JobReturn()
         folder, task_config = _settle(config)
+        hydra = config.hydra
         result.cfg, result.hydra_cfg = task_config, config
         result.overrides = overrides_of(config, "task")
         result.task_name = job_name()
@@ -213,22 +261,19 @@ class HydraTask:
         with _working_directory(folder if changes_folder(config) else None):
             result.working_dir = os.getcwd()
             set_up_log(config, self.context)
-            if config.hydra.output_subdir is not None:
-                saved = folder / config.hydra.output_subdir
+            if (subdir := hydra.output_subdir) is not None:
+                saved = folder / subdir
                 saved.mkdir(parents=True, exist_ok=True)
-                for name, text in self._files.texts(config, task_config).items():
+                for name, text in texts(config, task_config).items():
                     (saved / name).write_text(text, encoding="utf-8")
-            with job_environment(config.hydra.job.env_set):
+            with job_environment(hydra.job.env_set):
                 _call(config, task_config, self.task, self.context, result)
         return result
 
 
-def _pickled(config: DictConfig) -> bytes:
-    """A config as bytes, which are copied four times as fast as the config."""
-    try:
-        return pickle.dumps(config)
-    except Exception:  # noqa: BLE001 - a class of no module, for which each has its own error
-        return bytes(cloudpickle.dumps(config))
+def _keys(job: HydraJob) -> list[str]:
+    """The keys in which a job differs from what is composed of `common`."""
+    return [each.key_or_group for each in job.changes]
 
 
 def _is_hydras(override: str) -> bool:
@@ -248,12 +293,14 @@ def _in_force(config: DictConfig) -> Iterator[None]:
 
 def _settle(config: DictConfig) -> tuple[Path, DictConfig]:
     """Put what only the job tells into its config; its folder, and the config for the task."""
-    folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)).absolute()
-    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = str(folder)
-    with read_write(config.hydra.job.env_set):
-        OmegaConf.resolve(config.hydra.job.env_set)
-    OmegaConf.set_readonly(config.hydra, True)
+    hydra = config.hydra
+    sweep, runtime, variables = hydra.sweep, hydra.runtime, hydra.job.env_set
+    folder = Path(str(sweep.dir), str(sweep.subdir)).absolute()
+    with read_write(runtime), open_dict(runtime):
+        runtime.output_dir = str(folder)
+    with read_write(variables):
+        OmegaConf.resolve(variables)
+    OmegaConf.set_readonly(hydra, True)
     return folder, copy_without(config, "hydra")
 
 

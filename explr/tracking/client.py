@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class ExplrTracker:
         self._copies = Copies(folder)
         self._open_mlflow_run = open_mlflow_run
         self._tables = TableList(journal.path)
-        self._latest: dict[str, dict[str, Any]] = {}
+        self._latest: dict[str, tuple[int, int | None, float]] = {}
         self._warn = WarnOnce()
         self.params_end = 0
         """Bytes of the journal after its last parameters."""
@@ -79,13 +79,13 @@ class ExplrTracker:
             values = {n: v for n, v in values.items() if (n, at) not in self._recorded}
         if not values:
             return
-        event = {"k": "metrics", "t": now_ms(), "s": at, "m": values}
-        self._journal.write(event)
+        time = now_ms()
+        self._journal.write_metrics(time, at, values)
         for name, value in values.items():
             if name not in self._latest:
                 self._tell_name("metric", name)
-            self._latest[name] = event
-            if not math.isfinite(value):
+            self._latest[name] = time, at, value
+            if not isfinite(value):
                 self._warn(f"finite {name}", "metric %s is %s", name, value)
 
     def log_param(self, key: str, value: Any) -> None:
@@ -217,9 +217,9 @@ class ExplrTracker:
             params=texts_of(params, "the params of log_model"),
             tags=texts_of(tags, "the tags of log_model"),
             metrics={
-                metric: (event["t"], event["m"][metric])
-                for metric, event in list(self._latest.items())  # other threads may log
-                if (event["s"] or 0) == at
+                metric: (time, value)
+                for metric, (time, logged, value) in list(self._latest.items())  # in other threads
+                if (logged or 0) == at
             },
             registered_as=None if registered_model_name is None else str(registered_model_name),
         )

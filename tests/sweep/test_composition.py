@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from functools import partial
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +33,7 @@ from explr.config.grammar import literal, plain
 from explr.config.hydra_private import Hydra, create_app, search_path_of, silent_context
 from explr.config.hydra_versions import store
 from explr.core.errors import ConfigError
-from explr.launching.hydra_job import HydraTask
+from explr.launching.hydra_job import HydraJob, HydraTask
 from explr.results.retrain import again_of
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.space import SweepSpace
@@ -290,6 +291,17 @@ def sweep_of(app: Hydra, draw: Draw) -> tuple[DictConfig, list[Override]]:
             continue
 
 
+def assert_saved_as_hydra_does(task: HydraTask, job: HydraJob) -> None:
+    """The files of a job after those before it, which had other values."""
+    config, files = task._config_of(job, own_process=False)
+    trained = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    assert files.texts(config, trained, [each.key_or_group for each in job.changes]) == {
+        "config.yaml": OmegaConf.to_yaml(trained),
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra")),
+        "overrides.yaml": OmegaConf.to_yaml(config.hydra.overrides.task),
+    }
+
+
 def test_a_trial_trains_what_hydra_composes(tmp_path: Path) -> None:
     draw = Draw(CASES)
     seen = refused = copies = 0
@@ -312,13 +324,15 @@ def test_a_trial_trains_what_hydra_composes(tmp_path: Path) -> None:
             if travels:
                 task = cloudpickle.loads(cloudpickle.dumps(task))
             for number, (theirs, params) in enumerate(trials_of(overrides, draw)):
-                job = space.job(0, params, {})
+                job = task.equipped(space.job(0, params, {}))
                 if travels:
                     job = cloudpickle.loads(cloudpickle.dumps(job))
                 found = outcome(partial(task.config_of, job, own_process=number == 1))
                 assert found == outcome(partial(hydras, job.overrides)), (line, job)
                 assert trained(found) == trained(outcome(partial(hydras, theirs))), (line, theirs)
                 copies += job.common is not None and isinstance(found, tuple)
+                if isinstance(found, tuple):
+                    assert_saved_as_hydra_does(task, job)
                 if number == 0 and isinstance(found, tuple):
                     again = again_of(line, job.overrides, {*params}, config)
                     alone = partial(composed, app, again, RunMode.RUN)
@@ -457,6 +471,33 @@ def test_replicates_count_from_the_seed_of_their_trial(tmp_path: Path) -> None:
             trials = [task.config_of(job, own_process=False) for job in jobs]
             found += [(trial.seed, trial.data.seed, trial.hydra.sweep.subdir) for trial in trials]
     assert found == [(5, 30, "4/0"), (5, 31, "4/1"), (8, 30, "4/0"), (9, 30, "4/1")]
+
+
+def test_what_jobs_have_in_common_is_prepared_before_the_first(tmp_path: Path) -> None:
+    write(tmp_path, TREE)
+    with app_of(tmp_path) as app:
+        config = composed(app, ["lr=1,2"])
+        space = SweepSpace(config, app.config_loader, {}, ["lr=1,2"])
+        task = HydraTask(config, silent_context(app), print, space.example)
+        task._rehearse()  # raises what `adopt` leaves to the jobs
+        assert_saved_as_hydra_does(task, space.job(1, {"lr": 2}, {}))
+
+
+def test_each_combination_of_options_is_composed_once(tmp_path: Path) -> None:
+    write(tmp_path, TREE)
+    line = ["+model=resnet/18,resnet/50", "lr=1,2"]
+    with app_of(tmp_path) as app:
+        config = composed(app, line)
+        space = SweepSpace(config, app.config_loader, {}, line)
+        here = HydraTask(config, silent_context(app), print, space.example)
+        there = cloudpickle.loads(cloudpickle.dumps(here))
+        there._compose = None  # it is sent what it has not composed
+        for number, (model, lr) in enumerate(product(("resnet/18", "resnet/50"), (1, 2))):
+            job = here.equipped(space.job(number, {"model": model, "lr": lr}, {}))
+            trial = there.config_of(cloudpickle.loads(cloudpickle.dumps(job)), own_process=False)
+            assert (trial.model.depth, trial.lr) == (int(model[-2:]), lr)
+            assert_saved_as_hydra_does(there, job)
+        assert len(here._composed) == 2
 
 
 def test_typed_nodes_may_be_of_classes_that_no_process_can_import(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ class LocalExecutor:
         run: Callable[[HydraJob], Outcome],
         output_of: Callable[[Job], Path | None],
     ) -> None:
+        self._task = task
         self._job_of = job_of
         self._leases = leases
         self._channel = channel
@@ -73,7 +74,7 @@ class LocalExecutor:
         self._kills[job.key] = kills_for_memory()
         self._pool.start(
             job.key,
-            self._job_of(job, lease),
+            self._task.equipped(self._job_of(job, lease)),
             environment=lease.environment | self._channel.variable(job.key),
             output=self._output_of(job),
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from explr.tracking.journal.steps import Piece, RecordedSteps, pieces_of
 PART_BYTES = 2**20
 """Bytes of a journal that a line of the index is about."""
 
-Rows = list[tuple[Any, ...]]
-"""Steps, each followed by the names of the metrics that have a row there."""
+Row = tuple[Any, ...]
+"""A step, followed by the names of the metrics that have a row there."""
+
+Rows = list[Row]
 
 
 class Appended:
@@ -45,18 +47,18 @@ class Appended:
         self.bytes = 0
         self.rows: Rows = []
 
-    def add(self, event: Mapping[str, Any], written: int) -> tuple[int, int]:
-        """Count an event that was appended.
+    def add(self, row: Row | None, written: int) -> tuple[int, int]:
+        """Count a line that was appended.
 
         Args:
-            event: the event.
+            row: its metrics, if it is about metrics with a step.
             written: its bytes.
 
         Returns:
             How many bytes and rows are counted.
         """
-        if event["k"] == "metrics" and event["s"] is not None:
-            self.rows.append((event["s"], *event.get("m", ())))
+        if row is not None:
+            self.rows.append(row)
         self.bytes += written
         return self.bytes, len(self.rows)
 

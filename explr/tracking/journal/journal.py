@@ -8,20 +8,21 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from explr.core.errors import TrackingError
-from explr.tracking.journal.index import PART_BYTES, Appended, Index
+from explr.tracking.journal.index import PART_BYTES, Appended, Index, Row
 from explr.tracking.journal.lines import (
     ENDED,
     ends_a_line,
     is_marked,
     line_of,
     mark,
+    metrics_line,
     read_events,
 )
 
@@ -29,6 +30,9 @@ CLOSED = -1
 """Stands for a closed descriptor, whose number another file may have soon."""
 UNOPENED = -2
 """Stands for the descriptor of a journal that is opened when something is written to it."""
+
+LOOK_EVERY_MS = 100
+"""Milliseconds within which it is noticed that the journal was deleted; each look costs a write."""
 
 _of_this_process: WeakValueDictionary[Path, Journal] = WeakValueDictionary()
 
@@ -68,6 +72,7 @@ class Journal:
         self._descriptor = UNOPENED
         self._torn = False
         self._owner = -1
+        self._end = self._looked_ms = 0
         self._index = Index(path)
         self._appended = Appended(0)
         _of_this_process[path] = self
@@ -102,31 +107,71 @@ class Journal:
         Raises:
             TrackingError: the disk is full, the file was deleted, or the run has ended.
         """
-        line = line_of(event)
+        step = event["s"] if event["k"] == "metrics" else None
+        row = None if step is None else (step, *event.get("m", ()))
+        if self._write(line_of(event), row) and event["k"] != "end":
+            self._go_on()
+
+    def write_metrics(self, time: int, step: int | None, values: Mapping[str, float]) -> None:
+        """Write metrics, in half the time that `write` takes.
+
+        Args:
+            time: milliseconds since the epoch.
+            step: their step; None if they have none.
+            values: their values by name, at least one.
+
+        Raises:
+            TrackingError: the disk is full, the file was deleted, or the run has ended.
+        """
+        row = None if step is None else (step, *values)
+        if self._write(metrics_line(time, step, values), row, time):
+            self._go_on()
+
+    def _write(self, line: bytes, row: Row | None, time: int | None = None) -> bool:
+        """Write a line.
+
+        Args:
+            line: the line.
+            row: the step and the names of metrics that have one.
+            time: milliseconds since the epoch; None if the file is looked at in any case.
+
+        Returns:
+            Whether the run has ended, possibly before the line.
+
+        Raises:
+            TrackingError: the disk is full, or the file was deleted.
+        """
         if self._torn:  # a line that a full disk cut off must not damage the next one
             line = b"\n" + line
         if self._descriptor < 0:
             self._open()
-        appended = self._appended
+        appended, descriptor, state = self._appended, self._descriptor, None
         try:
-            written = os.write(self._descriptor, line)
+            written = os.write(descriptor, line)
             self._torn = written != len(line)
             if self._torn:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            counted = appended.add(event, written)
-            state = os.fstat(self._descriptor)
+            counted = appended.add(row, written)
+            end = os.lseek(descriptor, 0, os.SEEK_CUR)
+            # If the line follows this process's last one, no `end` of the run is between them. To
+            # ask for the state makes the write after it twice as slow: Linux has to note its time.
+            follows = end == self._end + written
+            if time is None or not follows or not 0 <= time - self._looked_ms < LOOK_EVERY_MS:
+                state = os.fstat(descriptor)
+                self._looked_ms = time or 0
         except OSError as error:
             if self._descriptor == CLOSED:  # by another thread
                 raise self._has_ended() from error
             raise TrackingError(f"cannot write {self.path}: {error.strerror}") from error
+        self._end = end
+        if end - self._index.covered > PART_BYTES:
+            self._appended = self._index.extend(appended, counted, end)
+        if state is None:
+            return False
         if state.st_nlink == 0:
             raise TrackingError(f"cannot write {self.path}: it was deleted while the run went on")
         # Looked at after writing: where the bit is not set, the event came before the run's end.
-        if state.st_mode & ENDED:
-            if event["k"] != "end":
-                self._go_on()
-        elif state.st_size - self._index.covered > PART_BYTES:
-            self._appended = self._index.extend(appended, counted, state.st_size)
+        return bool(state.st_mode & ENDED)
 
     def end(self, status: str) -> None:
         """Write the last event, and close; no process can add to this journal afterwards.

@@ -45,7 +45,7 @@ def line_of(event: Mapping[str, Any]) -> bytes:
         event: its kind, its time in milliseconds since the epoch, and the fields of its kind.
     """
     if event["k"] == "metrics" and event.get("m"):
-        return _metrics_line(event)
+        return metrics_line(event["t"], event["s"], event["m"])
     text = _encode(event).encode("utf-8", "surrogatepass")
     return b"%08x %b\n" % (crc32(text), text)
 
@@ -129,18 +129,23 @@ def ends_a_line(path: Path, offset: int) -> bool:
 _name = lru_cache(10_000)(_encode)
 
 
-def _metrics_line(event: Mapping[str, Any]) -> bytes:
-    step = event["s"]
-    cells = ["null" if step is None else f"{step:d}"]
-    for name, value in event["m"].items():
-        cells.append(_name(name))
+def metrics_line(time: int, step: int | None, values: Mapping[str, Any]) -> bytes:
+    """The line of metrics.
+
+    Args:
+        time: milliseconds since the epoch.
+        step: their step; None if they have none.
+        values: their values by name, at least one.
+    """
+    body = "null" if step is None else f"{step:d}"
+    for name, value in values.items():
         # For a finite number, `repr` is what JSON has, and much faster than the encoder.
         plain = type(value) is float and value - value == 0
-        cells.append(repr(value) if plain else _encode(value))
-    body = ",".join(cells).encode("utf-8", "surrogatepass")
-    time = event["t"].to_bytes(6, "big", signed=True)
-    check = crc32(body, crc32(time)).to_bytes(4, "big")
-    return b"%b%b\n" % (b2a_base64(check + time)[:HEAD], body)
+        body += f",{_name(name)},{repr(value) if plain else _encode(value)}"
+    data = body.encode("utf-8", "surrogatepass")
+    head = time.to_bytes(6, "big", signed=True)
+    check = crc32(data, crc32(head)).to_bytes(4, "big")
+    return b2a_base64(check + head)[:HEAD] + data + b"\n"
 
 
 def _metrics_event(line: bytes) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -34,23 +34,24 @@ def sole_writer(path: Path) -> BaseStorage:
     """
     from optuna.storages.journal import JournalFileBackend
 
-    lines = JournalLines(path)
+    lines = OwnLines(path)
 
     class SoleWriter(JournalFileBackend):
         read_logs = lines.read
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in logs)
+            written = [json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in logs]
             # Not "ab": if the sweep's folder was deleted, no new study is created.
             with open(path, "r+b", buffering=0) as file:
                 whole = file.seek(0, os.SEEK_END)
-                left = memoryview(text.encode())
+                left = memoryview(b"".join(written))
                 try:
                     while left:  # a full disk may accept only a part
                         left = left[file.write(left) :]
                 except OSError as error:
                     file.truncate(whole)
                     raise cannot_write(path, error) from error
+            lines.wrote(written)
 
     with suppress(FileExistsError):  # Optuna would make a file that others may read
         path.touch(mode=0o600, exist_ok=False)
@@ -164,3 +165,35 @@ class JournalLines:
                 number, position = number + len(lines), position + sum(map(len, lines))
                 self._marks = [(number, position), begin]
                 yield lines[max(0, number_from - begin[0]) :]
+
+
+class OwnLines(JournalLines):
+    """Reads an Optuna journal that only this process writes to.
+
+    Optuna reads each line that it has written, and asks for more some ten times a trial.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._own: list[bytes] = []
+        """The lines after the first mark."""
+
+    def wrote(self, lines: Iterable[bytes]) -> None:
+        """Take in lines that were just written."""
+        self._own += lines
+
+    def read(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """See `JournalLines.read`; lines of this process are not read from the file."""
+        number, position = self._marks[0]
+        if log_number_from < number:
+            yield from super().read(log_number_from)
+            return
+        taken = self._own[: log_number_from - number]
+        del self._own[: len(taken)]
+        self._marks[0] = number + len(taken), position + sum(map(len, taken))
+        for line in tuple(self._own):
+            yield json.loads(line)
+
+    def _read(self, number_from: int) -> Iterator[list[bytes]]:
+        self._own.clear()
+        return super()._read(number_from)

@@ -10,12 +10,13 @@ import pytest
 
 from explr.core.errors import TrackingError
 from explr.tracking.journal.journal import (
+    LOOK_EVERY_MS,
     Journal,
     first_event,
     is_being_written,
     uid_of,
 )
-from explr.tracking.journal.lines import read_events
+from explr.tracking.journal.lines import event_of, read_events
 
 WRITER = """
 import os, sys, pathlib
@@ -181,6 +182,35 @@ def test_a_deleted_journal_is_told(journal: Journal) -> None:
     journal.path.unlink()
     with pytest.raises(TrackingError, match="was deleted while the run went on"):
         journal.append("tags", g={})
+
+
+def test_metrics_have_the_line_of_their_event(journal: Journal) -> None:
+    values: dict[str, Any] = {"loss": 1 / 3, 'ü\ud800 "': 1e300, "inf": math.inf, "whole": 3}
+    for step in (None, -1, 2**62):
+        journal.write_metrics(5, step, values)
+        journal.write({"k": "metrics", "t": 5, "s": step, "m": values})
+    lines = journal.path.read_bytes().splitlines(keepends=True)[-6:]
+    assert lines[::2] == lines[1::2]
+    assert event_of(lines[0]) == {"k": "metrics", "t": 5, "s": None, "m": values}
+
+
+def test_a_deleted_journal_is_told_among_many_metrics(journal: Journal) -> None:
+    journal.write_metrics(1000, 0, {"loss": 1.0})
+    journal.path.unlink()
+    journal.write_metrics(1000 + LOOK_EVERY_MS - 1, 1, {"loss": 1.0})
+    for time in (1000 + LOOK_EVERY_MS, 5):  # or the clock was set back
+        with pytest.raises(TrackingError, match="was deleted while the run went on"):
+            journal.write_metrics(time, 2, {"loss": 1.0})
+
+
+def test_metrics_of_another_process_are_refused_after_the_end(journal: Journal) -> None:
+    other = Journal.__new__(Journal)
+    other._set_up(journal.path)
+    other.write_metrics(1000, 0, {"loss": 1.0})
+    other.write_metrics(1001, 1, {"loss": 1.0})
+    journal.end("FINISHED")
+    with pytest.raises(TrackingError, match="the run has ended"):
+        other.write_metrics(1002, 2, {"loss": 1.0})
 
 
 def test_nothing_is_written_after_the_end(journal: Journal, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,13 +50,19 @@ IN_ONE_PROCESS = {"integrations.md", "sweeps.md"}
 """Pages whose sweeps of one trial at a time run in the command: libraries are imported once."""
 
 KEEPER = """
-import sys
+import signal
 from explr.tracking.shipping.start import ensure_companion
 from explr.tracking.home import local_store_uri
 ensure_companion(local_store_uri(), serve=False, port=5000)
-sys.stdin.read()
+signal.pause()
 """
-"""Keeps one companion for all commands; else each has its own, which imports MLflow anew."""
+"""Keeps one companion for all commands; else each has one of its own."""
+
+PLAIN = re.compile(
+    r"(?:cd (?P<folder>\w+) && )?(?P<variables>(?:\w+=\w+ )*)"
+    r"(?P<line>(?:explr|python (?:-m \w+|[\w/]+\.py))(?: (?:'[^']*'|[^'|&;<>$*?`~#])*)?)"
+)
+"""A command for which no shell is needed."""
 
 KNOWN = {"bash", "python", "yaml", "text"}
 """Languages of blocks; `text` is for people to look at."""
@@ -124,7 +131,9 @@ def lightened(command: str, page: str) -> str:
     if not re.search(r"(explr|\.py)( .*)? -m\b|^explr tune ", command):
         return command
     command = re.sub(
-        r"(n_trials=|--n-trials )(\d+)", lambda m: f"{m[1]}{math.ceil(int(m[2]) / 2)}", command
+        r"(n_trials=|--n-trials )(\d+)",
+        lambda m: f"{m[1]}{min(math.ceil(int(m[2]) / 2), 4)}",
+        command,
     )
     if command.startswith("explr plan"):
         return command
@@ -155,11 +164,12 @@ class Shell:
         }
 
     def __call__(self, command: str) -> subprocess.CompletedProcess[str]:
-        if re.fullmatch(r"(explr|python [\w/]+\.py)( [^|&;<>$*?`~#]+)?", command):
-            # without a shell
-            program, *words = shlex.split(command)
+        if plain := PLAIN.fullmatch(command):
+            program, *words = shlex.split(plain["line"])
             line = [sys.executable, *(["-m", "explr"] if program == "explr" else []), *words]
-            return zygote.run(line, self._folder, self.environment, LINE_TIMEOUT_S)
+            variables = dict(each.split("=") for each in plain["variables"].split())
+            folder = self._folder / (plain["folder"] or "")
+            return zygote.run(line, folder, {**self.environment, **variables}, LINE_TIMEOUT_S)
         return subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", command],
             cwd=self._folder,
@@ -172,13 +182,19 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Path]:
     """One EXPLR_HOME for all pages; a server that was started there does not outlive them."""
     folder = tmp_path_factory.mktemp("home")
+    shutil.copyfile(template, folder / "mlflow.db")
+    (folder / "keeper.py").write_text(KEEPER)
     shell = Shell(folder, folder)
-    keeper = [sys.executable, "-c", KEEPER]
-    with subprocess.Popen(keeper, stdin=subprocess.PIPE, env=shell.environment):
-        yield folder
+    with (folder / "keeper.log").open("w") as log:
+        command = [sys.executable, str(folder / "keeper.py")]
+        files = (log.fileno(), log.fileno())
+        keeper = zygote.start(command, folder, shell.environment, *files, is_whole=False)
+    yield folder
+    keeper.kill()
+    keeper.wait()
     shell("explr mlflow-ui --stop")
 
 

@@ -98,6 +98,7 @@ def test_the_context_and_the_result_have_it(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text())["result"]["minimize"] is False
 
 
+@pytest.mark.slow
 def test_a_sweep_names_the_highest_accuracy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

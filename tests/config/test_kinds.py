@@ -91,6 +91,7 @@ def test_a_file_of_settings() -> None:
     assert len(found) == 3
 
 
+@pytest.mark.slow
 def test_python_refuses_the_same() -> None:
     with pytest.raises(ConfigError, match=r"lr=abc: lr is a number by default \(0.1\)"):
         explr.compose(["search_space=mine", "lr=abc", "later=1"])

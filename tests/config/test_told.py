@@ -61,6 +61,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "more", "is_told"),
     [
@@ -105,6 +106,7 @@ def test_combinations(ranges: dict[str, str], size: float) -> None:
     assert parse(ranges)[0].size == size
 
 
+@pytest.mark.slow
 def test_trials_that_must_repeat_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

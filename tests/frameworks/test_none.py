@@ -82,6 +82,7 @@ def test_a_class_that_has_gone_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         checkpoints.load()
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_folder(explr, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SHARED)
     (tmp_path / "wait").touch()

@@ -69,6 +69,7 @@ def dies_at_first(file: Path, starts: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_server_that_is_killed_while_it_starts_is_started_again(
     tmp_path: Path, shared: bool
@@ -84,6 +85,7 @@ def test_a_server_that_is_killed_while_it_starts_is_started_again(
     assert (tmp_path / "all").read_text() == "..."
 
 
+@pytest.mark.slow
 def test_pools_of_one_name_share_a_process(pools: list[LocalPool]) -> None:
     assert [ask(pool, n) for n, pool in enumerate(pools)] == [
         (server_of(pools[0]).pid, n) for n in range(3)
@@ -131,6 +133,7 @@ def test_after_a_kill_all_of_them_share_the_next(pools: list[LocalPool]) -> None
     assert server_of(pools[0]).pid != server.pid
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_starter_and_the_others_are_killed(tmp_path: Path) -> None:
     script = tmp_path / "controller.py"
     script.write_text(
@@ -164,6 +167,7 @@ def test_nothing_is_left_when_the_starter_and_the_others_are_killed(tmp_path: Pa
     wait_until(lambda: not runs(second) and not runs(server))
 
 
+@pytest.mark.slow
 def test_each_is_told_what_is_at_fault(name: str) -> None:
     def prepare() -> None:
         time.sleep(0.2)  # the others come meanwhile

@@ -79,6 +79,7 @@ def test_what_runs_jobs_reads_none_of_them(tmp_path: Path, monkeypatch: Any) -> 
     assert objective_names(config, 2) == ["objective 0", "objective 1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_group_of_such_a_name_is_searched(tmp_path: Path, name: str, capsys: Any) -> None:
     line = [*LINE, f"{name}=one,two", "lr=interval(0,1)"]

@@ -74,6 +74,7 @@ def accuracy(cfg: DictConfig) -> float:
     return float(cfg.model.lr * cfg.model.width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("written", "line"),
     [("explr_optuna", []), ("basic", [OPTUNA_SWEEPER])],
@@ -129,6 +130,7 @@ def saved(folder: str = "out") -> Any:
     return OmegaConf.to_container(OmegaConf.load(Path(folder, "optimization_results.yaml")))
 
 
+@pytest.mark.slow
 def test_what_the_config_searches_and_what_the_line_does(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db"
     app = App(tmp_path, {"config": OFFICIAL.format(sampler="tpe", direction="minimize")})
@@ -240,6 +242,7 @@ def configure(cfg, trial):
 """
 
 
+@pytest.mark.slow
 def test_a_function_of_the_app_samples_further_parameters(tmp_path: Path) -> None:
     (tmp_path / "my_own_space.py").write_text(SPACE)
     app = App(tmp_path, {"config": "x: 1\ny: 1\nz: 100\nmost: 0.5\n"})
@@ -281,6 +284,7 @@ y: 1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [["x=1,2"], [OPTUNA_SWEEPER, "hydra.sweeper.n_trials=2"]])
 def test_keys_of_another_launcher_are_left_out_with_a_word(
     tmp_path: Path, line: list[str], caplog: pytest.LogCaptureFixture

@@ -103,6 +103,7 @@ def test_in_processes_with_replicates_a_retry_and_the_callback(
     assert any(f'"objective",{2.0 * x + 11}' in file.read_text() for file in journals)
 
 
+@pytest.mark.slow
 def test_a_trial_that_an_earlier_controller_left_has_what_it_reported(app: App) -> None:
     """It had come to its end: resumed, it finds nothing to train and reports nothing."""
 
@@ -147,6 +148,7 @@ def test_a_job_without_a_value_says_so(
     assert all(trial["reason"].startswith(reason) for trial in trials)
 
 
+@pytest.mark.slow
 def test_a_dict_has_the_objectives_under_their_names(app: App) -> None:
     assert values(app.sweep(by_name, [*LINE, METRIC])) == {1: 3.0, 2: 6.0}
     both = ["hydra.sweeper.metric=[cost,loss]", "hydra.sweeper.direction=[minimize,minimize]"]
@@ -180,6 +182,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPLR_HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_home")
 def test_a_training_of_explrs_may_return_none() -> None:
     def train(ctx: explr.TrainingContext) -> None:

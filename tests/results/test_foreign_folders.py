@@ -81,6 +81,7 @@ def folder_with(app: Path, name: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_grid_of_any_shape(explr: Any, app: Path) -> None:
     done = explr.script("app.py", "-m", "hydra/launcher=explr_local", "opt.lr=0.75,0.5,0.25")
     assert done.returncode == 0, done.stderr
@@ -103,6 +104,7 @@ def test_a_grid_of_any_shape(explr: Any, app: Path) -> None:
     assert "is a grid, which cannot be resumed" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_of_any_shape(explr: Any, app: Path) -> None:
     line = ["-m", "hydra/sweeper=explr_optuna", "opt.lr=choice(0.5,0.25)"]
     line[3:] = ["hydra.sweeper.n_trials=2", "hydra.sweeper.replicates=2"]
@@ -157,6 +159,7 @@ def test_a_grid_with_the_callback_under_hydras_own_launcher(explr: Any, tmp_path
     assert read_run(str(tmp_path / "grid" / "0"), with_curves=False).metrics["objective"] == 0.0625
 
 
+@pytest.mark.slow
 def test_a_grid_of_which_nobody_kept_anything(explr: Any, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(f"opt: {{lr: 0.1}}\n{OUTPUT}")
     (tmp_path / "app.py").write_text(APP.replace("{appended}", ""))

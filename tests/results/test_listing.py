@@ -65,6 +65,7 @@ def told(folder: Path) -> dict[str, tuple[str, str, float | None, int | None, in
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sweeps_grids_and_runs(project: Path) -> None:
     found = told(project)
     state, metric, value, ended, total = found.pop("multirun/s")
@@ -194,6 +195,7 @@ def test_ages(seconds: float, text: str) -> None:
     assert age(seconds) == text
 
 
+@pytest.mark.slow
 def test_many_that_have_ended_are_told_without_optuna(explr, project: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for number in range(100):
         shutil.copytree(project / "multirun/s", tmp_path / f"multirun/{number}", symlinks=True)

@@ -140,6 +140,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(folder).read_text()
 
 
+@pytest.mark.slow
 def test_every_chart_of_a_sweep(page: str) -> None:
     titles = ["Optimization history", "Intermediate values", "Importance of hyperparameters"]
     titles += ["Parallel coordinates", "Contour", "Rank", "Empirical distribution", "Timeline"]
@@ -397,6 +398,7 @@ def test_a_sweep_that_is_being_written(tmp_path: Path) -> None:
     assert journal.read_bytes() == before + b'{"op_code":5,"trial_id":0,"par'
 
 
+@pytest.mark.slow
 def test_a_study_in_a_storage_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = tmp_path / "sweep"
     (sweep / "0" / ".hydra").mkdir(parents=True)

@@ -38,6 +38,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> TuneResult:
         return explr.tune([*LINE, *ranges], train, n_trials=6)
 
 
+@pytest.mark.slow
 def test_the_data_frame_has_a_row_a_trial(found: TuneResult) -> None:
     frame = found.dataframe()
     assert list(frame["number"]) == [0, 1, 2, 3, 4, 5]

@@ -302,6 +302,7 @@ def test_a_diagnosis_does_not_guess(line: tuple[str, ...], faults: list[str]) ->
     assert "special characters" not in "".join(found)
 
 
+@pytest.mark.slow
 def test_a_key_is_told_to_be_added_only_if_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +328,7 @@ def test_what_a_sweep_on_other_machines_needs_is_not_looked_for_here(
         check_trial(compose_with(app, line, None, multirun=False), needs_gpus)
 
 
+@pytest.mark.slow
 def test_only_a_name_that_is_given_for_a_new_folder_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_trial_collects(explr: Any, script: Any, tmp_path: Path) -> None:
     assert any("True True" in text.partition("collects: ")[2] for text in printed), printed
 
 
+@pytest.mark.slow
 def test_a_script_that_collects_nothing_is_left_alone(explr: Any, script: Any) -> None:
     done = explr.python(script("gc.disable()"), *LINE)
     assert "collects: False False False" in done.stdout, done.stderr

@@ -109,6 +109,7 @@ def test_the_project_replaces_no_packaged_option(tmp_path: Path) -> None:
     assert explr.compose(["gpu=cpu"]).gpu.device == "cpu"
 
 
+@pytest.mark.slow
 def test_every_fault_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
         explr.compose(["lrr=5", "gpu.x=1", "framework=jax", "seed=-1"])

@@ -52,6 +52,7 @@ def test_gpu_info_shows_a_card_and_who_uses_it(explr: Any, rtx_5090: str) -> Non
     assert [text for text in shown if text not in done.stdout] == []
 
 
+@pytest.mark.slow
 def test_gpu_info_for_programs(explr: Any, tmp_path: Path) -> None:
     driver = build_driver(tmp_path, [Card(), LAPTOP])
     found = json.loads(explr("gpu-info", "--json", LD_LIBRARY_PATH=str(driver)).stdout)
@@ -75,6 +76,7 @@ def test_gpu_info_shows_what_a_laptop_does_not_tell_as_unknown(explr: Any, tmp_p
     assert "the processes on GPU 0 are unknown" in done.stdout
 
 
+@pytest.mark.slow
 def test_no_driver_is_an_answer(explr: Any, tmp_path: Path) -> None:
     folder = str(no_driver(tmp_path / "none"))
     for command in ("gpu-info", "memory"):

@@ -55,6 +55,7 @@ def test_the_line_wins_over_the_file(explr, file: Path) -> None:
     assert "backend: mlflow" in explr("run", "c.yaml", "tracking=mlflow", "--cfg", "job").stdout
 
 
+@pytest.mark.slow
 def test_the_training_function_beside_the_file(explr, file: Path) -> None:
     (file.parent / "my dir").mkdir()
     (file.parent / "my dir" / "other.py").write_text("def f(ctx): return ctx.seed\n")
@@ -90,6 +91,7 @@ def test_a_sweep_over_a_key_of_the_file(explr, file: Path) -> None:
     assert re.findall(r"'momentum': (\d)", done.stdout) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_a_tuner_s_values_win_over_the_file(explr, file: Path) -> None:
     tuner = ("tuner=optuna", "tuner.n_trials=2", "hydra/launcher=basic")
     done = explr("run", "c.yaml", *tuner, "-m", "lr=range(10,13)")
@@ -99,6 +101,7 @@ def test_a_tuner_s_values_win_over_the_file(explr, file: Path) -> None:
     assert set(values) <= {"10", "11", "12"}
 
 
+@pytest.mark.slow
 def test_ranges_in_the_file(explr, file: Path) -> None:
     file.write_text(FILE + "tuner: optuna\nsearch_space: {momentum: 'range(10,13)'}\n")
     done = explr("run", "c.yaml", "tuner.n_trials=2", "hydra/launcher=basic", "-m")
@@ -108,6 +111,7 @@ def test_ranges_in_the_file(explr, file: Path) -> None:
     assert set(values) <= {"10", "11", "12"}
 
 
+@pytest.mark.slow
 def test_a_run_from_a_file_is_run_again(explr, file: Path) -> None:
     first = explr("run", "c.yaml", "lr=0.25")
     (folder,) = re.findall(r"^Folder: (.*)$", first.stdout, re.MULTILINE)

@@ -103,6 +103,7 @@ def test_if_every_trial_of_a_tuner_fails(explr, project: Path) -> None:
         assert "in boom" in text
 
 
+@pytest.mark.slow
 def test_if_every_trial_of_a_grid_fails(explr, project: Path) -> None:
     values = "lr=7,7,7"
     done = explr(OFF, "train_model=trainings:boom", "-m", values, "hydra.sweep.dir=out")

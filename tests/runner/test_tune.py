@@ -107,6 +107,7 @@ def test_twice_and_in_a_thread() -> None:
     assert [len(swept.trials) for swept in found] == [1, 1]
 
 
+@pytest.mark.slow
 def test_the_largest_is_best_where_the_objective_is_maximized() -> None:
     swept = explr.tune([*SEARCH, "objective.direction=maximize"], train, n_trials=3)
     assert swept.best is not None
@@ -121,6 +122,7 @@ def test_hydra_s_own_grid() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_failed_and_pruned_trials_do_not_end_the_sweep() -> None:
     def moody(ctx: TrainingContext) -> float:
         if ctx.trial_number == 0:
@@ -137,6 +139,7 @@ def test_failed_and_pruned_trials_do_not_end_the_sweep() -> None:
     assert "no luck" in Path(swept.trials[1]["dir"], "traceback.txt").read_text()
 
 
+@pytest.mark.slow
 def test_if_every_trial_fails_the_first_error_is_raised() -> None:
     def failing(ctx: TrainingContext) -> float:
         raise ZeroDivisionError(f"no luck in {ctx.trial_number}")
@@ -145,6 +148,7 @@ def test_if_every_trial_fails_the_first_error_is_raised() -> None:
         explr.tune(SEARCH, failing, n_trials=2)
 
 
+@pytest.mark.slow
 def test_if_every_trial_prunes_itself_there_is_no_best() -> None:
     def pruning(ctx: TrainingContext) -> float:
         raise TrialPruned
@@ -154,6 +158,7 @@ def test_if_every_trial_prunes_itself_there_is_no_best() -> None:
     assert swept.best is None
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_results_are_written_is_not_their_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +174,7 @@ def test_ctrl_c_while_results_are_written_is_not_their_end(
     assert (tmp_path / "out" / "results.json").is_file()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_says_how_python_resumes_it(tmp_path: Path) -> None:
     def interrupted(ctx: TrainingContext) -> float:
         signal.raise_signal(signal.SIGINT)
@@ -192,6 +198,7 @@ def test_faults_are_found_before_anything_is_launched(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     for refused, said in {
         "tuner.storage=sqlite:///nowhere/study.db": "there is no folder .*/nowhere: create it",

@@ -132,6 +132,7 @@ def test_flags_go_with_hydras_own_and_with_subcommands(explr: Command, loud: Pat
     assert "Result: val_loss 0.5 " in done.stdout
 
 
+@pytest.mark.slow
 def test_a_grid_is_quiet_too(explr: Command, loud: Path) -> None:
     done = explr("-q", "-m", *LINE[:2], "epochs=1,2", "hydra.sweep.dir=out")
     assert done.returncode == 0, done.stderr

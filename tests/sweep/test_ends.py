@@ -31,6 +31,7 @@ def statuses(shop: Workshop) -> dict[str, str]:
     return dict(found)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_elsewhere")
 def test_too_many_failures_are_told_with_the_first_of_them() -> None:
     def boom(ctx: TrainingContext) -> float:

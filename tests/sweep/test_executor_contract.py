@@ -147,6 +147,7 @@ def run(executor: Executor) -> Callable[..., Outcome]:
     return run
 
 
+@pytest.mark.slow
 def test_values(run: Callable[..., Outcome], folder: Path) -> None:
     config = folder / "out" / "1" / ".hydra" / "config.yaml"
     config.unlink(missing_ok=True)  # another executor's
@@ -158,6 +159,7 @@ def test_values(run: Callable[..., Outcome], folder: Path) -> None:
     assert run(4, what="two").reason == "returned 2 values for 1 objectives"
 
 
+@pytest.mark.slow
 def test_what_a_job_raises(run: Callable[..., Outcome], request: pytest.FixtureRequest) -> None:
     raised = run(0, what="raise")
     assert (raised.state, raised.reason, raised.died) == ("FAIL", "ValueError: oops", False)

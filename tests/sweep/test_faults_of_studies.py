@@ -143,6 +143,7 @@ def test_12_one_database_for_optuna_and_mlflow_is_refused(shop: Workshop) -> Non
     assert not (shop.folder / "multirun").exists()
 
 
+@pytest.mark.slow
 def test_20_a_file_that_cannot_grow_keeps_what_it_has(tmp_path: Path) -> None:
     script = (
         "import resource, signal, sys\n"

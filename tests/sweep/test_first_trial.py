@@ -95,6 +95,7 @@ def test_a_range_of_the_config_is_refused_like_one_of_the_line() -> None:
     assert set(space_of("lr=1,2", **PARAMS).every.distributions) == {"lr"}
 
 
+@pytest.mark.slow
 def test_a_structured_config_refuses_keys_and_types() -> None:
     with pytest.raises(ConfigError, match=r"hyperparameter lrr; did you mean lr\?$"):
         space_of("lrr=interval(0,1)", name="typed")
@@ -103,6 +104,7 @@ def test_a_structured_config_refuses_keys_and_types() -> None:
     assert set(space_of("lr=interval(0,1)", name="typed").every.distributions) == {"lr"}
 
 
+@pytest.mark.slow
 def test_a_value_among_the_ranges_is_set_in_every_trial() -> None:
     space, task = space_and_task(steps=3, **PARAMS)
     job = space.job(0, {"lr": 0.5}, {})
@@ -135,6 +137,7 @@ def test_an_option_among_the_ranges_is_chosen_in_every_trial() -> None:
     assert space_of("model=a", model="b", **PARAMS).fixed == ["model=a"]
 
 
+@pytest.mark.slow
 def test_the_ranges_of_every_option_are_applied_before_a_trial_chooses_it() -> None:
     Path("app", "config.yaml").write_text(
         "lr: 0.1\nranges: {lr: 'interval(0, 1)'}\nhydra: {sweeper: {params: '${ranges}'}}\n"

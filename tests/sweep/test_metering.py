@@ -52,6 +52,7 @@ print([(round(peak.host_gb, 1), peak.gpu_gb) for peak in found])
 """
 
 
+@pytest.mark.slow
 def test_a_trial_is_measured_with_all_that_it_started(tmp_path: Path) -> None:
     driver = build_driver(tmp_path, [Card()])
     done = subprocess.run(

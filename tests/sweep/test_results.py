@@ -80,6 +80,7 @@ def test_results_of_a_tracked_sweep(shop: Workshop) -> None:
     assert result["value"] == best["value"]
 
 
+@pytest.mark.slow
 def test_the_command_to_train_the_best_again_holds_lists_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +106,7 @@ def test_the_command_to_train_the_best_again_holds_lists_too(
         resume(tmp_path / "multirun" / "s")
 
 
+@pytest.mark.slow
 def test_the_caller_keeps_its_log_handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()

@@ -149,6 +149,7 @@ def test_a_swept_group_brings_the_ranges_of_what_is_chosen() -> None:
         assert {name: hyperparameters[name] for name in params} == params
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("options")
 def test_options_with_other_choices_under_the_same_name_are_refused() -> None:
     for option, choices in (("sgd", "16,32"), ("adam", "16,64")):
@@ -402,6 +403,7 @@ ESCAPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ESCAPED)
 @pytest.mark.parametrize("way", ["command line", "file"])
 def test_a_dollar_and_a_brace_begin_an_interpolation(text: str, way: str, tmp_path: Path) -> None:
@@ -494,6 +496,7 @@ def test_a_range_that_another_key_holds_is_resolved(tmp_path: Path) -> None:
         assert space.distributions["lr"].high == len(option) - 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "swept", "arrived"),
     [
@@ -535,6 +538,7 @@ def test_what_a_name_in_a_setting_stands_for(
     assert found == arrived
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("options")
 def test_a_shuffled_list_has_one_order_in_all_trials_and_again() -> None:
     text = "+x=[shuffle([1,2,3,4,5,6,7,8]),0]"

@@ -137,6 +137,7 @@ def printed(code: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_a_peak_that_is_over_is_still_known() -> None:
     code = (
         "from explr.utils.host import OwnPeak\n"
@@ -147,6 +148,7 @@ def test_a_peak_that_is_over_is_still_known() -> None:
     assert 0.39 < float(printed(code)) < 0.5
 
 
+@pytest.mark.slow
 def test_what_a_process_was_forked_with_is_not_its_own() -> None:
     code = (
         "import os\n"

@@ -82,6 +82,7 @@ def test_a_driver_that_refuses_says_why(tmp_path: Path, fault: int) -> None:
     assert ("rebooted" in driver.state) is driver.mismatched
 
 
+@pytest.mark.slow
 def test_no_driver_is_an_answer(tmp_path: Path) -> None:
     driver = read_with(no_driver(tmp_path))
     assert driver.missing

@@ -113,6 +113,7 @@ def test_trials_report_where_temporary_files_have_long_paths(
     assert heard == [0.5, 0.25]
 
 
+@pytest.mark.slow
 def test_worker_processes_share_tensors_where_temporary_files_have_long_paths(long: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(long)}
     done = subprocess.run(

@@ -54,6 +54,7 @@ def test_the_ends_of_the_range_are_seeds(seed: int) -> None:
     assert np.random.rand() == first
 
 
+@pytest.mark.slow
 def test_importing_before_or_after_makes_no_difference() -> None:
     seed = "from explr.utils.seed import seed_everything; seed_everything(5)"
     use = "import random; import numpy; print(random.random(), numpy.random.rand())"
@@ -72,6 +73,7 @@ def test_a_seed_that_was_taken_back_is_not_applied_by_a_late_import() -> None:
     assert lines == ["True"]
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_to_be_seeded() -> None:
     lines = output_of(
         "import sys; from explr.utils.seed import seed_everything; seed_everything(5)\n"

@@ -85,6 +85,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return lengths
 
 
+@pytest.mark.slow
 def test_a_long_journal_is_short_and_is_not_read(tmp_path: Path, read: list[int]) -> None:
     rows = 50_000
     with closing(Journal.create(tmp_path)) as written:

@@ -34,7 +34,7 @@ def untouched_defaults(values: Mapping[str, Any], overrides: Iterable[str]) -> f
         values: the hyperparameters of a config.
         overrides: what it was composed of; those that chose a search space chose all it has.
     """
-    named = {re.split(r"[=./@]", text.lstrip("+~"))[0] for text in overrides}
+    named = {_first_key(text) for text in overrides}
     if "search_space" in named:
         return frozenset()
     return frozenset(
@@ -42,6 +42,11 @@ def untouched_defaults(values: Mapping[str, Any], overrides: Iterable[str]) -> f
         for name, value in bundled_defaults().items()
         if name in values and name not in named and values[name] == value
     )
+
+
+def _first_key(override: str) -> str:
+    """The part of an override's key that stands at the root of the config."""
+    return re.split(r"[=./@]", override.lstrip("+~"))[0]
 
 
 @cache
@@ -139,8 +144,12 @@ def may_be_mistyped(texts: Sequence[str]) -> bool:
     Args:
         texts: the overrides.
     """
+    # Hydra's parser takes milliseconds for its first line.
+    candidates = [text for text in texts if _first_key(text) not in ROOT_KEYS]
+    if not candidates:
+        return False
     try:
-        parsed = OverridesParser.create().parse_overrides(list(texts))
+        parsed = OverridesParser.create().parse_overrides(candidates)
     except HydraException:  # told when they are composed
         return False
     values = [each.value() for each in parsed if _changes_hyperparameter(each)]

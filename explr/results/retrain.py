@@ -17,7 +17,8 @@ from explr.config.saved import saved_overrides
 from explr.config.settings_file import FILE_OVERLAY, SCRIPT_SPACE
 from explr.core.config import ROOT_KEYS
 from explr.core.folders import JOB, read_json, saved_in
-from explr.results.sweep import started_by, sweep_command, sweep_config
+from explr.results.command import sweep_command
+from explr.results.sweep import started_by, sweep_config
 from explr.utils.invocation import in_folder
 
 OF_SWEEPS = re.compile(r"[+~]*(hydra[./](sweep|sweeper|launcher|mode|run|job\.(num|id)))\b")

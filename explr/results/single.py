@@ -13,7 +13,7 @@ from typing import Any
 from explr.core.errors import ExplrError, FileError, UsageError
 from explr.core.folders import read_json, read_result, within, write_json
 from explr.core.secrets.masking import redacted_arguments
-from explr.results.sweep import SweepCommand, command_of
+from explr.results.command import SweepCommand, command_of
 from explr.tracking.destination import working_directory
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.lines import read_events

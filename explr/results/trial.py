@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from explr.core.errors import FileError
 from explr.core.folders import REPLICATES, read_json, read_result
 from explr.tracking.shipping.run_ids import position_of_run
-from explr.tracking.shipping.sink import Sink
 from explr.tuning.confirmation.confirming import CONFIRMS
 from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from explr.tracking.shipping.sink import Sink
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from functools import partial
 from omegaconf import DictConfig, OmegaConf
 
 from explr.core.validation import known_direction
-from explr.results.live.curves import Curves
 from explr.results.live.region import drawn
 from explr.results.live.training import TrainingProgress
 from explr.runner.reporting import listening
@@ -55,6 +54,7 @@ def _shown(progress: TrainingProgress) -> Iterator[None]:
         with drawn(progress, (), {EPOCH_LINES, log.name}):
             yield
         return
+    from explr.results.live.curves import Curves
     from explr.results.live.notebook import NotebookScreen
 
     curves = Curves(progress.metric, progress.minimize)

@@ -24,7 +24,6 @@ from explr.core.errors import TrialPruned, UsageError
 from explr.core.protocols import TrainFunction
 from explr.core.secrets.masking import redacted_text
 from explr.results.single import note_command, takes_up
-from explr.results.table import hanging
 from explr.runner.experiment import FinishedTraining, run_training
 from explr.runner.grid_tally import gathered
 from explr.runner.live import watching_training
@@ -127,6 +126,8 @@ def _tell_trial(line: str) -> None:
     elsewhere = CHANNEL_VARIABLE in os.environ and not in_controller()
     drawn = elsewhere and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
+        from explr.results.table import hanging
+
         with suppress(Exception):  # a line costs no result, whatever became of `print`
             print(hanging(line))
 
@@ -188,6 +189,8 @@ def _anchored(cfg: DictConfig, root: Path) -> DictConfig:
 
 def _tell(finished: FinishedTraining) -> None:
     """Print the result of a single run and its folder."""
+    from explr.results.table import hanging
+
     if finished.result is None:
         print(f"Pruned after {finished.duration_s:.1f} s")
     else:

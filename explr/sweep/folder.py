@@ -27,6 +27,7 @@ from explr.core.folders import (
 )
 from explr.core.secrets.masking import redacted
 from explr.results.begun import note_sweep
+from explr.results.command import sweep_command
 from explr.results.summary import (
     best_line,
     best_trials,
@@ -36,7 +37,6 @@ from explr.results.summary import (
     table_of,
     tell,
 )
-from explr.results.sweep import sweep_command
 from explr.results.table import continued
 from explr.results.text import params_text
 from explr.results.trial import read_trial

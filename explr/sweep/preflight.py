@@ -29,6 +29,7 @@ from explr.core.config import ExplrConfig
 from explr.core.errors import ConfigError, UsageError
 from explr.core.protocols import TrainFunction
 from explr.core.validation import ranges_fault
+from explr.results.command import sweep_command
 from explr.runner.prepare import check_settings, prepare
 from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
@@ -344,8 +345,6 @@ def _check_sweep_folder(cfg: DictConfig) -> None:
         return
     if (fault := study_name_fault(name)) is None:
         return
-    from explr.results.sweep import sweep_command  # with all that reads a sweep
-
     try:
         there = sweep_command(Path(cfg.hydra.sweep.dir))
     except (OSError, ValueError):  # no such path can be

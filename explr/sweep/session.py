@@ -20,9 +20,10 @@ from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError, TargetError, UsageError
 from explr.core.folders import run_folder
 from explr.core.signals import terminable, uninterrupted
+from explr.results.command import SweepCommand, sweep_command
 from explr.results.report.write import draw_charts_later, write_report
 from explr.results.retrain import retrain_command
-from explr.results.sweep import SweepCommand, objective_names, sweep_command
+from explr.results.sweep import objective_names
 from explr.results.tune_result import TuneResult
 from explr.sweep.folder import SweepFolder, removed_if_refused
 from explr.sweep.logs import steady_logging

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
@@ -44,8 +44,10 @@ from explr.tracking.mlflow.registry import describe
 from explr.tracking.mlflow.titles import project_name, run_name, sweep_name, trial_name
 from explr.tracking.provenance import constant_tags, provenance_of, provenance_tags
 from explr.tracking.run import TrackedRun, closing_line, experiment_of, open_run
-from explr.tracking.shipping.sink import Status
 from explr.tracking.sweeps import Sweep, has_failed, set_current_sweep
+
+if TYPE_CHECKING:
+    from explr.tracking.shipping.sink import Status
 
 log = logging.getLogger(__name__)
 

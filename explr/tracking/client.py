@@ -27,7 +27,6 @@ from explr.tracking.logged.media import (
 from explr.tracking.logged.models import FOLDER, check_names, save_model
 from explr.tracking.logged.tables import TAG, TableList, table_name, table_text, tag_of
 from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name
-from explr.tracking.shipping.sink import LoggedModel
 from explr.tracking.values import WarnOnce, parameters, read_metrics, text_of, texts_of
 
 if TYPE_CHECKING:
@@ -208,6 +207,8 @@ class ExplrTracker:
         **kwargs: Any,
     ) -> None:
         """See `Tracker.log_model`."""
+        from explr.tracking.shipping.sink import LoggedModel
+
         check_names(name, registered_model_name)
         at = whole_step(step)
         shown = LoggedModel(

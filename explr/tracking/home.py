@@ -116,3 +116,16 @@ def is_local_store(uri: str) -> bool:
         and dialect.partition("+")[0] == "sqlite"
         and path.partition("?")[0] not in ("", ":memory:")
     )
+
+
+def autostart_allowed(flag: bool) -> bool:
+    """Whether a server may be started automatically.
+
+    Args:
+        flag: the setting `tracking.autostart`; `EXPLR_AUTOSTART` as 0, false or no forbids it too.
+    """
+    return flag and os.environ.get("EXPLR_AUTOSTART", "").strip().lower() not in (
+        "0",
+        "false",
+        "no",
+    )

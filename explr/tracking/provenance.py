@@ -19,7 +19,6 @@ from explr.core.secrets.masking import redacted_text
 from explr.core.secrets.shapes import without_user_info
 from explr.tracking.sweeps import Sweep
 from explr.utils.invocation import typed_command
-from explr.utils.readings import gpu_tags
 
 GIT_TIMEOUT_S = 20.0
 """Seconds that git may take."""
@@ -121,6 +120,8 @@ def origin_tags(folder: Path) -> dict[str, str]:
     Args:
         folder: working directory of the run.
     """
+    from explr.utils.readings import gpu_tags  # the companion asks, and no training
+
     tags = gpu_tags()
     branch = git(folder, "rev-parse", "--abbrev-ref", "HEAD")
     if branch is None:

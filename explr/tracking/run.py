@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from explr.core.config import MirrorConfig
 from explr.core.errors import TrackingError, UsageError, shortened
@@ -21,7 +21,7 @@ from explr.core.secrets.shapes import without_user_info
 from explr.tracking.artifacts import Copies
 from explr.tracking.client import ExplrTracker
 from explr.tracking.destination import Destination
-from explr.tracking.home import explr_home, is_local_store, is_made
+from explr.tracking.home import autostart_allowed, explr_home, is_local_store, is_made
 from explr.tracking.journal.index import recorded_steps
 from explr.tracking.journal.journal import (
     Journal,
@@ -36,13 +36,9 @@ from explr.tracking.journal.lines import VERSION
 from explr.tracking.journal.pending import Entry, enter, entries, strike_off
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.journal.steps import RecordedSteps
-from explr.tracking.mlflow.fluent import active_run
 from explr.tracking.mlflow.registry import name_fault
-from explr.tracking.mlflow.serving.gate import make_password
 from explr.tracking.null import NullTracker
-from explr.tracking.server import autostart_allowed
 from explr.tracking.shipping.awaiting import awaiting
-from explr.tracking.shipping.sink import Status
 from explr.tracking.shipping.sinks import sink_for
 from explr.tracking.shipping.start import (
     LOG_FILE,
@@ -53,6 +49,9 @@ from explr.tracking.shipping.start import (
 )
 from explr.utils.console import is_terminal
 from explr.utils.processes import identity_of
+
+if TYPE_CHECKING:
+    from explr.tracking.shipping.sink import Status
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +139,8 @@ class TrackedRun:
             serve = autostart_allowed(self.destination.autostart)
             uri = self.destination.resolved_uri
             if self.destination.protect and is_local_store(uri):
+                from explr.tracking.mlflow.serving.gate import make_password
+
                 make_password(explr_home())
             ensure_companion(uri, serve=serve, port=self.destination.port)
 
@@ -213,6 +214,8 @@ class TrackedRun:
         return sink_for(self.destination.resolved_uri).address(experiment_id, run_id)
 
     def _mlflow_run(self) -> AbstractContextManager[Any]:
+        from explr.tracking.mlflow.fluent import active_run
+
         if not self.journal.path.exists():
             raise self.journal.missing()
         if os.getpid() == self._owner:

@@ -31,19 +31,6 @@ _REQUEST_TIMEOUT_S = 5.0
 _POLL_S = 0.2
 
 
-def autostart_allowed(flag: bool) -> bool:
-    """Whether a server may be started automatically.
-
-    Args:
-        flag: the setting `tracking.autostart`; `EXPLR_AUTOSTART` as 0, false or no forbids it too.
-    """
-    return flag and os.environ.get("EXPLR_AUTOSTART", "").strip().lower() not in (
-        "0",
-        "false",
-        "no",
-    )
-
-
 def server_url(uri: str) -> str | None:
     """Address of the server of a store; None if none is known to run.
 

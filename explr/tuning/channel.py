@@ -12,21 +12,16 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import (
-    Client,
-    Connection,
-    Listener,
-    answer_challenge,
-    deliver_challenge,
-)
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import BY_TUNER, ExplrError, JobStopped, TrialPruned, described
 from explr.core.signals import stop
 from explr.utils.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 CHANNEL_VARIABLE = "EXPLR_CHANNEL"
 """Environment variable with the address, the key and the job of a trial."""
@@ -81,6 +76,8 @@ class ChannelServer:
         metric: str | None = None,
         missed: Missed = lambda job, names: None,
     ) -> None:
+        from multiprocessing.connection import Listener
+
         self.report = report
         self.missed = missed
         self._metric = metric
@@ -111,6 +108,8 @@ class ChannelServer:
 
     def close(self) -> None:
         """Stop listening."""
+        from multiprocessing.connection import Client
+
         self._closed = True
         # A thread in `accept` does not notice that its socket was closed.
         with suppress(OSError):
@@ -129,6 +128,9 @@ class ChannelServer:
             ).start()
 
     def _converse(self, connection: Connection) -> None:
+        from multiprocessing import AuthenticationError
+        from multiprocessing.connection import answer_challenge, deliver_challenge
+
         # A client that disconnects or sends no JSON ends only its own connection. A silent one
         # blocks only its own thread.
         with connection, suppress(AuthenticationError, EOFError, OSError, ValueError):
@@ -223,6 +225,8 @@ class ChannelReporter:
 
     def _connected(self) -> Connection:
         """The connection of this thread; a forked process has inherited that of its parent."""
+        from multiprocessing.connection import Client
+
         own = self._own
         if getattr(own, "pid", None) != os.getpid():
             own.connection, own.pid = Client(self._address, authkey=self._key), os.getpid()

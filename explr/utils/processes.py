@@ -46,13 +46,10 @@ def identity_of(pid: int | None = None) -> ProcessIdentity:
     Raises:
         ProcessLookupError: there is no such process.
     """
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return ProcessIdentity(process.pid, _start_of(process))
-    except psutil.NoSuchProcess:
-        raise ProcessLookupError(f"there is no process {pid}") from None
+    number = os.getpid() if pid is None else pid
+    if (started := _start_of(number)) is None:
+        raise ProcessLookupError(f"there is no process {pid}")
+    return ProcessIdentity(number, started)
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
@@ -69,7 +66,7 @@ def find(identity: ProcessIdentity) -> psutil.Process | None:
 
     try:
         process = psutil.Process(identity.pid)
-        same = _start_of(process) == identity.started
+        same = _start_of(identity.pid) == identity.started
     except psutil.NoSuchProcess:
         return None
     return process if same and _runs(process) else None
@@ -134,19 +131,21 @@ def end(processes: Sequence[psutil.Process], grace_s: float) -> list[psutil.Proc
     return running
 
 
-def _start_of(process: psutil.Process) -> str:
-    """The start time of a process, independent of changes to the clock.
+def _start_of(pid: int) -> str | None:
+    """The start time of a process, independent of changes to the clock; None if there is none.
 
-    Linux gives it in ticks since boot. Other systems give the time of day.
+    Linux gives it in ticks since boot, without psutil, whose import would slow down every start.
+    Other systems give the time of day.
     """
+    if sys.platform == "linux":
+        ticks = start_ticks(pid)
+        return None if ticks is None else f"{ticks} after boot {_boot_id()}"
     import psutil
 
-    if sys.platform != "linux":
-        return repr(process.create_time())
-    ticks = start_ticks(process.pid)
-    if ticks is None:
-        raise psutil.NoSuchProcess(process.pid)
-    return f"{ticks} after boot {_boot_id()}"
+    try:
+        return repr(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
 
 
 @cache

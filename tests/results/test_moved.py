@@ -9,7 +9,7 @@ import pytest
 
 from explr.core.errors import UsageError
 from explr.core.folders import COMMAND, RESULT, read_result, write_json
-from explr.results.sweep import SweepCommand, sweep_command
+from explr.results.command import SweepCommand, sweep_command
 from explr.runner.cli.resume import resume
 
 OLD = "old project"

@@ -12,8 +12,9 @@ from damage import DAMAGE, Damage
 
 from explr.core.errors import UsageError
 from explr.core.folders import COMMAND, RESULT, RESULTS, best_trial, write_json
+from explr.results.command import sweep_command
 from explr.results.run import read_run
-from explr.results.sweep import read_sweep, sweep_command
+from explr.results.sweep import read_sweep
 from explr.runner.cli.resume import resume
 from explr.sweep.folder import SweepFolder
 from explr.tuning.search_space import parse

@@ -21,7 +21,7 @@ from zygote import zygote
 
 from explr.core.errors import TrackingError
 from explr.tracking.destination import Destination
-from explr.tracking.home import artifact_root, local_store_uri
+from explr.tracking.home import artifact_root, autostart_allowed, local_store_uri
 from explr.tracking.mlflow.serving.gate import (
     Gate,
     credentials,
@@ -36,7 +36,7 @@ from explr.tracking.mlflow.serving.server_process import (
     listen,
 )
 from explr.tracking.run import open_run
-from explr.tracking.server import MLflowServer, autostart_allowed
+from explr.tracking.server import MLflowServer
 from explr.utils.environment import past_proxies
 from explr.utils.processes import identity_of
 from explr.utils.verify.check import probe

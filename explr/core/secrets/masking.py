@@ -69,10 +69,12 @@ _HEADERS = re.compile(
 """Headers of HTTP, whose values have blanks."""
 
 _TELLING = re.compile(
-    r"^[^:=\n]*(?:pass|pwd|secret|token|cred|auth|bearer|jwt|private|key|cookie|dsn|otp|pw\b)",
+    r"^[^:=\n]*(?:pass|pwd|secret|token|cred|auth|bearer|jwt|private|key|cookie|dsn|otp|pw\b)"
+    r"(?![^:=\n]*: (?:\[\]|\{\}|null|true|false|''|\?\?\?|\$\{[\w.]+\})$)",
     re.IGNORECASE | re.MULTILINE,
 )
-"""What a file with a secret's name holds; most files hold none of it, and are not parsed."""
+"""What a YAML file with a secret's name holds, unless nothing stands there, or the name of another
+setting; most files hold none of it, and are not parsed."""
 
 
 def remember(values: Any) -> None:

@@ -20,7 +20,7 @@ from explr.core.errors import UsageError
 from explr.core.folders import REPORT, replace_file
 from explr.results.report.page import render
 from explr.results.sweep import read_sweep
-from explr.tracking.server import autostart_allowed
+from explr.tracking.home import autostart_allowed
 from explr.utils.priority import LOW, lower_priority
 from explr.utils.processes import python_path
 

@@ -16,8 +16,9 @@ from explr.core.folders import BestTrial, saved_in
 from explr.core.secrets.masking import masked_keys
 from explr.core.secrets.shapes import without_user_info
 from explr.results.best import best_in
+from explr.results.command import sweep_command
 from explr.results.retrain import retrain_command
-from explr.results.sweep import sweep_command, sweep_config
+from explr.results.sweep import sweep_config
 from explr.results.table import Column, FittedTable, Row, continued, hanging, show
 from explr.tracking.destination import Destination, absolute_uri, with_user_info
 from explr.tracking.journal.journal import journals_in

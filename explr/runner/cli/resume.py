@@ -21,9 +21,10 @@ from explr.core.folders import COMMAND, MULTIRUN, saved_in
 from explr.core.ownership import refuse_foreign
 from explr.core.secrets.masking import masked
 from explr.results.begun import sweeps_begun
+from explr.results.command import SweepCommand, sweep_command
 from explr.results.grid import read_grid
 from explr.results.single import RESUMES, RUN, refuse_ended, run_command, unfinished_runs
-from explr.results.sweep import SweepCommand, sweep_command, sweep_config
+from explr.results.sweep import sweep_config
 from explr.utils.invocation import with_override
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explr.core.folders import BestTrial
-from explr.tracking.mlflow.upload import upload_tree
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,6 +45,8 @@ def register(client: MlflowClient, run_id: str, model: Path, name: str, about: s
     Returns:
         The version.
     """
+    from explr.tracking.mlflow.upload import upload_tree
+
     tags = {VERSION_TAG: run_id}
 
     def create() -> ModelVersion:

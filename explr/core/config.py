@@ -136,7 +136,7 @@ class SearchConfig:
     stop_when: float | None = None
     # seconds after which a trial is stopped and counts as failed; null sets no limit
     trial_timeout_s: float | None = None
-    # how often a trial is retried from its checkpoint after its process died
+    # how often a trial is retried from its checkpoint after its process died, or the disk was full
     retries: int = 2
     # trainings per trial, each with its own seed; the trial's value is their mean
     replicates: int = 1

@@ -10,6 +10,7 @@
     │   ├── DeviceError         the device does not exist
     │   ├── FileError           a file of explr's is damaged, or of a newer version
     │   └── ResultError         `train_model` returned an invalid result
+    │       └── DivergedError   the objective is NaN
     ├── SweepError              too many of a sweep's trials failed, or all of them
     ├── JobStopped              a job reports, but it was told to stop
     ├── CheckpointError         no usable checkpoint
@@ -117,6 +118,10 @@ class DeviceError(UsageError):
 
 class ResultError(UsageError):
     """`train_model` returned an invalid result."""
+
+
+class DivergedError(ResultError, ValueError):
+    """The objective is NaN."""
 
 
 class FileError(UsageError):

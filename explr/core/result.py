@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from explr.core.config import ObjectiveConfig
-from explr.core.errors import ResultError
+from explr.core.errors import DivergedError, ResultError
 from explr.core.numbers import read_metric, readable
 from explr.core.protocols import TrainingResult
 from explr.core.reporter import reported_value
@@ -26,7 +26,8 @@ def read_result(
         reported: values of the objective that the training has reported, the last at the end.
 
     Raises:
-        ResultError: the value has another type or is NaN, the metric or direction differs from the
+        DivergedError: the value is NaN.
+        ResultError: the value has another type, the metric or direction differs from the
             configuration, a further metric is not a number, or one of several objectives is
             missing.
     """
@@ -49,7 +50,7 @@ def read_result(
     )
     for name, each in objective_values(result, objective).items():
         if math.isnan(each):
-            raise ResultError(f"train_model returned NaN as {name}: the training diverged")
+            raise DivergedError(f"train_model returned NaN as {name}: the training diverged")
     return result
 
 

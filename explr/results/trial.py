@@ -12,6 +12,7 @@ from explr.core.errors import FileError
 from explr.core.folders import REPLICATES, read_json, read_result
 from explr.tracking.shipping.run_ids import position_of_run
 from explr.tuning.confirmation.confirming import CONFIRMS
+from explr.tuning.feasibility.failure import FAILURE
 from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class TrialView:
         values: value of each objective; for a pruned trial the last reported value.
         attempts: number of times it was started.
         reason: why it was pruned or failed.
+        failure: the kind of its failure, as `Failure` names it; "" if it did not fail.
         address: address of its run in MLflow's UI; None if unknown.
         run_id: id of its run in MLflow; "" if unknown.
         replicates: value of each of its trainings, or their values; empty if it had one.
@@ -44,6 +46,7 @@ class TrialView:
     values: Sequence[float]
     attempts: int = 1
     reason: str = ""
+    failure: str = ""
     address: str | None = None
     run_id: str = ""
     replicates: Sequence[Any] = ()
@@ -86,6 +89,7 @@ class TrialView:
             "run_id": self.run_id or None,
             "attempts": self.attempts,
             "reason": self.reason,
+            "failure": self.failure or None,
             **({"replicates": list(self.replicates)} if self.replicates else {}),
             **({"confirms": confirms["number"]} if confirms else {}),
         }
@@ -126,6 +130,7 @@ def read_trial(
         values,
         int(attributes.get(ATTEMPTS, 1)),
         str(reason),
+        str(attributes.get(FAILURE, "")) if state == "FAIL" else "",
         sink.address(position.experiment_id, position.run_id) if sink and position else None,
         position.run_id if position else str(known.get("run_id") or ""),
         _replicates(folder) if state == "COMPLETE" else (),

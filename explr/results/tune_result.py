@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import UsageError
+from explr.results.failures import failures_line
 from explr.results.summary import best_trials, counts_line, pruned_line, table_of
 from explr.results.sweep import read_sweep
 from explr.tuning.trial import SweepResult
@@ -110,7 +111,8 @@ class TuneResult(SweepResult):
         table = table_of(best_trials(self.trials, directions, self.front), names, None)
         rows = [f"<tr>{''.join(f'<th>{escape(c)}</th>' for c in table.head)}</tr>"]
         rows += [f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in table.rows]
-        lines = [counts_line(self.trials), pruned_line(self.trials), f"folder: {self.folder}"]
+        lines = [counts_line(self.trials), failures_line(self.trials), pruned_line(self.trials)]
+        lines.append(f"folder: {self.folder}")
         said = "<br>".join(escape(line) for line in lines if line)
         return f"<table>{''.join(rows)}</table><p>{said}</p>"
 

@@ -28,6 +28,7 @@ from explr.core.folders import (
 from explr.core.secrets.masking import redacted
 from explr.results.begun import note_sweep
 from explr.results.command import sweep_command
+from explr.results.failures import failures_line
 from explr.results.summary import (
     best_line,
     best_trials,
@@ -247,6 +248,8 @@ class SweepFolder:
         trials, best, front = results["trials"], results["best"], results.get("front", [])
         best_ones = best_trials(trials, self._study.directions, front)
         lines = [counts_line(trials)]
+        if (failures := failures_line(trials)) is not None:
+            lines.append(failures)
         if (saved := pruned_line(trials)) is not None:
             lines.append(saved)
         if self.unpruned and not any(trial["steps"] for trial in trials):

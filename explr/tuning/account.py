@@ -191,7 +191,7 @@ class SweepAccount:
             self.first_failure = self.first_failure or outcome
         if self._stops_early and not self._study.confirms(number):
             self._note_value(number, outcome.values[0] if outcome.values else None)
-        self._study.tell(number, outcome.state, outcome.values, outcome.reason)
+        self._study.tell(number, outcome.state, outcome.values, outcome.reason, outcome.failure)
         suggestion = self._suggestions.pop(number, None)
         if suggestion is not None and self._suggest is not None:
             self._suggest.complete(suggestion, outcome.values[0] if outcome.values else None)

@@ -7,6 +7,7 @@ and gets one answer to each. Messages are never unpickled.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import threading
@@ -16,7 +17,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from explr.core.errors import BY_TUNER, ExplrError, JobStopped, TrialPruned, described
+from explr.core.errors import (
+    BY_TUNER,
+    DivergedError,
+    ExplrError,
+    JobStopped,
+    TrialPruned,
+    described,
+)
 from explr.core.signals import stop
 from explr.utils.scratch import scratch_folder
 
@@ -190,6 +198,7 @@ class ChannelReporter:
         Raises:
             TrialPruned: the answer to an earlier report was to prune, and the training continued.
             Terminated: the controller has told the trial to stop.
+            DivergedError: the value is NaN.
             ExplrError: the controller is gone or refuses the report.
         """
         self._refuse_if_pruned()
@@ -200,6 +209,8 @@ class ChannelReporter:
         if answer.get("stop"):
             stop()
         if "error" in answer:
+            if math.isnan(value):
+                raise DivergedError(f"the objective is NaN at step {step}")
             raise ExplrError(f"the controller of this sweep refused a report: {answer['error']}")
         if answer["prune"]:  # another thread may have been told before
             self._prune = True

@@ -100,7 +100,7 @@ class SweepLoop:
         With replicates, the study gets a step when all of them have reported it.
 
         Raises:
-            ValueError: the value is NaN.
+            DivergedError: the value is NaN.
             JobStopped: the job was stopped or has ended.
         """
         number, replicate = divmod(key, self._limits.replicates)

@@ -5,10 +5,11 @@ Read in optuna 5.0.0. On an upgrade this file is the one to read.
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from explr.utils.gc import collection_paused
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
     from optuna.storages.journal import BaseJournalBackend
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import FrozenTrial, Trial, TrialState
 
 CREATE_STUDY, REPORT = 0, 7
 """Kinds of operations in a journal, Optuna's `JournalOperation`. Read in 5.0.0."""
@@ -102,6 +103,50 @@ def best_trials(study: Study) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False)
     is_constrained = _is_constrained_optimization(trials)
     return _get_pareto_front_trials_by_trials(trials, study.directions, is_constrained)
+
+
+def with_trials(
+    study: Study, change: Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]]
+) -> Study:
+    """A study with other trials for a sampler to look at; all else is that of the study.
+
+    Samplers call `Study._get_trials`. Read in 5.0.0.
+
+    Args:
+        study: the study.
+        change: makes the trials that are shown of those that there are, which it must not change.
+    """
+    return cast("Study", _OtherTrials(study, change))
+
+
+class _OtherTrials:
+    def __init__(
+        self, study: Study, change: Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]]
+    ) -> None:
+        self._study = study
+        self._change = change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.get_trials()
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        return self._get_trials(deepcopy, states)
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        every = self._change(self._study._get_trials(deepcopy=False, use_cache=use_cache))
+        found = [trial for trial in every if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
 
 
 def journal_storage(backend: BaseJournalBackend, lines: Iterable[bytes]) -> BaseStorage:

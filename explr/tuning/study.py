@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from explr.core.folders import flush
 from explr.tuning.completed import keep, note_complete
 from explr.tuning.confirmation.confirming import CONFIRMS, Confirmation, leading_trials
+from explr.tuning.feasibility.failure import FAILURE, Failure
 from explr.tuning.optuna_private import (
     enqueued_params,
     is_stopped,
@@ -102,8 +103,13 @@ class Study:
         """Samples further parameters of each trial."""
 
     def use(self, sampler: BaseSampler | None, pruner: BasePruner | None) -> None:
-        """Set the sampler and the pruner; None keeps the current one."""
-        self._study.sampler = sampler or self._study.sampler
+        """Set the sampler and the pruner; None keeps the current one.
+
+        The sampler learns from failed trials too.
+        """
+        from explr.tuning.feasibility.learning import taught
+
+        self._study.sampler = taught(sampler or self._study.sampler)
         self._study.pruner = pruner or self._study.pruner
 
     @property
@@ -272,7 +278,12 @@ class Study:
             return not self.confirms(number) and bool(trial.should_prune())
 
     def tell(
-        self, number: int, state: State, values: Sequence[float] = (), reason: str = ""
+        self,
+        number: int,
+        state: State,
+        values: Sequence[float] = (),
+        reason: str = "",
+        failure: Failure | None = None,
     ) -> None:
         """Record how a trial ended; a pruned trial keeps the last value that it reported."""
         from optuna.trial import TrialState
@@ -282,6 +293,8 @@ class Study:
             self._seeds.pop(number, None)
             if reason:
                 trial.set_user_attr(REASON, reason)
+            if failure is not None:
+                trial.set_user_attr(FAILURE, str(failure))
             if state == "PRUNED":
                 self._study.tell(trial, state=TrialState.PRUNED)
             elif state == "COMPLETE":

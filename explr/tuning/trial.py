@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from explr.tuning.feasibility.failure import Failure
+
 
 @dataclass(frozen=True)
 class Peak:
@@ -82,6 +84,7 @@ class Outcome:
         values: value of each objective, if it completed; none of a job that returned None, until
             its account has found one among its reports.
         reason: why it did not complete.
+        failure: what kind of failure it is; None if it did not fail.
         died: its process ended without an answer, so a retry may help.
         detail: the traceback of what it raised, as text.
         out_of_memory: it ran out of memory, or was killed by SIGKILL, possibly by the OOM killer.
@@ -92,6 +95,7 @@ class Outcome:
     state: State
     values: tuple[float, ...] = ()
     reason: str = ""
+    failure: Failure | None = None
     died: bool = False
     detail: str = ""
     out_of_memory: bool = False
@@ -106,7 +110,7 @@ class SweepResult:
     Args:
         folder: folder of the sweep; None if it wrote nothing.
         trials: `number`, `state`, `params`, `value`, `steps`, `duration_s`, `dir`, `run_id`,
-            `attempts` and `reason` of each trial.
+            `attempts`, `reason` and `failure` of each trial.
         best: the best of those that completed; None if none did, or with several objectives.
         front: with several objectives, the trials of the Pareto front.
     """

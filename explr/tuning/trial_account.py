@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from explr.core.errors import DivergedError
 from explr.core.reporter import NO_VALUE, reported_value
+from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Job, Outcome
 
 
@@ -21,7 +23,7 @@ class Limits:
         n_trials: total number of trials, including those of earlier controllers.
         timeout_s: no trial starts after this many seconds; None sets no limit.
         trial_timeout_s: a job is stopped after this many seconds; None sets no limit.
-        retries: how often a trial is retried after its process died.
+        retries: how often a trial is retried after its process died, or the disk was full.
         max_failure_rate: fraction of ended trials that may fail before the sweep stops; checked
             from the fifth ended trial on; 0 stops at the first failure.
         replicates: number of trainings of each trial, each with its own seed.
@@ -189,10 +191,10 @@ class TrialAccount:
             The mean over the replicates; None until all of them have reported the step.
 
         Raises:
-            ValueError: the value is NaN.
+            DivergedError: the value is NaN.
         """
         if math.isnan(value):
-            raise ValueError(f"the objective is NaN at step {step}")
+            raise DivergedError(f"the objective is NaN at step {step}")
         values = self._reports.setdefault(step, {})
         values[replicate] = self._last[replicate] = value
         if len(values) < self._limits.replicates:
@@ -209,9 +211,10 @@ class TrialAccount:
         del self._started_at[job]
         if job in self._overdue:
             self._overdue.discard(job)
-            outcome = Outcome("FAIL", reason=f"timeout after {self._limits.trial_timeout_s:g} s")
+            reason = f"timeout after {self._limits.trial_timeout_s:g} s"
+            outcome = Outcome("FAIL", reason=reason, failure=Failure.TIMEOUT)
         elif outcome.state == "RUNNING":  # stopped, but not by the time limit
-            outcome = replace(outcome, state="FAIL", died=True)
+            outcome = replace(outcome, state="FAIL", failure=Failure.KILLED, died=True)
         elif outcome.state == "COMPLETE" and not outcome.values:
             outcome = self._of_reports(job.replicate, outcome)
         if self.ended:
@@ -237,7 +240,7 @@ class TrialAccount:
             values.append(self._last[replicate])
         if not values:
             named = f" as {limits.metric}" if limits.metric else ""
-            return replace(outcome, state="FAIL", reason=NO_VALUE + named)
+            return replace(outcome, state="FAIL", reason=NO_VALUE + named, failure=Failure.INVALID)
         return replace(outcome, values=(reported_value(values, limits.reported, limits.minimize),))
 
     def _take_over(self, replicate: int, finished: FinishedReplicate) -> None:
@@ -263,7 +266,8 @@ class TrialAccount:
         """Whether to retry a job; a retry because it must run alone does not count."""
         if outcome.try_alone:
             return True
-        if not outcome.died or len(self.deaths) >= self._limits.retries:
+        may_help = outcome.died or (outcome.failure is not None and outcome.failure.is_accident)
+        if not may_help or len(self.deaths) >= self._limits.retries:
             return False
         self.deaths += (outcome.reason,)
         return True

@@ -27,6 +27,7 @@ from explr.sweep.ray.messages import (
 from explr.sweep.ray.schedulers import Past, StudyScheduler, SweepScheduler, rays_own
 from explr.sweep.ray.search import StudySearch, Watch
 from explr.tuning.account import SweepAccount, SweepListener
+from explr.tuning.feasibility.failure import FAILURE, Failure
 from explr.tuning.search_space import parse
 from explr.tuning.study import PARAMS, REASON, Study
 from explr.tuning.trial import Job, Outcome
@@ -130,7 +131,7 @@ FAILED = to_result(Ended(0, Outcome("FAIL", reason="oops", detail="Traceback of 
         Reported(3, 0.5, ("killed by signal 9",)),
         Ended(4, Outcome("COMPLETE", (0.5,))),
         Ended(0, Outcome("COMPLETE", (0.5, 2.0)), ("died", "died again")),
-        Ended(0, Outcome("FAIL", reason="oops", detail="Traceback")),
+        Ended(0, Outcome("FAIL", (), "oops", Failure.ERROR, detail="Traceback")),
         Refused("no module named trainings"),
         KnownEnd(),
     ],
@@ -205,6 +206,7 @@ def test_a_trial_whose_ray_worker_died_starts_anew(bench: Bench) -> None:
     assert bench.listener.heard == [("started", 0, 0), ("started", 0, 1)]
     search.on_trial_complete(trial.trial_id, error=True)
     assert (bench.states, bench.reasons) == (["FAIL"], ["its Ray worker died"])
+    assert bench.study.frozen()[0].user_attrs[FAILURE] == "worker lost"
 
 
 def test_what_ray_ends_is_pruned_and_keeps_its_last_report(bench: Bench) -> None:

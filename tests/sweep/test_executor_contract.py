@@ -23,6 +23,7 @@ from explr.launching.hydra_job import HydraJob
 from explr.sweep.executors.choose import ANY, KINDS, kind_of
 from explr.sweep.executors.kind import Launching, Place
 from explr.tuning.executor import Executor
+from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Job, Outcome
 
 # A job's process cannot import a test module; a user's module lies on `sys.path`.
@@ -154,7 +155,9 @@ def test_values(run: Callable[..., Outcome], folder: Path) -> None:
     assert run(0, what="number") == Outcome("COMPLETE", (0.5,))
     assert run(1, what="integer") == Outcome("COMPLETE", (2.0,))
     assert config.exists()
-    assert run(2, what="text").reason == "returned 'x', which is no number"
+    assert run(2, what="text") == Outcome(
+        "FAIL", (), "returned 'x', which is no number", Failure.INVALID
+    )
     assert run(3, what="none") == Outcome("COMPLETE")  # what it has reported decides
     assert run(4, what="two").reason == "returned 2 values for 1 objectives"
 
@@ -163,6 +166,7 @@ def test_values(run: Callable[..., Outcome], folder: Path) -> None:
 def test_what_a_job_raises(run: Callable[..., Outcome], request: pytest.FixtureRequest) -> None:
     raised = run(0, what="raise")
     assert (raised.state, raised.reason, raised.died) == ("FAIL", "ValueError: oops", False)
+    assert raised.failure is Failure.ERROR
     assert "ValueError: oops" in raised.detail  # joblib sends no more of the traceback
     assert run(1, what="prune") == Outcome("PRUNED", reason="no good")
     if "joblib" not in request.node.name:  # joblib takes 40 s to replace a worker that exits

@@ -88,6 +88,22 @@ def test_02_a_worker_that_always_dies_is_given_up(sweep: Sweep) -> None:
     assert sweep.status("always_killed") == "KILLED"
 
 
+def test_each_kind_of_failure_is_named(sweep: Sweep) -> None:
+    kinds = {
+        name: trial["failure"]
+        for name, trial in zip(NAMES, sweep.trials, strict=True)
+        if trial["state"] == "FAIL"
+    }
+    assert kinds == {
+        "always_killed": "killed", "exits": "error", "nan": "diverged", "none": "invalid result",
+        "string": "invalid result", "too_many": "invalid result",
+        "no_gpu_memory": "out of memory", "no_host_memory": "out of memory",
+        "no_space": "disk full", "unpicklable": "error",
+    }  # fmt: skip
+    assert "10 failed: 3 invalid result, 2 error, 2 out of memory" in sweep.done.stdout
+    assert sweep.trial("no_space")["attempts"] == 3
+
+
 def test_02_a_worker_that_somebody_ends_is_tried_again(sweep: Sweep) -> None:
     trial = sweep.trial("asked_to_end")
     assert (trial["state"], trial["value"], trial["attempts"]) == ("COMPLETE", 0.5, 2)

@@ -20,7 +20,7 @@ from explr.runner.cli.resume import resume
 TOP = ["format", "study", "direction", "command", "n_trials", "best", "trials"]
 TRIAL = [
     "number", "state", "params", "value", "steps", "duration_s", "dir", "run_id", "attempts",
-    "reason",
+    "reason", "failure",
 ]  # fmt: skip
 
 

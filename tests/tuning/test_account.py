@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from explr.core.reporter import NO_VALUE
+from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Job, Outcome
 from explr.tuning.trial_account import Limits, TrialAccount
 
@@ -96,7 +97,9 @@ def test_a_retry_goes_on_from_what_the_attempt_before_reported() -> None:
 @pytest.mark.parametrize(("limits", "named"), [({}, ""), ({"metric": "loss"}, " as loss")])
 def test_a_job_without_a_value_and_a_report_fails(limits: dict[str, Any], named: str) -> None:
     trial, (job,) = begun(Limits(1, **limits))
-    assert trial.end(job, Outcome("COMPLETE")).result == Outcome("FAIL", reason=NO_VALUE + named)
+    assert trial.end(job, Outcome("COMPLETE")).result == Outcome(
+        "FAIL", reason=NO_VALUE + named, failure=Failure.INVALID
+    )
 
 
 @pytest.mark.parametrize("outcome", [RAISED, Outcome("PRUNED", reason="hopeless")])
@@ -130,7 +133,7 @@ def test_a_process_that_somebody_else_stopped_has_died() -> None:
     trial, (job,) = begun(Limits(1))
     stopped = Outcome("RUNNING", reason="ended by a signal")
     result = trial.end(job, stopped).result
-    assert result == Outcome("FAIL", reason="ended by a signal", died=True)
+    assert result == Outcome("FAIL", (), "ended by a signal", Failure.KILLED, died=True)
 
 
 def test_to_be_tried_alone_costs_no_retry() -> None:
@@ -155,7 +158,7 @@ def test_a_job_that_exceeds_its_time_has_failed_however_it_ends(clock: Clock) ->
     assert trial.overdue() == [two]
     assert trial.overdue() == []  # each is named once
     assert trial.left_s == 2
-    late = Outcome("FAIL", reason="timeout after 5 s")
+    late = Outcome("FAIL", (), "timeout after 5 s", Failure.TIMEOUT)
     assert trial.end(two, done(0.5)).result == late
 
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from explr.core.folders import run_folder
 from explr.core.secrets.masking import redacted, redacted_text
+from explr.results.failures import failures_line
 from explr.results.retrain import retrain_command
 from explr.results.summary import confirmation_lines, counts_line, pruned_line
 from explr.results.sweep import SweepView, sweep_config
@@ -132,7 +133,7 @@ def _front(sweep: SweepView, front: list[TrialView]) -> Iterator[str]:
 
 
 def _spent(sweep: SweepView) -> Iterator[str]:
-    """How many trials there were, how long they took, and what pruning saved."""
+    """How many trials there were, how long they took, what failed, and what pruning saved."""
     rows = [trial.row() for trial in sweep.trials]
     trained_s = sum(row["duration_s"] or 0.0 for row in rows)
     starts = [s for t in sweep.trials if (s := t.frozen.datetime_start)]
@@ -145,5 +146,7 @@ def _spent(sweep: SweepView) -> Iterator[str]:
     yield f"{line}."
     if stopped := sweep.study.user_attrs.get(STOP):
         yield f"Stopped early: {stopped}."
+    if (failures := failures_line(rows)) is not None:
+        yield f"{failures}."
     if (saved := pruned_line(rows)) is not None:
         yield f"Saved: {saved}."

@@ -26,6 +26,7 @@ from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf,
 from explr.sweep.executors.outcome import judge
 from explr.tuning.channel import ChannelServer, Report
 from explr.tuning.executor import Executor
+from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Job, Outcome
 from explr.utils.settings import check_home
 
@@ -111,7 +112,8 @@ class LauncherExecutor:
             returned = self._launched(job, [*hydra_job.overrides, *variables], hydra_job.number)
         except BaseException as error:  # noqa: BLE001 - one job's trouble stays that job's
             reason = described(error).splitlines()[0]
-            return Outcome("FAIL", reason=reason, died=True, detail=traceback.format_exc())
+            detail = traceback.format_exc()
+            return Outcome("FAIL", (), reason, Failure.WORKER_LOST, died=True, detail=detail)
         return judge(returned, self._objectives)
 
     def _launched(self, job: Job, overrides: list[str], number: int) -> JobReturn:

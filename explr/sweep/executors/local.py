@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from explr.launching.hydra_job import HydraJob, HydraTask
-from explr.launching.pool import Answer, LocalPool, WorkerDied
+from explr.launching.pool import LocalPool
 from explr.sweep.executors.kind import JobOf
 from explr.sweep.executors.leases import Leases
-from explr.sweep.executors.outcome import OUT_OF_MEMORY, outcome_of
+from explr.sweep.executors.outcome import outcome_of
 from explr.sweep.executors.trial_process import Prepare
 from explr.tuning.channel import ChannelServer
 from explr.tuning.executor import Executor
@@ -85,26 +83,15 @@ class LocalExecutor:
         for answer in self._pool.wait(timeout_s):
             job, lease = self._running.pop(answer.key)
             self._leases.give_back(lease)
-            ended.append((job, self._outcome(answer)))
+            kills = self._kills.pop(job.key)
+            ended.append((job, outcome_of(answer, None if job.key in self._stopped else kills)))
             self._stopped.discard(job.key)
-            del self._kills[job.key]
         return ended
 
     def stop(self, job: Job, grace_s: float, patience_s: float = 0.0) -> None:
         """See `Executor.stop`."""
         self._stopped.add(job.key)
         self._pool.stop(job.key, grace_s, patience_s)
-
-    def _outcome(self, answer: Answer) -> Outcome:
-        """How a job ended; a job that explr did not kill may have run out of memory."""
-        outcome, error = outcome_of(answer), answer.error
-        if not isinstance(error, WorkerDied) or error.code != -signal.SIGKILL:
-            return outcome
-        if answer.key in self._stopped:
-            return outcome
-        if kills_for_memory() > self._kills[answer.key]:
-            outcome = replace(outcome, reason=f"{OUT_OF_MEMORY}: the kernel killed it")
-        return replace(outcome, out_of_memory=True)
 
     def close(self) -> None:
         """See `Executor.close`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import signal
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,15 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from explr.config.hydra_private import value_of
 from explr.config.nodes import SWEEPER_NODE
-from explr.core.errors import ExplrError, described, is_pruning
+from explr.core.errors import DivergedError, ExplrError, ResultError, described, is_pruning
 from explr.core.framework import frameworks
 from explr.core.secrets.masking import redacted_text
 from explr.core.user_code import user_traceback
 from explr.launching.pool import Answer, WorkerDied
+from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Outcome
+from explr.utils.host import kills_for_memory
 
-OUT_OF_MEMORY = "out of memory"
+OUT_OF_MEMORY = str(Failure.OUT_OF_MEMORY)
 """Prefix of the reason if memory ran out."""
+
+KILLS = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+"""Exit codes of processes that another one has killed."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -73,11 +79,11 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
     if isinstance(value, Mapping):
         names = metrics_of(returned.hydra_cfg)
         if not names or any(name not in value for name in names):
-            return Outcome("FAIL", reason=_unnamed(value, names))
+            return _invalid(_unnamed(value, names))
         value = [value[name] for name in names]
     values = value if isinstance(value, (list, tuple)) else (value,)
     if len(values) != objectives:
-        return Outcome("FAIL", reason=f"returned {len(values)} values for {objectives} objectives")
+        return _invalid(f"returned {len(values)} values for {objectives} objectives")
     numbers = []
     for one in values:
         try:
@@ -85,9 +91,17 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
         except (TypeError, ValueError):
             number = math.nan
         if math.isnan(number):
-            return Outcome("FAIL", reason=f"returned {one!r}, which is no number")
+            has_diverged = isinstance(one, float) or hasattr(one, "dtype")
+            return _invalid(
+                f"returned {one!r}, which is no number",
+                Failure.DIVERGED if has_diverged else Failure.INVALID,
+            )
         numbers.append(number)
     return Outcome("COMPLETE", tuple(numbers))
+
+
+def _invalid(reason: str, failure: Failure = Failure.INVALID) -> Outcome:
+    return Outcome("FAIL", reason=reason, failure=failure)
 
 
 def _unnamed(value: Mapping[Any, Any], names: Sequence[str]) -> str:
@@ -97,25 +111,51 @@ def _unnamed(value: Mapping[Any, Any], names: Sequence[str]) -> str:
     return f"returned {wanted}: set {SWEEPER_NODE}.metric to the name of its objective ({there})"
 
 
-def outcome_of(answer: Answer) -> Outcome:
+def outcome_of(answer: Answer, kills_before: int | None = None) -> Outcome:
     """The outcome of a process that ran `RunTrial`; if it gave no answer, it died.
 
     Args:
         answer: the answer of the process.
+        kills_before: number of processes that the OOM killer had killed when this one started; None
+            if explr has killed it.
     """
     if answer.error is not None:
-        died = isinstance(answer.error, WorkerDied)
-        return Outcome("FAIL", reason=str(answer.error), died=died)
+        reason, error = str(answer.error), answer.error
+        if not isinstance(error, WorkerDied):
+            return Outcome("FAIL", reason=reason, failure=Failure.ERROR)
+        kind = Failure.KILLED if error.code in KILLS else Failure.CRASH
+        may_lack_memory = error.code == -signal.SIGKILL and kills_before is not None
+        if may_lack_memory and kills_for_memory() > (kills_before or 0):
+            reason, kind = f"{OUT_OF_MEMORY}: the kernel killed it", Failure.OUT_OF_MEMORY
+        return Outcome("FAIL", (), reason, kind, died=True, out_of_memory=may_lack_memory)
     assert isinstance(answer.value, Outcome)
     return answer.value
 
 
+def failure_of(error: BaseException) -> Failure:
+    """The kind of failure that an exception of a training stands for."""
+    if is_out_of_memory(error):
+        return Failure.OUT_OF_MEMORY
+    if _is_disk_full(error):
+        return Failure.DISK_FULL
+    if isinstance(error, (DivergedError, FloatingPointError)):
+        return Failure.DIVERGED
+    return Failure.INVALID if isinstance(error, ResultError) else Failure.ERROR
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return True
+    return error.__cause__ is not None and _is_disk_full(error.__cause__)
+
+
 def failed_outcome(error: BaseException) -> Outcome:
     """The outcome of a job that raised an exception."""
+    failure = failure_of(error)
     if isinstance(error, ExplrError):
-        return Outcome("FAIL", reason=redacted_text(str(error)))
+        return Outcome("FAIL", reason=redacted_text(str(error)), failure=failure)
     reason = described(error)
-    if out_of_memory := is_out_of_memory(error):
+    if out_of_memory := failure is Failure.OUT_OF_MEMORY:
         reason = f"{OUT_OF_MEMORY}: {error}".removesuffix(": ")
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         reason = f"no space left at {error.filename or os.getcwd()}"
@@ -124,6 +164,7 @@ def failed_outcome(error: BaseException) -> Outcome:
     return Outcome(
         "FAIL",
         reason=redacted_text(reason),
+        failure=failure,
         detail=redacted_text(detail),
         out_of_memory=out_of_memory,
     )

@@ -16,6 +16,7 @@ from explr.sweep.executors.outcome import OUT_OF_MEMORY
 from explr.sweep.executors.packing import Packing, Room
 from explr.tuning.channel import Report
 from explr.tuning.executor import Executor
+from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Job, Outcome
 from explr.utils.gpu import HeldGpuMemory
 from explr.utils.host import available_gb, cpu_cores
@@ -137,6 +138,8 @@ class PackedExecutor:
         self._tell(self._packing.ran_out(together, peak))
         if not job.alone and (together > 1 or limited or outcome.died):
             return replace(outcome, try_alone=True)
+        if outcome.failure is not Failure.OUT_OF_MEMORY:
+            return outcome  # killed again, and not by the kernel
         said = outcome.reason.removeprefix(OUT_OF_MEMORY).removeprefix(": ")
         reason = f"{OUT_OF_MEMORY} with no trial beside it, at {peak} or more"
         return replace(outcome, reason=f"{reason}: {said}" if said else reason, died=False)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Outcome
 
 METRIC, STEP = "objective", "step"
@@ -81,6 +82,7 @@ def to_result(message: Message) -> dict[str, Any]:
                 "state": outcome.state,
                 "values": list(outcome.values),
                 "reason": outcome.reason,
+                "failure": outcome.failure and str(outcome.failure),
                 "detail": outcome.detail,
                 "deaths": deaths,
                 "missed": missed,
@@ -97,8 +99,13 @@ def from_result(result: Mapping[str, Any]) -> Message:
         return Refused(result["refused"])
     deaths = tuple(result.get("deaths", ()))
     if "state" in result:
+        kind = result.get("failure")
         outcome = Outcome(
-            result["state"], tuple(result["values"]), result["reason"], detail=result["detail"]
+            result["state"],
+            tuple(result["values"]),
+            result["reason"],
+            Failure(kind) if kind else None,
+            detail=result["detail"],
         )
         return Ended(result[STEP], outcome, deaths, tuple(result.get("missed", ())))
     if METRIC in result:

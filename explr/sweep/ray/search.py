@@ -15,6 +15,7 @@ from explr.core.errors import UsageError
 from explr.core.reporter import RepeatedSteps
 from explr.sweep.ray.messages import Ended, Message, Refused, Reported, from_result
 from explr.tuning.account import SweepAccount, SweepListener
+from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Job, Outcome
 
 T = TypeVar("T")
@@ -199,7 +200,7 @@ def _lost(trial: Trial) -> Outcome:
     reason = "its Ray worker died"
     if cause := trial.get_pickled_error():
         reason += f": {str(cause).strip().splitlines()[0]}"
-    return Outcome("FAIL", reason=reason, died=True)
+    return Outcome("FAIL", reason=reason, failure=Failure.WORKER_LOST, died=True)
 
 
 class Watch(Callback):

@@ -28,6 +28,7 @@ from explr.sweep.replicates import ReplicateFile
 from explr.tuning.channel import ChannelServer
 from explr.tuning.trial import Job
 from explr.tuning.trial_account import Limits, TrialAccount
+from explr.utils.host import kills_for_memory
 
 DEVICES = "CUDA_VISIBLE_DEVICES"
 """The environment variable in which Ray gives each actor its GPUs."""
@@ -187,6 +188,7 @@ class Slot:
         self._reports, self._answers, self._held = SimpleQueue(), SimpleQueue(), False
         self._stopping = False
         self._trial.start(job)
+        self._kills = kills_for_memory()
         self._pool.start(
             job.key,
             self._work.job_of(job),
@@ -207,7 +209,7 @@ class Slot:
         """Hold a report until the scheduler has decided; called on the channel's threads.
 
         Raises:
-            ValueError: the value is NaN.
+            DivergedError: the value is NaN.
             JobStopped: the training was stopped.
         """
         with self._turn:
@@ -234,7 +236,7 @@ class Slot:
         """How the trial ended; None if it continues with another job."""
         assert self._job is not None
         self._answers.put(True)  # releases the thread of an unread report
-        ending = self._trial.end(self._job, outcome_of(answer))
+        ending = self._trial.end(self._job, outcome_of(answer, self._kills))
         if ending.result is not None:
             self._job = None
             return Ended(self.last_step + 1, ending.result, self._trial.deaths, self._missed)

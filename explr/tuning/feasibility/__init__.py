@@ -1,0 +1,1 @@
+"""What a sampler learns of trials that have no usable value."""

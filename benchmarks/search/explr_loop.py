@@ -8,8 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from lcbench import Task
-from simulation import BudgetSpentError, Progress, Workers
+from simulation import BudgetSpentError, Progress, Task, Workers
 
 from explr import compose
 from explr.sweep.sweep import OptunaBackend

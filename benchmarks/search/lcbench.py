@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from simulation import Curve
 
 EPOCHS = 52
 """Epochs of a whole training."""
@@ -23,25 +23,15 @@ TUNING = ("3945", "126026", "146212", "167104", "167152", "168330", "189354", "1
           "7593")  # fmt: skip
 """Tasks on which settings may be chosen; the figures that are told are those of all others."""
 
+TRAININGS = 20
+"""Whole trainings whose epochs a search may spend."""
+
 REFERENCE = 800
 """Random trainings that define the scale of the regret of a task."""
 
 _INPUTS = ("epoch", "batch_size", "learning_rate", "momentum", "weight_decay", "num_layers",
            "max_units", "max_dropout")  # fmt: skip
 _SECONDS, _ACCURACY = 0, 1
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One training.
-
-    Args:
-        errors: validation error after each epoch, in percent.
-        seconds: duration of each epoch.
-    """
-
-    errors: list[float]
-    seconds: list[float]
 
 
 class LCBench:
@@ -65,10 +55,6 @@ class LCBench:
         self.ranges = {each["name"]: _range(each) for each in space if each["name"] in _INPUTS[1:]}
         """The range of each hyperparameter in Hydra's grammar."""
 
-    def task(self, name: str) -> Task:
-        """A task by its number at OpenML."""
-        return Task(self, name)
-
     def curves(self, task: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Errors and seconds of whole trainings.
 
@@ -91,8 +77,8 @@ class LCBench:
         return 100.0 - found[:, :, _ACCURACY], ends
 
 
-class Task:
-    """One data set of LCBench.
+class DataSet:
+    """A task of LCBench; see `Task`.
 
     Args:
         bench: the surrogate.
@@ -102,6 +88,7 @@ class Task:
     def __init__(self, bench: LCBench, name: str) -> None:
         self.name = name
         self.ranges = bench.ranges
+        self.epochs, self.trainings = EPOCHS, TRAININGS
         self._bench = bench
         rng = np.random.default_rng(0)
         columns = [_drawn(text, REFERENCE, rng) for text in map(bench.ranges.get, _INPUTS[1:])]
@@ -109,23 +96,22 @@ class Task:
         best = errors.min(axis=1)
         self._best, self._median = float(best.min()), float(np.median(best))
         self.training_s = float(np.median(ends[:, -1]))
-        """Duration of the median random training."""
 
     def train(self, params: Mapping[str, Any]) -> Curve:
-        """Train to the end with these hyperparameters."""
+        """See `Task.train`."""
         row = np.array([[params[name] for name in _INPUTS[1:]]])
         errors, ends = self._bench.curves(self.name, row)
         return Curve(errors[0].tolist(), np.diff(ends[0], prepend=0.0).tolist())
 
-    def regret(self, error: float) -> float:
-        """Normalised: 0 is the best of 800 random trainings, 1 is their median."""
+    def regret(self, params: Mapping[str, Any], error: float) -> float:
+        """See `Task.regret`: 0 is the best of 800 random trainings, 1 is their median."""
         return (error - self._best) / (self._median - self._best)
 
 
 @cache
-def task_of(folder: Path, name: str) -> Task:
-    """A task, loaded once per process."""
-    return bench_of(folder).task(name)
+def task_of(folder: Path, name: str) -> DataSet:
+    """A task by its number at OpenML, loaded once per process."""
+    return DataSet(bench_of(folder), name)
 
 
 @cache

@@ -7,14 +7,52 @@ itself takes no time here.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lcbench import EPOCHS, Curve, Task
 
-TRAININGS = 20
-"""Whole trainings whose epochs a search may spend."""
+@dataclass(frozen=True)
+class Curve:
+    """One training.
+
+    Args:
+        errors: what is to be minimized, after each epoch.
+        seconds: duration of each epoch.
+    """
+
+    errors: list[float]
+    seconds: list[float]
+
+
+class Task(Protocol):
+    """What is searched: a table, or a surrogate, of trainings."""
+
+    ranges: Mapping[str, str]
+    """The range of each hyperparameter in Hydra's grammar."""
+
+    epochs: int
+    """Epochs of a whole training."""
+
+    training_s: float
+    """Duration of the median random training."""
+
+    trainings: int
+    """Whole trainings whose epochs a search may spend."""
+
+    def train(self, params: Mapping[str, Any]) -> Curve:
+        """Train to the end with these hyperparameters."""
+        ...
+
+    def regret(self, params: Mapping[str, Any], error: float) -> float:
+        """Normalised: 0 is the best that can be expected, 1 is the median.
+
+        Args:
+            params: the hyperparameters.
+            error: what one of their trainings has shown.
+        """
+        ...
 
 
 class BudgetSpentError(Exception):
@@ -43,7 +81,7 @@ class Progress:
     """What a search has found: each improvement.
 
     Args:
-        steps: epochs spent, time in median trainings, and normalised regret.
+        steps: epochs spent, time in median trainings, and regret of the best so far.
         epochs: epochs spent in all.
         trainings: trainings begun.
     """
@@ -56,8 +94,8 @@ class Progress:
 class Workers:
     """Trains on several workers at the same time.
 
-    With one worker a search ends after the epochs of `TRAININGS` trainings. With several it also
-    goes on until as much time has passed as they need for that many median trainings, so that
+    With one worker a search ends after the epochs of `task.trainings` trainings. With several it
+    also goes on until as much time has passed as they need for that many median trainings, so that
     waiting workers count.
 
     Args:
@@ -72,9 +110,11 @@ class Workers:
         self.progress = Progress()
         self._task = task
         self._ends: list[tuple[float, int]] = []
+        self._params: dict[int, Mapping[str, Any]] = {}
         self._curves: dict[int, Curve] = {}
         self._done: dict[int, int] = {}
-        self._until_s = TRAININGS * task.training_s / count if count > 1 else 0.0
+        self._best = math.inf
+        self._until_s = task.trainings * task.training_s / count if count > 1 else 0.0
 
     @property
     def busy(self) -> int:
@@ -83,7 +123,7 @@ class Workers:
 
     def start(self, key: int, params: Mapping[str, Any]) -> None:
         """Begin a training on a free worker."""
-        self._curves[key] = self._task.train(params)
+        self._params[key], self._curves[key] = dict(params), self._task.train(params)
         self._done[key] = 0
         self.progress.trainings += 1
         self.go_on(key)
@@ -99,17 +139,18 @@ class Workers:
         Raises:
             BudgetSpentError: nothing is left to spend.
         """
-        found = self.progress
-        if found.epochs >= TRAININGS * EPOCHS and self.now >= self._until_s:
+        found, task = self.progress, self._task
+        if found.epochs >= task.trainings * task.epochs and self.now >= self._until_s:
             raise BudgetSpentError
         self.now, key = heapq.heappop(self._ends)
         found.epochs += 1
         self._done[key] = number = self._done[key] + 1
         error = self._curves[key].errors[number - 1]
-        regret = self._task.regret(error)
-        if not found.steps or regret < found.steps[-1][2]:
-            found.steps.append((found.epochs, self.now / self._task.training_s, regret))
-        return Epoch(key, number, error, number == EPOCHS)
+        if error < self._best:
+            self._best = error
+            regret = task.regret(self._params[key], error)
+            found.steps.append((found.epochs, self.now / task.training_s, regret))
+        return Epoch(key, number, error, number == task.epochs)
 
 
 class Search(Protocol):

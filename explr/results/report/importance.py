@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 20
 """Completed trials from which the importances mean something: with fewer, the wrong parameter often
-comes first (`benchmarks/p15_importance.py`)."""
+comes first (`benchmarks/p21_importance.py`)."""
 
 MOST_FOR_FANOVA = 300
 """Completed trials that fANOVA looks at, spread evenly: with more it takes minutes."""

@@ -1,4 +1,4 @@
-"""P15: how often the importances of a report name a parameter that does not matter.
+"""P21: how often the importances of a report name a parameter that does not matter.
 
 Simulated sweeps of random search over four parameters, of which one matters, with some noise. A
 report of too few trials names none.
@@ -41,7 +41,7 @@ def main(studies: int) -> None:
         named = [first(simulated(seed, trials)) for seed in range(studies)]
         wrong = sum(name not in ("lr", None) for name in named)
         print(
-            f"P15 {studies} sweeps of {trials} trials: a wrong parameter is named in {wrong}, none "
+            f"P21 {studies} sweeps of {trials} trials: a wrong parameter is named in {wrong}, none "
             f"in {named.count(None)}; target ≤ {at_most}: {verdict(wrong <= at_most)}",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""P14: how late a metric is in MLflow while trainings take every core, and what they lose to it.
+"""P20: how late a metric is in MLflow while trainings take every core, and what they lose to it.
 
 A training logs the time of day each second. It and its workers, two for each core, count rounds of
 work for three minutes, each in a session of its own, as the trials of a sweep are. The same
@@ -32,7 +32,7 @@ def main() -> None:
     )
     lost = median(1 - own / other for own, other in zip(tracked, untracked, strict=True))
     print(
-        f"P14 metrics of a training beside busy cores: in MLflow after {pretty(median(late_s))} at "
+        f"P20 metrics of a training beside busy cores: in MLflow after {pretty(median(late_s))} at "
         f"the median, target ≤ {AT_MEDIAN_S:g} s: {verdict(median(late_s) <= AT_MEDIAN_S)}, after "
         f"{pretty(max(late_s))} at worst, target ≤ {AT_WORST_S:g} s: "
         f"{verdict(max(late_s) <= AT_WORST_S)}; the upload takes {median(shares):.1%} of all "

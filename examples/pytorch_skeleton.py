@@ -26,8 +26,6 @@ def train_model(ctx: TrainingContext) -> TrainingResult:
         with torch.no_grad():
             val_loss = loss_of(model(inputs[val]), targets[val]).item()
         ctx.report(epoch, train_loss=loss.item(), val_loss=val_loss)
-        if ctx.should_prune:
-            raise explr.TrialPruned
 
     return TrainingResult(val_loss, epochs_completed=ctx.hyperparameters["epochs"])
 

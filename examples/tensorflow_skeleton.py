@@ -18,8 +18,6 @@ def train_model(ctx: TrainingContext) -> TrainingResult:
 
     def report(epoch: int, logs: dict[str, float]) -> None:
         ctx.report(epoch, train_loss=logs["loss"], val_loss=logs["val_loss"])
-        if ctx.should_prune:
-            raise explr.TrialPruned
 
     history = model.fit(
         inputs,

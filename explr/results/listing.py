@@ -28,6 +28,7 @@ from explr.core.folders import (
     run_folder,
     trial_numbers,
 )
+from explr.results.single import is_running
 from explr.results.sweep import objective_names, stored_study, sweep_config
 from explr.tracking.journal.journal import is_being_written
 from explr.tuning.confirmation.confirming import leading_trials
@@ -140,7 +141,8 @@ def _ended_run(folder: Path, names: dict[str, bool]) -> Listed | None:
 def _other_run(folder: Path, names: dict[str, bool]) -> Listed:
     """A run that has not written how it ended: it runs, was killed, or is another app's."""
     journals = [folder / name for name in names if name.endswith(".jsonl")]
-    if any(is_being_written(journal, unknown=False) for journal in journals):
+    runs = any(is_being_written(journal, unknown=False) for journal in journals)
+    if runs or is_running(folder):  # without tracking there is no journal
         state = "running"
     else:
         latest = max(journals, key=lambda path: path.stat().st_mtime_ns, default=None)

@@ -232,7 +232,7 @@ class ChannelReporter:
 
     def _refuse_if_pruned(self) -> None:
         if self._prune:
-            raise TrialPruned(f"{BY_TUNER}, which had asked for it before")
+            raise TrialPruned(BY_TUNER)
 
     def _connected(self) -> Connection:
         """The connection of this thread; a forked process has inherited that of its parent."""

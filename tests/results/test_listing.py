@@ -13,6 +13,7 @@ import explr
 from explr import TrainingContext, TrialPruned
 from explr.core.folders import COMMAND, JOB, MULTIRUN, RESULT, RESULTS
 from explr.results.listing import DEPTH, Listed, listed_below
+from explr.results.single import RUN, note_command
 from explr.results.table import WIDE
 from explr.runner.cli.listing import age, lines, show_list
 from explr.tracking.journal.journal import Journal
@@ -132,6 +133,17 @@ def test_a_run_that_has_not_ended(copy: Path, of_explr: bool) -> None:
     with (next(run.glob("journal-*.jsonl"))).open("a") as file:
         file.write(json.dumps({"k": "end", "t": 1, "status": "FINISHED"}) + "\n")
     assert told(copy)["outputs/open"][0] == "complete"
+
+
+def test_an_untracked_run_is_told_by_its_process(copy: Path) -> None:
+    run = copy / "outputs" / "open"
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "hydra.yaml").write_text("explr/schema@objective: x")
+    note_command(run, resumes=False)
+    assert told(copy)["outputs/open"][0] == "running"
+    kept = json.loads((run / RUN).read_text())
+    (run / RUN).write_text(json.dumps(kept | {"started": "before"}))  # its process ID is another's
+    assert told(copy)["outputs/open"][0] == "interrupted"
 
 
 def test_what_is_no_run_is_passed_over(copy: Path) -> None:

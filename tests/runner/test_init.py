@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from explr.runner.cli.init import init_project
+
 FILES = {
     "train.py",
     "test_train.py",
@@ -45,6 +47,15 @@ def test_it_writes_nothing_over(explr: Any, tmp_path: Path) -> None:
     assert done.stderr.startswith(". already has train.py, and explr init overwrites nothing")
     assert done.stderr.count("\n") == 1
     assert files_in(tmp_path) == {"train.py"}
+
+
+def test_it_begins_with_pytorch_if_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, found in {"pytorch": "torch", "numpy": None}.items():
+        monkeypatch.setattr("explr.runner.cli.init.find_spec", lambda _, found=found: found)
+        init_project(tmp_path / name)
+        assert ("import torch" in (tmp_path / name / "train.py").read_text()) is bool(found)
 
 
 def test_where_it_cannot_write(explr: Any, tmp_path: Path) -> None:

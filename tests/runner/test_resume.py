@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from explr.core import ownership
 from explr.core.errors import UsageError
 from explr.results.single import RESUMES, RUN, note_command, takes_up
-from explr.runner.cli.resume import resume
+from explr.runner.cli.resume import latest_total, resume
 
 SCRIPT = """
 import os, signal, explr
@@ -125,3 +126,20 @@ def test_a_run_of_another_app_says_what_to_do(tmp_path: Path) -> None:
         (tmp_path / ".hydra" / f"{name}.yaml").write_text("[]")
     with pytest.raises(UsageError, match=r"run the command again with hydra\.run\.dir="):
         resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["tuner.n_trials=20"], ["tuner.n_trials=60"]),
+        (["tuner.n_trials=60"], []),
+        (["experiment=long"], []),  # which says it itself
+    ],
+)
+def test_a_sweep_that_was_to_have_more_trials_gets_them(
+    tmp_path: Path, words: list[str], more: list[str]
+) -> None:
+    choices = {"choices": {"explr/schema@objective": "objective"}}
+    saved = {"tuner": {"n_trials": 60}, "hydra": {"runtime": choices}}
+    OmegaConf.save(saved, tmp_path / "multirun.yaml")
+    assert list(latest_total(tmp_path, words)) == more

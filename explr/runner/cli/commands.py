@@ -255,11 +255,10 @@ def dashboard(folder: Path, port: int) -> None:
 @click.option(
     "--framework",
     type=click.Choice(["numpy", "pytorch"]),
-    default="numpy",
-    show_default=True,
+    show_default="pytorch if it is installed, else numpy",
     help="Library of the example training.",
 )
-def init(folder: Path, framework: str) -> None:
+def init(folder: Path, framework: str | None) -> None:
     """Create a project in FOLDER: a training, a search space, an experiment config and a test.
 
     It runs right away, without downloads. Existing files are never overwritten.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -22,16 +23,17 @@ PROJECT = {
 """Files of a new project and their templates."""
 
 
-def init_project(folder: Path, framework: str) -> None:
+def init_project(folder: Path, framework: str | None = None) -> None:
     """Write a new project and print how to use it.
 
     Args:
         folder: folder of the project; it is created if it does not exist.
-        framework: `numpy` or `pytorch`.
+        framework: `numpy` or `pytorch`; None takes PyTorch if it is installed.
 
     Raises:
         UsageError: a file of the project already exists, or cannot be written.
     """
+    framework = framework or ("pytorch" if find_spec("torch") else "numpy")
     title = folder.absolute().name or "project"
     there = [name for name in PROJECT if (folder / name).exists()]
     if there:

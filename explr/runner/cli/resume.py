@@ -73,7 +73,7 @@ def resume(folder: Path | None, shown: str | None = None, *, trust: bool = False
         )
     if shown is not None and not is_own_tree(sweep_config(folder)):
         raise UsageError(f"{shown} is a flag of explr's own apps: leave it out")
-    more = list(kept_direction(folder, ["python", *command.argv]))
+    more = [*kept_direction(folder, command.argv), *latest_total(folder, command.argv)]
     _run_again(command, folder, ("sweep", "hydra.sweep.dir"), shown, more)
 
 
@@ -152,6 +152,21 @@ def kept_direction(folder: Path, words: Sequence[str]) -> Iterator[str]:
         unchanged = False
     if not unchanged:
         yield f"{key}{word(before)}"
+
+
+def latest_total(folder: Path, words: Sequence[str]) -> Iterator[str]:
+    """The number of trials by the latest command of a sweep, if its first one had another number.
+
+    Args:
+        folder: folder of the sweep.
+        words: its first command.
+    """
+    config = sweep_config(folder)
+    key = "tuner.n_trials" if is_own_tree(config) else f"{SWEEPER_NODE}.n_trials"
+    total = _plain(config, key)
+    typed = [word for word in words if word.startswith(f"{key}=")]
+    if typed and isinstance(total, int) and typed[-1] != f"{key}={total}":
+        yield f"{key}={total}"
 
 
 def _plain(config: DictConfig, key: str) -> Any:

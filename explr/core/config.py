@@ -101,6 +101,11 @@ class FrameworkConfig:
     # GiB that the kept checkpoints of a training may have together; 2 are kept whatever their
     # size; null sets no limit
     max_checkpoints_gb: float | None = None
+    # processes of each training, which PyTorch calls ranks; each has a GPU of its own, if there are
+    # GPUs
+    processes: int = 1
+    # seconds that a process waits for the others in an operation that all of them do together
+    collective_timeout_s: float = 1800.0
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import signal
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -112,6 +113,9 @@ def outcome_of(answer: Answer) -> Outcome:
 
 def failed_outcome(error: BaseException) -> Outcome:
     """The outcome of a job that raised an exception."""
+    if isinstance(error, WorkerDied):  # a process of several that train together
+        killed = error.code == -signal.SIGKILL
+        return Outcome("FAIL", reason=str(error), died=True, out_of_memory=killed)
     if isinstance(error, ExplrError):
         return Outcome("FAIL", reason=redacted_text(str(error)))
     reason = described(error)

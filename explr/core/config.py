@@ -256,6 +256,8 @@ class GpuConfig:
     # GPU memory in GiB for all running trials together, on each GPU; 0 sets no limit; null takes
     # EXPLR_GPU_MEMORY_GB, else your own default, else 24 (90 % of that GPU if it is less)
     memory_limit_gb: float | None = None
+    # GPUs of each trial of a sweep; null takes one, or one for each process of its training
+    per_trial: int | None = None
 
 
 SCHEMAS: dict[str, type] = {

@@ -21,6 +21,7 @@ MAX_PORT = 65535
 
 LEAST: Mapping[str, float] = {
     "gpu.memory_limit_gb": 0,
+    "gpu.per_trial": 1,
     "framework.threads": 1,
     "framework.keep_checkpoints": 2,
     "framework.max_checkpoints_gb": 0,

@@ -93,7 +93,7 @@ class Checkpoints:
         """
         if step < 0:
             raise ValueError(f"step must be 0 or more, got {step}")
-        path = self._folder / f"step-{step:09d}{self._serializer.suffix}"
+        path = self.path_of(step)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if self._claim is not None and (holder := self._claim.make()) is not None:
@@ -119,6 +119,10 @@ class Checkpoints:
             raise CheckpointError(f"no checkpoint at {path}: {error.strerror or error}") from error
         self._drop_all_but(path)
         return path
+
+    def path_of(self, step: int) -> Path:
+        """The file of a step's checkpoint."""
+        return self._folder / f"step-{step:09d}{self._serializer.suffix}"
 
     def load(self) -> tuple[int, Any] | None:
         """Read the latest valid checkpoint.

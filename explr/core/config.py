@@ -101,6 +101,11 @@ class FrameworkConfig:
     # GiB that the kept checkpoints of a training may have together; 2 are kept whatever their
     # size; null sets no limit
     max_checkpoints_gb: float | None = None
+    # processes of each training, which PyTorch calls ranks; each has a GPU of its own, if there are
+    # GPUs
+    processes: int = 1
+    # seconds that a process waits for the others in an operation that all of them do together
+    collective_timeout_s: float = 1800.0
 
 
 @dataclass
@@ -259,6 +264,8 @@ class GpuConfig:
     # GPU memory in GiB for all running trials together, on each GPU; 0 sets no limit; null takes
     # EXPLR_GPU_MEMORY_GB, else your own default, else 24 (90 % of that GPU if it is less)
     memory_limit_gb: float | None = None
+    # GPUs of each trial of a sweep; null takes one, or one for each process of its training
+    per_trial: int | None = None
 
 
 SCHEMAS: dict[str, type] = {

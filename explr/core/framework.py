@@ -40,6 +40,7 @@ class Framework(Protocol):
             Run as a process it tells facts; its function `checks` judges them.
         serializer: how it writes checkpoints.
         seeders: how its random generators are seeded, by the module whose import makes it possible.
+        has_ranks: whether several processes can train together: `framework.processes`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Framework(Protocol):
     probe: str | None
     serializer: Serializer
     seeders: Mapping[str, Seeder]
+    has_ranks: bool
 
     def resolve_device(self, requested: str) -> str:
         """Find out which device a training gets.

@@ -101,6 +101,10 @@ class TrainingContext:
         reporter: passes reports to the tuner.
         recorder: records the metrics of `report` without reporting them again; None uses
             `tracker`.
+        rank: number of this process among those of the training, from 0. The process with rank 0
+            alone records, reports and saves; in the others these calls do nothing.
+        world_size: number of processes of the training; see `framework.processes`.
+        local_rank: number of this process among those of the training on this machine.
     """
 
     hyperparameters: Hyperparameters | Any  # any mapping is taken, and becomes one
@@ -116,6 +120,9 @@ class TrainingContext:
     checkpoints: Checkpoints | None = None
     reporter: Reporter = field(default_factory=NullReporter)
     recorder: Tracker | None = None
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.hyperparameters, Hyperparameters):
@@ -147,7 +154,11 @@ class TrainingContext:
 
     @property
     def should_prune(self) -> bool:
-        """Whether the tuner prunes this trial; raise `TrialPruned` then."""
+        """Whether the tuner prunes this trial; raise `TrialPruned` then.
+
+        If several processes train, the answer is the same in each of them, provided that all ask
+        equally often; they wait for rank 0.
+        """
         return self.reporter.should_prune()
 
     def save_checkpoint(self, state: Any, step: int) -> Path:

@@ -80,8 +80,24 @@ def failing_trial() -> Iterator[None]:
         raise ExplrError(f"the training {how}") from error
 
 
+_elsewhere: tuple[BaseException, TracebackType | None] | None = None
+
+
+def raised_elsewhere(error: BaseException) -> BaseException:
+    """Note that the training function has raised an exception in another process.
+
+    Args:
+        error: the exception, with its traceback in that process.
+    """
+    global _elsewhere
+    _elsewhere = error, error.__traceback__
+    return error
+
+
 def user_traceback(error: BaseException) -> TracebackType | None:
     """The part of a traceback within the training function; None if there is none."""
+    if _elsewhere is not None and _elsewhere[0] is error:
+        return _elsewhere[1]
     frame = error.__traceback__
     while frame is not None:
         if frame.tb_frame.f_code is call_train_function.__code__:

@@ -21,9 +21,12 @@ MAX_PORT = 65535
 
 LEAST: Mapping[str, float] = {
     "gpu.memory_limit_gb": 0,
+    "gpu.per_trial": 1,
     "framework.threads": 1,
     "framework.keep_checkpoints": 2,
     "framework.max_checkpoints_gb": 0,
+    "framework.processes": 1,
+    "framework.collective_timeout_s": 1,
     "tuner.n_trials": 1,
     "tuner.timeout_s": 0,
     "tuner.trial_timeout_s": 0,

@@ -101,6 +101,7 @@ class PlainPython:
     probe: str | None = None
     serializer: Serializer = PickleSerializer()
     seeders: Mapping[str, Seeder] = {}
+    has_ranks = False
 
     def resolve_device(self, requested: str) -> str:
         """See `Framework.resolve_device`; `auto` is the CPU, where NumPy computes."""

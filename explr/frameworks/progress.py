@@ -65,7 +65,9 @@ class Progress:
         values = readable(metrics)
         self._completed = epoch + 1
         if self._objective.is_best(values):
-            self._keep(epoch, values, save_model)
+            if self._ctx.rank == 0:
+                self._keep(epoch, values, save_model)
+            self._objective.best = values
         logger.info("%s", self._line(epoch, values))
         self._ctx.report(epoch, **{**metrics, **values})
         if self._ctx.should_prune:
@@ -89,7 +91,6 @@ class Progress:
         with replacing(self._model, self._model.suffix) as aside:
             save_model(aside)
         replace_file(self._record, {"epoch": epoch, "metrics": values}, private=False)
-        self._objective.best = values
 
     def _line(self, epoch: int, values: Mapping[str, float]) -> str:
         of = "" if self.epochs is None else f"/{self.epochs}"

@@ -18,6 +18,13 @@ from explr.core.framework import Seeder
 from explr.core.on_import import apply_on_import
 from explr.core.protocols import TrainingContext, TrainingResult
 from explr.frameworks.device import choose_device, cuda_index
+from explr.frameworks.parallel.distributed import (
+    Distributed,
+    average,
+    distributed,
+    load_sharded,
+    save_sharded,
+)
 from explr.frameworks.progress import Progress
 from explr.frameworks.torch_wrappers import accept_plain_names, unwrapped
 from explr.utils.memory import CONFIG_KEY, set_configured_limit, within_card
@@ -26,6 +33,18 @@ from explr.utils.seed import seed_everything
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = [
+    "Distributed",
+    "PyTorch",
+    "TorchReporter",
+    "TorchSerializer",
+    "average",
+    "distributed",
+    "limit_torch",
+    "load_sharded",
+    "save_sharded",
+]
 
 OUT_OF_MEMORY = (
     "CUDA out of memory",
@@ -98,6 +117,7 @@ class PyTorch:
     probe: str | None = "explr.utils.verify.torch"
     serializer: Serializer = TorchSerializer()
     seeders: Mapping[str, Seeder] = {"torch": _seed}
+    has_ranks = True
 
     def resolve_device(self, requested: str) -> str:
         """See `Framework.resolve_device`."""

@@ -117,6 +117,7 @@ class TensorFlow:
     probe: str | None = "explr.utils.verify.tensorflow"
     serializer: Serializer = KerasSerializer()
     seeders: Mapping[str, Seeder] = {"tensorflow": _seed_tensorflow, "keras": _seed_keras}
+    has_ranks = False
 
     def resolve_device(self, requested: str) -> str:
         """See `Framework.resolve_device`."""

@@ -25,7 +25,8 @@ class ExplrCallback(Callback):
     an epoch they are reported after each, and the step is Lightning's global step.
 
     Where one process trains, a pruned trial ends at once, and Lightning cleans up as after any
-    exception. Where several do (`strategy="ddp_fork"`), all of them stop, and `result` says so.
+    exception. Where several do (`framework.processes`, or `strategy="ddp_fork"`), all of them stop,
+    and `result` says so.
 
     Args:
         ctx: the training's context; None in a Hydra application of your own.
@@ -38,6 +39,7 @@ class ExplrCallback(Callback):
     def __init__(self, ctx: TrainingContext | None = None, monitor: str | None = None) -> None:
         self._reports = Reports(ctx, monitor)
         self._record = ctx.output_dir / "lightning.json" if ctx is not None else None
+        self._has_ranks = ctx is not None and ctx.world_size > 1  # each has a context of its own
         self._before: dict[str, Any] = {}
         self._step = 0
         self._epochs = 0
@@ -126,7 +128,7 @@ class ExplrCallback(Callback):
         # Lightning keeps old values among the new ones, and makes a new tensor for each new value.
         new = {name: value for name, value in now.items() if self._before.get(name) is not value}
         self._before = now
-        if trainer.is_global_zero:
+        if trainer.is_global_zero or self._has_ranks:
             self._reports.take(self._step, new)
         if trainer.world_size == 1:
             self._reports.end_if_pruned(f"after epoch {trainer.current_epoch + 1}")

@@ -30,6 +30,7 @@ class ExplrCallback(TrainerCallback):
         self._reports = Reports(ctx, monitor)
         self._state = TrainerState()
         self._training = False
+        self._has_ranks = ctx is not None and ctx.world_size > 1  # each has a context of its own
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -48,7 +49,7 @@ class ExplrCallback(TrainerCallback):
         **_: Any,
     ) -> None:
         """Take in what is logged; the Trainer calls it, after an evaluation too."""
-        if not (self._training and state.is_world_process_zero):
+        if not (self._training and (state.is_world_process_zero or self._has_ranks)):
             return
         self._state = state
         self._reports.take(state.global_step, self._metrics(logs or {}))

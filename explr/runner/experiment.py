@@ -156,13 +156,20 @@ def run_training(
     if not is_trial:
         note_run(folder)
     seed = take_seed_apart() if config.seed is None else config.seed
-    training.framework.configure(
-        seed=seed,
-        deterministic=config.framework.deterministic,
-        threads=config.framework.threads,
-        device=training.device,
-        memory_limit_gb=memory_budget(config.gpu.memory_limit_gb, training.device).gb,
-    )
+    train: TrainFunction = training.train_model
+    ranks = None
+    if (processes := config.framework.processes) > 1:  # this one leads them and does not train
+        from explr.runner.ranks.leader import Ranks
+
+        train = ranks = Ranks(train, training.framework.name, processes, is_trial)
+    else:
+        training.framework.configure(
+            seed=seed,
+            deterministic=config.framework.deterministic,
+            threads=config.framework.threads,
+            device=training.device,
+            memory_limit_gb=memory_budget(config.gpu.memory_limit_gb, training.device).gb,
+        )
     checkpoints = Checkpoints(
         folder / CHECKPOINTS,
         training.framework.serializer,
@@ -207,13 +214,16 @@ def run_training(
                     helped(tracked.journal.path if tracked else None, config.objective.primary),
                     listening(lambda step, value: reported.append(value)),
                 ):
-                    returned = call_train_function(training.train_model, context)
+                    returned = call_train_function(train, context)
+                    if ranks is not None:
+                        returned = ranks.value()
                 if returned is None and tracked and not reported:
                     reported = logged_values(folder, config.objective.primary)
                 result = read_result(returned, config.objective, reported)
                 if _has_all_epochs(result, hyperparameters):
                     forget_stop()
-            fresh = {n: v for n, v in result.metrics.items() if n not in tracker.metric_names}
+            known = tracker.metric_names | (ranks.metric_names if ranks else frozenset())
+            fresh = {n: v for n, v in result.metrics.items() if n not in known}
             tracker.log_metrics(
                 {**fresh, **_objective_metrics(result, config.objective)}, result.epochs_completed
             )

@@ -18,6 +18,7 @@ from explr.frameworks.base import get_framework
 from explr.tracking.destination import working_directory
 from explr.tracking.mlflow.titles import project_name
 from explr.tracking.sweeps import current
+from explr.utils.gpu import nvidia_gpu_count
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
         wanted = config.gpu.device if config is not None else _select(cfg, "gpu.device")
         if isinstance(wanted, str):  # an option of the project's own may lack it
             device = attempt(lambda: resolve(wanted))
+    if config is not None and framework is not None and device is not None:
+        ranked, placed = framework, device
+        attempt(lambda: check_ranks(config.framework.processes, ranked, placed))
     if faults:
         lines = list(dict.fromkeys(line for each in faults for line in str(each).splitlines()))
         raise faults[0] if len(faults) == 1 or len(lines) == 1 else ConfigError(lines)
@@ -105,6 +109,40 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
     experiment = config.experiment_name or (sweep.experiment if sweep is not None else None)
     experiment = experiment or project_name(shown, working_directory())
     return Prepared(cfg, config, params, function, shown, framework, device, experiment)
+
+
+def check_ranks(processes: int, framework: Framework, device: str) -> None:
+    """Check that a training can have its processes.
+
+    Args:
+        processes: how many.
+        framework: the framework.
+        device: the device of the training.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if processes == 1:
+        return
+    given = f"framework.processes={processes}"
+    if not framework.has_ranks:
+        raise UsageError(
+            f"{given} needs framework=pytorch, and this training has framework={framework.name}: "
+            "set framework.processes=1"
+        )
+    if not device.startswith("cuda"):
+        return
+    if device != "cuda":
+        raise UsageError(
+            f"{given} takes the first {processes} GPUs, and gpu.device={device} names one: set "
+            "gpu.device=cuda, and name the GPUs in CUDA_VISIBLE_DEVICES"
+        )
+    there = nvidia_gpu_count()
+    if there < processes:
+        raise UsageError(
+            f"{given} needs a GPU for each process, and there are {there}: set fewer processes, or "
+            "gpu=cpu"
+        )
 
 
 def framework_of(cfg: DictConfig, train_model: TrainFunction | None = None) -> Framework:

@@ -83,7 +83,7 @@ def recorded(
 
     try:
         yield run.tracker, run, WatchedHyperparameters.watched(values, defaults, record)
-        run.tracker.log_metrics(peak_memory())
+        run.tracker.log_metrics(peak_memory(training.config.framework.processes > 1))
     except Exception:
         run.close("FAILED")
         raise

@@ -1,4 +1,7 @@
-"""Divides GPUs and their memory budget among trials that run at the same time."""
+"""Divides GPUs and their memory budget among trials that run at the same time.
+
+Several GPUs of one trial are neighbours in CUDA's order; how they are connected is not looked at.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ CONTEXT_GB = 0.5
 
 @dataclass(frozen=True)
 class Lease:
-    """The GPU and the memory of one slot.
+    """The GPUs and the memory of one slot.
 
     Args:
         slot: number of the slot, from 0.
         devices: value of `CUDA_VISIBLE_DEVICES`; None leaves it unchanged.
-        memory_gb: GiB of the GPU that a job in this slot may use; 0 sets no limit.
+        memory_gb: GiB of each GPU that a job in this slot may use; 0 sets no limit.
         device: how a job in this slot names its GPU, if its config has another name for it; None
             leaves that unchanged.
     """
@@ -26,6 +29,11 @@ class Lease:
     devices: str | None
     memory_gb: float
     device: str | None = None
+
+    @property
+    def gpus(self) -> list[str]:
+        """Its GPUs, as `CUDA_VISIBLE_DEVICES` names them."""
+        return self.devices.split(",") if self.devices else []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,13 +47,29 @@ class Lease:
         return {name: value for name, value in given.items() if value}
 
 
+def grouped(budgets_gb: Mapping[str, float], per_slot: int) -> dict[str, float]:
+    """Groups of GPUs for jobs that have several, each with the budget of its smallest GPU.
+
+    Args:
+        budgets_gb: the GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with its GiB.
+        per_slot: GPUs of a group; those that are left over belong to none.
+    """
+    names = list(budgets_gb)
+    groups = [names[at : at + per_slot] for at in range(0, len(names), per_slot)]
+    return {
+        ",".join(group): min(budgets_gb[name] for name in group)
+        for group in groups
+        if len(group) == per_slot
+    }
+
+
 def divide(slots: int, budgets_gb: Mapping[str, float], device: str | None = None) -> list[Lease]:
     """Divide slots among GPUs, and the budget of each GPU among its slots.
 
     Args:
         slots: jobs at the same time.
-        budgets_gb: the usable GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all
-            jobs on it; 0 sets no limit.
+        budgets_gb: the usable GPUs, or groups of them, as `CUDA_VISIBLE_DEVICES` names them, each
+            with GiB for all jobs on it; 0 sets no limit.
         device: how a job names its GPU; see `Lease`.
 
     Returns:

@@ -56,9 +56,14 @@ class Machine:
         return {f"system/{name}": round(value, 1) for name, value in found.items()}
 
 
-def peak_memory() -> dict[str, float]:
-    """Peak memory of this process so far, on the host and on its GPU."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_memory(of_children: bool = False) -> dict[str, float]:
+    """Peak memory of this process so far, on the host and on its GPU.
+
+    Args:
+        of_children: that of the largest process that it has started, which has ended.
+    """
+    whose = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
+    kilobytes = resource.getrusage(whose).ru_maxrss
     found = {"system/peak_memory_megabytes": kilobytes * 1024 / MEGABYTE}
     if (gpu_gb := gpu_peak_memory_gb()) is not None:
         found["system/gpu_peak_memory_megabytes"] = gpu_gb * GIB / MEGABYTE

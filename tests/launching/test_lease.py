@@ -2,7 +2,7 @@
 
 import pytest
 
-from explr.utils.lease import CONTEXT_GB, divide, visible_devices
+from explr.utils.lease import CONTEXT_GB, divide, grouped, visible_devices
 
 
 def test_without_a_gpu_no_variable_is_set_and_no_limit_applies() -> None:
@@ -26,6 +26,18 @@ def test_jobs_on_one_gpu_stay_within_its_budget_together() -> None:
 def test_each_gpu_has_a_budget_of_its_own() -> None:
     leases = divide(3, {"0": 24.0, "1": 1.8})
     assert [lease.memory_gb for lease in leases] == [11.5, 1.8, 11.5]
+
+
+def test_a_job_with_several_gpus_has_neighbours_and_the_budget_of_the_smallest() -> None:
+    gpus = {"0": 24.0, "1": 14.4, "2": 24.0, "3": 24.0, "GPU-ab": 24.0}
+    groups = grouped(gpus, 2)
+    assert groups == {"0,1": 14.4, "2,3": 24.0}
+    leases = divide(2, groups)
+    assert [lease.gpus for lease in leases] == [["0", "1"], ["2", "3"]]
+    assert [lease.memory_gb for lease in leases] == [14.4, 24.0]
+    assert leases[1].environment == {"CUDA_VISIBLE_DEVICES": "2,3"}
+    assert grouped(gpus, 1) == gpus
+    assert grouped(gpus, 8) == {}
 
 
 def test_no_budget_is_no_limit() -> None:

@@ -20,6 +20,17 @@ def train(ctx):
     return 0.5
 """
 
+MEETING = (
+    TRAINING.replace(
+        "    return 0.5",
+        "    while len(list(ctx.output_dir.parent.glob('*/lease.json'))) < 2:\n"
+        "        time.sleep(0.01)\n"
+        "    return 0.5",
+    )
+    + "\n\nimport time\n"
+)
+"""Each of two trainings waits for the other one, so that both run at once."""
+
 
 @pytest.mark.slow  # imports PyTorch, to ask it which GPUs it can use
 def test_each_slot_has_its_gpu_and_its_part_of_the_memory(shop: Workshop, tmp_path: Path) -> None:
@@ -41,6 +52,37 @@ def test_each_slot_has_its_gpu_and_its_part_of_the_memory(shop: Workshop, tmp_pa
     ]
     assert [devices for devices, _ in given] == [devices for devices, _ in leases]
     assert [gb for _, gb in given] == pytest.approx([gb for _, gb in leases])
+
+
+def test_a_trial_with_several_gpus(shop: Workshop, tmp_path: Path) -> None:
+    (shop.folder / "leasing.py").write_text(MEETING)
+    driver = build_driver(tmp_path / "driver", [Card(used_gb=0)] * 8)
+    shop.environment["LD_LIBRARY_PATH"] = str(driver)
+    common = ("framework=none", "train_model=leasing:train", "tracking=off", "-m", "tuner=optuna")
+    for jobs, study in (("8", "fixed"), ("auto", "auto")):
+        done = shop.run(
+            shop.explr(
+                *common, "gpu.per_trial=4", f"tuner.n_jobs={jobs}", f"tuner.study_name={study}",
+                "lr=interval(0,1)", "tuner.n_trials=2",
+            )
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        leases = [
+            json.loads((shop.folder / f"multirun/{study}/{number}/lease.json").read_text())
+            for number in range(2)
+        ]
+        assert sorted(leases) == [["0,1,2,3", 24.0], ["4,5,6,7", 24.0]]
+        if jobs == "8":
+            assert "trials at once: 2 instead of 8, since each has 4 GPUs of its own" in done.stdout
+    grid = ("hydra/launcher=explr_local", "hydra.launcher.n_jobs=8", "lr=0.1,0.2")
+    done = shop.run(shop.explr(*common[:-1], "gpu.per_trial=4", "hydra.sweep.dir=grid", *grid))
+    assert done.returncode == 0, done.stderr
+    done = shop.run(shop.explr(*common, "gpu.per_trial=9", "lr=interval(0,1)"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "each trial needs 9 GPUs (gpu.per_trial, framework.processes), and there are 8 to use: "
+        "set fewer, or gpu=cpu"
+    ]
 
 
 def test_a_sweep_on_one_gpu_of_several(shop: Workshop, tmp_path: Path) -> None:

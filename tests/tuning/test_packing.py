@@ -133,3 +133,20 @@ def test_what_is_said_at_the_beginning() -> None:
         "available: 20.0 GiB of host memory"
     )
     assert str(Packing(Room(8, 20.0, 2, 24.0))).endswith("and 24.0 GiB of each GPU")
+
+
+def test_trials_with_several_gpus_do_not_share_them() -> None:
+    room = Room(64, 64.0, gpus=4, gpu_gb=24.0, per_trial=2)
+    assert decided(room, *[Peak(1.0, 2.0)] * 6)[-1] == 4
+    packing = Packing(Room(64, 5.0, gpus=4, gpu_gb=24.0, per_trial=2))
+    assert packing.slots == 4
+    line = packing.measured(Peak(2.0, 2.0))
+    assert (packing.slots, line) == (
+        2,
+        "2 trials at once: each took up to 2.0 GiB of 5.0 GiB host memory",
+    )
+
+
+def test_each_process_of_a_trial_has_a_core() -> None:
+    assert decided(Room(9, 64.0, processes=4), *[Peak(1.0)] * 4)[-1] == 2
+    assert Packing(Room(2, 64.0, gpus=8, processes=4)).slots == 1

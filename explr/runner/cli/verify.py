@@ -32,7 +32,7 @@ from explr.tracking.mlflow.serving.gate import credentials
 from explr.tracking.server import server_url
 from explr.utils.environment import past_proxies
 from explr.utils.gpu import nvidia_gpu_count
-from explr.utils.lease import CONTEXT_GB, divide
+from explr.utils.lease import CONTEXT_GB, divide, grouped
 from explr.utils.memory import MemoryBudget, card_budgets
 from explr.utils.nvml import read_driver
 from explr.utils.verify.check import Check, Probe, passed, probe
@@ -159,8 +159,10 @@ def _shares(config: ExplrConfig) -> list[Check]:
             budgets = card_budgets(config.gpu.memory_limit_gb)
         except UsageError:
             return []  # the check of the budget reports this
-    leases = divide(trials, {str(number): one.gb for number, one in enumerate(budgets)})
-    return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(budgets))]
+    each_gb = {str(number): one.gb for number, one in enumerate(budgets)}
+    groups = grouped(each_gb, config.gpu.per_trial or config.framework.processes)
+    leases = divide(trials, groups)
+    return [share_check(trials, [each.memory_gb for each in leases], CONTEXT_GB, len(groups))]
 
 
 def _mlflow(destination: Destination | None, uri: str | None, found: Probe | None) -> list[Check]:

@@ -10,7 +10,14 @@ from typing import Any
 
 from explr.core.validation import AUTO
 from explr.sweep.executors.kind import ExecutorKind, JobOf, Launching, OutputOf, Place
-from explr.sweep.executors.leases import FixedLeases, gpu_budgets, leases_for, only_device
+from explr.sweep.executors.leases import (
+    FixedLeases,
+    gpu_budgets,
+    gpus_of_trial,
+    leases_for,
+    only_device,
+    processes_of_trial,
+)
 from explr.sweep.executors.local import LocalExecutor
 from explr.sweep.executors.meter import MeasuredTrial
 from explr.sweep.executors.packed import CountedReports, packed_executor
@@ -83,7 +90,10 @@ class LocalKind(ExecutorKind):
             if auto:
                 budgets_gb = gpu_budgets(config)
                 device = only_device(config)
-                executor = packed_executor(local, budgets_gb, device, launching.memory_gb, counted)
+                executor = packed_executor(
+                    local, budgets_gb, device, launching.memory_gb, counted,
+                    gpus_of_trial(config), processes_of_trial(config),
+                )  # fmt: skip
             else:
                 executor = local(FixedLeases(leases_for(config, launching.n_jobs)))
             with closing(executor):

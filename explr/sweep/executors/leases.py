@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import deque
@@ -12,12 +13,15 @@ from typing import Protocol
 from omegaconf import DictConfig
 
 from explr.config.nodes import is_own_tree
+from explr.core.errors import UsageError
 from explr.frameworks.device import cuda_index
 from explr.sweep.executors.packing import Packing
 from explr.tuning.trial import Job
 from explr.utils.gpu import nvidia_gpu_count
-from explr.utils.lease import Lease, divide, share_gb, visible_devices
+from explr.utils.lease import Lease, divide, grouped, share_gb, visible_devices
 from explr.utils.memory import card_budgets
+
+log = logging.getLogger("explr.sweep")
 
 
 class Leases(Protocol):
@@ -65,8 +69,8 @@ class PackedLeases:
 
     Args:
         packing: decides how many jobs fit.
-        budgets_gb: the GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all that run
-            there at once; 0 sets no limit.
+        budgets_gb: the GPUs, or groups of them, as `CUDA_VISIBLE_DEVICES` names them, each with GiB
+            for all that run there at once; 0 sets no limit.
         device: how a job names its GPU; see `Lease`.
     """
 
@@ -108,20 +112,55 @@ class PackedLeases:
 
 
 def leases_for(config: DictConfig, n_jobs: int) -> list[Lease]:
-    """A lease for each of `n_jobs` jobs.
+    """A lease for each of `n_jobs` jobs; fewer if each has several GPUs and there are not as many.
 
     Args:
         config: composed config of the sweep.
         n_jobs: jobs at the same time.
+
+    Raises:
+        UsageError: a job needs more GPUs than there are.
     """
-    return divide(n_jobs, gpu_budgets(config), only_device(config))
+    budgets_gb = gpu_budgets(config)
+    if (per_trial := gpus_of_trial(config)) > 1 and budgets_gb and n_jobs > len(budgets_gb):
+        log.info(
+            "trials at once: %d instead of %d, since each has %d GPUs of its own",
+            len(budgets_gb), n_jobs, per_trial,
+        )  # fmt: skip
+        n_jobs = len(budgets_gb)
+    return divide(n_jobs, budgets_gb, only_device(config))
+
+
+def gpus_of_trial(config: DictConfig) -> int:
+    """GPUs of each job of a sweep.
+
+    Args:
+        config: composed config of the sweep.
+    """
+    if not is_own_tree(config):
+        return 1
+    return int(config.gpu.per_trial or config.framework.processes)
+
+
+def processes_of_trial(config: DictConfig) -> int:
+    """Processes that train in each job of a sweep.
+
+    Args:
+        config: composed config of the sweep.
+    """
+    return int(config.framework.processes) if is_own_tree(config) else 1
 
 
 def gpu_budgets(config: DictConfig) -> dict[str, float]:
     """The GPUs of a sweep, each with GiB for all jobs on it; 0 sets no limit.
 
+    If each job has several GPUs, these are groups of as many.
+
     Args:
         config: composed config of the sweep.
+
+    Raises:
+        UsageError: a job needs more GPUs than there are.
     """
     own = is_own_tree(config)
     if own and config.gpu.device == "cpu":
@@ -133,7 +172,13 @@ def gpu_budgets(config: DictConfig) -> dict[str, float]:
     gpus = [*zip(devices, budgets, strict=True)]
     if only_device(config):
         gpus = [gpus[cuda_index(config.gpu.device) or 0]]
-    return dict(gpus)
+    per_trial = gpus_of_trial(config)
+    if len(gpus) < per_trial and (gpus or config.gpu.per_trial):
+        raise UsageError(
+            f"each trial needs {per_trial} GPUs (gpu.per_trial, framework.processes), and there "
+            f"{'is' if len(gpus) == 1 else 'are'} {len(gpus)} to use: set fewer, or gpu=cpu"
+        )
+    return grouped(dict(gpus), per_trial)
 
 
 def only_device(config: DictConfig) -> str | None:

@@ -92,17 +92,18 @@ class Meter:
         """
         begin = time.thread_time()
         jobs = list(running)
-        devices = [lease.devices for _, lease, _ in jobs]
+        devices = [gpu for _, lease, _ in jobs for gpu in lease.gpus]
         for job, lease, pid in jobs:
             seen = self._seen.setdefault(job, _Seen())
             processes = family(pid)
             seen.host_gb = max(seen.host_gb, held_gb(processes))
-            if self._gpus is not None and lease.devices is not None:
-                alone = devices.count(lease.devices) == 1
-                own = self._gpus.held_gb(lease.devices, processes[:1], alone)
+            for gpu in lease.gpus if self._gpus is not None else ():
+                assert self._gpus is not None
+                alone = devices.count(gpu) == 1
+                own = self._gpus.held_gb(gpu, processes[:1], alone)
                 if own is not None:
                     seen.gpu_gb = max(seen.gpu_gb or 0.0, own)
-                children = self._gpus.held_gb(lease.devices, processes[1:], False)
+                children = self._gpus.held_gb(gpu, processes[1:], False)
                 seen.children_gpu_gb = max(seen.children_gpu_gb, children or 0.0)
         pause_s = max(LOOK_S, SPARING * (time.thread_time() - begin))
         self._due = time.monotonic() + pause_s

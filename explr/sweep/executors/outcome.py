@@ -123,13 +123,17 @@ def outcome_of(answer: Answer, kills_before: int | None = None) -> Outcome:
         reason, error = str(answer.error), answer.error
         if not isinstance(error, WorkerDied):
             return Outcome("FAIL", reason=reason, failure=Failure.ERROR)
-        kind = Failure.KILLED if error.code in KILLS else Failure.CRASH
+        kind = _of_death(error)
         may_lack_memory = error.code == -signal.SIGKILL and kills_before is not None
         if may_lack_memory and kills_for_memory() > (kills_before or 0):
             reason, kind = f"{OUT_OF_MEMORY}: the kernel killed it", Failure.OUT_OF_MEMORY
         return Outcome("FAIL", (), reason, kind, died=True, out_of_memory=may_lack_memory)
     assert isinstance(answer.value, Outcome)
     return answer.value
+
+
+def _of_death(error: WorkerDied) -> Failure:
+    return Failure.KILLED if error.code in KILLS else Failure.CRASH
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -151,6 +155,9 @@ def _is_disk_full(error: BaseException) -> bool:
 
 def failed_outcome(error: BaseException) -> Outcome:
     """The outcome of a job that raised an exception."""
+    if isinstance(error, WorkerDied):  # a process of several that train together
+        killed, kind = error.code == -signal.SIGKILL, _of_death(error)
+        return Outcome("FAIL", (), str(error), kind, died=True, out_of_memory=killed)
     failure = failure_of(error)
     if isinstance(error, ExplrError):
         return Outcome("FAIL", reason=redacted_text(str(error)), failure=failure)

@@ -155,26 +155,33 @@ def packed_executor(
     device: str | None,
     memory_gb: float | None,
     reports: CountedReports,
+    per_trial: int = 1,
+    processes: int = 1,
 ) -> PackedExecutor:
     """An executor that measures how many jobs it can run at once.
 
     Args:
         local: makes the executor that runs the jobs, for given leases.
-        budgets_gb: the GPUs, as `CUDA_VISIBLE_DEVICES` names them, each with GiB for all that run
-            there at once; 0 sets no limit.
+        budgets_gb: the GPUs, or groups of them, as `CUDA_VISIBLE_DEVICES` names them, each with GiB
+            for all that run there at once; 0 sets no limit.
         device: how a job names its GPU; see `Lease`.
         memory_gb: GiB of host memory for all jobs; None takes most of what is free.
         reports: takes the reports of the jobs.
+        per_trial: GPUs of each job.
+        processes: processes of each job.
     """
     free_gb = available_gb()
     host_gb = free_gb * HOST_SHARE if memory_gb is None else min(memory_gb, free_gb)
-    gpus = HeldGpuMemory(list(budgets_gb)) if budgets_gb else None
+    single = [name for group in budgets_gb for name in group.split(",")]
+    gpus = HeldGpuMemory(single) if single else None
     meter = Meter(gpus)
     try:
         limits = [budget_gb for budget_gb in budgets_gb.values() if budget_gb]
         if gpus is not None:
-            limits += [gb for gb in map(gpus.free_gb, budgets_gb) if gb is not None]
-        room = Room(cpu_cores(), host_gb, len(budgets_gb), min(limits, default=None))
+            limits += [gb for gb in map(gpus.free_gb, single) if gb is not None]
+        room = Room(
+            cpu_cores(), host_gb, len(budgets_gb), min(limits, default=None), per_trial, processes
+        )
         packing = Packing(room)
         log.info("n_jobs=auto: %s", packing)
         inner = local(PackedLeases(packing, budgets_gb, device))

@@ -21,14 +21,23 @@ class Room:
     Args:
         cores: CPU cores; each trial gets at least one.
         host_gb: GiB of host memory.
-        gpus: number of GPUs.
+        gpus: number of GPUs, or of groups of them if each trial has several.
         gpu_gb: GiB of each GPU; None if unknown.
+        per_trial: GPUs of each trial; several are not shared with other trials.
+        processes: processes of each trial, each of which gets at least one core.
     """
 
     cores: int
     host_gb: float
     gpus: int = 0
     gpu_gb: float | None = None
+    per_trial: int = 1
+    processes: int = 1
+
+    @property
+    def by_cores(self) -> int:
+        """Trials that have enough cores."""
+        return max(1, self.cores // self.processes)
 
 
 class Packing:
@@ -43,7 +52,7 @@ class Packing:
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        self.slots = self._first = min(room.cores, max(1, room.gpus))
+        self.slots = self._first = min(room.by_cores, max(1, room.gpus))
         self._peak = Peak()
         self._measured = 0
         self._ceiling = math.inf
@@ -99,12 +108,15 @@ class Packing:
         most = max(self._first, GROWTH * self._measured)
         bounds = [
             (_fit(room.host_gb, peak.host_gb), f"{host} host memory"),
-            (room.cores, f"there are {room.cores} CPU cores; each took up to {peak}"),
+            (room.by_cores, f"there are {room.cores} CPU cores; each took up to {peak}"),
             (self._ceiling, f"{self._ceiling + 1:g} together ran out of memory"),
             (most, f"more once these are measured too; each took up to {peak} so far"),
         ]
         if not room.gpus:
             return bounds
+        if room.per_trial > 1:
+            total = room.gpus * room.per_trial
+            return [(room.gpus, f"{room.per_trial} of {total} GPUs are for each"), *bounds]
         if peak.gpu_gb is None or room.gpu_gb is None:
             unknown = "the driver does not report the GPU memory of each trial"
             return [(room.gpus, unknown), *bounds]

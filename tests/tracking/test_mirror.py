@@ -1,3 +1,4 @@
+import math
 import shutil
 import sqlite3
 import threading
@@ -5,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from explr.tracking.journal.pending import enter, entries
 from explr.tracking.journal.position import Position, read_position
 from explr.tracking.mlflow import store as store_module
 from explr.tracking.mlflow.failures import is_locked
+from explr.tracking.mlflow.private import insert_metrics
 from explr.tracking.mlflow.rows import REFUSED_TAG
 from explr.tracking.mlflow.sink import MLflowSink
 from explr.tracking.mlflow.store import connect, hidden, unneeded
@@ -118,6 +121,47 @@ def test_a_row_that_mlflow_refuses_costs_only_itself(store: Any, kit: Any, tmp_p
     kit.ship()
     assert {"a", "b", "c", "d"} <= set(store.run().data.metrics)
     assert store.status() == "FINISHED"
+
+
+def test_rows_are_those_of_mlflows_own_client(store: Any, home: Path) -> None:
+    from mlflow.entities import Metric
+
+    client, draw = connect(store.uri), Random(0)
+    experiment = client.create_experiment("rows")
+    runs = [client.create_run(experiment).info.run_id for _ in range(2)]
+    values = [0.5, 1 / 3, -1e300, math.inf, -math.inf, math.nan, 0.0, 7]
+    for _ in range(20):
+        metrics = [
+            Metric(
+                f"m{draw.randrange(4)}",
+                draw.choice(values),
+                draw.randrange(3),
+                draw.randrange(-2, 3),
+            )
+            for _ in range(draw.randrange(1, 40))
+        ]
+        assert insert_metrics(client, runs[0], metrics)
+        client.log_batch(runs[1], metrics, synchronous=True)
+    with closing(sqlite3.connect(home / "mlflow.db")) as database:
+        for table in ("metrics", "latest_metrics"):
+            columns = "key, value, typeof(value), timestamp, step, is_nan"
+            query = f"select {columns} from {table} where run_uuid = ? order by {columns}"
+            ours, theirs = (database.execute(query, [run]).fetchall() for run in runs)
+            assert ours == theirs != []
+
+
+def test_what_cannot_be_inserted_is_left_to_mlflow(store: Any) -> None:
+    from mlflow.entities import Metric
+
+    client = connect(store.uri)
+    run = client.create_run(client.create_experiment("rows")).info.run_id
+    good, odd = Metric("good", 1.0, 1, 0), Metric("bad", 1.0, -5, 0)
+    assert not insert_metrics(client, run, [good, odd])
+    assert client.get_run(run).data.metrics == {}
+    assert insert_metrics(client, run, [good])
+    client.delete_run(run)
+    for gone in (run, "0" * 32):
+        assert not insert_metrics(client, gone, [good])
 
 
 def test_artifacts_arrive_also_when_the_originals_are_gone(

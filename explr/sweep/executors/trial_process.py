@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from explr.config.defaults import bundled_defaults
 from explr.config.nodes import is_own_tree
 from explr.core.config import ExplrConfig, MLflowConfig
 from explr.core.errors import UsageError
@@ -65,5 +66,6 @@ class Prepare:
         config = ExplrConfig.from_composed(self.task.config)
         framework_of(self.task.config, given_to(self.task.task))
         if isinstance(config.tracking, MLflowConfig):
+            bundled_defaults()
             provenance_tags()
             identity_of()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from explr.utils.environment import environment, past_proxies
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 ACTIVE = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID")
 """Variables that say where MLflow's fluent calls go; child processes inherit them."""
@@ -74,6 +75,59 @@ def replaced(uri: str, replace: Callable[[Any], dict[str, Any]]) -> Iterator[Non
         queue._logging_func = logging_func
         for name in methods:
             del vars(store)[name]
+
+
+def insert_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> bool:
+    """Insert metrics into an SQLite store in one transaction, with one statement for each table.
+
+    `log_batch` makes three objects of each row, and takes four times as long. Rows that are there
+    stay as they are, and the latest one of a metric is chosen by step, time and value, as there.
+    Read in 3.13.0 and 3.17.2.
+
+    Returns:
+        False if nothing was inserted, and `log_batch` says why: the store is another one, the run
+        was deleted, or a row is refused.
+    """
+    store = client._tracking_client.store
+    if type(store).__name__ != "SqlAlchemyStore" or store.engine.dialect.name != "sqlite":
+        return False
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun
+    from mlflow.utils.validation import _validate_metric
+    from sqlalchemy import select, tuple_
+    from sqlalchemy.dialects.sqlite import insert
+    from sqlalchemy.exc import SQLAlchemyError
+
+    rows: list[dict[str, Any]] = []
+    latest: dict[str, tuple[tuple[int, int, float], dict[str, Any]]] = {}
+    upsert = insert(SqlLatestMetric)
+    new, old = upsert.excluded, SqlLatestMetric
+    upsert = upsert.on_conflict_do_update(
+        index_elements=["key", "run_uuid"],
+        set_={name: new[name] for name in ("value", "timestamp", "step", "is_nan")},
+        where=tuple_(new.step, new.timestamp, new.value)
+        > tuple_(old.step, old.timestamp, old.value),
+    )
+    try:
+        for metric in metrics:
+            key, time, step = metric.key, metric.timestamp, metric.step
+            _validate_metric(key, metric.value, time, step)  # type: ignore[no-untyped-call]
+            is_nan, value = store.sanitize_metric_value(metric.value)
+            row = dict(
+                run_uuid=run_id, key=key, value=value, timestamp=time, step=step, is_nan=is_nan
+            )
+            rows.append(row)
+            if key not in latest or (step, time, value) > latest[key][0]:
+                latest[key] = (step, time, value), row
+        with store.engine.begin() as connection:
+            run: Any = select(SqlRun.lifecycle_stage).where(SqlRun.run_uuid == run_id)
+            if connection.scalar(run) != "active":
+                return False
+            connection.execute(insert(SqlMetric).on_conflict_do_nothing(), rows)
+            connection.execute(upsert, [row for _, row in latest.values()])
+    except (MlflowException, SQLAlchemyError):
+        return False
+    return True
 
 
 def count_rows(client: MlflowClient, run_id: str, metric: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from explr.core.errors import TrackingError, one_line
 from explr.tracking.mlflow.names import MAX_PARAM, MAX_TAG, legal_name, short_value
+from explr.tracking.mlflow.private import insert_metrics
 from explr.tracking.shipping.sink import dataset_name
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Rows:
 
         batch: dict[str, Any] = {kind: rows}
         try:
-            self._client.log_batch(self._run_id, **batch, synchronous=True)
+            if kind != "metrics" or not insert_metrics(self._client, self._run_id, rows):
+                self._client.log_batch(self._run_id, **batch, synchronous=True)
         except MlflowException as error:
             self._check_refused(error)
             if len(rows) > 1:

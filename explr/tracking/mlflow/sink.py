@@ -60,6 +60,8 @@ class MLflowSink:
         self._uri = uri
         self._client: MlflowClient | None = None
         self._rows: dict[str, Rows] = {}
+        self._started_ms: dict[str, int] = {}
+        """When the runs that were opened here began."""
         self._patience = Patience()
         self._is_served = False
 
@@ -126,6 +128,7 @@ class MLflowSink:
                 client.update_run(run.info.run_id, status="RUNNING")
             seen = _seen(run)
             self._rows[seen.run_id] = Rows(client, seen.run_id, is_new)
+            self._started_ms[seen.run_id] = run.info.start_time
             return seen
 
     def send(self, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
@@ -151,10 +154,13 @@ class MLflowSink:
     def finish(self, run_id: str, status: Status, end_ms: int, parent_id: str = "") -> None:
         """Set the run's status and end."""
         with self._open() as client:
-            run = client.get_run(run_id)
-            if parent_id and PARENT_TAG not in run.data.tags:
-                client.set_tag(run_id, PARENT_TAG, parent_id, synchronous=True)
-            client.set_terminated(run_id, status, max(end_ms, run.info.start_time))
+            started_ms = self._started_ms.pop(run_id, None)
+            if started_ms is None or parent_id:
+                run = client.get_run(run_id)
+                started_ms = run.info.start_time
+                if parent_id and PARENT_TAG not in run.data.tags:
+                    client.set_tag(run_id, PARENT_TAG, parent_id, synchronous=True)
+            client.set_terminated(run_id, status, max(end_ms, started_ms))
 
     def contents(self, run_id: str, wanted: Contents) -> Contents:
         """Count rows and names in the store."""

@@ -106,7 +106,9 @@ def place(**variables: str) -> Iterator[tuple[Path, dict[str, str]]]:
     """
     with tempfile.TemporaryDirectory(prefix="explr-bench-") as name:
         folder = Path(name)
-        inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+        # explr's modules are compiled by the first run, as an installer compiles the peer's.
+        left_out = ("MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE")
+        inherited = {k: v for k, v in os.environ.items() if k not in left_out}
         try:
             yield folder, {**inherited, "EXPLR_HOME": str(folder / "home"), **variables}
         finally:

@@ -17,7 +17,7 @@ def main() -> None:
                 partial(whole, (*BARE_APP, "--help"), folder, environment),
             ),
             "bare Hydra app",
-            1.2,
+            0.9,
         )
 
         # As the script that `-sc install=bash` prints asks for completions.
@@ -34,7 +34,7 @@ def main() -> None:
                 completion(BARE_APP, "python bare_app.py framework="),
             ),
             "bare Hydra app",
-            1.2,
+            0.9,
         )
 
 

@@ -7,7 +7,7 @@ import builtins
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -40,6 +40,33 @@ HEAVY = (
     *("torch", "tensorflow", "keras", "lightning", "transformers"),
     *("ray", "optuna", "mlflow", "pynvml", "pandas"),
 )
+
+
+LATER = (
+    *HEAVY,
+    *("numpy", "psutil", "rich", "click", "sqlite3", "multiprocessing", "asyncio", "http.client"),
+    *("explr.launching.pool", "explr.sweep", "explr.results.sweep", "explr.results.table"),
+    *("explr.tuning.study", "explr.tuning.storage", "explr.runner.cli.commands"),
+    *("explr.tracking.server", "explr.tracking.shipping.sink", "explr.tracking.shipping.companion"),
+    *("explr.tracking.mlflow.sink", "explr.tracking.mlflow.upload", "explr.tracking.mlflow.fluent"),
+    *("explr.tracking.mlflow.serving", "explr.utils.readings"),
+)
+"""What no training waits for: each takes milliseconds of the start, or tenths of a second."""
+
+TRAINING = f"""\
+import sys
+
+
+def train_model(ctx):
+    print("imported", *[name for name in {LATER} if name in sys.modules])
+    return 0.0
+"""
+
+ONLY_TRAINS = (
+    *("explr.runner.task", "explr.runner.reporting", "explr.tuning.channel"),
+    *("explr.tracking.run", "explr.tracking.client", "explr.tracking.null"),
+)
+"""What flags that only print do not need."""
 
 
 def module_of(path: Path) -> str:
@@ -146,15 +173,42 @@ def test_start_up_is_light(names: list[str], tmp_path: Path) -> None:
     code = (
         f"import sys, {', '.join(names)}\nprint(*[name for name in {HEAVY} if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=tmp_path,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=True,
+    assert fresh(["-W", "error", "-c", code], tmp_path).split() == []
+
+
+@pytest.mark.parametrize("way", ["command", "script"])
+def test_a_tracked_training_begins_light(way: str, tmp_path: Path) -> None:
+    settings = ["tracking.drain_timeout_s=0", "tracking.autostart=false"]
+    (tmp_path / "training.py").write_text(TRAINING)
+    call = ["-m", "explr", "train_model=training:train_model", *settings]
+    if way == "script":
+        (tmp_path / "script.py").write_text(
+            f"{TRAINING}\n\nif __name__ == '__main__':\n"
+            "    import explr\n\n    explr.main(train_model)\n"
+        )
+        call = ["script.py", *settings]
+    assert "imported\n" in fresh(call, tmp_path)
+
+
+@pytest.mark.parametrize("flags", [("--cfg", "job"), ("--help",), ("--info", "searchpath")])
+def test_flags_that_print_import_no_training(flags: Sequence[str], tmp_path: Path) -> None:
+    code = (
+        "import atexit, sys\n"
+        f"sys.argv = ['explr', *{flags}]\n"
+        f"names = {(*HEAVY, *LATER, *ONLY_TRAINS)}\n"
+        "atexit.register(lambda: print('imported', *[n for n in names if n in sys.modules]))\n"
+        "from explr.runner.cli.main import main\n"
+        "main()\n"
     )
-    assert done.stdout.split() == []
+    assert "imported\n" in fresh(["-c", code], tmp_path)
+
+
+def fresh(call: Sequence[str], folder: Path) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, *call]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_all_names_are_the_public_ones() -> None:

@@ -26,7 +26,6 @@ from explr.tracking.null import NullTracker
 from explr.tracking.provenance import provenance_of
 from explr.tracking.run import TrackedRun, open_run
 from explr.tracking.sweeps import Sweep, current
-from explr.utils.readings import peak_memory
 
 log = logging.getLogger("explr")
 
@@ -83,6 +82,8 @@ def recorded(
 
     try:
         yield run.tracker, run, WatchedHyperparameters.watched(values, defaults, record)
+        from explr.utils.readings import peak_memory
+
         run.tracker.log_metrics(peak_memory(training.config.framework.processes > 1))
     except Exception:
         run.close("FAILED")

@@ -17,7 +17,7 @@ STARTS = "explr.sweep.starts"
 """Logger of the lines about the start of trials."""
 
 FORMAT = "[%(asctime)s][explr] %(message)s"
-"""The same as in `conf/config.yaml`."""
+"""The same as in `conf/explr/output.yaml`."""
 
 FILE_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
 """The same as in the log file of a Hydra job."""

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
-from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 from explr.core.errors import FileError
@@ -70,6 +69,8 @@ def shorten_socket_paths() -> None:
     usual, base = tempfile.gettempdir(), short_folder(most)
     if base in (None, usual):
         return
+    from multiprocessing.util import get_temp_dir
+
     tempfile.tempdir = base
     try:
         get_temp_dir()  # makes its folder once, and removes it at exit

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from explr.results.live.curve import Curve
-from explr.results.table import Column, FittedTable, Row
 from explr.results.text import duration, number, sparkline
 
 if TYPE_CHECKING:
@@ -104,6 +103,8 @@ class TrainingProgress:
         """Draw the training as it is now, on one line."""
         from rich.progress_bar import ProgressBar
         from rich.text import Text
+
+        from explr.results.table import Column, FittedTable, Row
 
         cells: dict[Column, Any] = {Column("place"): self._place()}
         if self.epochs is not None:

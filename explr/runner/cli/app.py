@@ -150,21 +150,22 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
 
 
 def _start(line: Sequence[str], args: Namespace) -> int:
-    from explr.runner.reporting import apart_from_trial
-
-    task: Callable[[DictConfig], Any]
     if args.cfg or args.info or args.hydra_help or args.shell_completion:
-        task = _no_job
-    else:
-        from explr.runner.task import train_job as task
+        _run_app(_no_job, line, args)
+        return 0
+    from explr.runner.reporting import apart_from_trial
+    from explr.runner.task import train_job
 
-        if not sweeps_trials(args):
-            _check_types(args)
-    sys.argv[1:] = flags_first(line, args.overrides)
-    app = command(task, CONFIG_TREE, CONFIG_NAME, TRUSTED)
+    if not sweeps_trials(args):
+        _check_types(args)
     with apart_from_trial():  # a trial may have started this command
-        app()
+        _run_app(train_job, line, args)
     return 0
+
+
+def _run_app(task: Callable[[DictConfig], Any], line: Sequence[str], args: Namespace) -> None:
+    sys.argv[1:] = flags_first(line, args.overrides)
+    command(task, CONFIG_TREE, CONFIG_NAME, TRUSTED)()
 
 
 def _check_types(args: Namespace) -> None:

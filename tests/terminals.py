@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from waiting import PATIENCE_S
+from zygote import Started, zygote
 
 ROWS, COLUMNS = 40, 120
 
@@ -68,7 +69,7 @@ class Terminal:
         variables = {**os.environ, **given}
         for name in ("COLUMNS", "LINES", *(n for n, text in given.items() if not text)):
             variables.pop(name, None)
-        process, terminal = spawn(command, self._cwd, variables)
+        process, terminal = spawn(command, self._cwd, variables, is_whole=False)
         os.write(terminal, typed.encode())
         output, deadline = b"", time.monotonic() + 2 * PATIENCE_S
         awaited = dict(then or {})
@@ -100,24 +101,34 @@ class Terminal:
 
 
 def spawn(
-    command: Sequence[str], cwd: Path, environment: Mapping[str, str]
-) -> tuple[subprocess.Popen[bytes], int]:
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], is_whole: bool = True
+) -> tuple[Started, int]:
     """Start a command under a terminal of its own.
+
+    Args:
+        command: the command.
+        cwd: working directory.
+        environment: all of its environment.
+        is_whole: what it starts is its child, as `Zygote.start` has it.
 
     Returns:
         Its process, and the terminal's other end.
     """
     terminal, side = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", TAKE_CONTROL, *command],
-        stdin=side,
-        stdout=side,
-        stderr=side,
-        cwd=cwd,
-        env=environment,
-        start_new_session=True,
-    )
+    process: Started
+    if zygote.can_copy(command, environment):
+        process = zygote.start(command, cwd, environment, side, side, is_whole, side)
+    else:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", TAKE_CONTROL, *command],
+            stdin=side,
+            stdout=side,
+            stderr=side,
+            cwd=cwd,
+            env=environment,
+            start_new_session=True,
+        )
     os.close(side)
     return process, terminal
 

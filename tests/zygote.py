@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -130,6 +131,7 @@ class Zygote:
         stdout: int,
         stderr: int,
         is_whole: bool = True,
+        stdin: int | None = None,
     ) -> Started:
         """Start a command.
 
@@ -141,16 +143,28 @@ class Zygote:
             stderr: file descriptor for standard error.
             is_whole: the servers and companions that it starts are its children, and have command
                 lines and environments of their own; otherwise they are copies too, which is quick.
+            stdin: file descriptor of a terminal, which becomes that of the command; `can_copy`
+                says whether it may be given.
         """
-        link, command = self._connected().fileno(), [os.fspath(word) for word in command]
-        script = command[1] == "-m" or command[1].endswith(".py")
-        if command[0] != sys.executable or not script or _read_once(environment) != self._read:
+        command = [os.fspath(word) for word in command]
+        if not self.can_copy(command, environment):
+            assert stdin is None
             return subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=stderr)
+        files = {1: stdout, 2: stderr} | ({} if stdin is None else {0: stdin})
+        link = self._connected().fileno()
         try:
-            return _order(link, command, str(cwd), environment, {1: stdout, 2: stderr}, is_whole)
+            return _order(link, command, str(cwd), environment, files, is_whole)
         except BrokenPipeError:
             self._replace()
-            return self.start(command, cwd, environment, stdout, stderr, is_whole)
+            return self.start(command, cwd, environment, stdout, stderr, is_whole, stdin)
+
+    def can_copy(self, command: Sequence[str], environment: Mapping[str, str]) -> bool:
+        """Whether a copy does as a fresh interpreter would."""
+        program, what = command[0], command[1] if len(command) > 1 else ""
+        if program != sys.executable or not (what == "-m" or what.endswith(".py")):
+            return False
+        self._connected()
+        return _read_once(environment) == self._read
 
     def run(
         self,
@@ -361,6 +375,10 @@ def _become(order: bytes, files: list[int]) -> list[str]:
     for each, number in zip(given, numbers, strict=True):
         os.dup2(each, number)
         os.close(each)
+    if 0 in numbers and os.isatty(0):
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,15 @@ def test_no_outputs_are_kept_in_the_file(notebook: nbformat.NotebookNode) -> Non
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_the_notebook_runs_and_shows_the_best_learning_rate_and_a_figure(
-    notebook: nbformat.NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    notebook: nbformat.NotebookNode,
+    tmp_path: Path,
+    template: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from nbclient import NotebookClient
 
+    (tmp_path / "home").mkdir(mode=0o700)
+    shutil.copyfile(template, tmp_path / "home" / "mlflow.db")
     monkeypatch.setenv("EXPLR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("EXPLR_AUTOSTART", "0")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

@@ -191,7 +191,7 @@ def test_the_state_itself_stays_as_it_was(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "module": (torch.nn.Linear(1, 1), r"give its state_dict\(\)"),
-    "optimizer": (torch.optim.SGD([torch.ones(1)]), r"give its state_dict\(\)"),
+    "optimizer": (None, r"give its state_dict\(\)"),
     "torch's generator": (torch.Generator(), r"give its get_state\(\)"),
     "random": (random.Random(0), r"give its getstate\(\)"),
     "numpy's generator": (np.random.default_rng(0), r"give its bit_generator\.state"),
@@ -210,6 +210,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_could_not_be_read_back_is_refused_with_its_place(what: str, tmp_path: Path) -> None:
     value, remedy = REFUSED[what]
+    if what == "optimizer":  # the first one imports half of PyTorch
+        value = torch.optim.SGD([torch.ones(1)])
     state = {"model": torch.ones(1), "optimizer": {"groups": [{}, {"foo": value}]}}
     with pytest.raises(CheckpointError, match=rf"optimizer\.groups\[1\]\.foo is a .*: {remedy}"):
         Checkpoints(tmp_path, PyTorch.serializer).save(state, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -74,8 +75,10 @@ def test_a_reported_value_counts(app: App, more: tuple[str, ...], found: dict[in
 
 @pytest.mark.slow
 def test_in_processes_with_replicates_a_retry_and_the_callback(
-    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: App, tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    shutil.copyfile(template, tmp_path / "home" / "mlflow.db")
     monkeypatch.setenv("EXPLR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("EXPLR_AUTOSTART", "0")
     monkeypatch.delitem(sys.modules, "dying", raising=False)

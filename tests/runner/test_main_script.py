@@ -117,9 +117,10 @@ def test_ranges_in_the_script(explr, tmp_path: Path, tuner: str) -> None:
     line = (f"tuner={tuner}", "-m", "tuner.study_name=s", "opt.width=choice(64,128)", "epochs=5")
     done = explr.script("script.py", *line, "tuner.n_trials=1")
     assert done.returncode == 0, done.stderr
-    assert explr.script("script.py", *line, "tuner.n_trials=2").returncode == 0
-    resumed = explr("resume", "multirun/s")  # the saved command finds the ranges again
-    assert resumed.returncode == 0, resumed.stderr
+    if tuner == "optuna":  # each command would start a Ray
+        assert explr.script("script.py", *line, "tuner.n_trials=2").returncode == 0
+        resumed = explr("resume", "multirun/s")  # the saved command finds the ranges again
+        assert resumed.returncode == 0, resumed.stderr
     assert "tuner.n_trials=1" in (tmp_path / "multirun/s/sweep.json").read_text()
 
     best = load_best(tmp_path / "multirun/s")
@@ -181,6 +182,7 @@ def test_settings_on_the_line_win(explr, script: str) -> None:
     assert config["tracking"]["backend"] == "mlflow"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["explr", "script"])
 def test_a_run_of_the_script_is_run_again(explr, script: str, program: str) -> None:
     first = explr.script(script, "lr=0.25", "opt.a=7")

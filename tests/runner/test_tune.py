@@ -11,7 +11,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 import explr
-from explr import TrainingContext, TrialPruned
+from explr import TrainingContext
 from explr.core.errors import ConfigError, MissingDependencyError, SweepError, UsageError
 from explr.runner.cli.app import run_command_line
 from explr.sweep.folder import SweepFolder, removed_if_refused
@@ -108,54 +108,12 @@ def test_twice_and_in_a_thread() -> None:
 
 
 @pytest.mark.slow
-def test_the_largest_is_best_where_the_objective_is_maximized() -> None:
-    swept = explr.tune([*SEARCH, "objective.direction=maximize"], train, n_trials=3)
-    assert swept.best is not None
-    assert swept.best["value"] == max(trial["value"] for trial in swept.trials)
-
-
-@pytest.mark.slow
-def test_hydra_s_own_grid() -> None:
-    swept = explr.tune(["tracking=off", "tuner=none", "lr=1,2", "width=3,4"], train)
-    assert [(t["params"]["lr"], t["params"]["width"]) for t in swept.trials] == [
-        (1, 3), (1, 4), (2, 3), (2, 4),
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_failed_and_pruned_trials_do_not_end_the_sweep() -> None:
-    def moody(ctx: TrainingContext) -> float:
-        if ctx.trial_number == 0:
-            raise TrialPruned("hopeless")
-        if ctx.trial_number in (1, 2):
-            raise ZeroDivisionError("no luck")
-        return 1.0
-
-    swept = explr.tune(SEARCH, moody, n_trials=4)
-    assert [trial["state"] for trial in swept.trials] == ["PRUNED", "FAIL", "FAIL", "COMPLETE"]
-    assert swept.trials[1]["reason"] == "ZeroDivisionError: no luck"
-    assert swept.best is not None
-    assert swept.best["number"] == 3
-    assert "no luck" in Path(swept.trials[1]["dir"], "traceback.txt").read_text()
-
-
-@pytest.mark.slow
 def test_if_every_trial_fails_the_first_error_is_raised() -> None:
     def failing(ctx: TrainingContext) -> float:
         raise ZeroDivisionError(f"no luck in {ctx.trial_number}")
 
     with pytest.raises(SweepError, match="ZeroDivisionError: no luck in 0"):
         explr.tune(SEARCH, failing, n_trials=2)
-
-
-@pytest.mark.slow
-def test_if_every_trial_prunes_itself_there_is_no_best() -> None:
-    def pruning(ctx: TrainingContext) -> float:
-        raise TrialPruned
-
-    swept = explr.tune(SEARCH, pruning, n_trials=2)
-    assert [trial["state"] for trial in swept.trials] == ["PRUNED", "PRUNED"]
-    assert swept.best is None
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ EXECUTORS = [
     pytest.param("hydra/launcher=explr_local", marks=SLOW),
     # It measures its trials, and imports PyTorch to ask it for its memory.
     pytest.param("hydra/launcher=explr_local auto", marks=SLOW),
-    "basic launcher in a thread",
+    pytest.param("basic launcher in a thread", marks=SLOW),
     pytest.param("hydra/launcher=joblib", marks=SLOW),
     pytest.param("hydra/launcher=ray", marks=SLOW),
 ]
@@ -148,7 +148,6 @@ def run(executor: Executor) -> Callable[..., Outcome]:
     return run
 
 
-@pytest.mark.slow
 def test_values(run: Callable[..., Outcome], folder: Path) -> None:
     config = folder / "out" / "1" / ".hydra" / "config.yaml"
     config.unlink(missing_ok=True)  # another executor's
@@ -162,7 +161,6 @@ def test_values(run: Callable[..., Outcome], folder: Path) -> None:
     assert run(4, what="two").reason == "returned 2 values for 1 objectives"
 
 
-@pytest.mark.slow
 def test_what_a_job_raises(run: Callable[..., Outcome], request: pytest.FixtureRequest) -> None:
     raised = run(0, what="raise")
     assert (raised.state, raised.reason, raised.died) == ("FAIL", "ValueError: oops", False)

@@ -23,10 +23,11 @@ from explr.config.grammar import literal
 from explr.config.hydra_private import silent_context
 from explr.core.errors import ConfigError
 from explr.launching.hydra_job import HydraTask
+from explr.sweep.algorithms import optuna_pruner, optuna_sampler
 from explr.sweep.line import with_drawn_orders
 from explr.sweep.space import SweepSpace
 from explr.tuning.search_space import SearchSpaceBuilder, encoded_configurations
-from explr.tuning.trial import SweepResult
+from explr.tuning.study import Study
 
 AWKWARD = [
     "a,b", "it's", 'say "so"', "{a: 1}", "[1]", "k=v", "ä ☃", " edge ", "null", "None", "true",
@@ -120,37 +121,6 @@ def options(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("options")
-def test_a_swept_group_brings_the_ranges_of_what_is_chosen() -> None:
-    seen: list[dict[str, Any]] = []
-
-    def note(ctx: TrainingContext) -> float:
-        seen.append(dict(ctx.hyperparameters))
-        return 1.0
-
-    swept = explr.tune(
-        [*BASIC, "+optimizer=choice(sgd,adam)", "tuner.enqueue=[{optimizer: adam, beta: 0.85}]"],
-        note,
-        n_trials=8,
-    )
-    assert {trial["state"] for trial in swept.trials} == {"COMPLETE"}
-    assert {trial["params"]["optimizer"] for trial in swept.trials} == {"sgd", "adam"}
-    assert swept.trials[0]["params"]["beta"] == 0.85
-    for trial, hyperparameters in zip(swept.trials, seen, strict=True):
-        params = trial["params"]
-        if params["optimizer"] == "sgd":
-            assert set(params) == {"optimizer", "lr", "momentum"}
-            assert params["lr"] <= 1
-            assert "beta" not in hyperparameters
-        else:
-            assert set(params) == {"optimizer", "lr", "beta"}
-            assert params["lr"] >= 2
-            assert 0.8 <= params["beta"] <= 0.9
-            assert "momentum" not in hyperparameters
-        assert {name: hyperparameters[name] for name in params} == params
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("options")
 def test_options_with_other_choices_under_the_same_name_are_refused() -> None:
     for option, choices in (("sgd", "16,32"), ("adam", "16,64")):
         file = Path("conf", "optimizer", f"{option}.yaml")
@@ -158,21 +128,6 @@ def test_options_with_other_choices_under_the_same_name_are_refused() -> None:
         file.write_text(text.replace("{", f"{{width: '{choices}', ", 1) + "width: 16\n")
     with pytest.raises(ConfigError, match=r"two options bring .* for width"):
         explr.tune([*BASIC, "+optimizer=choice(sgd,adam)"], plain, n_trials=2)
-
-
-@pytest.mark.slow
-def test_known_configurations_come_first_and_once(tmp_path: Path) -> None:
-    sweep = [
-        *BASIC, "lr=interval(0,1)", "width=choice(16,32)", "tuner.study_name=s",
-        "tuner.enqueue=[{lr: 0.25, width: 32}, {lr: 0.75}]",
-    ]  # fmt: skip
-    swept = explr.tune(sweep, plain, n_trials=3)
-    assert swept.trials[0]["params"] == {"lr": 0.25, "width": 32}
-    assert swept.trials[1]["params"]["lr"] == 0.75
-    again = explr.tune(sweep, plain, n_trials=5)
-    assert len(again.trials) == 5
-    assert [trial["params"]["lr"] for trial in again.trials].count(0.25) == 1
-    assert swept.folder == tmp_path / "multirun" / "s"
 
 
 def test_known_configurations_that_are_none_are_named(tmp_path: Path) -> None:
@@ -224,34 +179,45 @@ def optunas(group: str) -> list[str]:
 SAMPLERS, PRUNERS = optunas("sampler"), optunas("pruner")
 
 
-@pytest.mark.slow
+def equipped(folder: Path, *overrides: str) -> tuple[Study, SweepSpace]:
+    """A study with the sampler and the pruner that a line chooses, and the space of the line."""
+    line = ["tracking=off", "tuner=optuna", *overrides]
+    with hydra_app() as app:
+        config = compose_with(app, line, None, multirun=True)
+        space = SweepSpace(config, app.config_loader, {}, line)
+        tuner: Any = OmegaConf.to_container(config.tuner, resolve=True)
+    study = Study(folder, "s", ["minimize"])
+    study.use(optuna_sampler(tuner["sampler"], space, study), optuna_pruner(tuner["pruner"]))
+    return study, space
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_runs(sampler: str) -> None:
+def test_every_sampler_runs(tmp_path: Path, sampler: str) -> None:
     lr = "range(0,1,0.1)" if sampler == "grid" else "interval(0,1)"
-    swept = sweep_with(f"tuner/sampler={sampler}", f"lr={lr}", "width=choice(16,32)")
-    assert [trial["state"] for trial in swept.trials] == ["COMPLETE"] * 3
-    points = {(trial["params"]["lr"], trial["params"]["width"]) for trial in swept.trials}
+    line = (f"tuner/sampler={sampler}", f"lr={lr}", "width=choice(16,32)")
+    study, space = equipped(tmp_path, *line)
+    points = set()
+    for _ in range(3):
+        number, params = study.ask(space.active)
+        points.add((params["lr"], params["width"]))
+        study.tell(number, "COMPLETE", [params["lr"]])
     assert len(points) == 3
+    assert [trial.state.name for trial in study.frozen()] == ["COMPLETE"] * 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pruner", PRUNERS)
-def test_every_pruner_runs(pruner: str) -> None:
-    swept = sweep_with(f"tuner/pruner={pruner}", "lr=interval(0,1)")
-    assert {trial["state"] for trial in swept.trials} <= {"COMPLETE", "PRUNED"}
-    assert swept.trials[0]["steps"] == 4
-    assert swept.best is not None
-
-
-def sweep_with(*overrides: str) -> SweepResult:
-    def falling(ctx: TrainingContext) -> float:
-        loss = 1.0
-        for step in range(4):
-            loss = ctx.hyperparameters["lr"] + 1 / (step + 1)
-            ctx.tracker.log_metric("val_loss", loss, step=step)
-        return loss
-
-    return explr.tune([*BASIC[:-1], *overrides], falling, n_trials=3)
+def test_every_pruner_runs(tmp_path: Path, pruner: str) -> None:
+    study, space = equipped(tmp_path, f"tuner/pruner={pruner}", "lr=interval(0,1)")
+    for _ in range(3):
+        number, params = study.ask(space.active)
+        losses = [params["lr"] + 1 / (step + 1) for step in range(4)]
+        if any(study.report(number, step, loss) for step, loss in enumerate(losses)):
+            study.tell(number, "PRUNED")
+        else:
+            study.tell(number, "COMPLETE", losses[-1:])
+    first, *others = study.frozen()
+    assert (first.state.name, len(first.intermediate_values)) == ("COMPLETE", 4)
+    assert {trial.state.name for trial in others} <= {"COMPLETE", "PRUNED"}
 
 
 @pytest.mark.slow
@@ -285,7 +251,7 @@ def test_each_option_of_a_swept_group_has_a_grid_of_its_own() -> None:
 
 def test_a_grid_of_a_range_without_steps_is_refused() -> None:
     with pytest.raises(ConfigError, match="tuner/sampler=grid needs"):
-        sweep_with("tuner/sampler=grid", "lr=interval(0,1)")
+        explr.tune([*BASIC[:-1], "tuner/sampler=grid", "lr=interval(0,1)"], plain, n_trials=3)
 
 
 @pytest.mark.slow

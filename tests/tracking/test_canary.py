@@ -1,6 +1,7 @@
 """Secrets in every place where they may stand, and a search through all that was written."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from planting import found_in, is_in, named, shaped, watched_titles, words
+from zygote import zygote
 
 from explr.config.grammar import literal
 from explr.tracking.home import explr_home
@@ -84,15 +86,17 @@ class Watched:
     def __init__(self, kit: Any, folder: Path) -> None:
         self.kit, self.folder = kit, folder
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, fresh: bool = False) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "explr", *arguments]
         with watched_titles(self.folder) as titles:
-            done = subprocess.run(
-                [sys.executable, "-m", "explr", *arguments],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            done = (
+                subprocess.run(command, capture_output=True, text=True, check=False)
+                if fresh
+                else zygote.run(command, self.folder, os.environ, self.kit.patience_s)
+            )
         assert not is_in((done.stdout + done.stderr).encode()), done.stdout + done.stderr
         # The system shows the command as it was typed until Python has started.
-        typed = " ".join([sys.executable, "-m", "explr", *arguments])[:300]
+        typed = " ".join(command)[:300]
         assert titles <= {typed}
         return done
 
@@ -109,7 +113,7 @@ def watched(kit: Any, tmp_path: Path) -> Watched:
 
 
 def test_a_run_writes_no_secret(planted: list[str], watched: Watched, store: Any) -> None:
-    done = watched.run(*planted)
+    done = watched.run(*planted, fresh=True)  # the titles of all processes are their own
     assert done.returncode == 0, done.stderr
     failed = watched.run(*planted, "lr=0.5")
     assert failed.returncode == 1
@@ -244,7 +248,9 @@ def test_an_address_with_a_password_is_written_without_it(
     assert watched.found() == []
 
 
-def test_a_user_names_secrets_and_what_is_none(watched: Watched, kit: Any, tmp_path: Path) -> None:
+def test_a_user_names_secrets_and_what_is_none(
+    watched: Watched, kit: Any, store: Any, tmp_path: Path
+) -> None:
     look = "assert b'kanari' not in open('/proc/self/cmdline', 'rb').read()"
     kit.write_training(tmp_path / "job.py", f"{look}\n{LIGHT}")
     named = ["tracking.secret_names=[door.pin]", "tracking.harmless_names=[api_key]"]

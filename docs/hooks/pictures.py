@@ -163,13 +163,13 @@ def photograph(
                 host = next(filter(None, found))[1]
                 with urllib.request.urlopen(f"http://{host}/json") as answer:
                     (page,) = (one for one in json.load(answer) if one["type"] == "page")
-                shot = asyncio.run(_shot(page["webSocketDebuggerUrl"], address, drawn, first))
+                shot = asyncio.run(_shot(page["webSocketDebuggerUrl"], address, size, drawn, first))
             finally:
                 browser.kill()
     Image.open(io.BytesIO(shot)).convert("RGB").save(file, quality=80, method=6)
 
 
-async def _shot(socket: str, address: str, drawn: str, first: str) -> bytes:
+async def _shot(socket: str, address: str, size: tuple[int, int], drawn: str, first: str) -> bytes:
     """A picture of a page, by the browser's own protocol."""
     connection = await websocket_connect(socket, max_message_size=2**26)
     count = 0
@@ -189,6 +189,8 @@ async def _shot(socket: str, address: str, drawn: str, first: str) -> bytes:
         return answer["result"].get("value")
 
     await call("Page.enable")
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    await call("Emulation.setDeviceMetricsOverride", **metrics)
     await call("Page.navigate", url=address)
     deadline = time.monotonic() + PATIENCE_S
     while not await ask(drawn):
@@ -233,13 +235,13 @@ def typed(command: str, terminal: Terminal) -> list[str]:
     """The output of a command; of the first sweep, the fullest screen becomes a picture."""
     if "n_trials=20" not in command:
         return terminal.run(command)
-    best = (0, 0), ""
+    best = (0, 0, 0), ""
 
     def watch() -> None:
         nonlocal best
         screen = terminal.screen()
         curves = re.findall(r"[▁-█]{2,}", screen)
-        told = screen.count("pruned trial"), min(map(len, curves), default=0) * len(curves)
+        told = screen.count("pruned trial"), len(curves), min(map(len, curves), default=0)
         best = max(best, (told, terminal.screen(colours=True)))
 
     lines = terminal.run(command, watch)
@@ -257,7 +259,7 @@ def main() -> None:
         with Terminal(folder, home) as terminal:
             text = follow(PAGE.read_text(encoding="utf-8"), folder, terminal)
             report = (folder / "multirun" / "search" / "report.html").as_uri()
-            photograph(report, PICTURES / "report.webp", (1200, 1000), REPORT_DRAWN)
+            photograph(report, PICTURES / "report.webp", (1200, 910), REPORT_DRAWN)
             terminal.run("explr mlflow-ui")
             (run, query), *_ = re.findall(r"(http://127\S+/runs/\w+)(\?\S+)", text)
             metrics = f"{run}/model-metrics{query}"

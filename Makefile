@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 VENV13 ?= .venv13
 VENVML ?= .venvmlflow
+VENVSEARCH ?= .venvsearch
 ARGS ?=
 
 # The PyTorch build must match the NVIDIA driver: CUDA 13 needs 580 or newer. Empty without a driver.
@@ -35,11 +36,11 @@ MLFLOW_newest = --upgrade --no-deps "$$(sed -n 's/.*"\(mlflow>=.*\)".*/\1/p' pyp
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test test13 testmlflow check lint format docs bench mlflow docker lock digests sbom \
-  licences clean FORCE
+.PHONY: help run test test13 testmlflow check lint format docs bench bench-search mlflow docker lock \
+  digests sbom licences clean FORCE
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z0-9]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
+	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
 	  while IFS='|' read -r left right; do printf '%-17s %s\n' "$$left" "$$right"; done
 	@echo
 	@echo "  PYTHON=$(PYTHON)  VENV=$(VENV)  CONSTRAINTS=$(CONSTRAINTS)"
@@ -82,6 +83,12 @@ docs: $(VENV)/.docs  ## write the tables of the reference, build the documentati
 bench: $(VENV)/.test  ## compare explr with similar tools, which takes some minutes
 	@$(BIN)/python benchmarks/run_all.py
 
+bench-search: $(VENVSEARCH)/.packages  ## compare how well tuners search; LCBENCH=FOLDER, see benchmarks/search/README.md
+	@test -f "$(LCBENCH)/model.onnx" || { \
+	  echo "LCBENCH=$(LCBENCH) has no model.onnx: benchmarks/search/README.md says where to get it" >&2; exit 2; }
+	@$(VENVSEARCH)/bin/python benchmarks/search/p14_lcbench.py "$(LCBENCH)" $(ARGS)
+	@$(VENVSEARCH)/bin/python benchmarks/search/p15_tables.py
+
 mlflow: $(VENV)/.run  ## start the MLflow server if needed, print its address
 	@$(BIN)/explr mlflow-ui
 
@@ -114,8 +121,8 @@ sbom: $(VENV)/.release  ## write what explr is made of to dist/explr.cdx.json, a
 licences: $(VENV)/.release $(VENV)/.test  ## write the licences of what explr depends on to docs/licences.md
 	@$(BIN)/python docs/hooks/licences.py
 
-clean:  ## remove .venv, .venv13, .venvmlflow, caches and builds; outputs/ and multirun/ stay
-	rm -rf .venv .venv13 .venvmlflow build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
+clean:  ## remove .venv, .venv13, .venvmlflow, .venvsearch, caches and builds; outputs/ and multirun/ stay
+	rm -rf .venv .venv13 .venvmlflow .venvsearch build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find conf explr examples tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -176,6 +183,17 @@ $(VENVML)/%/.packages: $(VENV)/.test
 	  >"$$($(VENVML)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
 	@$(PIP) --python $(VENVML)/$*/bin/python install $(MLFLOW_$*)
 	@$(PIP) --python $(VENVML)/$*/bin/python install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The tables and the peers that only benchmarks need, beside the packages of the tests.
+$(VENVSEARCH)/.packages: benchmarks/search/requirements.txt $(VENV)/.test
+	@echo "Installing Syne Tune and the tables in $(VENVSEARCH)"
+	@rm -rf $(VENVSEARCH)
+	@$(PYTHON) -m venv --without-pip $(VENVSEARCH)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  >"$$($(VENVSEARCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
+	@$(PIP) --python $(VENVSEARCH)/bin/python install --requirement $<
+	@$(PIP) --python $(VENVSEARCH)/bin/python install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Hydra 1.3 as most applications pin it, and explr as it is installed for them: Hydra 1.3 does not

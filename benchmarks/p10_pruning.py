@@ -36,7 +36,7 @@ from explr.tuning.study import Study
 TRIALS, EPOCHS, SEEDS = 30, 27, range(5)
 WITHIN, AT_MOST = 1.01, 1 / 3
 PRUNERS = ("none", "median", "asha", "hyperband")
-DEFAULT = "median"
+DEFAULT = "asha"
 CURVES = HERE / "p10_curves.json"
 SPACE, _ = parse(
     {

@@ -31,7 +31,7 @@ from explr.tuning.trial_account import Limits
 
 EARLY, AROUND, AT_MOST = 100, 30, 2.0
 OPENS_S = 10.0
-PRUNERS = ("none", "median")
+PRUNERS = ("none", "asha")
 SEARCHED = ("lr=tag(log, interval(1e-5, 1e-1))", "width=choice(16, 32, 64)")
 
 

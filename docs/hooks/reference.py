@@ -47,7 +47,7 @@ TOLD = {
     "tuner.name": "`none`",
     "tuner.study_name": "the time of the start",
     "tuner.sampler": "`tuner/sampler=tpe`",
-    "tuner.pruner": "`tuner/pruner=median`",
+    "tuner.pruner": "`tuner/pruner=asha`",
     "tracking.uri": "`MLFLOW_TRACKING_URI`",
 }
 """Descriptions of defaults that a value alone does not explain."""

@@ -51,7 +51,7 @@ log = logging.getLogger("explr.sweep")
 OPTION = "tuner/pruner"
 """The config group that chooses a pruner in explr's own tree."""
 
-DEFAULT = "median"
+DEFAULT = "asha"
 """The default option of that group."""
 
 SWEEPER_NAME = "hydra.sweeper.pruner"

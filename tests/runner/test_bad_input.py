@@ -71,7 +71,7 @@ WORDS = {
         "tuner.sampler.n_startup_trials must be an integer, got 'abc'"
     ],
     ("-m", "tuner=optuna", "lr=interval(1,2)", "+tuner.pruner.nonsense=1"): [
-        "there is no setting tuner.pruner.nonsense; MedianPruner takes n_startup_trials, n_warm"
+        "there is no setting tuner.pruner.nonsense; SuccessiveHalvingPruner takes min_resource, red"
     ],
     ("hydra.run.dir=out/${nowhere}",): ["hydra.run.dir: Interpolation key 'nowhere' not found"],
 }

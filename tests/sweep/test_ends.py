@@ -74,8 +74,8 @@ def test_it_is_told_who_ended_a_trial() -> None:
         swept = explr.tune(
             [
                 "tracking=off", "tuner=optuna", BASIC, "lr=interval(1,3)",
-                "tuner.enqueue=[{lr: 1}, {lr: 2}]", "tuner.pruner.n_startup_trials=1",
-                "tuner.pruner.n_warmup_steps=0", f"hydra.sweep.dir={training.__name__}",
+                "tuner.enqueue=[{lr: 1}, {lr: 2}]", "tuner.pruner.min_resource=1",
+                f"hydra.sweep.dir={training.__name__}",
             ],
             training,
             n_trials=2,

@@ -76,7 +76,7 @@ def test_each_objective_of_each_replicate_is_recorded(shop: Workshop) -> None:
 
 def test_a_pruner_that_somebody_chose_is_refused(shop: Workshop) -> None:
     line = shop.optuna("two_objectives", *SMALL, *BOTH, BASIC)
-    for chosen in ("tuner/pruner=asha", "tuner/pruner=median", "tuner.pruner.n_warmup_steps=1"):
+    for chosen in ("tuner/pruner=asha", "tuner/pruner=median", "tuner.pruner.min_resource=1"):
         done = shop.run([*line, chosen])
         assert done.returncode == 2
         (said,) = done.stderr.splitlines()

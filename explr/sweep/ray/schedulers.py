@@ -195,7 +195,7 @@ def rays_own(node: Mapping[str, Any], space: SearchSpace) -> Any:
     try:
         if is_rays(node):
             return _native(getattr(schedulers, target.removeprefix(NATIVE)), given, space)
-        if target == "optuna.pruners.SuccessiveHalvingPruner":
+        if target.rpartition(".")[2] == "SuccessiveHalvingPruner":
             return _halving(given, brackets=1)
         if target == "optuna.pruners.HyperbandPruner":
             return _halving(given, _brackets(given))

@@ -7,6 +7,7 @@ import builtins
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
@@ -112,6 +113,14 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_a_folder_holds_one_subject(folder: Path) -> None:
     files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
     assert len(files) <= MOST_FILES
+
+
+def test_every_folder_is_installed() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = {*project["packages"], *project["package-dir"].values()}
+    for folder in {path.parent for path in MODULES}:
+        name = folder.relative_to(ROOT.parent).as_posix()
+        assert {name, name.replace("/", ".")} & listed, name
 
 
 def test_no_relative_imports() -> None:

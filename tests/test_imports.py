@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -139,6 +141,14 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_a_folder_holds_one_subject(folder: Path) -> None:
     files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
     assert len(files) <= MOST_FILES
+
+
+def test_every_folder_is_installed() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = {*project["packages"], *project["package-dir"].values()}
+    for folder in {path.parent for path in MODULES}:
+        name = folder.relative_to(ROOT.parent).as_posix()
+        assert {name, name.replace("/", ".")} & listed, name
 
 
 def test_no_relative_imports() -> None:

@@ -127,6 +127,8 @@ class _OtherTrials:
         self._change = change
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_study":  # while it is copied
+            raise AttributeError(name)
         return getattr(self._study, name)
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from optuna import Study
@@ -55,7 +55,9 @@ class Taught(BaseSampler):
     def __init__(self, sampler: BaseSampler) -> None:
         self._sampler = sampler
         self._weight = WEIGHT if isinstance(sampler, TPESampler) else 1
-        self._shown: dict[int, FrozenTrial] = {}
+        self._ended: dict[int, FrozenTrial] = {}
+        self._failed: set[int] = set()
+        self._worst: dict[int, float] = {}
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -104,48 +106,41 @@ class Taught(BaseSampler):
 
     def _taught(self, study: Study, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
         """The trials as the sampler sees them."""
-        if not any(map(has_failed, trials)):
+        for trial in trials:
+            if trial.number not in self._ended and trial.state.is_finished():
+                self._take_in(study, trial)
+        if not self._failed:
             return trials
-        worst = _worst(study, trials)
-        weight = self._weight if sum(t.state.is_finished() for t in trials) >= LEAST else 1
+        weight = self._weight if len(self._ended) >= LEAST else 1
         found = []
         for trial in trials:
-            is_failed = has_failed(trial)
-            shown = self._copy(trial, is_failed) if trial.state.is_finished() else trial
-            if is_failed and shown.values != worst:
-                shown.values = worst
-            found += [shown] * (weight if is_failed else 1)
+            shown = self._ended.get(trial.number, trial)
+            found += [shown] * (weight if trial.number in self._failed else 1)
         return found
 
-    def _copy(self, trial: FrozenTrial, is_failed: bool) -> FrozenTrial:
-        """An ended trial with the constraint: a Gaussian process needs it of each trial."""
-        shown = self._shown.get(trial.number)
-        if shown is None:
-            shown = copy.copy(trial)
-            shown.system_attrs = dict(trial.system_attrs)
-            shown.set_constraint(FAILED, 1.0 if is_failed else -1.0)
-            if is_failed:
-                shown.state = TrialState.COMPLETE
-            self._shown[trial.number] = shown
-        return shown
+    def _take_in(self, study: Study, trial: FrozenTrial) -> None:
+        """Copy an ended trial, with the constraint: a Gaussian process needs it of each trial."""
+        shown = self._ended[trial.number] = copy.copy(trial)
+        shown.system_attrs = dict(trial.system_attrs)
+        is_failed = has_failed(trial)
+        shown.set_constraint(FAILED, 1.0 if is_failed else -1.0)
+        if is_failed:
+            shown.state = TrialState.COMPLETE
+            self._failed.add(trial.number)
+        elif trial.state is TrialState.COMPLETE:
+            for place, (value, direction) in enumerate(
+                zip(trial.values, study.directions, strict=True)
+            ):
+                if math.isfinite(value):
+                    worse = max if direction.name == "MINIMIZE" else min
+                    self._worst[place] = worse(value, self._worst.get(place, value))
+        worst = [self._worst.get(place, 0.0) for place in range(len(study.directions))]
+        for number in self._failed:
+            self._ended[number].values = worst
 
 
 def has_failed(trial: FrozenTrial) -> bool:
     """Whether a trial failed by its parameters, and not by an accident."""
     if trial.state is not TrialState.FAIL or FAILURE not in trial.user_attrs:
         return False
-    return not _kind(trial.user_attrs).is_accident
-
-
-def _kind(attributes: Mapping[str, Any]) -> Failure:
-    return Failure(attributes[FAILURE])
-
-
-def _worst(study: Study, trials: Sequence[FrozenTrial]) -> list[float]:
-    """The worst finite value of each objective so far; 0 if there is none."""
-    values = [trial.values for trial in trials if trial.state is TrialState.COMPLETE]
-    worst = []
-    for place, direction in enumerate(study.directions):
-        finite = [each[place] for each in values if math.isfinite(each[place])]
-        worst.append((max if direction.name == "MINIMIZE" else min)(finite, default=0.0))
-    return worst
+    return not Failure(trial.user_attrs[FAILURE]).is_accident

@@ -126,10 +126,13 @@ def test_a_range_is_for_a_sweep_in_python_too() -> None:
     assert caught.value.faults == ["lr=interval(0,1) is a range: give it to explr.tune"]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "mftpe", "random", "qmc", "cmaes", "gp"])
 def test_every_sampler(sampler: str) -> None:
     cfg = explr.compose(["tuner=optuna", f"tuner/sampler={sampler}", "seed=3"])
-    assert re.fullmatch(r"optuna\.samplers\.\w+Sampler", cfg.tuner.sampler._target_)
+    assert re.fullmatch(
+        r"optuna\.samplers\.\w+Sampler|explr\.tuning\.samplers\.mftpe\.\w+",
+        cfg.tuner.sampler._target_,
+    )
     assert cfg.tuner.sampler.seed == 3
 
 

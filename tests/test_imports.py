@@ -7,8 +7,8 @@ import builtins
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 import tomllib
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path

@@ -57,7 +57,9 @@ def test_the_config_is_shown(explr) -> None:
     config = yaml.safe_load(done.stdout)
     assert (config["lr"], config["gpu"]["device"], config["search_space"]) == (3, "cpu", {})
     package = explr("--cfg", "job", "--package", "gpu", "--resolve")
-    assert package.stdout == "# @package gpu\ndevice: auto\nmemory_limit_gb: null\n"
+    assert (
+        package.stdout == "# @package gpu\ndevice: auto\nmemory_limit_gb: null\nper_trial: null\n"
+    )
 
 
 def test_hydra_s_own_flags(explr) -> None:

@@ -43,7 +43,7 @@ UPLOADING = (
     "mlflow.artifacts",
     "mlflow.store.tracking.sqlalchemy_store",
 )
-"""What companions import besides."""
+"""What companions import besides, and commands that upload."""
 
 SERVER, COMPANION = (
     ["-P", "-m", "explr.launching"],
@@ -121,6 +121,7 @@ class Zygote:
 
     def __init__(self) -> None:
         self._link: socket.socket | None = None
+        self._uploading: socket.socket | None = None
         self._read: dict[str, str] = {}
 
     def start(
@@ -151,9 +152,11 @@ class Zygote:
             assert stdin is None
             return subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=stderr)
         files = {1: stdout, 2: stderr} | ({} if stdin is None else {0: stdin})
-        link = self._connected().fileno()
+        link, uploading = self._connected()
+        if command[1:4] == ["-m", "explr", "sync"] or "--register" in command:
+            link, is_whole = uploading, True
         try:
-            return _order(link, command, str(cwd), environment, files, is_whole)
+            return _order(link.fileno(), command, str(cwd), environment, files, is_whole)
         except BrokenPipeError:
             self._replace()
             return self.start(command, cwd, environment, stdout, stderr, is_whole, stdin)
@@ -208,34 +211,41 @@ class Zygote:
         return subprocess.CompletedProcess(process.args, code, *texts)
 
     def close(self) -> None:
-        """End the process that commands are copies of."""
+        """End the processes that commands are copies of."""
         if self._link is not None:
-            self._link.close()
+            self._disconnect()
             self._process.communicate()
 
     def _replace(self) -> None:
         """Say why the process that commands are copies of has ended, and start another one."""
         said = self._process.communicate()[1].decode()
         print(f"the zygote ended with {self._process.returncode}: {said}", file=sys.stderr)
-        assert self._link is not None
-        self._link.close()
-        self._link = None
+        self._disconnect()
 
-    def _connected(self) -> socket.socket:
-        if self._link is None:
+    def _disconnect(self) -> None:
+        assert self._link is not None
+        assert self._uploading is not None
+        self._link.close()
+        self._uploading.close()
+        self._link = self._uploading = None
+
+    def _connected(self) -> tuple[socket.socket, socket.socket]:
+        """Where orders go, and where those for commands that upload."""
+        if self._link is None or self._uploading is None:
             self._read = _read_once(os.environ)
             self._link, theirs = _pair()
-            with theirs:
-                number = theirs.fileno()
+            self._uploading, other = _pair()
+            with theirs, other:
+                numbers = [theirs.fileno(), other.fileno()]
                 self._process = subprocess.Popen(
-                    [sys.executable, __file__, str(number)],
-                    pass_fds=[number],
+                    [sys.executable, __file__, *map(str, numbers)],
+                    pass_fds=numbers,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,  # as commands have: whether it can seek, is asked once
                     stderr=subprocess.PIPE,
                     env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # no thread would be copied
                 )
-        return self._link
+        return self._link, self._uploading
 
 
 zygote = Zygote()
@@ -393,7 +403,7 @@ zygote_environment = dict(os.environ)
 """That of this process when it began: in a command, that of what it is a copy of."""
 
 
-def _main(orders: socket.socket) -> None:
+def _main(orders: socket.socket, uploading: socket.socket) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     from hydra.core.plugins import Plugins
@@ -407,9 +417,10 @@ def _main(orders: socket.socket) -> None:
         os.closerange(SERVERS_FD, COMPANIONS_FD + 1)
         orders.close()
         servers[1].close()
-        command = _serve([companions[1]], UPLOADING)
+        command = _serve([companions[1], uploading], UPLOADING)
     else:
         companions[1].close()
+        uploading.close()
         command = _serve([orders, servers[1]])
     sys.orig_argv = [*command]
     del sys.path[0]
@@ -430,4 +441,4 @@ def _main(orders: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    _main(socket.socket(fileno=int(sys.argv[1])))
+    _main(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))

@@ -209,10 +209,7 @@ return 1.0
     process = kit.start(train, "tracking.drain_timeout_s=200")
     with process:
         kit.eventually(lambda: any(entry.uid != old.journal.uid for entry in entries()))
-        syncs = [
-            subprocess.Popen([sys.executable, "-m", "explr", "sync"], stdout=subprocess.PIPE)
-            for _ in range(2)
-        ]
+        syncs = [kit.start("sync") for _ in range(2)]
         for sync in syncs:
             with sync:
                 sync.communicate(timeout=kit.patience_s)

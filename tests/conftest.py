@@ -53,6 +53,13 @@ ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILIN
 LONGEST = ("test_remote.py", "test_tuners.py", "test_readme.py", "test_examples.py")
 """Files that take minutes."""
 
+SHARED = {
+    "ray": r"ray/test_(faults|schedulers|sweeper_suites|tasks|tuners)\.py",
+    "tensorflow": r"(examples/test_examples|frameworks/test_(base|tensorflow)"
+    r"|integrations/test_keras)\.py",
+}
+"""Files for one worker, which starts or imports once what takes seconds."""
+
 HYDRA_13 = (
     *("config", "core", "launching", "plugins", "tuning"),
     *("runner/test_cli.py", "runner/test_compose.py", "runner/test_main_script.py"),
@@ -157,7 +164,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what runs sweeps of several processes, or has a store of MLflow.
+    """Mark as slow what has a workshop of sweeps, or a store of MLflow.
 
     Files with slow tests come first, so that no worker is left with one at the end.
     """
@@ -177,7 +184,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if "::test_every_block_runs" in nodeid else super()._split_scope(nodeid)
+            if "::test_every_block_runs" in nodeid:
+                return nodeid
+            shared = (name for name, files in SHARED.items() if re.search(files, nodeid))
+            return next(shared, None) or super()._split_scope(nodeid)
 
     return Scheduling(config, log) if config.option.dist == "loadfile" else None
 

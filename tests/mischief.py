@@ -63,7 +63,8 @@ def completes(train: Callable[..., Any]) -> Callable[..., Any]:
 def train_model(ctx: TrainingContext) -> Any:
     kind, pids = ctx.hyperparameters["kind"], ctx.output_dir.parent / "pids"
     if kind == INNOCENT:
-        while len(list(pids.glob("*"))) < len(KINDS) or any(map(is_alive, pids.glob("*"))):
+        others = ctx.hyperparameters["others"]
+        while len(list(pids.glob("*"))) < others or any(map(is_alive, pids.glob("*"))):
             time.sleep(0.05)
         return 1.0
     pids.mkdir(exist_ok=True)

@@ -1,10 +1,11 @@
 """P7: from the command to the first line of `train_model`, tracking on, beside a bare Hydra app.
 
-explr's command, and `python my_training.py`.
+explr's command in the folder of the training, and `python my_training.py`.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +34,9 @@ def main() -> None:
             wait_until_gone(Path(environment["EXPLR_HOME"]))
             return seconds
 
+        shutil.copy(TRAININGS, folder)
         for name, command in {
-            "P7 start of a training": (EXPLR, f"train_model={TRAININGS}:at_once"),
+            "P7 start of a training": (EXPLR, f"train_model={TRAININGS.name}:at_once"),
             "P7 start of a script": SCRIPT,
         }.items():
             measured = alternate(lambda c=command: started(c), lambda: started(BARE_APP))

@@ -128,6 +128,9 @@ def is_skipped(command: str) -> bool:
     return command in SKIPPED
 
 
+MOST_TRIALS = 4
+"""Trials of a sweep here."""
+
 KILLED = "timeout -s KILL 20 "
 """Begins a command that is killed after some seconds; here, as soon as it has begun a trial."""
 
@@ -138,9 +141,11 @@ def lightened(command: str, page: str) -> str:
         return command
     command = re.sub(
         r"(n_trials=|--n-trials )(\d+)",
-        lambda m: f"{m[1]}{min(math.ceil(int(m[2]) / 2), 4)}",
+        lambda m: f"{m[1]}{min(math.ceil(int(m[2]) / 2), MOST_TRIALS)}",
         command,
     )
+    if command.startswith(KILLED):  # adds trials to the sweep before
+        command = command.replace(f"n_trials={MOST_TRIALS}", f"n_trials={MOST_TRIALS + 2}")
     if command.startswith("explr plan"):
         return command
     if page in UNTRACKED:

@@ -77,6 +77,7 @@ def counts_line(trials: Sequence[Mapping[str, Any]]) -> str:
 
 def pruned_line(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """The steps that pruning saved, compared with the longest trial; None if it saved none."""
+    trials = [trial for trial in trials if "steps" in trial]  # those of a grid have none
     longest = max((t["steps"] for t in trials if t["state"] == "COMPLETE"), default=0)
     pruned = [trial["steps"] for trial in trials if trial["state"] == "PRUNED"]
     saved = sum(max(0, longest - steps) for steps in pruned)

@@ -43,14 +43,15 @@ def watching_training(cfg: DictConfig) -> Iterator[None]:
         str(getattr(direction, "name", direction)) == "minimize",
         epochs if isinstance(epochs, int) and epochs > 0 else None,
     )
-    with _logged(progress), _shown(progress):
+    in_cell = in_notebook() and verbosity() is not Verbosity.QUIET
+    with _followed(progress, lines=not in_cell), _shown(progress, in_cell):
         yield
 
 
 @contextmanager
-def _shown(progress: TrainingProgress) -> Iterator[None]:
+def _shown(progress: TrainingProgress, in_cell: bool) -> Iterator[None]:
     """Draw a training within the block: in a notebook with its curve, else in the terminal."""
-    if verbosity() is Verbosity.QUIET or not in_notebook():
+    if not in_cell:
         with drawn(progress, (), {EPOCH_LINES, log.name}):
             yield
         return
@@ -63,8 +64,8 @@ def _shown(progress: TrainingProgress) -> Iterator[None]:
 
 
 @contextmanager
-def _logged(progress: TrainingProgress) -> Iterator[None]:
-    """Log a line for each report, unless the training logs its epochs itself."""
+def _followed(progress: TrainingProgress, lines: bool) -> Iterator[None]:
+    """Note each report, and log a line for it unless the training logs its epochs itself."""
     logged = False
 
     def noted(record: logging.LogRecord) -> bool:
@@ -74,14 +75,14 @@ def _logged(progress: TrainingProgress) -> Iterator[None]:
 
     def reported(step: int, value: float) -> None:
         nonlocal logged
-        if progress.reported(step, value) and not logged:
+        if progress.reported(step, value) and lines and not logged:
             log.info("%s", progress.line())
         logged = False
 
-    lines = logging.getLogger(EPOCH_LINES)
-    lines.addFilter(noted)
+    epochs = logging.getLogger(EPOCH_LINES)
+    epochs.addFilter(noted)
     try:
         with listening(reported):
             yield
     finally:
-        lines.removeFilter(noted)
+        epochs.removeFilter(noted)

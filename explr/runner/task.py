@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -31,7 +31,7 @@ from explr.runner.reporting import in_controller
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.run import closing_line
 from explr.tuning.channel import CHANNEL_VARIABLE
-from explr.utils.console import Verbosity, is_terminal, verbosity
+from explr.utils.console import Verbosity, in_notebook, is_terminal, verbosity
 
 log = logging.getLogger("explr")
 
@@ -96,7 +96,9 @@ def run_trial(
             _tell_direction(cfg)  # a tuner has told it
         trials.folders.append(_folder())
     try:
-        finished = _train(cfg, number, train_model, is_trial=True)
+        in_cell = trials is not None and in_notebook()
+        with watching_training(cfg) if in_cell else nullcontext():
+            finished = _train(cfg, number, train_model, is_trial=True)
     except Exception as error:
         if trials is None:
             raise

@@ -54,6 +54,7 @@ def train_once(ctx):
 explr.run(cfg, train_once)
 """,
     "explr.load_best(found.folder)",
+    "explr.tune(['tuner=none', 'tracking=off', 'lr=0.1,0.2'], train_once)",
 ]
 
 
@@ -112,3 +113,8 @@ def test_a_sweep_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "val_loss by step, logarithmic" in live.data["text/html"]
     assert "<th>val_loss (minimized)</th><td>0.001</td>" in shown.data["text/html"]
     assert "<th>lr</th>" in outputs[6][0].data["text/html"]
+
+    shown = [output for output in outputs[7] if "data" in output]
+    assert ["<polyline" in output.data["text/html"] for output in shown] == [True, True, False]
+    assert "2 trials: 2 complete" in shown[-1].data["text/html"]
+    assert "][INFO]" not in "".join(output.get("text", "") for output in outputs[7])

@@ -174,9 +174,10 @@ class RayClusterConfig:
 
     # address of a running cluster, such as host:6379; null starts Ray for this sweep alone
     address: str | None = None
-    # CPUs per trial
-    cpus_per_trial: float = 1.0
-    # GPUs per trial, may be a fraction; null divides the GPUs equally among the running trials
+    # CPUs per trial; null takes one for each process of its training
+    cpus_per_trial: float | None = None
+    # GPUs per trial, may be a fraction; null takes `gpu.per_trial`, or one for each process of its
+    # training if these are several, else it divides the GPUs equally among the running trials
     gpus_per_trial: float | None = None
     # Ray's runtime environment for the trials, such as {pip: [some-package]}
     runtime_env: dict[str, Any] = field(default_factory=dict)

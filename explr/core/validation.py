@@ -341,9 +341,9 @@ def slots_faults(
     return []
 
 
-def cluster_faults(cpus_per_trial: float, gpus_per_trial: float | None) -> list[str]:
+def cluster_faults(cpus_per_trial: float | None, gpus_per_trial: float | None) -> list[str]:
     """What is wrong with what each trial takes of a Ray cluster."""
-    given = {"cpus": cpus_per_trial, "gpus": gpus_per_trial or 0.0}
+    given = {"cpus": cpus_per_trial or 0.0, "gpus": gpus_per_trial or 0.0}
     return [
         f"tuner.ray.{name}_per_trial={number:g} is negative"
         for name, number in given.items()

@@ -19,6 +19,7 @@ from explr.core.errors import CheckpointError, DeviceError
 from explr.core.framework import Seeder
 from explr.core.on_import import apply_on_import
 from explr.frameworks.device import choose_device, cuda_index, device_missing
+from explr.frameworks.parallel.mirrored import strategy
 from explr.utils.gpu import visible_gpus
 from explr.utils.memory import CONFIG_KEY, set_configured_limit, within_card
 from explr.utils.nvml import GIB
@@ -27,7 +28,7 @@ from explr.utils.seed import seed_everything
 if TYPE_CHECKING:
     from explr.frameworks.keras_reporter import KerasReporter
 
-__all__ = ["KerasReporter", "KerasSerializer", "TensorFlow"]
+__all__ = ["KerasReporter", "KerasSerializer", "TensorFlow", "strategy"]
 
 logger = logging.getLogger(__name__)
 

@@ -246,6 +246,23 @@ def helped(journal: Path | None, objective: str) -> Iterator[None]:
         yield
 
 
+def refuse_relaunch() -> None:
+    """Refuse to run a command that a training of it has started again as one of its processes.
+
+    Lightning does so with `strategy="ddp"`: the whole sweep would run once more.
+
+    Raises:
+        UsageError: a training has.
+    """
+    launched = os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ
+    if launched and TRAINING_VARIABLE in os.environ:
+        raise UsageError(
+            'this command was started once more by its own training, as by strategy="ddp" of '
+            "Lightning: set framework.processes=2, which starts two processes for the Trainer "
+            "(devices=ctx.world_size)"
+        )
+
+
 def _helper_tracker() -> ReportingTracker | None:
     """Records and reports for the training that started this process; None if none did."""
     text = os.environ.get(TRAINING_VARIABLE)

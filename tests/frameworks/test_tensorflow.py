@@ -346,3 +346,39 @@ def test_the_callback_warns_of_a_best_model_that_needs_custom_objects(
     warned = [one.message for one in caplog.records if "custom_objects" in one.message]
     assert len(warned) == 1
     assert "Keras does not know Unknown" in warned[0]
+
+
+MIRRORED = """
+import numpy as np
+import tensorflow as tf
+from explr import TrainingContext
+from explr.core.errors import UsageError
+from explr.frameworks.tensorflow import strategy
+
+cpu, = tf.config.list_physical_devices("CPU")
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+chosen = strategy(TrainingContext({}, None, "", device="cpu"))
+assert type(chosen) is tf.distribute.MirroredStrategy
+assert chosen.num_replicas_in_sync == 2
+with chosen.scope():
+    model = tf.keras.Sequential([tf.keras.layers.Input((1,)), tf.keras.layers.Dense(1)])
+    model.compile(tf.keras.optimizers.SGD(0.3), "mse")
+x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+losses = model.fit(x, 2 * x, batch_size=16, epochs=8, verbose=0).history["loss"]
+assert losses[-1] < losses[0] / 4, losses
+try:
+    strategy(TrainingContext({}, None, "", device="cpu", world_size=2))
+except UsageError as error:
+    print(error)
+"""
+
+
+def test_a_strategy_mirrors_a_model_on_all_devices() -> None:
+    command = [sys.executable, "-c", MIRRORED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "strategy(ctx) uses all GPUs in one process, and this training has 2: set "
+        "framework.processes=1 and gpu.per_trial\n"
+    )

@@ -141,3 +141,34 @@ def test_the_objective_is_known_from_one_place(given: dict[str, Any], lines: Any
 
 def test_the_installed_lightning_is_the_one_that_is_served(lines: Any) -> None:
     assert issubclass(lines.ExplrCallback, lines.Callback)
+
+
+def test_ddp_uses_the_processes_that_explr_has_started(
+    explr: Callable[..., Any], tmp_path: Path
+) -> None:
+    sweep = explr(
+        *("tuner=optuna", "-m", "+quality=choice(0,1)", "tuner.n_trials=2"),
+        *("tuner/sampler=grid", "tuner/pruner=threshold", "tuner.pruner.upper=100"),
+        *("train_model=ranked:lightning", "framework=pytorch", "framework.processes=2"),
+        *("tracking=off", "gpu=cpu", "hydra.sweep.dir=sweep"),
+        PYTHONPATH=str(Path(__file__).parent),
+        timeout_s=240,
+    )
+    assert sweep.returncode == 0, sweep.stderr
+    trials = json.loads((tmp_path / "sweep" / "results.json").read_text())["trials"]
+    bad, good = sorted(trials, key=lambda trial: trial["params"]["quality"])
+    assert (good["state"], good["steps"], good["attempts"]) == ("COMPLETE", 3, 1)
+    assert (bad["state"], bad["steps"], bad["attempts"]) == ("PRUNED", 1, 1)
+    for trial, epochs in ((good, 3), (bad, 1)):
+        seen = {path.name for path in Path(trial["dir"]).glob("epochs-*")}
+        assert seen == {f"epochs-0-{epochs}", f"epochs-1-{epochs}"}
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]  # no command was run once more
+
+
+def test_a_command_that_a_training_of_it_has_started_again_ends(explr: Callable[..., Any]) -> None:
+    launched = {"LOCAL_RANK": "1", "NODE_RANK": "0", "EXPLR_TRAINING": "{}"}
+    done = explr("gpu=cpu", "tracking=off", **launched)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("this command was started once more by its own training")
+    assert "framework.processes=2" in line

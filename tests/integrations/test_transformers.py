@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,23 @@ def test_a_pruned_trial_ends_as_the_trainer_ends_one(sweep: Callable[..., Any]) 
 def test_in_an_application_of_ones_own_the_objective_is_named(tmp_path: Path) -> None:
     trainer = fit(tmp_path, [ExplrCallback(monitor="eval_loss")], num_train_epochs=1)
     assert trainer.state.global_step == 2
+
+
+def test_the_trainer_uses_the_processes_that_explr_has_started(
+    explr: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = explr(
+        *("tuner=optuna", "-m", "+quality=choice(0,1)", "tuner.n_trials=2"),
+        *("tuner/sampler=grid", "tuner/pruner=threshold", "tuner.pruner.upper=100"),
+        *("train_model=ranked:transformers", "framework=pytorch", "framework.processes=2"),
+        *("objective.metric=val_score", "objective.direction=minimize"),
+        *("tracking=off", "gpu=cpu", "hydra.sweep.dir=sweep"),
+        PYTHONPATH=str(Path(__file__).parent),
+        timeout_s=240,
+    )
+    assert done.returncode == 0, done.stderr
+    trials = json.loads((tmp_path / "sweep" / "results.json").read_text())["trials"]
+    bad, good = sorted(trials, key=lambda trial: trial["params"]["quality"])
+    assert (good["state"], good["steps"], good["attempts"]) == ("COMPLETE", 3, 1)
+    assert (bad["state"], bad["steps"], bad["attempts"]) == ("PRUNED", 1, 1)
+    assert {path.name for path in Path(bad["dir"]).glob("left-*")} == {"left-0", "left-1"}

@@ -17,6 +17,22 @@ def says_devices(ctx):
 """
 
 
+def test_a_trial_has_two_gpus_for_itself(shop: Workshop) -> None:
+    with (shop.folder / "trainings.py").open("a") as file:
+        file.write(MORE.replace("< 4", "< 2"))
+    done = shop.run(
+        shop.explr(
+            "train_model=trainings:says_devices", "tracking=off", "tuner=ray", "tuner/pruner=none",
+            "tuner.study_name=s", "tuner.n_trials=2", "tuner.n_jobs=2", "gpu.memory_limit_gb=20",
+            "gpu.per_trial=2", "+tuner.ray.init.num_gpus=4", "-m", "lr=interval(0,1)",
+        )
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    sweep = shop.folder / "multirun" / "s"
+    assert sorted(file.read_text() for file in sweep.glob("*/devices")) == ["0,1", "2,3"]
+    assert {file.read_text() for file in sweep.glob("*/memory")} == {"20.0"}
+
+
 def test_two_trials_share_each_of_two_gpus(shop: Workshop) -> None:
     with (shop.folder / "trainings.py").open("a") as file:
         file.write(MORE)

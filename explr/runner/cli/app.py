@@ -104,6 +104,10 @@ def run_command_line(arguments: Sequence[str], defaults: Sequence[str] = ()) -> 
             if "--version" in arguments:
                 print(version_line())
                 return 0
+            if "LOCAL_RANK" in os.environ:  # else no import is needed to know
+                from explr.runner.reporting import refuse_relaunch
+
+                refuse_relaunch()
             arguments, chosen = take_verbosity(arguments)
             arguments, samples = take_plan(arguments)
             if samples is not None:

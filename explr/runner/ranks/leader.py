@@ -26,7 +26,7 @@ from hydra.core.singleton import Singleton
 
 from explr.core.errors import is_pruning
 from explr.core.protocols import TrainFunction, TrainingContext
-from explr.core.signals import LIKE_CTRL_C
+from explr.core.signals import LIKE_CTRL_C, uninterrupted
 from explr.launching.pool import travel_by_value
 from explr.runner.ranks.agreement import Agreement
 from explr.runner.ranks.ends import End, RankHung, is_collective, verdict
@@ -323,13 +323,13 @@ class _Watch:
         """
         try:
             self._until_one_fails()
-        except BaseException:
+            if self._failed:
+                self._stop(GRACE_S)
+        except BaseException:  # the ranks may have been told before this process was
             self._stop(STOP_S)
             if self._failed or self._living:
                 raise
-        if self._failed:
-            self._stop(GRACE_S)
-        elif not self._living:
+        if not self._failed:
             # The pipes tell that all have ended well; their processes wait to be told so.
             self._processes.wait(STOP_S, LOOK_S)
         return self._ends
@@ -416,7 +416,11 @@ class _Watch:
     def _take(self, connection: Connection) -> None:
         rank = self._ranks[connection]
         try:
-            kind, *values = connection.recv()
+            with uninterrupted():  # else the end of a rank could be lost
+                kind, *values = connection.recv()
+                if kind == "ended":
+                    self._ended(rank, pickle.loads(values[0]))
+                    return
         except (EOFError, ConnectionError):
             deadline = time.monotonic() + STOP_S
             while (code := _exit_code(self._living[rank])) is None and time.monotonic() < deadline:
@@ -436,14 +440,15 @@ class _Watch:
             self._reporter.missed(*values)
         elif kind == "decided":
             self._release(self._agreement.decided(*values))
-        elif kind == "asked":
-            self._release(self._agreement.asked(rank, *values))
         else:
-            end = pickle.loads(values[0])
-            self._ends.answers.append(end)
-            del self._living[rank]
-            if rank == 0:
-                self._release(self._agreement.left(is_pruning(end.error)))
+            assert kind == "asked"
+            self._release(self._agreement.asked(rank, *values))
+
+    def _ended(self, rank: int, end: End) -> None:
+        self._ends.answers.append(end)
+        del self._living[rank]
+        if rank == 0:
+            self._release(self._agreement.left(is_pruning(end.error)))
 
     def _reported(self, step: Any, value: Any) -> Any:
         """The answer to a report of rank 0: whether to prune, or what the rank is to raise."""

@@ -64,12 +64,13 @@ RAY_PATH = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_s
 
 
 @contextmanager
-def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
+def ray_cluster(settings: RayClusterConfig, n_jobs: int, cpus: float) -> Iterator[Any]:
     """Start Ray or connect to it; shut down what was started here.
 
     Args:
         settings: which Ray.
         n_jobs: trials at the same time.
+        cpus: CPUs of each trial.
 
     Yields:
         The module `ray`.
@@ -87,7 +88,7 @@ def ray_cluster(settings: RayClusterConfig, n_jobs: int) -> Iterator[Any]:
             log.info("Ray: the instance that this process is already connected to")
             yield ray
             return
-        _init(ray, settings, n_jobs)
+        _init(ray, settings, n_jobs, cpus)
         try:
             with guarded() if settings.address is None else nullcontext():
                 yield ray
@@ -172,17 +173,25 @@ def tracking_variables(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def gpus_per_trial(settings: RayClusterConfig, n_jobs: int, gpus: float) -> float:
+def gpus_per_trial(settings: RayClusterConfig, n_jobs: int, gpus: float, several: int = 1) -> float:
     """GPUs of each trial: the configured number, else an equal part of all GPUs.
 
     Args:
         settings: the configured resources.
         n_jobs: trials at the same time.
         gpus: GPUs of the cluster.
+        several: GPUs that a trial needs if it has several.
 
     Raises:
         UsageError: there are fewer GPUs; a running cluster is not checked, because it may grow.
     """
+    if several > 1 and settings.gpus_per_trial is None and gpus:
+        if settings.address is None and several > gpus:
+            raise UsageError(
+                f"each trial needs {several} GPUs (gpu.per_trial, framework.processes), but Ray "
+                f"finds {gpus:g}"
+            )
+        return float(several)
     if settings.gpus_per_trial is not None:
         if settings.address is None and settings.gpus_per_trial > gpus:
             raise UsageError(
@@ -259,7 +268,7 @@ def _is_of_one_machine(uri: str) -> bool:
     return is_local_store(uri) or urlsplit(uri).hostname in LOOPBACK or uri.startswith("file:")
 
 
-def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
+def _init(ray: Any, settings: RayClusterConfig, n_jobs: int, cpus: float) -> None:
     from explr.sweep.ray.private import without_aside
 
     address = settings.address
@@ -274,7 +283,7 @@ def _init(ray: Any, settings: RayClusterConfig, n_jobs: int) -> None:
         # Named, because Ray would otherwise connect to the address in RAY_ADDRESS.
         quiet |= {
             "address": "local",
-            "num_cpus": max(1, math.ceil(n_jobs * settings.cpus_per_trial)),
+            "num_cpus": max(1, math.ceil(n_jobs * cpus)),
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }

@@ -25,6 +25,7 @@ from explr.sweep.algorithms import (
     optuna_sampler,
 )
 from explr.sweep.executors.kind import Launching
+from explr.sweep.executors.leases import gpus_of_trial, processes_of_trial
 from explr.sweep.jobs import SweepJobs
 from explr.sweep.ray.cluster import (
     RayDied,
@@ -81,6 +82,12 @@ class RayBackend:
     def faults(self, launching: Launching, node: str) -> Iterator[str]:
         """See `Backend.faults`; Ray does not measure trials."""
         yield from slots_faults(launching.n_jobs, launching.memory_gb, node, by_ray=True)
+        processes, cpus = processes_of_trial(launching.config), self._ray.cpus_per_trial
+        if cpus is not None and 0 < cpus < processes:
+            yield (
+                f"{node}.ray.cpus_per_trial={cpus:g} is less than framework.processes={processes}: "
+                "leave it out, or give each process a CPU"
+            )
         yield from argument_faults(ray_module().init, self._ray.init, f"{node}.ray.init")
 
     def equip(self, study: Study, settings: SweepSettings, space: SweepSpace) -> None:
@@ -113,9 +120,15 @@ class RayBackend:
         if all(ended) and len(ended) >= limits.n_trials:
             with sweep.recorded():  # nothing is left to run, and Ray takes seconds to start
                 return None
-        with ray_cluster(self._ray, launching.n_jobs) as ray, sweep.recorded():
+        cpus = self._cpus(launching)
+        with ray_cluster(self._ray, launching.n_jobs, cpus) as ray, sweep.recorded():
             warn_of_local_store(ray.nodes(), tracking_uri_of(sweep.config))
             return self._fit(ray, sweep, launching, limits)
+
+    def _cpus(self, launching: Launching) -> float:
+        """CPUs of each trial."""
+        given = self._ray.cpus_per_trial
+        return float(processes_of_trial(launching.config)) if given is None else given
 
     def _fit(
         self, ray: Any, sweep: SweepSession, launching: Launching, limits: Limits
@@ -132,7 +145,10 @@ class RayBackend:
         watch.progress.slots = lambda: n_jobs
         account = SweepAccount(study, sweep.space.active, limits, self._suggest)
         search = StudySearch(account, int(limits.n_trials) if population else n_jobs, watch)
-        gpus = gpus_per_trial(self._ray, n_jobs, ray.cluster_resources().get("GPU", 0.0))
+        there = ray.cluster_resources().get("GPU", 0.0)
+        on_cpu = is_own_tree(launching.config) and launching.config.gpu.device == "cpu"
+        several = 1 if on_cpu else gpus_of_trial(launching.config)
+        gpus = gpus_per_trial(self._ray, n_jobs, there, several)
         rule = StudyScheduler(search) if self._study_prunes else self._scheduler
         variables = tracking_variables(ray.nodes())
         ended = [trial for trial in study.frozen() if trial.state.is_finished()]
@@ -145,7 +161,7 @@ class RayBackend:
                 work=_pickled(work),
                 ended=frozenset(trial.number for trial in ended),
             ),
-            {"cpu": self._ray.cpus_per_trial, "gpu": gpus},
+            {"cpu": self._cpus(launching), "gpu": gpus},
         )
         prune = partial(note_pruned, work.token)
         past = [

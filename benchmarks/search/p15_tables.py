@@ -49,6 +49,9 @@ class Table:
             key: [sign * float(value) for value in row[metric]]
             for key, row in made._dataset.items()
         }
+        whole = max(map(len, self._values.values()))
+        self.rows = [values for values in self._values.values() if len(values) == whole]
+        """The values of each configuration that has all seeds."""
         self._choices = made.search_space
         self.ranges = {
             key: f"choice({','.join(choices)})"

@@ -19,7 +19,7 @@ from typing import Any
 from peers import PEERS
 from rows import EXPLR, Job, rows_of
 from simulation import Curve
-from summary import table
+from summary import fill, report
 
 SEEDS = 5
 METHODS = (
@@ -102,7 +102,9 @@ def main(arguments: argparse.Namespace) -> None:
         for seed in range(arguments.seeds)
     ]
     rows = list(rows_of(jobs, arguments.processes, arguments.rows))
-    print(table("P15", rows, dict.fromkeys(BUDGETS), unit=1))
+    print(report("P15", rows, dict.fromkeys(BUDGETS), unit=1))
+    if arguments.page is not None:
+        fill(arguments.page, "P15", rows, dict.fromkeys(BUDGETS), unit=1)
 
 
 if __name__ == "__main__":
@@ -110,4 +112,5 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--rows", type=Path, help="a file to append a line to for each search")
+    parser.add_argument("--page", type=Path, help="a page of the documentation to put the table in")
     main(parser.parse_args())

@@ -1,21 +1,22 @@
 """What the rows of many searches say: medians, paired tests with their correction, a picture.
 
 `summary.py FILE…` reads rows that `p14_lcbench.py --rows FILE` has written; `--picture FILE.svg`
-draws them.
+draws them, `--page FILE.md` puts the tables in a page.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 from lcbench import EPOCHS, TRAININGS
-from rows import Row, read_rows
+from rows import EXPLR, Row, read_rows
 
 SIGNIFICANT = 0.05
-REACHED = 0.1
+REACHED = 0.2
 """The regret until which trainings are counted."""
 
 
@@ -76,10 +77,39 @@ def compared(rows: Sequence[Row], budgets: Sequence[float], unit: int) -> dict[s
     return {method: [corrected[method, each] for each in budgets] for method in others}
 
 
-def table(
+def table(rows: Sequence[Row], budgets: Sequence[float], unit: int) -> str:
+    """The median regrets as a Markdown table; the first method is compared with the others.
+
+    Args:
+        rows: searches with the same number of workers.
+        budgets: trainings after which they are compared.
+        unit: epochs of a training.
+    """
+    tests = compared(rows, budgets, unit)
+    first = rows[0].method
+    head = ["search", *map(str, budgets)]
+    if unit > 1:
+        head.append(f"trainings until {REACHED:g}")
+    lines = [head, ["---"] * len(head)]
+    for method in dict.fromkeys(row.method for row in rows):
+        of = [row for row in rows if row.method == method]
+        cells = [f"{median(regret(row, each, unit) for row in of):.3f}" for each in budgets]
+        for place, p in enumerate(tests.get(method, [])):
+            if p < SIGNIFICANT:
+                wins = _wins(rows, first, method, budgets[place], unit)
+                cells[place] += f" {'worse' if wins else 'better'} (p {_spelled(p)})"
+        if unit > 1:
+            needed = median(until(row, unit) for row in of)
+            cells.append(f"{needed:.1f}" if needed < TRAININGS else f"> {TRAININGS}")
+        name = f"`{method}`" if "=" in method else method
+        lines.append([f"{name} (default)" if method == EXPLR else name, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def report(
     name: str, rows: Sequence[Row], targets: Mapping[int, float | None], unit: int = EPOCHS
 ) -> str:
-    """The median regrets as a Markdown table; the first method is compared with the others.
+    """The tables of some searches, and whether the first method has reached its targets.
 
     Args:
         name: name of the benchmark.
@@ -87,40 +117,47 @@ def table(
         targets: what the first method is to reach with one worker, by trainings.
         unit: epochs of a training.
     """
-    budgets = list(targets)
     parts = []
-    for workers in dict.fromkeys(row.workers for row in rows):
-        of = [row for row in rows if row.workers == workers]
-        tests = compared(of, budgets, unit)
-        first = of[0].method
-        tasks = len({row.task for row in of})
-        parts.append(
-            f"{name}, {workers} worker{'s' * (workers > 1)}, {tasks} tasks, "
-            f"{len({row.pair for row in of})} searches each"
-        )
-        head = ["search", *(f"{each}" for each in budgets)]
-        if unit > 1:
-            head.append(f"trainings until {REACHED:g}")
-        lines = [head, ["---"] * len(head)]
-        middle = {}
-        for method in dict.fromkeys(row.method for row in of):
-            mine = [row for row in of if row.method == method]
-            middle[method] = [median(regret(row, each, unit) for row in mine) for each in budgets]
-            cells = [f"{value:.3f}" for value in middle[method]]
-            for place, p in enumerate(tests.get(method, [])):
-                if p < SIGNIFICANT:
-                    better = _wins(of, first, method, budgets[place], unit)
-                    cells[place] += f" {'worse' if better else 'better'} (p {_spelled(p)})"
-            if unit > 1:
-                cells.append(f"{median(until(row, unit) for row in mine):.1f}")
-            lines.append([method, *cells])
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-        if workers == 1:
-            for place, (budget, target) in enumerate(targets.items()):
-                if target is not None:
-                    met = "met" if middle[first][place] <= target else "missed"
-                    parts.append(f"{name} target after {budget} trainings ≤ {target:g}: {met}")
+    for workers, of in _by_workers(rows).items():
+        parts.append(f"{name}, {_counted(of)}, {workers} worker{'s' * (workers > 1)}")
+        parts.append(table(of, list(targets), unit))
+        for budget, target in targets.items():
+            mine = [row for row in of if row.method == of[0].method]
+            if target is not None and workers == 1:
+                met = median(regret(row, budget, unit) for row in mine) <= target
+                told = "met" if met else "missed"
+                parts.append(f"{name} target after {budget} trainings ≤ {target:g}: {told}")
     return "\n\n".join(parts)
+
+
+def fill(
+    page: Path, name: str, rows: Sequence[Row], budgets: Iterable[float], unit: int = EPOCHS
+) -> None:
+    """Put tables in a page, each below the comment with its name and number of workers.
+
+    Args:
+        page: a Markdown file.
+        name: name of the benchmark.
+        rows: the searches.
+        budgets: trainings after which they are compared.
+        unit: epochs of a training.
+    """
+    text = page.read_text()
+    for workers, of in _by_workers(rows).items():
+        mark = f"<!-- {name} {workers} -->\n"
+        found = f"{mark}\n{_counted(of)}.\n\n{table(of, list(budgets), unit)}\n"
+        text = re.sub(rf"{mark}(\n[^|\n].*\n\n(\|.*\n)+)?", lambda _, new=found: new, text)
+    page.write_text(text)
+
+
+def _by_workers(rows: Sequence[Row]) -> dict[int, list[Row]]:
+    counts = dict.fromkeys(row.workers for row in rows)
+    return {count: [row for row in rows if row.workers == count] for count in counts}
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    tasks, seeds = ({row.task for row in rows}, {row.seed for row in rows})
+    return f"{len(tasks)} data sets, {len(seeds)} seed{'s' * (len(seeds) > 1)} each"
 
 
 def _wins(rows: Sequence[Row], first: str, other: str, budget: float, unit: int) -> bool:
@@ -178,8 +215,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--page", type=Path)
     arguments = parser.parse_args()
     found = read_rows(arguments.files)
-    print(table("P14", found, TARGETS))
+    print(report("P14", found, TARGETS))
+    if arguments.page is not None:
+        fill(arguments.page, "P14", found, TARGETS)
     if arguments.picture is not None:
         draw(found, arguments.picture)

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from explr.core.errors import ConfigError, UsageError
+from explr.core.objective.constraints import constraint_faults
 from explr.core.validation import (
     checked,
     device_faults,
@@ -36,6 +37,9 @@ class ObjectiveConfig:
     direction: Any = None
     # value of a training that returns none: the last value that it reported, or the best
     reported: str = "last"
+    # bounds of metrics that the training returns or logs, as in {latency_ms: "<= 5"}; a trial that
+    # violates one is never the best; null sets none
+    constraints: Any = None  # a mapping; untyped, so that the command line needs no `+` for a key
 
     NODE = "objective"
     """Where these settings stand."""
@@ -363,6 +367,7 @@ class ExplrConfig:
                 objective.direction = objective.settled
             faults += wrong
             faults += reported_faults(objective.reported)
+            faults += constraint_faults(objective.constraints, objective.NODE)
         if values["gpu"] is not None:
             faults += device_faults(values["gpu"].device)
         if faults:

@@ -255,7 +255,7 @@ Trial = TypeVar("Trial", bound=Mapping[str, Any])
 
 
 def best_first(trials: Iterable[Trial], minimize: bool) -> list[Trial]:
-    """The completed trials, the best one first.
+    """The completed trials that satisfy the constraints, the best one first.
 
     Args:
         trials: trials with a `state` and a `value`; of those that were trained again with fresh
@@ -263,7 +263,8 @@ def best_first(trials: Iterable[Trial], minimize: bool) -> list[Trial]:
         minimize: whether smaller values are better.
     """
     sign = 1 if minimize else -1
-    complete = [t for t in trials if t["state"] == "COMPLETE" and t.get("confirms") is None]
+    counted = [t for t in trials if t.get("confirms") is None and t.get("feasible", True)]
+    complete = [t for t in counted if t["state"] == "COMPLETE"]
     return sorted(complete, key=lambda t: (t.get("standing", math.inf), sign * t["value"]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +89,32 @@ def objective_values(result: TrainingResult, objective: ObjectiveConfig) -> dict
             f"missing: return a TrainingResult with it among its metrics (there are {there})"
         )
     return {primary: result.primary_metric} | {name: result.metrics[name] for name in others}
+
+
+def measured_values(
+    result: TrainingResult, objective: ObjectiveConfig, logged: Callable[[str], Sequence[float]]
+) -> dict[str, float]:
+    """The value of each metric that has a constraint, by name.
+
+    Args:
+        result: what the training returned.
+        objective: the constraints.
+        logged: the values of a metric that the training has logged.
+
+    Raises:
+        ResultError: the training has neither returned nor logged one of them.
+    """
+    found = {}
+    returned = {**result.metrics, objective.primary: result.primary_metric}
+    for name in map(str, objective.constraints or ()):
+        values = [returned[name]] if name in returned else logged(name)
+        if not values:
+            raise ResultError(
+                f"objective.constraints has {name}, which the training neither returned nor "
+                f"logged: return a TrainingResult with {name} among its metrics, or log it"
+            )
+        found[name] = float(values[-1])
+    return found
 
 
 def _items(metrics: Any) -> Iterable[tuple[Any, Any]]:

@@ -32,7 +32,8 @@ def best_in(folder: Path) -> BestTrial:
     best = grid.best if grid is not None else best_trial(folder, own=_is_own(folder))
     if best is None:
         raise UsageError(
-            f"{folder} has no best trial: no trial is complete, or there are several objectives"
+            f"{folder} has no best trial: no trial is complete and satisfies the constraints, or "
+            "there are several objectives"
         )
     told = confirmation_lines((read_json(folder / RESULTS) or {}).get("confirmation"))
     return replace(best, note="\n".join(told)) if told else best

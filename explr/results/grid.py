@@ -22,6 +22,7 @@ from explr.core.folders import (
     RESULTS,
     BestTrial,
     as_best,
+    best_first,
     common_folder,
     grid_trials,
     read_json,
@@ -63,12 +64,10 @@ class Grid:
 
     @cached_property
     def ranked(self) -> list[dict[str, Any]]:
-        """The completed jobs, the best one first; none if there are several objectives."""
-        complete = [trial for trial in self.trials if trial["state"] == "COMPLETE"]
+        """The best of the completed jobs first; none if there are several objectives."""
         if len(self.metrics) > 1:
             return []
-        less = self.directions == ["minimize"]
-        return sorted(complete, key=lambda trial: trial["value"], reverse=not less)
+        return best_first(self.trials, self.directions == ["minimize"])
 
     @property
     def searched(self) -> list[str]:
@@ -282,7 +281,7 @@ def _frozen(
     written = next((file.stat().st_mtime for file in files if file.exists()), 0.0)
     ended = datetime.fromtimestamp(written)
     several = isinstance(value, list)
-    return FrozenTrial(
+    frozen = FrozenTrial(
         trial["number"],
         TrialState[trial["state"]],
         None if several else value,
@@ -296,3 +295,6 @@ def _frozen(
         trial_id=trial["number"],
         values=value if several else None,
     )
+    if "feasible" in trial:
+        frozen.set_constraint("feasible", 0.0 if trial["feasible"] else 1.0)
+    return frozen

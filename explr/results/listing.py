@@ -201,8 +201,8 @@ def _unfinished(folder: Path, names: dict[str, bool], state: str, total: int | N
     ended = sum(trial.state.name in ENDED for trial in trials)
     complete = any(trial.state.name == "COMPLETE" for trial in trials)
     name, value = "", None
-    if complete and len(study.directions) == 1:
-        (name,), value = objective_names(sweep_config(folder), 1), leading_trials(study)[0].value
+    if complete and len(study.directions) == 1 and (leading := leading_trials(study)):
+        (name,), value = objective_names(sweep_config(folder), 1), leading[0].value
     return Listed(folder, state, begun, name, value, ended, total)
 
 
@@ -219,7 +219,9 @@ def _grid(folder: Path, names: dict[str, bool]) -> Listed | None:
     if done:
         written = read_result(done[0].folder) if (done[0].folder / RESULT).exists() else None
         less = written is None or written["result"]["minimize"]
-        best = (min if less else max)(done, key=lambda one: one.value or 0.0)
+        if "feasible" in (written or {}):
+            done = [one for one in done if (read_result(one.folder) or {}).get("feasible", True)]
+        best = (min if less else max)(done, key=lambda one: one.value or 0.0, default=None)
     return Listed(
         folder,
         first or "failed",

@@ -88,6 +88,14 @@ def pruned_line(trials: Sequence[Mapping[str, Any]]) -> str | None:
     return f"{len(pruned)} pruned {word} saved about {saved} of {whole} steps ({saved / whole:.0%})"
 
 
+def infeasible_line(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """How many completed trials violate the constraints; None if there are no constraints."""
+    told = [trial["feasible"] for trial in trials if "feasible" in trial]
+    if not told:
+        return None
+    return f"{told.count(False)} of {len(told)} completed trials violate the constraints"
+
+
 def best_line(best: Mapping[str, Any]) -> str:
     """The best trial, as it is in `results.json`, on a line."""
     values = params_text(best["params"])

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from explr.core.errors import FileError
 from explr.core.folders import REPLICATES, read_json, read_result
 from explr.tracking.shipping.run_ids import position_of_run
-from explr.tuning.confirmation.confirming import CONFIRMS
+from explr.tuning.confirmation.confirming import CONFIRMS, is_feasible
 from explr.tuning.feasibility.failure import FAILURE
-from explr.tuning.study import ATTEMPTS, PARAMS, PAUSED, REASON
+from explr.tuning.study import ATTEMPTS, MEASURED, PARAMS, PAUSED, REASON
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -78,6 +78,8 @@ class TrialView:
         """The trial as a row of `results.json`."""
         values = list(self.values)
         confirms = self.frozen.user_attrs.get(CONFIRMS)
+        measured = self.frozen.user_attrs.get(MEASURED)
+        bounded = {"constraints": measured, "feasible": is_feasible(self.frozen)}
         return {
             "number": self.number,
             "state": self.state,
@@ -90,6 +92,7 @@ class TrialView:
             "attempts": self.attempts,
             "reason": self.reason,
             "failure": self.failure or None,
+            **(bounded if measured else {}),
             **({"replicates": list(self.replicates)} if self.replicates else {}),
             **({"confirms": confirms["number"]} if confirms else {}),
         }

@@ -8,8 +8,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from explr.core.errors import UsageError
+from explr.core.folders import best_first
 from explr.results.failures import failures_line
-from explr.results.summary import best_trials, counts_line, pruned_line, table_of
+from explr.results.summary import best_trials, counts_line, infeasible_line, pruned_line, table_of
 from explr.results.sweep import read_sweep
 from explr.tuning.trial import SweepResult
 
@@ -103,7 +104,7 @@ class TuneResult(SweepResult):
 
     def _repr_html_(self) -> str:
         """The HTML for a notebook: the best trials, and the number of trials in each state."""
-        values = [trial["value"] for trial in self.trials if trial["state"] == "COMPLETE"]
+        values = [] if self.front else [trial["value"] for trial in best_first(self.trials, True)]
         several = len(self.front[0]["value"]) if self.front else 1
         less = self.best is None or self.best["value"] == min(values)
         directions = ["minimize" if less else "maximize"] * several
@@ -111,7 +112,8 @@ class TuneResult(SweepResult):
         table = table_of(best_trials(self.trials, directions, self.front), names, None)
         rows = [f"<tr>{''.join(f'<th>{escape(c)}</th>' for c in table.head)}</tr>"]
         rows += [f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in table.rows]
-        lines = [counts_line(self.trials), failures_line(self.trials), pruned_line(self.trials)]
+        lines = [counts_line(self.trials), infeasible_line(self.trials)]
+        lines += [failures_line(self.trials), pruned_line(self.trials)]
         lines.append(f"folder: {self.folder}")
         said = "<br>".join(escape(line) for line in lines if line)
         return f"<table>{''.join(rows)}</table><p>{said}</p>"

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,15 +19,17 @@ from explr.config.target import import_training
 from explr.core.checkpoint import CHECKPOINTS, Checkpoints
 from explr.core.config import ObjectiveConfig
 from explr.core.errors import BY_TUNER, TrialPruned, described
+from explr.core.objective.constraints import are_satisfied, constraints_of
 from explr.core.protocols import (
     TrainFunction,
     TrainingContext,
     TrainingResult,
 )
-from explr.core.result import objective_values, read_result
+from explr.core.result import measured_values, objective_values, read_result
 from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember
 from explr.core.signals import check_stopped, forget_stop
+from explr.core.tracker import Tracker
 from explr.core.user_code import call_train_function, failing_trial
 from explr.results.begun import note_run
 from explr.results.single import refuse_changed
@@ -35,6 +37,7 @@ from explr.runner.live import watching_training
 from explr.runner.prepare import prepare
 from explr.runner.record import logged_values, recorded, register_best
 from explr.runner.reporting import (
+    NotingTracker,
     ReportingTracker,
     apart_from_trial,
     current_reporter,
@@ -64,6 +67,7 @@ class FinishedTraining:
         duration_s: duration in seconds.
         values: value of each objective; empty if it was pruned.
         reason: why it was pruned.
+        measured: the value of each metric that has a constraint; empty if it was pruned.
     """
 
     result: TrainingResult | None
@@ -72,6 +76,7 @@ class FinishedTraining:
     duration_s: float
     values: tuple[float, ...] = ()
     reason: str = ""
+    measured: tuple[float, ...] = ()
 
 
 def run(
@@ -181,10 +186,12 @@ def run_training(
     record = recorded(training, folder, first_files, last_files, overrides, resumes)
     with closing(checkpoints), record as (tracker, tracked, hyperparameters):
         reporter = current_reporter()
+        noted = NotingTracker(tracker, map(str, config.objective.constraints or ()))
+        recorder = cast("Tracker", noted) if config.objective.constraints else tracker
         context = TrainingContext(
             hyperparameters=hyperparameters,
-            tracker=ReportingTracker(tracker, reporter, config.objective.primary),
-            recorder=tracker,
+            tracker=ReportingTracker(recorder, reporter, config.objective.primary),
+            recorder=recorder,
             reporter=reporter,
             trial_id=tracked.journal.uid if tracked else folder.name,
             trial_number=number,
@@ -199,15 +206,23 @@ def run_training(
             checkpoints=checkpoints,
         )
 
+        def logged(name: str) -> list[float]:
+            if name in noted.last:
+                return [noted.last[name]]
+            return logged_values(folder, name) if tracked else []
+
         def finish(state: str, result: TrainingResult | None, reason: str = "") -> FinishedTraining:
             took_s = time.monotonic() - begin
             values = tuple(objective_values(result, config.objective).values()) if result else ()
-            write_result(folder, state, context, training.params, took_s, result, reason)
+            write_result(folder, state, context, training.params, took_s, result, reason, measured)
             tracker.set_tag("explr.state", state)  # an earlier attempt may have ended otherwise
-            return FinishedTraining(result, folder, tracked, took_s, values, reason)
+            return FinishedTraining(
+                result, folder, tracked, took_s, values, reason, tuple(measured.values())
+            )
 
         resume_collection()
         reported: list[float] = []
+        measured: dict[str, float] = {}
         try:
             with _as_trial() if is_trial else nullcontext():
                 with (
@@ -220,6 +235,7 @@ def run_training(
                 if returned is None and tracked and not reported:
                     reported = logged_values(folder, config.objective.primary)
                 result = read_result(returned, config.objective, reported)
+                measured = measured_values(result, config.objective, logged)
                 if _has_all_epochs(result, hyperparameters):
                     forget_stop()
             known = tracker.metric_names | (ranks.metric_names if ranks else frozenset())
@@ -232,7 +248,9 @@ def run_training(
         except Exception as error:
             finish("FAIL", None, described(error))
             raise
-        if tracked is not None and current() is None:  # a sweep registers only its best
+        bounds = constraints_of(config.objective.constraints)
+        is_feasible = are_satisfied(bounds, tuple(measured.values()))
+        if tracked is not None and current() is None and is_feasible:  # a sweep has its best one's
             register_best(tracked, result)
         return finish("COMPLETE", result)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from explr.core.errors import BY_TUNER, TrialPruned, UsageError
+from explr.core.numbers import readable
 from explr.core.reporter import (
     BY_NAME,
     LISTENERS,
@@ -227,6 +228,37 @@ class ReportingTracker:
         self._reporter.report(counted if step is None else step, metrics[self._objective])
         if self._reporter.should_prune():
             raise TrialPruned(BY_TUNER)
+
+
+class NotingTracker:
+    """A tracker that remembers the last value of some metrics.
+
+    Args:
+        tracker: records everything.
+        names: names of these metrics.
+    """
+
+    def __init__(self, tracker: Tracker, names: Iterable[str]) -> None:
+        self.inner = tracker
+        self._names = frozenset(names)
+        self.last: dict[str, float] = {}
+
+    def __reduce__(self) -> tuple[type[NotingTracker], tuple[Tracker, frozenset[str]]]:
+        return type(self), (self.inner, self._names)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # while it is copied, say
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
+        """See `Tracker.log_metric`."""
+        self.log_metrics({key: value}, step)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """See `Tracker.log_metrics`."""
+        self.inner.log_metrics(metrics, step)
+        self.last |= readable({name: metrics[name] for name in self._names & metrics.keys()})
 
 
 @contextmanager

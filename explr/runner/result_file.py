@@ -11,6 +11,7 @@ from typing import Any
 
 from explr.core.errors import UsageError
 from explr.core.folders import RESULT, drop_unfinished, within, write_json
+from explr.core.objective.constraints import are_satisfied, constraints_of
 from explr.core.protocols import TrainingContext, TrainingResult
 
 
@@ -56,6 +57,7 @@ def write_result(
     duration_s: float,
     result: TrainingResult | None,
     reason: str,
+    measured: Mapping[str, float],
 ) -> None:
     """Write `result.json`: how a training ended.
 
@@ -67,6 +69,7 @@ def write_result(
         duration_s: its duration in seconds.
         result: its result; None if it did not complete.
         reason: why it did not complete.
+        measured: the value of each metric that has a constraint.
     """
     told = asdict(result) if result else None
     if told and told["best_model_path"]:
@@ -83,5 +86,9 @@ def write_result(
         "reason": reason,
         "run": context.trial_id,
     }
+    if measured and context.config is not None:
+        bounds = constraints_of(context.config.objective.constraints)
+        feasible = are_satisfied(bounds, tuple(measured.values()))
+        content |= {"constraints": measured, "feasible": feasible}
     folder.mkdir(parents=True, exist_ok=True)  # a training may have removed it
     write_json(folder / RESULT, content)

@@ -83,8 +83,8 @@ def run_trial(
         train_model: a function to use in place of the one that the config names.
 
     Returns:
-        The value of the objective, or of each of several; NaN if there is none and the sweep runs
-        in this process.
+        The value of the objective, or of each of several, and of each metric that has a constraint;
+        NaN if there is none and the sweep runs in this process.
 
     Raises:
         TrialPruned, Exception: there is no value, and the sweep's controller is another process.
@@ -113,7 +113,8 @@ def run_trial(
     if trials is not None:
         trials.complete += 1
     _tell_trial(f"{_result_line(finished)}{_searched(number)}")
-    return finished.values if len(finished.values) > 1 else finished.result.primary_metric
+    values = finished.values + finished.measured
+    return values if len(values) > 1 else finished.result.primary_metric
 
 
 def _tell_direction(cfg: DictConfig) -> None:

@@ -34,6 +34,7 @@ from explr.results.summary import (
     best_trials,
     confirmation_lines,
     counts_line,
+    infeasible_line,
     pruned_line,
     table_of,
     tell,
@@ -248,6 +249,8 @@ class SweepFolder:
         trials, best, front = results["trials"], results["best"], results.get("front", [])
         best_ones = best_trials(trials, self._study.directions, front)
         lines = [counts_line(trials)]
+        if (infeasible := infeasible_line(trials)) is not None:
+            lines.append(infeasible)
         if (failures := failures_line(trials)) is not None:
             lines.append(failures)
         if (saved := pruned_line(trials)) is not None:

@@ -19,6 +19,7 @@ from explr.config.target import source_of, target_in
 from explr.core.config import SweeperConfig
 from explr.core.errors import ExplrError, TargetError, UsageError
 from explr.core.folders import run_folder
+from explr.core.objective.constraints import constraints_of
 from explr.core.signals import terminable, uninterrupted
 from explr.results.command import SweepCommand, sweep_command
 from explr.results.report.write import draw_charts_later, write_report
@@ -55,7 +56,9 @@ class SweepSettings(SweeperConfig):
     def limits(self) -> Limits:
         """When the sweep ends; a number of trials that is not set is no limit."""
         given = {each.name: getattr(self, each.name) for each in fields(Limits)}
-        return Limits(**given | {"n_trials": math.inf if self.n_trials is None else self.n_trials})
+        n_trials = math.inf if self.n_trials is None else self.n_trials
+        constraints = constraints_of(self.constraints)
+        return Limits(**given | {"n_trials": n_trials, "constraints": constraints})
 
 
 @contextmanager

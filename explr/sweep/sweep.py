@@ -20,6 +20,7 @@ from explr.config.hydra_versions import trusted_by
 from explr.config.nodes import SWEEPER, SWEEPER_NODE, holder_of, is_own_tree, overrides_of
 from explr.core.config import N_TRIALS
 from explr.core.errors import ConfigError, UsageError
+from explr.core.objective.constraints import constraint_faults
 from explr.core.validation import AUTO, reported_faults, slots_faults
 from explr.sweep.algorithms import (
     OPTUNA,
@@ -201,7 +202,7 @@ class Sweep:
         self._backend = backend
         self._config = config
         self._context = context
-        objectives = len(settings.directions)
+        objectives = len(settings.directions) + len(settings.constraints or ())
         self._launching = Launching(
             config, context, task, settings.n_jobs, objectives, settings.memory_gb
         )
@@ -300,6 +301,7 @@ class Sweep:
         node = self._node("tuner")
         faults = [*self._backend.faults(self._launching, node)]
         faults += reported_faults(settings.reported, self._node("objective"))
+        faults += constraint_faults(settings.constraints, self._node("objective"))
         if settings.metric is not None and len(settings.metrics) != len(settings.directions):
             faults.append(f"{SWEEPER_NODE}.metric needs one name for each of its directions")
         if len(settings.directions) > 1:
@@ -357,7 +359,7 @@ class OptunaBackend:
     def equip(self, study: Study, settings: SweepSettings, space: SweepSpace) -> None:
         """See `Backend.equip`."""
         sampler = optuna_sampler(settings.sampler, space, study)
-        study.use(sampler, optuna_pruner(settings.pruner))
+        study.use(sampler, optuna_pruner(settings.pruner), list(settings.constraints or ()))
 
     def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:
         """See `Backend.run`."""

@@ -17,7 +17,7 @@ from explr.results.live.region import drawn
 from explr.results.live.sweep import GpuMemoryTexts, SweepProgress
 from explr.sweep.logs import LOGGER, STARTS
 from explr.tuning.account import SweepListener
-from explr.tuning.confirmation.confirming import CONFIRMS
+from explr.tuning.confirmation.confirming import CONFIRMS, is_feasible
 from explr.tuning.trial import Job, Outcome
 from explr.tuning.trial_account import Limits
 from explr.utils.console import Verbosity, in_notebook, verbosity
@@ -53,6 +53,7 @@ class SweepWatch(SweepListener):
             limits.n_trials,
             limits.replicates,
             gpu=None if on_cpu else GpuMemoryTexts(),
+            constraints=limits.constraints,
         )
         self._listeners = Listeners(self.progress.reported, self._log_report)
         self._curves: Curves | None = None
@@ -61,7 +62,8 @@ class SweepWatch(SweepListener):
             self._listeners.add(self._curves.reported)
         for frozen in sweep.study.frozen():  # of a sweep that is resumed
             if frozen.state.is_finished():
-                values = () if CONFIRMS in frozen.user_attrs else frozen.values or ()
+                counts = CONFIRMS not in frozen.user_attrs and is_feasible(frozen)
+                values = (frozen.values or ()) if counts else ()
                 reports = frozen.intermediate_values
                 self.progress.known(
                     frozen.state.name, frozen.number, values, frozen.params, reports

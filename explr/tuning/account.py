@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from explr.core.errors import SweepError
+from explr.core.objective.constraints import are_satisfied
 from explr.tuning.confirmation.confirming import CONFIRMS, SHARE, reserved
 from explr.tuning.search_space import SpaceOf
 from explr.tuning.stopping.rule import StoppingRule
@@ -189,12 +190,23 @@ class SweepAccount:
         if outcome.state == "FAIL":
             self._failed += 1
             self.first_failure = self.first_failure or outcome
+        bounds = self.limits.constraints
+        is_feasible = are_satisfied(bounds, outcome.measured)
+        value = outcome.values[0] if outcome.values and is_feasible else None
         if self._stops_early and not self._study.confirms(number):
-            self._note_value(number, outcome.values[0] if outcome.values else None)
-        self._study.tell(number, outcome.state, outcome.values, outcome.reason, outcome.failure)
+            self._note_value(number, value)
+        pairs = zip(bounds, outcome.measured, strict=bool(outcome.measured))
+        self._study.tell(
+            number,
+            outcome.state,
+            outcome.values,
+            outcome.reason,
+            outcome.failure,
+            {each.name: (measured, each.violation(measured)) for each, measured in pairs},
+        )
         suggestion = self._suggestions.pop(number, None)
         if suggestion is not None and self._suggest is not None:
-            self._suggest.complete(suggestion, outcome.values[0] if outcome.values else None)
+            self._suggest.complete(suggestion, value)
 
     def too_many_failures(self) -> SweepError | None:
         """The error if more trials failed than `max_failure_rate` allows; otherwise None."""

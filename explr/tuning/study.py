@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 Extend = Callable[["Trial"], None]
 """Samples further parameters of a trial whose ranges are sampled."""
 
+MEASURED = "explr.measured"
+"""User attribute of a trial: the value of each metric that has a constraint."""
+
 ATTEMPTS, REASON, PARAMS = "explr.attempts", "explr.reason", "explr.params"
 """User attributes of a trial: number of starts, why it failed, parameters changed while it ran."""
 
@@ -102,14 +105,24 @@ class Study:
         self.extend: Extend | None = None
         """Samples further parameters of each trial."""
 
-    def use(self, sampler: BaseSampler | None, pruner: BasePruner | None) -> None:
+    def use(
+        self,
+        sampler: BaseSampler | None,
+        pruner: BasePruner | None,
+        constraints: Sequence[str] = (),
+    ) -> None:
         """Set the sampler and the pruner; None keeps the current one.
 
         The sampler learns from failed trials too.
+
+        Args:
+            sampler: chooses the values.
+            pruner: stops trials.
+            constraints: names of the metrics that have a constraint.
         """
         from explr.tuning.feasibility.learning import taught
 
-        self._study.sampler = taught(sampler or self._study.sampler)
+        self._study.sampler = taught(sampler or self._study.sampler, constraints)
         self._study.pruner = pruner or self._study.pruner
 
     @property
@@ -284,8 +297,18 @@ class Study:
         values: Sequence[float] = (),
         reason: str = "",
         failure: Failure | None = None,
+        measured: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        """Record how a trial ended; a pruned trial keeps the last value that it reported."""
+        """Record how a trial ended; a pruned trial keeps the last value that it reported.
+
+        Args:
+            number: its number.
+            state: how it ended.
+            values: value of each objective.
+            reason: why it did not complete.
+            failure: what kind of failure it is; None if it did not fail.
+            measured: value and violation of each metric that has a constraint.
+        """
         from optuna.trial import TrialState
 
         with self._optimizing():
@@ -295,6 +318,11 @@ class Study:
                 trial.set_user_attr(REASON, reason)
             if failure is not None:
                 trial.set_user_attr(FAILURE, str(failure))
+            for name, (_, violation) in (measured or {}).items():
+                trial.set_constraint(name, violation)
+            if measured:
+                told = {name: value for name, (value, _) in measured.items()}
+                trial.set_user_attr(MEASURED, told)
             if state == "PRUNED":
                 self._study.tell(trial, state=TrialState.PRUNED)
             elif state == "COMPLETE":

@@ -86,6 +86,7 @@ class Outcome:
         reason: why it did not complete.
         failure: what kind of failure it is; None if it did not fail.
         died: its process ended without an answer, so a retry may help.
+        measured: the value of each metric that has a constraint, in the order of the constraints.
         detail: the traceback of what it raised, as text.
         out_of_memory: it ran out of memory, or was killed by SIGKILL, possibly by the OOM killer.
         try_alone: it failed while other jobs ran, and may succeed alone.
@@ -98,6 +99,7 @@ class Outcome:
     failure: Failure | None = None
     died: bool = False
     detail: str = ""
+    measured: tuple[float, ...] = ()
     out_of_memory: bool = False
     try_alone: bool = False
     peak: Peak | None = field(default=None, compare=False)

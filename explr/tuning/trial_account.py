@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from explr.core.errors import DivergedError
+from explr.core.objective.constraints import Constraint
 from explr.core.reporter import NO_VALUE, reported_value
 from explr.tuning.feasibility.failure import Failure
 from explr.tuning.trial import Job, Outcome
@@ -30,6 +31,7 @@ class Limits:
         reported: which reported value a training has that returns none: `last` or `best`.
         minimize: whether less is better.
         metric: name of the metric that an app reports; None if it does not name one.
+        constraints: bounds of the values that follow the objectives in what a training returns.
         confirm: how many of the best trials are compared with fresh seeds; 0 confirms none.
         target: value that ends the search once a trial has reached it; None sets none.
         stop_when: expected gain of a further trial below which the search ends; None never ends it.
@@ -44,6 +46,7 @@ class Limits:
     reported: str = "last"
     minimize: bool = True
     metric: Any = None
+    constraints: tuple[Constraint, ...] = ()
     confirm: int = 0
     target: float | None = None
     stop_when: float | None = None
@@ -218,7 +221,7 @@ class TrialAccount:
         elif outcome.state == "COMPLETE" and not outcome.values:
             outcome = self._of_reports(job.replicate, outcome)
         if self.ended:
-            return Ending(outcome)
+            return Ending(self._split(outcome))
         if self._is_tried_again(outcome):
             return Ending(outcome, again=replace(job, alone=outcome.try_alone))
         result = outcome
@@ -226,11 +229,18 @@ class TrialAccount:
             self._values[job.replicate] = outcome.values
             self._keep()
             if len(self._values) < self._limits.replicates:
-                return Ending(outcome)
+                return Ending(self._split(outcome))
             means = map(statistics.fmean, zip(*self._values.values(), strict=True))
             result = Outcome("COMPLETE", tuple(means))
         self.ended = True
-        return Ending(outcome, result=result)
+        return Ending(self._split(outcome), result=self._split(result))
+
+    def _split(self, outcome: Outcome) -> Outcome:
+        """An outcome with the values of the objectives apart from those with a constraint."""
+        values, count = outcome.values, len(outcome.values) - len(self._limits.constraints)
+        if not self._limits.constraints or not values:
+            return outcome
+        return replace(outcome, values=values[:count], measured=values[count:])
 
     def _of_reports(self, replicate: int, outcome: Outcome) -> Outcome:
         """The outcome of a job that completed without a value, with one of those it reported."""

@@ -132,6 +132,7 @@ FAILED = to_result(Ended(0, Outcome("FAIL", reason="oops", detail="Traceback of 
         Ended(4, Outcome("COMPLETE", (0.5,))),
         Ended(0, Outcome("COMPLETE", (0.5, 2.0)), ("died", "died again")),
         Ended(0, Outcome("FAIL", (), "oops", Failure.ERROR, detail="Traceback")),
+        Ended(4, Outcome("COMPLETE", (0.5,), measured=(3.0, 1.0))),
         Refused("no module named trainings"),
         KnownEnd(),
     ],

@@ -8,12 +8,14 @@ import signal
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
 from explr.core.errors import CheckpointError, DivergedError, ResultError, UsageError
 from explr.launching.pool import Answer, WorkerDied
 from explr.sweep.executors import outcome
 from explr.sweep.executors.outcome import failure_of, judge, outcome_of
 from explr.tuning.feasibility.failure import Failure
+from explr.tuning.trial import Outcome
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -67,6 +69,19 @@ def test_the_kernel_kills_for_memory_and_explr_does_not(monkeypatch: pytest.Monk
     )  # fmt: skip
     stopped = outcome_of(answer, kills_before=None)
     assert (stopped.failure, stopped.out_of_memory) == (Failure.KILLED, False)
+
+
+def test_an_app_returns_what_has_a_constraint_by_name_or_after_its_objective() -> None:
+    sweeper = {"metric": "loss", "constraints": {"latency_ms": "<= 5"}}
+    returned = JobReturn(status=JobStatus.COMPLETED)
+    returned.hydra_cfg = OmegaConf.create({"hydra": {"sweeper": sweeper}})
+    returned.return_value = {"latency_ms": 3, "loss": 0.5, "other": 9}
+    assert judge(returned, 2) == Outcome("COMPLETE", (0.5, 3.0))
+    returned.return_value = (0.5, 3)
+    assert judge(returned, 2) == Outcome("COMPLETE", (0.5, 3.0))
+    returned.return_value = 0.5
+    reason = "returned 1 values in place of 2: the objectives, then latency_ms"
+    assert judge(returned, 2) == Outcome("FAIL", (), reason, Failure.INVALID)
 
 
 @pytest.mark.parametrize(

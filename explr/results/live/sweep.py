@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from explr.core.objective.constraints import Constraint, are_satisfied
 from explr.core.reporter import MOST_STEPS
 from explr.results.live.curve import Curve
 from explr.tuning.trial import ENDED, Job, Outcome
@@ -115,6 +116,7 @@ class SweepProgress:
         replicates: number of trainings of each trial.
         slots: returns how many trials may run at the same time.
         gpu: reads the memory of the GPUs; None leaves it out.
+        constraints: bounds that the best trial must satisfy.
         clock: a monotonic clock in seconds.
     """
 
@@ -125,6 +127,7 @@ class SweepProgress:
     replicates: int = 1
     slots: Callable[[], int] = lambda: 0
     gpu: GpuMemoryTexts | None = None
+    constraints: Sequence[Constraint] = ()
     clock: Callable[[], float] = time.monotonic
     counts: Counter[str] = field(default_factory=Counter, init=False)
     best: list[Best | None] = field(init=False)
@@ -195,7 +198,8 @@ class SweepProgress:
 
     def _count_job(self, job: Job, outcome: Outcome) -> None:
         if job.replicates == 1:
-            values = () if job.seed else outcome.values  # which confirms another trial
+            # One with a seed of its own confirms another trial.
+            values = () if job.seed else outcome.values + outcome.measured
             self._count(outcome.state, job.trial, values, job.params)
             return
         told = self._values.setdefault(job.trial, [])
@@ -205,7 +209,7 @@ class SweepProgress:
                 self._count(outcome.state, job.trial, (), job.params)
                 told += [()] * (job.replicates + 1)
             return
-        told.append(outcome.values)
+        told.append(outcome.values + outcome.measured)
         if len(told) == job.replicates:
             means = tuple(sum(each) / len(each) for each in zip(*told, strict=True))
             self._count("COMPLETE", job.trial, () if job.seed else means, job.params)
@@ -243,7 +247,10 @@ class SweepProgress:
         self.counts[state] += 1
         if state != "COMPLETE" or not values:
             return
-        for index, (value, less) in enumerate(zip(values, self.minimize, strict=True)):
+        objectives = len(self.minimize)
+        if not are_satisfied(self.constraints, values[objectives:]):
+            return
+        for index, (value, less) in enumerate(zip(values[:objectives], self.minimize, strict=True)):
             best = self.best[index]
             if best is None or (value < best.value if less else value > best.value):
                 self.best[index] = Best(trial, value, params)

@@ -12,7 +12,7 @@ from explr.core.folders import run_folder
 from explr.core.secrets.masking import redacted, redacted_text
 from explr.results.failures import failures_line
 from explr.results.retrain import retrain_command
-from explr.results.summary import confirmation_lines, counts_line, pruned_line
+from explr.results.summary import confirmation_lines, counts_line, infeasible_line, pruned_line
 from explr.results.sweep import SweepView, sweep_config
 from explr.results.text import brief, number, plain
 from explr.results.trial import TrialView
@@ -33,7 +33,8 @@ def answer(sweep: SweepView) -> Iterator[str]:
     elif best:
         yield from _best(sweep, best[0], defaults)
     else:
-        yield "<div><h2>No best trial yet</h2><p>No trial is complete.</p></div>"
+        yield "<div><h2>No best trial yet</h2>"
+        yield "<p>No trial is complete and satisfies the constraints.</p></div>"
     yield f'<div class="wide">{"".join(f"<p>{escape(line)}</p>" for line in _spent(sweep))}</div>'
     yield "</section>"
 
@@ -146,6 +147,8 @@ def _spent(sweep: SweepView) -> Iterator[str]:
     yield f"{line}."
     if stopped := sweep.study.user_attrs.get(STOP):
         yield f"Stopped early: {stopped}."
+    if (infeasible := infeasible_line(rows)) is not None:
+        yield f"{infeasible}."
     if (failures := failures_line(rows)) is not None:
         yield f"{failures}."
     if (saved := pruned_line(rows)) is not None:

@@ -52,12 +52,20 @@ def history(drawn: Drawn) -> Figure:
     numbers = [trial.number for trial in complete]
     for trace in figure.data:
         trace.x = [numbers[i] for i in trace.x]
-    if complete:
-        figure.data[0].update(
-            name="complete", marker={"color": COLOURS["COMPLETE"], "size": 7}, customdata=numbers
+        if trace.name == "Best Value":
+            finite = [value if math.isfinite(value) else None for value in trace.y]
+            trace.update(
+                name="best so far", y=finite, line={"color": BEST, "width": 2, "shape": "hv"}
+            )
+            continue
+        is_feasible = trace.name != "Infeasible Trial"
+        colour = COLOURS["COMPLETE"] if is_feasible else COLOURS["WAITING"]
+        trace.update(
+            name="complete" if is_feasible else "violates a constraint",
+            marker={"color": colour, "size": 7},
+            customdata=trace.x,
+            showlegend=bool(trace.x),
         )
-    for line in figure.data[1:2]:
-        line.update(name="best so far", line={"color": BEST, "width": 2, "shape": "hv"})
     best = [trial for trial in complete if trial.number in drawn.sweep.best]
     _add(figure, "pruned", pruned, drawn, color=COLOURS["PRUNED"], symbol="x", size=6)
     _add(figure, "best", best, drawn, color=BEST, symbol="star", size=13)

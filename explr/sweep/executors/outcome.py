@@ -55,6 +55,12 @@ def metrics_of(config: DictConfig | None) -> list[str]:
     return [named] if isinstance(named, str) else [str(name) for name in named or ()]
 
 
+def constraints_in(config: DictConfig | None) -> list[str]:
+    """The names of the metrics that have a constraint in a sweep's config."""
+    named = OmegaConf.select(config, f"{SWEEPER_NODE}.constraints") if config is not None else None
+    return [str(name) for name in named or ()]
+
+
 def metric_of(config: DictConfig) -> str | None:
     """The name of the objective that trials report; None if the config does not name it."""
     return next(iter(metrics_of(config)), None)
@@ -78,12 +84,14 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
         return Outcome("COMPLETE")
     if isinstance(value, Mapping):
         names = metrics_of(returned.hydra_cfg)
+        if names:
+            names += constraints_in(returned.hydra_cfg)
         if not names or any(name not in value for name in names):
             return _invalid(_unnamed(value, names))
         value = [value[name] for name in names]
     values = value if isinstance(value, (list, tuple)) else (value,)
     if len(values) != objectives:
-        return _invalid(f"returned {len(values)} values for {objectives} objectives")
+        return _invalid(_wrong_count(len(values), objectives, returned.hydra_cfg))
     numbers = []
     for one in values:
         try:
@@ -102,6 +110,13 @@ def judge(returned: JobReturn, objectives: int) -> Outcome:
 
 def _invalid(reason: str, failure: Failure = Failure.INVALID) -> Outcome:
     return Outcome("FAIL", reason=reason, failure=failure)
+
+
+def _wrong_count(count: int, wanted: int, config: DictConfig | None) -> str:
+    if not (bounded := constraints_in(config)):
+        return f"returned {count} values for {wanted} objectives"
+    names = ", ".join(bounded)
+    return f"returned {count} values in place of {wanted}: the objectives, then {names}"
 
 
 def _unnamed(value: Mapping[Any, Any], names: Sequence[str]) -> str:

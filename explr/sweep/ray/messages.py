@@ -84,6 +84,7 @@ def to_result(message: Message) -> dict[str, Any]:
                 "reason": outcome.reason,
                 "failure": outcome.failure and str(outcome.failure),
                 "detail": outcome.detail,
+                "measured": list(outcome.measured),
                 "deaths": deaths,
                 "missed": missed,
                 STEP: step,
@@ -106,6 +107,7 @@ def from_result(result: Mapping[str, Any]) -> Message:
             result["reason"],
             Failure(kind) if kind else None,
             detail=result["detail"],
+            measured=tuple(result.get("measured", ())),
         )
         return Ended(result[STEP], outcome, deaths, tuple(result.get("missed", ())))
     if METRIC in result:

@@ -112,6 +112,7 @@ class RayBackend:
         study.use(
             None if native else optuna_sampler(sampler, space, study),
             optuna_pruner(pruner) if self._study_prunes else None,
+            list(settings.constraints or ()),
         )
 
     def run(self, sweep: SweepSession, launching: Launching, limits: Limits) -> Outcome | None:

@@ -95,7 +95,7 @@ class Confirmation:
         for trial in trials:
             if (confirms := trial.user_attrs.get(CONFIRMS)) is not None:
                 self._again.setdefault(confirms["number"], []).append(trial)
-            elif trial.state.name == "COMPLETE":
+            elif trial.state.name == "COMPLETE" and is_feasible(trial):
                 searched.append(trial)
         sign = 1 if minimize else -1
         searched.sort(key=lambda trial: sign * (trial.value or 0.0))
@@ -140,6 +140,11 @@ class Confirmation:
 
     def _failures(self, number: int) -> int:
         return sum(each.state.name == "FAIL" for each in self._again.get(number, ()))
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial violates no constraint that is known of it."""
+    return all(violation <= 0 for violation in trial.constraints.values())
 
 
 def confirmation_of(study: Study) -> Confirmation | None:

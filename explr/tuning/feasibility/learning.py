@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import (
     BaseSampler,
     BruteForceSampler,
+    CmaEsSampler,
     GridSampler,
     QMCSampler,
     RandomSampler,
@@ -40,9 +42,15 @@ UNTAUGHT = (Grid, GridSampler, QMCSampler, RandomSampler, BruteForceSampler)
 """Samplers that look at no values."""
 
 
-def taught(sampler: BaseSampler) -> BaseSampler:
-    """A sampler that learns from failed trials too; the same one if it looks at no values."""
-    return sampler if isinstance(sampler, (*UNTAUGHT, Taught)) else Taught(sampler)
+def taught(sampler: BaseSampler, constraints: Sequence[str] = ()) -> BaseSampler:
+    """A sampler that learns from failed trials too; the same one if it looks at no values.
+
+    Args:
+        sampler: the sampler.
+        constraints: names of the metrics that have a constraint.
+    """
+    is_taught = isinstance(sampler, (*UNTAUGHT, Taught))
+    return sampler if is_taught else Taught(sampler, constraints)
 
 
 class Taught(BaseSampler):
@@ -50,13 +58,17 @@ class Taught(BaseSampler):
 
     Args:
         sampler: the sampler, which may have any class.
+        constraints: names of the metrics that have a constraint.
     """
 
-    def __init__(self, sampler: BaseSampler) -> None:
+    def __init__(self, sampler: BaseSampler, constraints: Sequence[str] = ()) -> None:
         self._sampler = sampler
+        self._constraints = constraints
+        self._ignores_constraints = isinstance(sampler, CmaEsSampler)
         self._weight = WEIGHT if isinstance(sampler, TPESampler) else 1
         self._ended: dict[int, FrozenTrial] = {}
         self._failed: set[int] = set()
+        self._of_worst_value: set[int] = set()
         self._worst: dict[int, float] = {}
 
     def infer_relative_search_space(
@@ -95,7 +107,10 @@ class Taught(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """See `BaseSampler.after_trial`."""
-        self._sampler.after_trial(self._view(study), trial, state, values)
+        with warnings.catch_warnings():
+            if self._ignores_constraints:  # and says so for each trial
+                warnings.simplefilter("ignore", UserWarning)
+            self._sampler.after_trial(self._view(study), trial, state, values)
 
     def reseed_rng(self) -> None:
         """See `BaseSampler.reseed_rng`."""
@@ -109,7 +124,7 @@ class Taught(BaseSampler):
         for trial in trials:
             if trial.number not in self._ended and trial.state.is_finished():
                 self._take_in(study, trial)
-        if not self._failed:
+        if not self._failed and not self._constraints:
             return trials
         weight = self._weight if len(self._ended) >= LEAST else 1
         found = []
@@ -123,10 +138,14 @@ class Taught(BaseSampler):
         shown = self._ended[trial.number] = copy.copy(trial)
         shown.system_attrs = dict(trial.system_attrs)
         is_failed = has_failed(trial)
+        for name in self._constraints:  # of a trial that did not complete, or of an older sweep
+            if name not in trial.constraints:
+                shown.set_constraint(name, 1.0 if is_failed else 0.0)
         shown.set_constraint(FAILED, 1.0 if is_failed else -1.0)
         if is_failed:
             shown.state = TrialState.COMPLETE
             self._failed.add(trial.number)
+            self._of_worst_value.add(trial.number)
         elif trial.state is TrialState.COMPLETE:
             for place, (value, direction) in enumerate(
                 zip(trial.values, study.directions, strict=True)
@@ -134,8 +153,10 @@ class Taught(BaseSampler):
                 if math.isfinite(value):
                     worse = max if direction.name == "MINIMIZE" else min
                     self._worst[place] = worse(value, self._worst.get(place, value))
+            if self._ignores_constraints and any(each > 0 for each in trial.constraints.values()):
+                self._of_worst_value.add(trial.number)
         worst = [self._worst.get(place, 0.0) for place in range(len(study.directions))]
-        for number in self._failed:
+        for number in self._of_worst_value:
             self._ended[number].values = worst
 
 

@@ -29,7 +29,7 @@ from explr.tuning.study import Study
 from explr.tuning.trial import Job, Outcome
 from explr.tuning.trial_account import Limits
 
-EARLY, AROUND, AT_MOST = 100, 30, 2.0
+EARLY, AROUND, AT_MOST = 100, 30, 1.2
 OPENS_S = 10.0
 PRUNERS = ("none", "asha")
 SEARCHED = ("lr=tag(log, interval(1e-5, 1e-1))", "width=choice(16, 32, 64)")

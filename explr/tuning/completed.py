@@ -96,6 +96,11 @@ def keep(study: Study) -> None:
     _kept[study] = None
 
 
+def has_one_writer(study: Study) -> bool:
+    """Whether `keep` was called for a study."""
+    return study in _kept
+
+
 def note_complete(study: Study, values: Mapping[int, float]) -> None:
     """Add a completed trial of a study, given what it reported at each step."""
     completed = _kept[study]
@@ -105,7 +110,7 @@ def note_complete(study: Study, values: Mapping[int, float]) -> None:
 
 def completed_of(study: Study) -> Completed | None:
     """The completed trials of a study; None if `keep` was not called for it."""
-    if study not in _kept:
+    if not has_one_writer(study):
         return None
     completed = _kept[study]
     if completed is None:

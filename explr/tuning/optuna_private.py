@@ -151,6 +151,22 @@ class _OtherTrials:
         return copy.deepcopy(found) if deepcopy else found
 
 
+def rungs_of(trial: FrozenTrial) -> dict[int, float]:
+    """What a trial has shown at the rungs of successive halving, by rung.
+
+    `SuccessiveHalvingPruner` stores it so. Read in 5.0.0.
+    """
+    found: dict[int, float] = {}
+    while (value := trial.system_attrs.get(f"completed_rung_{len(found)}")) is not None:
+        found[len(found)] = value
+    return found
+
+
+def note_rung(study: Study, trial: FrozenTrial, rung: int, value: float) -> None:
+    """Store what a trial shows at a rung of successive halving; see `rungs_of`. Read in 5.0.0."""
+    study._storage.set_trial_system_attr(trial._trial_id, f"completed_rung_{rung}", value)
+
+
 def journal_storage(backend: BaseJournalBackend, lines: Iterable[bytes]) -> BaseStorage:
     """Optuna's journal storage, which opens a long journal several times as fast.
 

@@ -267,7 +267,8 @@ def test_all_ranks_are_pruned_at_the_same_step(
         [
             "tracking=off", "gpu=cpu", "framework=pytorch", "framework.processes=2",
             "tuner=optuna", "+quality=choice(1,2)", f"+way=choice({','.join(WAYS)})",
-            "tuner.pruner.n_startup_trials=1", "tuner.pruner.n_warmup_steps=1",
+            "tuner/pruner=median", "tuner.pruner.n_startup_trials=1",
+            "tuner.pruner.n_warmup_steps=1",
             "hydra.sweep.dir=sweep", f"tuner.enqueue=[{','.join(tries)}]",
         ],
         train,

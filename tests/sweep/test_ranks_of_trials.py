@@ -59,7 +59,8 @@ def waits(ctx):
     (ctx.output_dir / f"pid-{os.getppid()}").touch()
     try:
         (ctx.output_dir / f"waits-{ctx.rank}").touch()
-        time.sleep(600)
+        while True:
+            time.sleep(0.01)  # a signal just before a long sleep would not end it
     except KeyboardInterrupt:
         (ctx.output_dir / f"told-{ctx.rank}").touch()
         raise
@@ -131,7 +132,8 @@ def test_ctrl_c_ends_all_processes(shop: Workshop, command: Any, tuner: str) -> 
     wait_until(lambda: len(list(folder.glob("waits-*"))) == 2)
     started.send_signal(signal.SIGINT)
     assert started.wait(PATIENCE_S) == 130
-    assert {path.name for path in folder.glob("told-*")} == {"told-0", "told-1"}
+    if tuner != "ray":  # Ray kills its actors, and with them the trials
+        assert {path.name for path in folder.glob("told-*")} == {"told-0", "told-1"}
     wait_until(lambda: left_of(folder.parent) == [])
 
 

@@ -88,6 +88,8 @@ bench-search: $(VENVSEARCH)/.packages  ## compare how well tuners search; LCBENC
 	  echo "LCBENCH=$(LCBENCH) has no model.onnx: benchmarks/search/README.md says where to get it" >&2; exit 2; }
 	@$(VENVSEARCH)/bin/python benchmarks/search/p14_lcbench.py "$(LCBENCH)" $(ARGS)
 	@$(VENVSEARCH)/bin/python benchmarks/search/p15_tables.py
+	@$(VENVSEARCH)/bin/python benchmarks/search/p22_confirm.py
+	@$(VENVSEARCH)/bin/python benchmarks/search/p23_stop.py "$(LCBENCH)"
 
 mlflow: $(VENV)/.run  ## start the MLflow server if needed, print its address
 	@$(BIN)/explr mlflow-ui

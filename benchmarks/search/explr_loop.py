@@ -45,7 +45,9 @@ def search(task: Task, overrides: Sequence[str], seed: int, workers: int) -> Pro
 
 def equip(study: Study, tuner: Any, space: Any) -> None:
     """Give a study the sampler and the pruner of a composed `tuner` node, as a sweep does."""
-    settings: Any = SimpleNamespace(sampler=dict(tuner.sampler), pruner=dict(tuner.pruner))
+    settings: Any = SimpleNamespace(
+        sampler=dict(tuner.sampler), pruner=dict(tuner.pruner), constraints={}
+    )
     OptunaBackend().equip(study, settings, space)
 
 

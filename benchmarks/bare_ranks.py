@@ -1,4 +1,4 @@
-"""Two processes of PyTorch alone, as `torchrun` starts them; the peer of P16."""
+"""Two processes of PyTorch alone, as `torchrun` starts them; the peer of P24."""
 
 from __future__ import annotations
 

@@ -119,6 +119,26 @@ with Screen(View()):
     assert "from the child" in run(terminal, body)
 
 
+def test_a_region_that_makes_way_for_a_fork_is_drawn_again(terminal: Terminal) -> None:
+    body = """
+from explr.results.live.terminal import not_drawing
+with Screen(View()):
+    assert drawn.wait(60)
+    print("begun ", end="")
+    with not_drawing():
+        assert threading.active_count() == 1
+        print("between")
+    assert threading.active_count() == 2
+    drawn.clear()
+    assert drawn.wait(60)
+    print("after")
+assert threading.active_count() == 1
+"""
+    output = run(terminal, body)
+    assert text_of(output) == ["begun between", "after"]
+    assert output.rindex("the region") > output.index("between")
+
+
 def test_a_breakpoint_has_the_terminal_for_itself(terminal: Terminal) -> None:
     body = """
 def debugged():

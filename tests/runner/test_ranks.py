@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import threading
@@ -25,6 +26,7 @@ from explr.runner.ranks.agreement import Agreement
 from explr.runner.ranks.ends import End, RankDied, RankHung, verdict
 from explr.runner.ranks.member import seed_of
 from explr.sweep.executors.outcome import failed_outcome
+from explr.tracking.shipping import start
 
 GLOO = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
 
@@ -282,6 +284,26 @@ def test_all_ranks_are_pruned_at_the_same_step(
         steps = {path.name for path in Path(trial["dir"]).glob("[01]-[0-9]")}
         assert steps == {f"{rank}-{epoch}" for rank in (0, 1) for epoch in (0, 1)}
     assert {trial["attempts"] for trial in swept.trials} == {1}
+
+
+@pytest.mark.slow
+def test_ranks_are_forked_while_the_companion_is_listened_to(
+    train_in_two: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(ctx: TrainingContext) -> float:
+        (ctx.output_dir / f"{type(multiprocessing.current_process()).__name__}-{ctx.rank}").touch()
+        return summed(1)
+
+    ear, tell = os.pipe()
+    listener = start._Listener("here", ear)
+    monkeypatch.setattr(start, "_listeners", {"here": listener})
+    try:
+        assert train_in_two(train).primary_metric == 2
+        assert listener._thread.is_alive()
+    finally:
+        os.close(tell)
+        listener._thread.join()
+    assert {path.name[:-2] for path in (tmp_path / "run").glob("*Process-*")} == {"ForkProcess"}
 
 
 @pytest.mark.slow

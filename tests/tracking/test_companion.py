@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +19,9 @@ from explr.tracking.journal.lines import read_events
 from explr.tracking.journal.pending import Liveness, entries
 from explr.tracking.mlflow.store import FOR_MODELS
 from explr.tracking.run import open_run
+from explr.tracking.shipping import start
 from explr.tracking.shipping.companion import follow
-from explr.tracking.shipping.start import Order, ensure_companion, has_companion
+from explr.tracking.shipping.start import Order, ensure_companion, has_companion, not_listening
 
 WRITER = """
 import os, pathlib, sys
@@ -235,3 +237,23 @@ def test_an_order_is_not_on_the_command_line(kit: Any, home: Path, tmp_path: Pat
     # A process that becomes another program has no command line for a moment.
     kit.eventually(lambda: any("explr.tracking.shipping.companion" in line for line in lines()))
     assert not any("secret" in line for line in lines())
+
+
+def test_what_a_companion_tells_while_nobody_listens_is_heard_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ear, tell = os.pipe()
+    shown: list[str] = []
+    monkeypatch.setattr(start, "_show", shown.append)
+    listener = start._Listener("here", ear)
+    monkeypatch.setattr(start, "_listeners", {"here": listener})
+    os.write(tell, b'{"address"')  # half a line, which it may have read or not
+    with not_listening():
+        assert listener._thread not in threading.enumerate()
+        os.write(tell, b': "there"}\n')
+        os.close(tell)
+    listener._thread.join()
+    assert shown == ["MLflow: there"]
+    with not_listening():
+        pass
+    assert not listener._thread.is_alive()  # nothing is left to hear

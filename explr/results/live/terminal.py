@@ -12,7 +12,8 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, TextIO, cast
@@ -44,14 +45,12 @@ class Screen:
         self._queue: deque[str] = deque()
         self._unfinished = ""
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._draw, name="explr-screen", daemon=True)
         self._undo: list[Callable[[], None]] = []
         self.closed = True
 
     def __enter__(self) -> Screen:
         terminal = sys.stdout
         self._terminal = terminal
-        self.closed = False
         for name in ("stdout", "stderr"):
             if is_terminal(
                 stream := getattr(sys, name)
@@ -63,7 +62,7 @@ class Screen:
         before, sys.breakpointhook = sys.breakpointhook, self._debug
         self._undo.append(partial(setattr, sys, "breakpointhook", before))
         _open.add(self)
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -73,14 +72,25 @@ class Screen:
         """Stop drawing, print the rest of the queue, and restore streams and handlers."""
         if self._done.is_set():
             return
-        self._done.set()
         try:
-            self._thread.join()
+            self.stop()
         finally:
             while self._undo:
                 self._undo.pop()()
             _open.discard(self)
         self._flush()  # output of other threads in the meantime
+
+    def start(self) -> None:
+        """Draw."""
+        self.closed = False
+        self._done.clear()
+        self._thread = threading.Thread(target=self._draw, name="explr-screen", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Remove the drawing and end its thread, until `start`."""
+        self._done.set()
+        self._thread.join()
 
     def write(self, text: str, stream: TextIO) -> int:
         """Print a text above the region."""
@@ -130,10 +140,11 @@ class Screen:
             ) as live:
                 while not self._done.wait(PERIOD_S):
                     self._refresh(console, live)
-                self._view, self._unfinished = "", self._print(console)
+                self._unfinished = self._print(console)
         finally:
             self.closed = True
             self._queue.appendleft(self._unfinished)
+            self._unfinished = ""
             self._flush()
 
     def _flush(self) -> None:
@@ -164,9 +175,8 @@ class Screen:
         from rich.console import Group
         from rich.text import Text
 
-        if not self._unfinished:
-            return self._view
-        return Group(Text.from_ansi(self._unfinished), self._view)
+        view = "" if self._done.is_set() else self._view
+        return Group(Text.from_ansi(self._unfinished), view) if self._unfinished else view
 
     def _debug(self, *args: Any, **kwargs: Any) -> Any:
         self.close()
@@ -219,6 +229,19 @@ class _Above:
 def is_taken() -> bool:
     """Whether a region is drawn already; a terminal has room for one."""
     return any(not screen.closed for screen in _open)
+
+
+@contextmanager
+def not_drawing() -> Iterator[None]:
+    """Have no region, and no thread that draws one, within the block."""
+    stopped = [screen for screen in _open if not screen.closed]
+    for screen in stopped:
+        screen.stop()
+    try:
+        yield
+    finally:
+        for screen in stopped:
+            screen.start()
 
 
 def _overwritten(line: str) -> str:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -28,10 +28,12 @@ from explr.core.errors import is_pruning
 from explr.core.protocols import TrainFunction, TrainingContext
 from explr.core.signals import LIKE_CTRL_C, uninterrupted
 from explr.launching.pool import travel_by_value
+from explr.results.live.terminal import not_drawing
 from explr.runner.ranks.agreement import Agreement
 from explr.runner.ranks.ends import End, RankHung, is_collective, verdict
 from explr.runner.ranks.logs import no_redirects, output_of, place_file, place_in
 from explr.runner.ranks.member import Member, run_rank
+from explr.tracking.shipping.start import not_listening
 from explr.utils.host import cpu_cores
 from explr.utils.scratch import scratch_folder
 
@@ -84,7 +86,10 @@ class Ranks:
             KeyboardInterrupt: this process was told to stop.
         """
         assert context.recorder is not None
-        with scratch_folder() as places:
+        with scratch_folder() as places, ExitStack() as threads:
+            if context.device == "cpu":  # explr's own threads are no reason not to fork
+                threads.enter_context(not_drawing())
+                threads.enter_context(not_listening())
             forks = _may_fork(context.device)
             if not forks:
                 travel_by_value(self._train_model)
@@ -101,6 +106,7 @@ class Ranks:
                 hydra=None if forks or not HydraConfig.initialized() else Singleton.get_state(),
             )
             with started(member, self._processes, "fork" if forks else "spawn") as lines:
+                threads.close()
                 self._ends = _Watch(context, lines, places).ends()
         names = (end.metric_names for end in self._ends.answers)
         self.metric_names = frozenset[str]().union(*names)

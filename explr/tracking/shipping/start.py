@@ -6,10 +6,12 @@ import atexit
 import json
 import logging
 import os
+import select
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from explr.core.errors import TrackingError
@@ -50,6 +52,7 @@ class Order:
 
 
 _children: dict[str, subprocess.Popen[bytes]] = {}
+_listeners: dict[str, _Listener] = {}
 _first_words: dict[str, str] = {}
 _closing: set[str] = set()
 
@@ -100,8 +103,7 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
         raise TrackingError(f"the upload process did not start: {error}") from error
     finally:
         os.close(tell)
-    # It ends when the companion has told. No trial has it: a sweep's companion looks for all.
-    threading.Thread(target=_pass_on, args=(uri, ear), name="first look", daemon=True).start()
+    _listeners[uri] = _Listener(uri, ear)
     _children[uri] = child
     assert child.stdin is not None
     with suppress(BrokenPipeError):  # it died at once, as `has_companion` says then
@@ -109,16 +111,73 @@ def ensure_companion(uri: str, *, serve: bool, port: int) -> None:
         child.stdin.close()
 
 
-def _pass_on(uri: str, ear: int) -> None:
-    """Log what the companion tells: what its first look has found, and where the runs are."""
-    with open(ear, encoding="utf-8") as words:
-        for line in words:
-            told = json.loads(line)
-            if reason := told.get("reason"):
-                _first_words[uri] = reason
-                log.warning("%s. The training goes on", reason)
-            elif uri not in _closing:
-                _show(f"MLflow: {told['address']}")
+class _Listener:
+    """Logs what a companion tells: what its first look has found, and where the runs are.
+
+    Its thread ends when the companion has told. No trial has it: a sweep's companion looks for all.
+
+    Args:
+        uri: tracking URI.
+        ear: descriptor that the companion's words come from.
+    """
+
+    def __init__(self, uri: str, ear: int) -> None:
+        self._uri = uri
+        self._ear = ear
+        self._called, self._call = os.pipe()
+        self._open = True
+        self._turn = threading.Lock()
+        self._begun = b""
+        self.start()
+
+    def start(self) -> None:
+        """Listen, unless the companion has told."""
+        if self._open:
+            self._thread = threading.Thread(target=self._listen, name="first look", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is told meanwhile is heard after `start`."""
+        with self._turn:
+            if self._open:
+                os.write(self._call, b".")
+        self._thread.join()
+
+    def _listen(self) -> None:
+        ready = select.poll()
+        for descriptor in (self._ear, self._called):
+            ready.register(descriptor, select.POLLIN)
+        while self._called not in dict(ready.poll()):
+            if not (heard := os.read(self._ear, 4096)):
+                with self._turn:
+                    self._open = False
+                    for descriptor in (self._ear, self._called, self._call):
+                        os.close(descriptor)
+                return
+            *lines, self._begun = (self._begun + heard).split(b"\n")
+            for line in lines:
+                self._pass_on(json.loads(line))
+        os.read(self._called, 1)
+
+    def _pass_on(self, told: dict[str, str]) -> None:
+        if reason := told.get("reason"):
+            _first_words[self._uri] = reason
+            log.warning("%s. The training goes on", reason)
+        elif self._uri not in _closing:
+            _show(f"MLflow: {told['address']}")
+
+
+@contextmanager
+def not_listening() -> Iterator[None]:
+    """Have no thread that listens to companions within the block: a thread makes a fork unsafe."""
+    stopped = [*_listeners.values()]
+    for one in stopped:
+        one.stop()
+    try:
+        yield
+    finally:
+        for one in stopped:
+            one.start()
 
 
 def _show(line: str) -> None:

@@ -1,4 +1,4 @@
-"""P16: from the command to the moment at which two processes train together, beside `torchrun`."""
+"""P24: from the command to the moment at which two processes train together, beside `torchrun`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> None:
     with place(EXPLR_AUTOSTART="0", OMP_NUM_THREADS="1") as (folder, environment):
         environment["PYTHONPATH"] = str(HERE)
         command = (
-            EXPLR, "train_model=p16_ranks:train", "framework=pytorch", "framework.processes=2",
+            EXPLR, "train_model=p24_ranks:train", "framework=pytorch", "framework.processes=2",
             "gpu=cpu",
         )  # fmt: skip
         launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -41,7 +41,7 @@ def main() -> None:
             return started_after(bare, folder, environment, "started")
 
         measured = alternate(ours, peers, PAIRS)
-        print_ratio("P16 start of two processes", *measured, "torchrun", 1.3)
+        print_ratio("P24 start of two processes", *measured, "torchrun", 1.3)
 
 
 if __name__ == "__main__":

@@ -139,11 +139,12 @@ def lightened(command: str, page: str) -> str:
     """A command with less to do: what it shows is how it is written, not how long it takes."""
     if not re.search(r"(explr|\.py)( .*)? -m\b|^explr tune ", command):
         return command
-    command = re.sub(
-        r"(n_trials=|--n-trials )(\d+)",
-        lambda m: f"{m[1]}{min(math.ceil(int(m[2]) / 2), MOST_TRIALS)}",
-        command,
-    )
+    if "tuner.confirm=" not in command:  # which needs some trials to choose from
+        command = re.sub(
+            r"(n_trials=|--n-trials )(\d+)",
+            lambda m: f"{m[1]}{min(math.ceil(int(m[2]) / 2), MOST_TRIALS)}",
+            command,
+        )
     if command.startswith(KILLED):  # adds trials to the sweep before
         command = command.replace(f"n_trials={MOST_TRIALS}", f"n_trials={MOST_TRIALS + 2}")
     if command.startswith("explr plan"):

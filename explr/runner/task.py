@@ -129,9 +129,9 @@ def _tell_trial(line: str) -> None:
     elsewhere = CHANNEL_VARIABLE in os.environ and not in_controller()
     drawn = elsewhere and is_terminal(sys.stdout)
     if verbosity() is not Verbosity.QUIET and not drawn:
-        from explr.results.table import hanging
+        with suppress(Exception):  # a line costs no result, whatever the training left behind
+            from explr.results.table import hanging
 
-        with suppress(Exception):  # a line costs no result, whatever became of `print`
             print(hanging(line))
 
 

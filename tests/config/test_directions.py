@@ -139,6 +139,7 @@ def test_mlflow_gets_it() -> None:
         "metric": "val_acc",
         "direction": "maximize",
         "reported": "last",
+        "constraints": None,
     }
 
 

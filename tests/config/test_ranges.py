@@ -72,7 +72,7 @@ def test_every_wrong_range_is_named() -> None:
         "g": explr.choice(1, 2, default=3),
         "h": explr.interval(0, 1, default=5),
         "i": [explr.choice(1, 2)],
-        "j": explr.choice(print, 2),
+        "j": explr.choice(len, 2),
         "k": explr.interval("0", 1),  # type: ignore[arg-type]
         "m": explr.interval(0, 1.5, integer=True),
         "l": explr.range(0, 1, 0.25, default=0.3),
@@ -88,7 +88,7 @@ def test_every_wrong_range_is_named() -> None:
         "g: explr.choice(1, 2, default=3): the default is none of the choices",
         "h: explr.interval(0, 1, default=5): the default lies outside of it",
         "i: a range within a list cannot be searched: give it a name",
-        "j: explr.choice(<built-in function print>, 2): <built-in function print> is no value of "
+        "j: explr.choice(<built-in function len>, 2): <built-in function len> is no value of "
         "a config: choose among numbers, texts, true, false, None, lists and mappings, such as "
         "names that the training looks up",
         "k: explr.interval('0', 1): the ends must be finite numbers",

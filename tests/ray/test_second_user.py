@@ -20,7 +20,7 @@ def join(environment):
     command = [sys.executable, "-c", JOIN, address]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
-with ray_cluster(RayClusterConfig(), 1) as ray:
+with ray_cluster(RayClusterConfig(), 1, 1.0) as ray:
     address = ray.get_runtime_context().gcs_address
     folder = Path(os.environ["RAY_TMPDIR"])
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

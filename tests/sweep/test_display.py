@@ -48,7 +48,10 @@ def test_a_sweep_in_a_terminal(shop: Workshop, screen: Terminal, launcher: str) 
 
 
 def test_without_a_terminal_each_event_is_a_plain_line_and_all_is_kept(shop: Workshop) -> None:
-    done = shop.run(shop.optuna("heeds", "lr=interval(0,1)", "tuner.n_trials=8"), FORCE_COLOR="1")
+    done = shop.run(
+        shop.optuna("heeds", "lr=interval(0,1)", "tuner.n_trials=8", "tuner/pruner=median"),
+        FORCE_COLOR="1",
+    )
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert "\r" not in done.stdout + done.stderr

@@ -6,10 +6,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from sweeping import Workshop
-from waiting import PATIENCE_S, wait_until
+from waiting import PATIENCE_S, runs, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -49,8 +48,6 @@ def train(ctx):
                 os.kill(os.getpid(), signal.SIGKILL)
             if way == "memory":
                 raise MemoryError
-            if way == "late":
-                time.sleep(600)
     return 0.25
 
 
@@ -66,24 +63,26 @@ def waits(ctx):
         raise
 """
 
-WAYS = ("plain_0", "kill_0", "kill_1", "memory_1", "late_1", "prune_0")
-
 ENDS = {
     "plain_0": ("COMPLETE", 1, ""),
     "kill_0": ("COMPLETE", 2, ""),
     "kill_1": ("COMPLETE", 2, ""),
     "memory_1": ("FAIL", 1, "out of memory"),
-    "late_1": ("FAIL", 1, "timeout after 12 s"),
     "prune_0": ("PRUNED", 1, "by the tuner"),
 }
 """State, attempts and reason of a trial, as of one with a single process."""
 
 
+def pids_of(sweep: Path) -> set[int]:
+    """The processes that a training has had."""
+    return {int(path.name.removeprefix("pid-")) for path in sweep.glob("*/pid-*")}
+
+
 def left_of(sweep: Path) -> list[int]:
-    """The processes that a training has had and that still run."""
-    pids = {int(path.name.removeprefix("pid-")) for path in sweep.glob("*/pid-*")}
+    """Those of them that still run."""
+    pids = pids_of(sweep)
     assert pids
-    return [pid for pid in pids if psutil.pid_exists(pid)]
+    return list(filter(runs, pids))
 
 
 @pytest.fixture
@@ -101,11 +100,11 @@ def command(shop: Workshop) -> Any:
 
 @pytest.mark.parametrize("tuner", ["optuna", "ray"])
 def test_each_end_is_that_of_one_process(shop: Workshop, command: Any, tuner: str) -> None:
-    tries = ",".join(f"{{way: {way}}}" for way in WAYS)
+    tries = ",".join(f"{{way: {way}}}" for way in ENDS)
     done = shop.run(
         command(
-            tuner, "train", "-m", f"+way=choice({','.join(WAYS)})", f"tuner.enqueue=[{tries}]",
-            f"tuner.n_trials={len(WAYS)}", "tuner.study_name=s", "tuner.trial_timeout_s=12",
+            tuner, "train", "-m", f"+way=choice({','.join(ENDS)})", f"tuner.enqueue=[{tries}]",
+            f"tuner.n_trials={len(ENDS)}", "tuner.study_name=s",
             "tuner/pruner=threshold", "tuner.pruner.upper=5",
         )
     )  # fmt: skip
@@ -118,7 +117,23 @@ def test_each_end_is_that_of_one_process(shop: Workshop, command: Any, tuner: st
         if way == "prune_0":
             pruned = {path.name for path in Path(trial["dir"]).glob("pruned-*")}
             assert pruned == {"pruned-0-0", "pruned-1-0"}
-    assert left_of(sweep) == []
+    wait_until(lambda: left_of(sweep) == [])
+
+
+@pytest.mark.parametrize("tuner", ["optuna", "ray"])
+def test_a_trial_that_lasts_too_long_ends_with_all_its_processes(
+    shop: Workshop, command: Any, tuner: str
+) -> None:
+    done = shop.run(
+        command(
+            tuner, "waits", "-m", "lr=interval(0,1)", "tuner.n_trials=1", "tuner.study_name=s",
+            "tuner.trial_timeout_s=6", "tuner.retries=0",
+        )
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    (trial,) = shop.results("multirun/s")["trials"]
+    assert (trial["state"], trial["reason"]) == ("FAIL", "timeout after 6 s")
+    wait_until(lambda: not any(map(runs, pids_of(shop.folder / "multirun" / "s"))))
 
 
 @pytest.mark.parametrize("tuner", ["none", "optuna", "ray"])

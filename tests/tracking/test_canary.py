@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -209,9 +210,9 @@ def test_a_sweep_takes_secrets_from_the_environment_again(
     ]
     assert watched.run(*sweep).returncode == 0
     folder = tmp_path / "multirun" / "s"
-    command = json.loads((folder / "sweep.json").read_text())
-    command["argv"] = [text.replace("n_trials=1", "n_trials=2") for text in command["argv"]]
-    (folder / "sweep.json").write_text(json.dumps(command))
+    for name in ("sweep.json", "multirun.yaml"):  # as if it had been stopped after one of two
+        text = (folder / name).read_text()
+        (folder / name).write_text(re.sub(r"(n_trials[=:] ?)1", r"\g<1>2", text))
     again = watched.run("resume", str(folder))
     trials = json.loads((folder / "results.json").read_text())["trials"]
     assert [trial["state"] for trial in trials] == ["COMPLETE"] * 2, again.stderr

@@ -53,6 +53,8 @@ class Prepare:
         Raises:
             UsageError: the training function is not found, or cannot be called.
         """
+        import explr.results.table  # noqa: F401 - every trial ends with a line
+
         self.task.adopt()
         if self.task.task is train_job:
             check_target(self.task.config)

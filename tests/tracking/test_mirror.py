@@ -130,6 +130,7 @@ def test_rows_are_those_of_mlflows_own_client(store: Any, home: Path) -> None:
     experiment = client.create_experiment("rows")
     runs = [client.create_run(experiment).info.run_id for _ in range(2)]
     values = [0.5, 1 / 3, -1e300, math.inf, -math.inf, math.nan, 0.0, 7]
+    kept: set[tuple[str, int, int, str]] = set()
     for _ in range(20):
         metrics = [
             Metric(
@@ -141,7 +142,11 @@ def test_rows_are_those_of_mlflows_own_client(store: Any, home: Path) -> None:
             for _ in range(draw.randrange(1, 40))
         ]
         assert insert_metrics(client, runs[0], metrics)
-        client.log_batch(runs[1], metrics, synchronous=True)
+        # An older MLflow refuses a batch that repeats a row whose value is NaN.
+        rows = {(m.key, m.timestamp, m.step, repr(m.value)): m for m in metrics}
+        fresh = [m for row, m in rows.items() if row not in kept or "nan" not in row]
+        kept |= rows.keys()
+        client.log_batch(runs[1], fresh, synchronous=True)
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
         for table in ("metrics", "latest_metrics"):
             columns = "key, value, typeof(value), timestamp, step, is_nan"

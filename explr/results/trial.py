@@ -67,6 +67,16 @@ class TrialView:
         return self.state == "COMPLETE"
 
     @property
+    def is_feasible(self) -> bool:
+        """Whether it violates no constraint."""
+        return is_feasible(self.frozen)
+
+    @property
+    def shown_state(self) -> str:
+        """Its state in a report: one that completed and violates a constraint is INFEASIBLE."""
+        return "INFEASIBLE" if self.is_complete and not self.is_feasible else self.state
+
+    @property
     def duration_s(self) -> float | None:
         """Seconds trained, over all its attempts; None while it runs."""
         if (duration := self.frozen.duration) is None:
@@ -79,7 +89,7 @@ class TrialView:
         values = list(self.values)
         confirms = self.frozen.user_attrs.get(CONFIRMS)
         measured = self.frozen.user_attrs.get(MEASURED)
-        bounded = {"constraints": measured, "feasible": is_feasible(self.frozen)}
+        bounded = {"constraints": measured, "feasible": self.is_feasible}
         return {
             "number": self.number,
             "state": self.state,

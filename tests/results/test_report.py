@@ -21,6 +21,7 @@ from waiting import wait_until
 from zygote import zygote
 
 from explr.core.errors import UsageError
+from explr.results.report.picture import write_picture
 from explr.results.report.write import write_report
 from explr.results.sweep import read_sweep
 from explr.tuning.search_space import SearchSpace
@@ -351,6 +352,53 @@ def test_several_objectives(tmp_path: Path) -> None:
     for metric, name in (("objective 0", "lr"), ("objective 1", "width")):
         (importance,) = charts(text, f"Importance of hyperparameters of {metric}")
         assert traces(importance)["fANOVA"]["y"][-1] == name
+
+
+def bounded(folder: Path, directions: tuple[str, ...], violations: float) -> Study:
+    """A sweep in which some trials violate a constraint: a share of them, the best first."""
+    study = begun(folder, directions)
+    for _ in range(24):
+        number, params = study.ask(lambda given: SPACE)
+        study.report(number, 0, params["lr"])
+        if number % 6 == 5:
+            study.tell(number, "PRUNED")
+            continue
+        violation = violations - params["lr"]
+        values = [params["lr"], float(params["width"])][: len(directions)]
+        study.tell(number, "COMPLETE", values, measured={"latency_ms": (1.0, violation)})
+    return study
+
+
+@pytest.mark.parametrize("directions", [("minimize",), ("minimize", "maximize")])
+@pytest.mark.parametrize("violations", [0.05, 2.0], ids=["some", "all"])
+def test_infeasible_trials_are_shown_as_such(
+    tmp_path: Path, directions: tuple[str, ...], violations: float
+) -> None:
+    study = bounded(tmp_path, directions, violations)
+    complete = [t for t in study.held.get_trials() if t.state.name == "COMPLETE"]
+    infeasible = {t.number for t in complete if t.params["lr"] < violations}
+    assert infeasible
+    text = write_report(tmp_path).read_text()
+    of = " of objective 0" if len(directions) > 1 else ""
+    drawn = [charts(text, f"Optimization history{of}")[0], charts(text, "Timeline")[0]]
+    drawn += [*charts(text, f"Slices{of}"), *(charts(text, "Pareto front") if of else ())]
+    for chart in drawn:
+        shown = traces(chart)
+        assert {*shown["infeasible"]["customdata"]} == infeasible
+        values = shown["infeasible"].get("x") or shown["infeasible"]["base"]
+        assert len(shown["infeasible"]["customdata"]) == len(values)
+        others = {
+            n for k in ("complete", "Pareto front") for n in shown.get(k, {}).get("customdata", ())
+        }
+        assert others.isdisjoint(infeasible)
+    (parallel,) = charts(text, f"Parallel coordinates{of}")
+    assert {*traces(parallel)["infeasible"]["customdata"]} == infeasible
+    (contour,) = charts(text, f"Contour{of}")
+    dots = [{*trace.get("customdata", ())} for trace in contour["data"][1:]]
+    assert dots == [{t.number for t in complete} - infeasible, infeasible]
+    assert section(text, "Trials").count('INFEASIBLE">INFEASIBLE<') == len(infeasible)
+    write_picture(read_sweep(tmp_path), tmp_path / "page.png")
+    assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
 
 
 DEFAULTS = "lr: 0.5\nwidth: 8\nhydra: {sweeper: {metric: val_loss}}\n"

@@ -58,7 +58,7 @@ def test_the_best_is_one_that_satisfies_them(capsys: pytest.CaptureFixture[str])
     drawn = Drawn(read_sweep(folder), 0)
     traces = {trace.name: trace for trace in history(drawn).data}
     assert len(traces["complete"].x) == 5
-    assert len(traces["violates a constraint"].x) == 3
+    assert len(traces["infeasible"].x) == 3
     assert min(filter(None, traces["best so far"].y)) == -5.0
     (listed,) = listed_below(Path("multirun"))
     assert listed.value == -5.0

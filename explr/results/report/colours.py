@@ -6,8 +6,9 @@ COLOURS = {
     "FAIL": "#ef4444",
     "RUNNING": "#a855f7",
     "WAITING": "#9ca3af",
+    "INFEASIBLE": "#64748b",
 }
-"""Colour of each state."""
+"""Colour of each state, and of trials that completed and violate a constraint."""
 
 BEST = "#10b981"
 

@@ -70,8 +70,11 @@ class Drawn:
 
     @cached_property
     def valued(self) -> Study:
-        """The completed trials, and the pruned ones as if their last value were their result."""
-        return self._study(self._valued())
+        """The completed trials, and the pruned ones as if their last value were their result.
+
+        Optuna's charts do not number infeasible trials, so that here they have no constraints.
+        """
+        return self._study(self._valued(), bounded=False)
 
     @cached_property
     def every(self) -> Study:
@@ -148,7 +151,7 @@ class Drawn:
 
     def about(self, trial: TrialView) -> str:
         """What a tooltip says of a trial."""
-        lines = [f"trial {trial.number} {trial.state}"]
+        lines = [f"trial {trial.number} {trial.shown_state}"]
         for metric, value in zip(self.sweep.metrics, trial.values, strict=False):
             lines.append(f"{metric} {number(value)}")
         lines += [f"{name}={plain(value)}" for name, value in trial.params.items()]
@@ -204,18 +207,18 @@ class Drawn:
         found, best = set(), math.inf
         for trial in self.sweep.complete:
             value = trial.values[self.objective] * self._sign
-            if value < best:
+            if value < best and trial.is_feasible:
                 best = value
                 found.add(trial.number)
         return found
 
-    def _study(self, trials: Any, keep: bool = False) -> Study:
-        """A study of trials that keep their numbers."""
+    def _study(self, trials: Any, keep: bool = False, bounded: bool = True) -> Study:
+        """A study of trials that keep their numbers, with or without states and constraints."""
         return study_of(
-            [self._frozen(trial, keep) for trial in trials], self.sweep.study.directions
+            [self._frozen(trial, keep, bounded) for trial in trials], self.sweep.study.directions
         )
 
-    def _frozen(self, trial: TrialView, keep: bool) -> FrozenTrial:
+    def _frozen(self, trial: TrialView, keep: bool, bounded: bool) -> FrozenTrial:
         from optuna.trial import FrozenTrial, TrialState
 
         before = trial.frozen
@@ -237,7 +240,7 @@ class Drawn:
             params,
             {name: self._ranges[name] for name in params},
             user_attrs={},
-            system_attrs=before.system_attrs,
+            system_attrs=before.system_attrs if bounded else {},
             intermediate_values={
                 step: value
                 for step, value in before.intermediate_values.items()

@@ -113,13 +113,14 @@ def marks(figure: Figure, drawn: Drawn, name: str) -> None:
     figure.data = ()
     for state, name, marker in (
         ("PRUNED", "pruned", {"color": COLOURS["PRUNED"], "symbol": "x", "size": 6}),
+        ("INFEASIBLE", "infeasible", {"color": COLOURS["INFEASIBLE"], "size": 6}),
         ("COMPLETE", "complete", {"color": COLOURS["COMPLETE"], "size": 6}),
         ("best", "best", {"color": BEST, "symbol": "star", "size": 12}),
     ):
         chosen = [
             i
             for i, number in enumerate(numbers)
-            if ("best" if number in drawn.sweep.best else drawn.trials[number].state) == state
+            if ("best" if number in drawn.sweep.best else drawn.trials[number].shown_state) == state
         ]
         if chosen:
             figure.add_scatter(

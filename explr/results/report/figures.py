@@ -33,7 +33,9 @@ METHODS = {FANOVA: COLOURS["COMPLETE"], PED_ANOVA: COLOURS["WAITING"]}
 THINNEST = 250
 """Bars of a timeline below one another, of which each is about a pixel high."""
 
-ORDER = ("WAITING", "FAIL", "RUNNING", "PRUNED", "COMPLETE")
+FRONT = "Pareto front"
+
+ORDER = ("WAITING", "FAIL", "RUNNING", "PRUNED", "INFEASIBLE", "COMPLETE")
 """States, those that matter more last, on top of the others."""
 
 
@@ -58,11 +60,10 @@ def history(drawn: Drawn) -> Figure:
                 name="best so far", y=finite, line={"color": BEST, "width": 2, "shape": "hv"}
             )
             continue
-        is_feasible = trace.name != "Infeasible Trial"
-        colour = COLOURS["COMPLETE"] if is_feasible else COLOURS["WAITING"]
+        state = "INFEASIBLE" if trace.name == "Infeasible Trial" else "COMPLETE"
         trace.update(
-            name="complete" if is_feasible else "violates a constraint",
-            marker={"color": colour, "size": 7},
+            name=state.lower(),
+            marker={"color": COLOURS[state], "size": 7},
             customdata=trace.x,
             showlegend=bool(trace.x),
         )
@@ -102,7 +103,7 @@ def intermediate(drawn: Drawn) -> Figure:
     last: dict[str, dict[str, list[Any]]] = {}
     for line in lines:  # a trace a trial would take a browser seconds
         number = int(line.name.removeprefix("Trial"))
-        state = drawn.trials[number].state
+        state = drawn.trials[number].shown_state
         if number in drawn.sweep.best:
             state = "best"
         curve = curves.setdefault(state, {"x": [], "y": [], "customdata": []})
@@ -221,9 +222,14 @@ def contour(drawn: Drawn) -> Figure:
         colorbar={"title": {"text": title, "side": "right"}, "thickness": 12},
     )  # fmt: skip
     _in_order(heat, drawn, *sorted(pair))
-    for points in figure.data[1:]:
-        points.update(marker={"size": 5, "color": "#111827", "line": {"color": "#fff", "width": 1}})
-        points.update(customdata=_numbers(few, sorted(pair)))
+    numbers = _numbers(few, sorted(pair))
+    for points, colour, feasible in zip(
+        figure.data[1:], ("#111827", COLOURS["INFEASIBLE"]), (True, False), strict=True
+    ):
+        points.update(
+            marker={"size": 5, "color": colour, "line": {"color": "#fff", "width": 1}},
+            customdata=[n for n in numbers if drawn.trials[n].is_feasible is feasible],
+        )
     for axis, name in zip((figure.layout.xaxis, figure.layout.yaxis), sorted(pair), strict=True):
         param_axis(axis, drawn, name)
     figure.update_layout(height=440)
@@ -330,13 +336,19 @@ def pareto(drawn: Drawn, first: int = 0, second: int = 1) -> Figure:
 
     with quietly():
         figure = plot_pareto_front(drawn.complete, targets=two, target_names=pair)
-    for points in figure.data:
-        is_front = points is figure.data[-1]
-        kind = {"color": BEST, "size": 10, "symbol": "star"} if is_front else {}
+    shown = {t.number: drawn.trials[t.number].shown_state.lower() for t in trials}
+    shown |= dict.fromkeys(shown.keys() & drawn.sweep.best, FRONT)
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("infeasible", {"color": COLOURS["INFEASIBLE"]}),
+        ("complete", {"color": COLOURS["COMPLETE"]}),
+        (FRONT, {"color": BEST, "size": 10, "symbol": "star"}),
+    ]
+    # Without constraints Optuna draws no infeasible trials.
+    for points, (kind, marker) in zip(figure.data, kinds[-len(figure.data) :], strict=True):
         points.update(
-            marker={"color": COLOURS["COMPLETE"], **kind, "showscale": False, "line": None},
-            name="Pareto front" if is_front else "complete", showlegend=True,
-            customdata=[t.number for t in trials if (t.number in drawn.sweep.best) is is_front],
+            marker={**marker, "showscale": False, "line": None}, name=kind,
+            showlegend=bool(points.x),
+            customdata=[number for number, held in shown.items() if held == kind],
         )  # fmt: skip
     for axis, i in ((figure.layout.xaxis, first), (figure.layout.yaxis, second)):
         value_axis(axis, drawn.text(drawn.sweep.metrics[i]), [t.values[i] for t in trials])

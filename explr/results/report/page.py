@@ -136,7 +136,7 @@ def _params(sweep: SweepView) -> list[str]:
 
 def _cells(sweep: SweepView, trial: TrialView, names: list[str]) -> Iterator[str]:
     yield f"<td>{trial.number}</td>"
-    yield f'<td class="state {trial.state}">{trial.state}</td>'
+    yield f'<td class="state {trial.shown_state}">{trial.shown_state}</td>'
     for index in range(len(sweep.metrics)):
         yield _cell(trial.values[index] if index < len(trial.values) else None)
     for name in names:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SHADES = 12
 """Colours from the worst to the best; the lines of one colour are one trace."""
 
-PRUNED = -1
-NAMES = {PRUNED: "pruned", SHADES: "best"}
+PRUNED, INFEASIBLE = -2, -1
+NAMES = {PRUNED: "pruned", INFEASIBLE: "infeasible", SHADES: "best"}
 """What the legend names; the colour bar explains the others."""
 
 MISSING = -0.12
@@ -40,36 +40,39 @@ def redrawn(figure: Figure, drawn: Drawn) -> Figure:
     axes = [_numbers(values, spans_decades(values), False)]
     axes += [_param(drawn, name) for name in drawn.names]
     titles = [drawn.metric, *drawn.names]
-    done = sorted({v for t, v in zip(trials, values, strict=True) if _complete(drawn, t)})
+    states = [drawn.trials[trial.number].shown_state for trial in trials]
+    done = sorted({v for v, state in zip(values, states, strict=True) if state == "COMPLETE"})
     place = {value: i / max(len(done) - 1, 1) for i, value in enumerate(done)}
     lines: dict[Any, dict[str, list[Any]]] = defaultdict(
         lambda: {"x": [], "y": [], "customdata": []}
     )
-    for trial, value in zip(trials, values, strict=True):
+    for trial, value, state in zip(trials, values, states, strict=True):
         held = [value, *(trial.params.get(name) for name in drawn.names)]
         ys = [
             MISSING if one is None else axis.at(one) for axis, one in zip(axes, held, strict=True)
         ]
         good = place.get(value, 0.0)
         good = 1 - good if drawn.minimize else good
-        key = round(good * (SHADES - 1)) if _complete(drawn, trial) else PRUNED
+        apart = {"PRUNED": PRUNED, "INFEASIBLE": INFEASIBLE}
+        key = apart.get(state, round(good * (SHADES - 1)))
         key = SHADES if trial.number in drawn.sweep.best else key
         line = lines[key]
         line["x"] += [*range(len(axes)), None]
         line["y"] += [*ys, None]
         line["customdata"] += [trial.number] * (len(axes) + 1)
     colours = sample_colorscale([*LINES], [i / (SHADES - 1) for i in range(SHADES)])
-    colours = {PRUNED: COLOURS["PRUNED"], SHADES: BEST, **dict(enumerate(colours))}
+    named = {PRUNED: COLOURS["PRUNED"], INFEASIBLE: COLOURS["INFEASIBLE"], SHADES: BEST}
+    colours = {**named, **dict(enumerate(colours))}
     scale = figure.data[-1]
     figure.data = ()
     width = 1.2 if len(trials) < 300 else 0.6
     for key in sorted(lines):
         figure.add_scatter(
             **lines[key], mode="lines", name=NAMES.get(key), showlegend=key in NAMES,
-            opacity=0.5 if key == PRUNED else 0.85,
+            opacity=0.5 if key < 0 else 0.85,
             line={
                 "color": colours[key],
-                "dash": "dot" if key == PRUNED else "solid",
+                "dash": "dot" if key < 0 else "solid",
                 "width": 3 if key == SHADES else width,
             },
         )  # fmt: skip
@@ -112,10 +115,6 @@ class _Axis:
 
     at: Callable[[Any], float]
     ticks: Sequence[tuple[float, str]]
-
-
-def _complete(drawn: Drawn, trial: Any) -> bool:
-    return drawn.trials[trial.number].is_complete
 
 
 def _param(drawn: Drawn, name: str) -> _Axis:

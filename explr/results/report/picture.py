@@ -90,17 +90,24 @@ def _history(drawn: Drawn, metric: str, of: dict[str, Any]) -> None:
 
     axes = plot_optimization_history(drawn.counted, **of)
     complete, pruned = drawn.with_value("COMPLETE"), drawn.with_value("PRUNED")
+    feasible = [trial for trial in complete if trial.is_feasible]
+    infeasible = [trial for trial in complete if not trial.is_feasible]
     numbers = [trial.number for trial in complete]
     for line in axes.lines:
         at: Any = line.get_xdata()
         line.set(xdata=[numbers[int(i)] for i in at], drawstyle="steps-post")
-    for points in axes.collections[:1]:
-        points.set_offsets(list(zip(numbers, drawn.values(complete), strict=True)))
+    for points, chosen in zip(axes.collections, (feasible, infeasible), strict=False):
+        if chosen:
+            places = [trial.number for trial in chosen]
+            points.set_offsets(list(zip(places, drawn.values(chosen), strict=True)))
+    if infeasible:
+        axes.collections[1].set(color=COLOURS["INFEASIBLE"], label="Infeasible")
     if pruned:
         axes.scatter(
             [trial.number for trial in pruned], drawn.values(pruned), marker="x",
             color=COLOURS["PRUNED"], label="Pruned",
         )  # fmt: skip
+    if infeasible or pruned:
         axes.legend()
     _scaled(axes, drawn, metric)
 
@@ -113,7 +120,7 @@ def _intermediate(drawn: Drawn, metric: str) -> None:
     for line in axes.lines:
         number = int(str(line.get_label()).removeprefix("Trial"))
         best = number in drawn.sweep.best
-        line.set_color(BEST if best else COLOURS[drawn.trials[number].state])
+        line.set_color(BEST if best else COLOURS[drawn.trials[number].shown_state])
         line.set(marker="", zorder=3 if best else 2)
     if legend := axes.get_legend():
         legend.remove()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 PRUNED = "Pruned trials are orange, at the last value that they reported."
+INFEASIBLE = "Infeasible trials, which violate a constraint, are grey."
 
 
 def sections(sweep: SweepView) -> tuple[list[str], list[Figure], dict[int, str]]:
@@ -43,7 +44,7 @@ def sections(sweep: SweepView) -> tuple[list[str], list[Figure], dict[int, str]]
         )
     for each in drawn:
         made.of = escape(sweep.metrics[each.objective]) if len(drawn) > 1 else ""
-        made.add("Optimization history", PRUNED, partial(figures.history, each))
+        made.add("Optimization history", _states(each), partial(figures.history, each))
     made.of = ""
     made.add(
         "Intermediate values",
@@ -77,7 +78,7 @@ def _of_parameters(made: _Sections, drawn: Drawn) -> None:
         "value that they reported.",
         partial(figures.parallel_coordinates, drawn),
     )
-    made.add_some("Slices", PRUNED, partial(figures.slices, drawn))
+    made.add_some("Slices", _states(drawn), partial(figures.slices, drawn))
     made.add(
         "Contour",
         "The two most important parameters. Dots are completed trials; colours between them are "
@@ -94,6 +95,12 @@ def _of_parameters(made: _Sections, drawn: Drawn) -> None:
         "The share of completed trials whose value is at most that on the axis.",
         partial(figures.distribution, drawn),
     )
+
+
+def _states(drawn: Drawn) -> str:
+    """What the colours of a chart mean."""
+    infeasible = any(trial.shown_state == "INFEASIBLE" for trial in drawn.trials.values())
+    return f"{PRUNED} {INFEASIBLE}" if infeasible else PRUNED
 
 
 class _Sections:

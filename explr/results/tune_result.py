@@ -88,6 +88,14 @@ class TuneResult(SweepResult):
         """
         return self._figure("pareto", 0, first, second)
 
+    def plot_hypervolume(self) -> Figure:
+        """With several objectives, the hypervolume of the Pareto front after each trial.
+
+        The reference point has the worst value of each objective among the completed trials that
+        satisfy the constraints.
+        """
+        return self._figure("hypervolume")
+
     def plot_timeline(self) -> Figure:
         """When each trial ran."""
         return self._figure("timeline")

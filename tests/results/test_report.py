@@ -335,6 +335,16 @@ def test_a_conditional_parameter(tmp_path: Path) -> None:
     assert {*drawn["PED-ANOVA"]["y"]} == {"lr", "width", "momentum", "beta"}
 
 
+def area(values: list[list[float]], worst: list[float]) -> float:
+    """What points dominate of a plane: the first coordinate is minimized, the second maximized."""
+    found, high = 0.0, worst[1]
+    for x, y in sorted(values):
+        if y > high:
+            found += (worst[0] - x) * (y - high)
+            high = y
+    return found
+
+
 def test_several_objectives(tmp_path: Path) -> None:
     study = begun(tmp_path, ("minimize", "maximize"))
     for _ in range(24):
@@ -346,6 +356,12 @@ def test_several_objectives(tmp_path: Path) -> None:
     drawn = traces(pareto)
     assert {*drawn["Pareto front"]["customdata"]} == front
     assert len(drawn["complete"]["x"]) == 24 - len(front)
+    (volume,) = charts(text, "Hypervolume history")
+    values = [trial.values for trial in study.held.get_trials()]
+    worst = [max(value for value, _ in values), min(value for _, value in values)]
+    assert f"reference point: objective 0 {worst[0]:.4g}, objective 1 {worst[1]:g}<" in text
+    assert volume["data"][0]["y"][-1] == pytest.approx(area(values, worst))
+    assert volume["data"][0]["y"] == sorted(volume["data"][0]["y"])
     assert section(text, "Trials").count('<tr class="best">') == len(front)
     assert f"<h2>Pareto front: {len(front)} trials</h2>" in text
     assert "Hyperparameters and objective 1" in Page(text).headings
@@ -393,6 +409,13 @@ def test_infeasible_trials_are_shown_as_such(
         assert others.isdisjoint(infeasible)
     (parallel,) = charts(text, f"Parallel coordinates{of}")
     assert {*traces(parallel)["infeasible"]["customdata"]} == infeasible
+    if of and violations < 1:
+        (volume,) = charts(text, "Hypervolume history")
+        feasible = [t.values for t in complete if t.number not in infeasible]
+        worst = [max(x for x, _ in feasible), min(y for _, y in feasible)]
+        assert volume["data"][0]["y"][-1] == pytest.approx(area(feasible, worst))
+    elif of:
+        assert "satisfies the constraints" in section(text, "Hypervolume history")
     (contour,) = charts(text, f"Contour{of}")
     dots = [{*trace.get("customdata", ())} for trace in contour["data"][1:]]
     assert dots == [{t.number for t in complete} - infeasible, infeasible]

@@ -92,6 +92,7 @@ def test_several_objectives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "value" not in frame
     assert "<th>values_1</th>" in found._repr_html_()
     assert [trace.name for trace in found.plot_pareto().data] == ["complete", "Pareto front"]
+    assert found.plot_hypervolume().data[0].y[-1] > 0
     assert found.plot_slice("lr", 1).layout.yaxis.title.text == "latency"
 
 

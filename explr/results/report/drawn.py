@@ -16,6 +16,7 @@ from explr.results.report.importance import by_importance, importances, study_of
 from explr.results.sweep import SweepView
 from explr.results.text import LARGEST, number, plain, spans_decades
 from explr.results.trial import TrialView
+from explr.tuning.confirmation.confirming import is_feasible
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 SHOWN = 1000
 """Number of trials that a chart draws besides the best ones."""
+
+
+MOST_WITH_VOLUME = 4
+"""Objectives up to which a hypervolume history takes about a second; of five it takes minutes."""
 
 
 def can_be_drawn(value: float) -> bool:
@@ -85,6 +90,32 @@ class Drawn:
     def ranked(self) -> Study:
         """All completed trials with finite values, also those that are not drawn."""
         return self._study(t for t in self.sweep.complete if all(map(math.isfinite, t.values)))
+
+    @property
+    def worst(self) -> list[float]:
+        """The worst value of each objective among the ranked trials that are feasible.
+
+        It is the reference point of hypervolumes, which are computed for few objectives only.
+
+        Raises:
+            UsageError: there is no such trial, or there are too many objectives.
+        """
+        if len(self.sweep.metrics) > MOST_WITH_VOLUME:
+            raise UsageError(
+                f"A hypervolume is computed for at most {MOST_WITH_VOLUME} objectives: more take "
+                "minutes."
+            )
+        feasible = [trial.values for trial in self.ranked.trials if is_feasible(trial)]
+        if not feasible:
+            raise UsageError("No completed trial has values and satisfies the constraints.")
+        sides = zip(self.sweep.minimize, zip(*feasible, strict=True), strict=True)
+        return [max(values) if minimize else min(values) for minimize, values in sides]
+
+    @property
+    def worst_named(self) -> str:
+        """The worst value of each objective with its name; see `worst`."""
+        named = self.sweep.metrics if not self._markup else map(self.text, self.sweep.metrics)
+        return ", ".join(f"{m} {number(v)}" for m, v in zip(named, self.worst, strict=True))
 
     @cached_property
     def importances(self) -> dict[str, dict[str, float]] | UsageError:

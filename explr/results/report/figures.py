@@ -355,6 +355,28 @@ def pareto(drawn: Drawn, first: int = 0, second: int = 1) -> Figure:
     return say(figure)
 
 
+def volumes(drawn: Drawn) -> Iterator[tuple[str, Figure]]:
+    """The reference point of the hypervolumes, and their history."""
+    yield f"reference point: {drawn.worst_named}", hypervolume(drawn)
+
+
+def hypervolume(drawn: Drawn) -> Figure:
+    """The hypervolume of the Pareto front after each trial.
+
+    The reference point has the worst value of each objective among the completed trials.
+    """
+    from optuna.visualization import plot_hypervolume_history
+
+    if len(drawn.sweep.metrics) < 2:
+        raise UsageError("A hypervolume needs several objectives.")
+    with quietly():
+        figure = plot_hypervolume_history(drawn.ranked, drawn.worst)
+    figure.data[0].update(mode="lines", line={"color": BEST, "width": 2, "shape": "hv"})
+    step_axis(figure.layout.xaxis, "trial", list(figure.data[0].x))
+    figure.update_yaxes(title="hypervolume", rangemode="tozero")
+    return say(figure)
+
+
 def _value(drawn: Drawn, decades: bool) -> Callable[[Any], float]:
     """The value of a trial, or its logarithm where values span decades."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from explr.results.text import spans_decades
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+log = logging.getLogger("explr")
 
 SIZE = (10.0, 4.2)
 """Width and height of a chart in inches."""
@@ -66,6 +69,11 @@ def _charts(sweep: SweepView) -> Iterator[NDArray[Any]]:
     if len(sweep.metrics) == 2 and first.complete.trials:
         names = list(sweep.metrics)
         yield _picture(plots.plot_pareto_front, first.complete, target_names=names)
+    if len(sweep.metrics) > 1:
+        try:
+            yield _picture(_hypervolume, first, first.worst)
+        except UsageError as error:
+            log.info("the picture has no hypervolume history: %s", error)
     for objective, metric in enumerate(sweep.metrics):
         drawn = Drawn(sweep, objective, markup=False)
         of: dict[str, Any] = {"target": drawn.target, "target_name": metric}
@@ -82,6 +90,16 @@ def _charts(sweep: SweepView) -> Iterator[NDArray[Any]]:
             yield _picture(plots.plot_edf, drawn.complete, **of)
     if any(trial.frozen.datetime_start for trial in first.trials.values()):
         yield _picture(plots.plot_timeline, first.every)
+
+
+def _hypervolume(drawn: Drawn, reference: list[float]) -> None:
+    """Optuna's hypervolume history, with its reference point."""
+    from optuna.visualization.matplotlib import plot_hypervolume_history
+
+    axes = plot_hypervolume_history(drawn.ranked, reference)
+    for line in axes.lines:
+        line.set(marker="", drawstyle="steps-post", color=BEST, alpha=1)
+    axes.set_title(f"Hypervolume, reference point: {drawn.worst_named}")
 
 
 def _history(drawn: Drawn, metric: str, of: dict[str, Any]) -> None:

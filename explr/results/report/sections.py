@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 PRUNED = "Pruned trials are orange, at the last value that they reported."
+VOLUME = (
+    "How much the Pareto front dominates, after each trial: the hypervolume between it and a "
+    "reference point, which has the worst value of each objective among the completed trials that "
+    "satisfy the constraints."
+)
 INFEASIBLE = "Infeasible trials, which violate a constraint, are grey."
 
 
@@ -42,6 +47,7 @@ def sections(sweep: SweepView) -> tuple[list[str], list[Figure], dict[int, str]]
             "Trials on the front are green: no other trial beats them in all objectives.",
             partial(figures.fronts, drawn[0]),
         )
+        made.add_some("Hypervolume history", VOLUME, partial(figures.volumes, drawn[0]))
     for each in drawn:
         made.of = escape(sweep.metrics[each.objective]) if len(drawn) > 1 else ""
         made.add("Optimization history", _states(each), partial(figures.history, each))

@@ -19,6 +19,7 @@ import explr.tuning
 from explr.core.config import (
     ROOT_KEYS,
     SCHEMAS,
+    DataConfig,
     FrameworkConfig,
     GpuConfig,
     MLflowConfig,
@@ -69,6 +70,7 @@ GROUPS = {
     "tuner.ray": RayClusterConfig,
     "tracking": MLflowConfig,
     "gpu": GpuConfig,
+    "data": DataConfig,
 }
 KEYS = [f"{group}.{field.name}" for group, schema in GROUPS.items() for field in fields(schema)]
 

@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "tuner.ray": (schema.RayClusterConfig,),
     "tracking": (schema.TrackingConfig, schema.MLflowConfig),
     "gpu": (schema.GpuConfig,),
+    "data": (schema.DataConfig,),
 }
 TOLD = {
     "tuner.name": "`none`",

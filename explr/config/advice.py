@@ -17,6 +17,7 @@ from explr.config.compose import all_groups, options_of
 from explr.config.grammar import plain
 from explr.core.config import (
     ROOT_KEYS,
+    DataConfig,
     GpuConfig,
     MLflowConfig,
     ObjectiveConfig,
@@ -34,6 +35,7 @@ SETTINGS: Mapping[str, str] = {
     each.name: f"{group}.{each.name}"
     for group, schema in {
         "gpu": GpuConfig,
+        "data": DataConfig,
         "tracking": MLflowConfig,
         "objective": ObjectiveConfig,
         "tuner": RayConfig,

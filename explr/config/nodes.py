@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from explr.config.hydra_versions import plugin
 from explr.core.config import (
+    CallbackConfig,
     MirrorConfig,
     ObjectiveConfig,
     RayClusterConfig,
@@ -92,7 +93,7 @@ CALLBACK = {
     "explr_mlflow": {
         "_target_": "explr.tracking.callback.MLflowCallback",
         "experiment_name": "${hydra.job.name}",
-        **asdict(MirrorConfig()),
+        **asdict(CallbackConfig()),
         "uri": URI,
     }
 }
@@ -204,6 +205,7 @@ MIRROR = {
             "explr_mlflow": {
                 "experiment_name": "${experiment_name}",
                 **_taken_from("tracking", MirrorConfig),
+                "data": "${data.paths}",
             }
         }
     },

@@ -17,6 +17,7 @@ from explr.core.validation import (
     name_fault,
     number_faults,
     objective_faults,
+    paths_faults,
     plain,
     ranges_fault,
     reported_faults,
@@ -256,6 +257,14 @@ class MirrorConfig(SecretsConfig):
 
 
 @dataclass
+class CallbackConfig(MirrorConfig):
+    """What the callback takes that records the runs of any Hydra app."""
+
+    # files and folders that the app reads, as `data.paths` of explr's own trainings has them
+    data: Any = None
+
+
+@dataclass
 class MLflowConfig(MirrorConfig, TrackingConfig):
     """Runs are recorded in MLflow."""
 
@@ -273,8 +282,24 @@ class GpuConfig:
     per_trial: int | None = None
 
 
+@dataclass
+class DataConfig:
+    """The data that a training reads."""
+
+    # files and folders whose content is recorded with each run, as a hash: a path, or a list of
+    # them; of a .dvc file or a dvc.lock, the hashes that it has of its data; null records none
+    paths: Any = None  # checked by explr: a path may stand alone
+
+    @property
+    def listed(self) -> list[str]:
+        """The paths, as they were given."""
+        given = self.paths or []
+        return [given] if isinstance(given, str) else list(given)
+
+
 SCHEMAS: dict[str, type] = {
     "objective": ObjectiveConfig,
+    "data": DataConfig,
     "framework": FrameworkConfig,
     "tuner": TunerConfig,
     "optuna": OptunaConfig,
@@ -287,6 +312,7 @@ SCHEMAS: dict[str, type] = {
 
 ROOT_KEYS = frozenset(
     {
+        "data",
         "experiment_name",
         "framework",
         "gpu",
@@ -315,6 +341,7 @@ class ExplrConfig:
         tuner: what chooses the hyperparameters of a sweep.
         tracking: where the run is recorded.
         gpu: device and memory.
+        data: what the training reads.
         search_space: range of each hyperparameter, in Hydra's sweep grammar.
         hyperparameters: every key of the root that explr does not define.
     """
@@ -327,6 +354,7 @@ class ExplrConfig:
     tuner: TunerConfig
     tracking: TrackingConfig
     gpu: GpuConfig
+    data: DataConfig
     search_space: dict[str, Any]
     hyperparameters: dict[str, Any]
 
@@ -353,6 +381,9 @@ class ExplrConfig:
         }
         for key, schema in _groups(node).items():
             values[key] = typed(node, key, schema, faults)
+        values["data"] = typed(node, "data", DataConfig, faults) if "data" in node else DataConfig()
+        if values["data"] is not None:
+            faults += paths_faults(values["data"].paths)
         values["hyperparameters"] = {
             str(key): plain(node, str(key), faults) for key in node if key not in ROOT_KEYS
         }

@@ -24,6 +24,9 @@ FORMAT = 1
 RESULT = "result.json"
 """File of a run's folder: how the training ended."""
 
+DATA = "data.json"
+"""File of a run's folder and of a sweep's: the hashes of the data."""
+
 JOB = "explr.json"
 """File of a job's folder in a grid of somebody else's app: how the job ended."""
 
@@ -52,6 +55,7 @@ KEYS = {
     RESULT: ("state", "number", "params", "value", "result", "device", "reason"),
     JOB: ("state", "number", "overrides", "params", "value", "reason", "sweep", "command"),
     COMMAND: ("study", "cwd"),
+    DATA: ("paths", "data"),
     RESULTS: ("command", "best", "trials"),
 }
 """Keys that a file must have."""
@@ -59,6 +63,7 @@ KEYS = {
 REMEDIES = {
     RESULT: ": restore it, or delete it",
     JOB: ": restore it, or delete it",
+    DATA: ": restore it, or delete it",
     COMMAND: ": restore it, or delete it and run the command of the sweep again",
     RESULTS: ": `explr resume` on its folder writes it again from the study",
 }

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from explr.core.errors import ConfigError
+from explr.core.secrets.masking import redacted_text
 
 MAX_SEED = 2**32 - 1
 """The largest seed that numpy accepts."""
@@ -186,6 +187,28 @@ def device_faults(device: str) -> list[str]:
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         return []
     return [f"gpu.device must be auto, cpu, cuda or cuda:N, got {device!r}"]
+
+
+def paths_faults(paths: Any) -> list[str]:
+    """What is wrong with the paths of data.
+
+    Args:
+        paths: a path, a list of them, or None.
+    """
+    each = [] if paths is None else paths if isinstance(paths, list) else [paths]
+    faults = [
+        f"data.paths is a path or a list of paths, got {redacted_text(repr(path))}"
+        for path in each
+        if not isinstance(path, str) or not path.strip()
+    ]
+    faults += [
+        f"data.paths names {redacted_text(path)}: only files and folders of this machine are "
+        "hashed; a .dvc file can stand for data elsewhere"
+        for path in each
+        if isinstance(path, str) and "://" in path
+    ]
+    twice = dict.fromkeys(str(path) for path in each if each.count(path) > 1)
+    return faults + [f"data.paths names {path} {each.count(path)} times" for path in twice]
 
 
 DIRECTIONS = ("minimize", "maximize")

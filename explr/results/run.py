@@ -28,6 +28,7 @@ from explr.core.folders import (
 from explr.core.secrets.masking import redacted, redacted_text
 from explr.results.best import best_in
 from explr.results.sweep import objective_names, read_sweep, sweep_config
+from explr.tracking.data.record import recorded_data
 from explr.tracking.destination import environment_uri
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.lines import read_events
@@ -38,8 +39,9 @@ from explr.tracking.values import flatten
 BEST = "best:"
 """Prefix of a sweep folder that stands for the sweep's best trial."""
 
-NOT_OF_THE_TRAINING = ("tuner.", "tracking.", "search_space.", "system/", "explr.")
-"""Prefixes of names that describe the search and the tracking, not the training."""
+NOT_OF_THE_TRAINING = ("tuner.", "tracking.", "search_space.", "system/", "explr.", "data.paths")
+"""Prefixes of names that describe the search and the tracking, not the training; of data, its
+hashes are compared."""
 
 DERIVED = {"experiment_name", "objective.direction"}
 """Settings that follow from others where they are null; an untracked run has the null alone."""
@@ -58,6 +60,7 @@ class RunView:
         params: its parameters, flat.
         metrics: the last value of each metric.
         curves: the values by step of each metric that has steps.
+        data: the hashes of its data by path, and of what it has logged with `log_input` by name.
         is_foreign: it is a run of an app that is not explr's.
     """
 
@@ -66,6 +69,7 @@ class RunView:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
     is_foreign: bool = False
 
 
@@ -109,7 +113,8 @@ def _of_folder(folder: Path, with_curves: bool) -> RunView:
     if (folder / COMMAND).exists() or ((folder / RESULTS).exists() and not is_run):
         raise UsageError(f"{folder} is a sweep: name one of its trials, or {BEST}{folder}")
     place = run_folder(folder)
-    run = RunView("", params=_saved_config(place))
+    data = {each.path: each.hash for each in recorded_data(place)}
+    run = RunView("", params=_saved_config(place), data=data)
     tags: Mapping[str, str] | None = None
     for journal in journals_in(place):
         for event, _ in read_events(journal):
@@ -175,6 +180,8 @@ def _take_in(run: RunView, event: Mapping[str, Any], with_curves: bool) -> None:
             run.metrics[name] = float(value)
             if with_curves and event["s"] is not None:
                 run.curves.setdefault(name, []).append((event["s"], float(value)))
+    elif kind == "input":
+        run.data[event["d"]["name"]] = event["d"]["digest"]
     elif kind == "end":
         run.state = event["status"]
 
@@ -239,12 +246,14 @@ def _of_mlflow(run_id: str, with_curves: bool) -> RunView:
             f"the run {run_id} cannot be read: {out_of_reach(uri, error)}"
         ) from error
     tags = found.data.tags
+    inputs = [each.dataset for each in (found.inputs.dataset_inputs if found.inputs else ())]
     return RunView(
         f"{found.info.run_name} ({run_id[:8]})",
         found.info.status,
         dict(found.data.params),
         dict(found.data.metrics),
         curves,
+        data={each.name: each.digest for each in inputs},
         is_foreign=_has_foreign_tags(tags),
     )
 
@@ -269,3 +278,10 @@ def differing(runs: Iterable[RunView]) -> list[str]:
     for name in DERIVED & values.keys():
         values[name] -= {str(None)}
     return [name for name in names if len(values[name]) > 1]
+
+
+def differing_data(runs: Iterable[RunView]) -> list[str]:
+    """Paths and names of data that is not the same in all runs, or that only some of them have."""
+    runs = list(runs)
+    names = dict.fromkeys(name for run in runs for name in run.data)
+    return [name for name in names if len({run.data.get(name) for run in runs}) > 1]

@@ -45,6 +45,8 @@ from explr.runner.reporting import (
     listening,
 )
 from explr.runner.result_file import make_folder, write_result
+from explr.tracking.data.record import note_data
+from explr.tracking.destination import working_directory
 from explr.tracking.run import TrackedRun, closing_line, experiment_of
 from explr.tracking.sweeps import current
 from explr.utils.console import count_as_own, escape_unprintable, in_notebook
@@ -125,6 +127,7 @@ def run_training(
     first_files: tuple[Path, ...] = (),
     last_files: tuple[Path, ...] = (),
     overrides: Iterable[str] | None = None,
+    sweep: Path | None = None,
 ) -> FinishedTraining:
     """Train once: check the config, set seeds, record, train, check and write the result.
 
@@ -138,6 +141,7 @@ def run_training(
         first_files: files to record as they are when the run starts.
         last_files: files to record as they are when the run ends.
         overrides: what the config was composed of; None if that is not known.
+        sweep: folder of the sweep that has hashed the data of its trials; None if none has.
 
     Raises:
         UsageError: the configuration or the result is wrong.
@@ -160,6 +164,8 @@ def run_training(
     make_folder(folder)
     if not is_trial:
         note_run(folder)
+    paths, resumed = config.data.listed, "this training" if resumes else ""
+    data = note_data(paths, folder, working_directory(), sweep=sweep, resumes=resumed)
     seed = take_seed_apart() if config.seed is None else config.seed
     train: TrainFunction = training.train_model
     ranks = None
@@ -183,7 +189,7 @@ def run_training(
         run=f"the run in {folder}",
     )
     begin = time.monotonic()
-    record = recorded(training, folder, first_files, last_files, overrides, resumes)
+    record = recorded(training, folder, first_files, last_files, overrides, resumes, data)
     with closing(checkpoints), record as (tracker, tracked, hyperparameters):
         reporter = current_reporter()
         noted = NotingTracker(tracker, map(str, config.objective.constraints or ()))
@@ -214,7 +220,8 @@ def run_training(
         def finish(state: str, result: TrainingResult | None, reason: str = "") -> FinishedTraining:
             took_s = time.monotonic() - begin
             values = tuple(objective_values(result, config.objective).values()) if result else ()
-            write_result(folder, state, context, training.params, took_s, result, reason, measured)
+            params = training.params
+            write_result(folder, state, context, params, took_s, result, reason, measured, data)
             tracker.set_tag("explr.state", state)  # an earlier attempt may have ended otherwise
             return FinishedTraining(
                 result, folder, tracked, took_s, values, reason, tuple(measured.values())

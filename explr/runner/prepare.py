@@ -15,6 +15,7 @@ from explr.core.errors import ConfigError, UsageError
 from explr.core.framework import AUTO, NO_FRAMEWORK, Framework
 from explr.core.protocols import TrainFunction
 from explr.frameworks.base import get_framework
+from explr.tracking.data.hashes import check_paths
 from explr.tracking.destination import working_directory
 from explr.tracking.mlflow.titles import project_name
 from explr.tracking.sweeps import current
@@ -96,6 +97,9 @@ def prepare(cfg: DictConfig, train_model: TrainFunction | None = None) -> Prepar
     if config is not None and framework is not None and device is not None:
         ranked, placed = framework, device
         attempt(lambda: check_ranks(config.framework.processes, ranked, placed))
+    if config is not None:
+        given = config.data.listed
+        attempt(lambda: check_paths(given, working_directory()))
     if faults:
         lines = list(dict.fromkeys(line for each in faults for line in str(each).splitlines()))
         raise faults[0] if len(faults) == 1 or len(lines) == 1 else ConfigError(lines)
@@ -176,6 +180,7 @@ def check_settings(cfg: DictConfig, train_model: TrainFunction | None = None) ->
         UsageError: a setting is wrong.
     """
     config = ExplrConfig.from_composed(cfg)
+    check_paths(config.data.listed, working_directory())
     framework = framework_of(cfg, train_model)
     if config.gpu.device not in ("auto", "cpu"):
         framework.resolve_device(config.gpu.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,8 @@ from explr.core.protocols import Hyperparameters, TrainingResult
 from explr.core.tracker import Tracker
 from explr.runner.hyperparameters import WatchedHyperparameters
 from explr.runner.prepare import Prepared
+from explr.tracking.data.hashes import DataHash
+from explr.tracking.data.record import log_data
 from explr.tracking.destination import Destination
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.journal.lines import read_events
@@ -38,6 +40,7 @@ def recorded(
     last_files: tuple[Path, ...],
     overrides: Iterable[str] | None = None,
     resumes: bool = False,
+    data: Sequence[DataHash] = (),
 ) -> Iterator[tuple[Tracker, TrackedRun | None, dict[str, Any]]]:
     """Yield a tracker, the record and the hyperparameters of a training.
 
@@ -51,6 +54,7 @@ def recorded(
         last_files: files to record as they are when the run ends.
         overrides: what the config was composed of; None if that is not known.
         resumes: it goes on with the run that the folder holds.
+        data: the data that it reads.
     """
     destination = Destination.in_config(training.config.tracking)
     values = training.config.hyperparameters
@@ -75,6 +79,8 @@ def recorded(
         last_files=(*last_files, folder / RESULT),
         resumes=resumes if sweep is None else sweep.keeps_folders,
     )
+
+    log_data(run.tracker, data)
 
     def record(names: Iterable[str]) -> None:
         if run.status is None:  # else somebody has kept them
@@ -114,6 +120,8 @@ def _recorded_params(training: Prepared, left_out: frozenset[str]) -> dict[str, 
     assert isinstance(written, dict)
     rest = {str(key): written[key] for key in written if key in ROOT_KEYS - {"hydra"}}
     rest["objective"]["direction"] = training.config.objective.direction
+    if not training.config.data.listed:
+        rest.pop("data", None)
     return {
         **{name: value for name, value in training.params.items() if name not in left_out},
         **rest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from explr.core.errors import UsageError
 from explr.core.folders import RESULT, drop_unfinished, within, write_json
 from explr.core.objective.constraints import are_satisfied, constraints_of
 from explr.core.protocols import TrainingContext, TrainingResult
+from explr.tracking.data.hashes import DataHash
 
 
 def make_folder(folder: Path) -> None:
@@ -58,6 +59,7 @@ def write_result(
     result: TrainingResult | None,
     reason: str,
     measured: Mapping[str, float],
+    data: Sequence[DataHash] = (),
 ) -> None:
     """Write `result.json`: how a training ended.
 
@@ -70,6 +72,7 @@ def write_result(
         result: its result; None if it did not complete.
         reason: why it did not complete.
         measured: the value of each metric that has a constraint.
+        data: the data that it has read.
     """
     told = asdict(result) if result else None
     if told and told["best_model_path"]:
@@ -90,5 +93,7 @@ def write_result(
         bounds = constraints_of(context.config.objective.constraints)
         feasible = are_satisfied(bounds, tuple(measured.values()))
         content |= {"constraints": measured, "feasible": feasible}
+    if data:  # no mapping: what a path is called makes no secret of its hash
+        content["data"] = [{"path": each.path, "hash": each.hash} for each in data]
     folder.mkdir(parents=True, exist_ok=True)  # a training may have removed it
     write_json(folder / RESULT, content)

@@ -30,6 +30,7 @@ from explr.runner.live import watching_training
 from explr.runner.reporting import in_controller
 from explr.tracking.callback import OWN_TASK
 from explr.tracking.run import closing_line
+from explr.tracking.sweeps import current
 from explr.tuning.channel import CHANNEL_VARIABLE
 from explr.utils.console import Verbosity, in_notebook, is_terminal, verbosity
 
@@ -177,7 +178,16 @@ def _train(
         first_files=(folder / hydra.output_subdir,) if hydra.output_subdir else (),
         last_files=(folder / f"{hydra.job.name}.log",),
         overrides=overrides_of(HydraConfig.instance().cfg, "task"),
+        sweep=_sweep_folder() if is_trial else None,
     )
+
+
+def _sweep_folder() -> Path | None:
+    """Folder of the sweep of this trial; None if Hydra alone runs it, and nobody records it."""
+    if (sweep := current()) is not None:
+        return sweep.journal.parent
+    has_controller = in_controller() or CHANNEL_VARIABLE in os.environ
+    return Path(HydraConfig.get().sweep.dir).absolute() if has_controller else None
 
 
 def _anchored(cfg: DictConfig, root: Path) -> DictConfig:

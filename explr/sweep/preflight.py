@@ -35,6 +35,8 @@ from explr.runner.result_file import check_folder
 from explr.sweep.executors.kind import Place
 from explr.sweep.line import with_named_ranges
 from explr.sweep.space import ranges_of, texts_of
+from explr.tracking.data.hashes import check_paths
+from explr.tracking.destination import working_directory
 from explr.tuning.search_space import parse, secret_fault
 
 SWEEP_KEYS = frozenset({"experiment_name", "gpu", "objective", "tracking", "tuner"})
@@ -319,7 +321,8 @@ def check_trial(
         if train_model is None:  # the fork server imports it
             check_source(cfg.train_model)
     else:  # other machines may have devices and modules that this one lacks
-        ExplrConfig.from_composed(cfg)
+        config = ExplrConfig.from_composed(cfg)
+        check_paths(config.data.listed, working_directory())  # this one hashes them for all
 
 
 def _check_sweep_folder(cfg: DictConfig) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from explr.config.messages import check_text
 from explr.config.nodes import is_own_tree
 from explr.config.target import source_of, target_in
-from explr.core.config import SweeperConfig
+from explr.core.config import DataConfig, SweeperConfig
 from explr.core.errors import ExplrError, TargetError, UsageError
 from explr.core.folders import run_folder
 from explr.core.objective.constraints import constraints_of
@@ -37,6 +37,8 @@ from explr.sweep.record import (
     sole_study,
 )
 from explr.sweep.space import SweepSpace
+from explr.tracking.data.record import note_data
+from explr.tracking.destination import working_directory
 from explr.tuning.account import after_first
 from explr.tuning.lock import sole_controller
 from explr.tuning.storage.database import storage_in_use
@@ -158,8 +160,12 @@ class SweepSession:
 
         Raises:
             TrackingError: it cannot be recorded.
+            UsageError: its data cannot be read.
         """
         record = open_record(self.context, self.config)
+        if record is None and is_own_tree(self.config):
+            paths = DataConfig(OmegaConf.select(self.config, "data.paths")).listed
+            note_data(paths, self.folder.path, working_directory(), resumes="this sweep")
         resume_collection()
         interrupted = False
         try:

@@ -29,15 +29,17 @@ from explr.config.defaults import untouched_defaults
 from explr.config.hydra_private import value_of
 from explr.config.nodes import SWEEPER_NODE, is_own_tree, overrides_of
 from explr.config.saved import hide_secrets, saved_files
-from explr.core.config import MirrorConfig, ObjectiveConfig
-from explr.core.errors import ExplrError, is_pruning
+from explr.core.config import CallbackConfig, DataConfig, ObjectiveConfig
+from explr.core.errors import ConfigError, ExplrError, is_pruning
 from explr.core.folders import BEST_PARAMS, COMMAND, MULTIRUN, REPORT, RESULTS, best_trial
 from explr.core.reporter import LISTENERS
 from explr.core.secrets.command_line import hide_command_line, take_names
 from explr.core.secrets.logs import guard_logs
 from explr.core.secrets.masking import remember_arguments
-from explr.core.validation import settings_of
+from explr.core.validation import paths_faults, settings_of
 from explr.launching.job_record import objective_of, record_job, this_command
+from explr.tracking.data.hashes import check_paths
+from explr.tracking.data.record import log_data, note_data
 from explr.tracking.destination import Destination, working_directory
 from explr.tracking.journal.journal import journals_in
 from explr.tracking.mlflow.registry import describe
@@ -63,17 +65,22 @@ class MLflowCallback(Callback):
 
     Args:
         experiment_name: name of the MLflow experiment; None names it after the project.
-        settings: fields of `MirrorConfig` in `explr/core/config.py`.
+        settings: fields of `CallbackConfig` in `explr/core/config.py`.
 
     Raises:
         ConfigError: a setting does not exist or has another type.
+        UsageError: there is no data at a path.
     """
 
     def __init__(self, experiment_name: str | None, **settings: Any) -> None:
         guard_logs()
         remember_arguments(sys.argv[1:])
         hide_command_line()
-        mirror = settings_of(MirrorConfig, settings, "hydra.callbacks.explr_mlflow")
+        mirror = settings_of(CallbackConfig, settings, "hydra.callbacks.explr_mlflow")
+        if faults := paths_faults(mirror.data):
+            raise ConfigError(faults)
+        self._data = DataConfig(mirror.data).listed
+        check_paths(self._data, working_directory())
         take_names(mirror.secret_names, mirror.harmless_names)
         self._experiment = experiment_name
         self._destination = Destination.of(mirror)
@@ -103,9 +110,12 @@ class MLflowCallback(Callback):
 
         Raises:
             TrackingError: the folder or EXPLR_HOME cannot be written, or no companion starts.
+            UsageError: data cannot be read.
         """
         folder = Path(config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        resumed = "this sweep" if keeps_folders else ""
+        data = note_data(self._data, folder, working_directory(), resumes=resumed)
         constant = constant_tags()
         given = overrides_of(config, "task")
         name = self._name(config, folder if keeps_folders else None)
@@ -119,6 +129,7 @@ class MLflowCallback(Callback):
             last_files=_results_of(folder),
             resumes=keeps_folders,
         )
+        log_data(self._parent.tracker, data)
         journal = self._parent.journal.path
         command, host = this_command(folder), socket.gethostname()
         self._sweep = Sweep(journal, host, keeps_folders, constant, command, name, given)
@@ -151,6 +162,8 @@ class MLflowCallback(Callback):
         folder = Path(hydra.runtime.output_dir)
         if hydra.output_subdir:
             hide_secrets(*saved_files(folder / hydra.output_subdir))
+        sweep = self._sweep.journal.parent if self._sweep is not None else None
+        data = note_data(self._data, folder, working_directory(), sweep=sweep)
         self._reported.clear()
         LISTENERS.add(self._hear)
         self._job = open_run(
@@ -165,6 +178,7 @@ class MLflowCallback(Callback):
             last_files=(folder / f"{hydra.job.name}.log",),
             resumes=self._sweep is not None and self._sweep.keeps_folders,
         )
+        log_data(self._job.tracker, data)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Close the job's run; a number that the job returned, or reported, becomes a metric."""
@@ -306,6 +320,8 @@ def _params(config: DictConfig) -> Mapping[str, Any]:
     if is_own_tree(config):
         objective: Any = OmegaConf.to_container(config.objective, resolve=True)
         values["objective"]["direction"] = ObjectiveConfig(**objective).settled
+        if not OmegaConf.select(config, "data.paths"):
+            values.pop("data", None)
         # A trial records what it reads of these.
         for name in untouched_defaults(values, overrides_of(config, "task")):
             del values[name]

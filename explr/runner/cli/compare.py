@@ -1,4 +1,4 @@
-"""`explr compare`: shows in which parameters runs differ, and their metrics."""
+"""`explr compare`: shows in which parameters and data runs differ, and their metrics."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import Any
 import click
 
 from explr.core.errors import UsageError
-from explr.results.run import Curve, RunView, differing, read_run
+from explr.results.run import Curve, RunView, differing, differing_data, read_run
 from explr.results.table import SideBySide, show
 from explr.results.text import number
 
 MISSING = "-"
+
+DIGITS = 12
+"""Digits of a hash that are shown; JSON output has all of them."""
 
 
 def compare(names: Sequence[str], png: Path | None, as_json: bool) -> None:
@@ -43,11 +46,13 @@ def compare(names: Sequence[str], png: Path | None, as_json: bool) -> None:
 def _content(runs: Sequence[RunView]) -> dict[str, Any]:
     return {
         "differing": differing(runs),
+        "differing_data": differing_data(runs),
         "runs": [
             {
                 "name": run.name,
                 "state": run.state,
                 "params": run.params,
+                "data": run.data,
                 # JSON has no NaN or infinity.
                 "metrics": {k: v if math.isfinite(v) else None for k, v in run.metrics.items()},
             }
@@ -60,6 +65,10 @@ def _print(runs: Sequence[RunView]) -> None:
     differ = differing(runs)
     rows = [["state", *(run.state or MISSING for run in runs)]]
     rows += [[name, *(_short(run.params.get(name, MISSING)) for run in runs)] for name in differ]
+    rows += [
+        [f"data {name}", *(run.data.get(name, MISSING)[:DIGITS] for run in runs)]
+        for name in differing_data(runs)
+    ]
     for name in dict.fromkeys(name for run in runs for name in run.metrics):
         values = [run.metrics.get(name) for run in runs]
         rows.append([name, *(MISSING if value is None else number(value) for value in values)])

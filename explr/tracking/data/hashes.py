@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,6 @@ from pathlib import Path
 from explr.core.errors import UsageError
 from explr.tracking.data.outputs import is_of_dvc, outputs_in
 from explr.tracking.tree import files_below, some
-from explr.utils.host import cpu_cores
 
 log = logging.getLogger("explr")
 
@@ -132,6 +130,10 @@ def _hashed(place: Path) -> tuple[str, int]:
 
 def _read(place: Path, sizes: Mapping[str, int]) -> dict[str, str]:
     """The hashes of files, of several at the same time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from explr.utils.host import cpu_cores
+
     with (
         _telling(place, sum(sizes.values()), len(sizes)),
         ThreadPoolExecutor(min(cpu_cores(), len(sizes)), "hash data") as pool,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from explr.core.folders import DATA, read_json, write_json
 from explr.tracking.data.hashes import DataHash, hash_paths
@@ -44,8 +44,9 @@ def note_data(
         OSError: the record cannot be written.
     """
     before = recorded_data(folder) if resumes else []
-    found = (_taken(sweep, paths) if sweep is not None else None) or hash_paths(paths, root)
+    found: list[DataHash] = []
     if paths:
+        found = (_taken(sweep, paths) if sweep is not None else None) or hash_paths(paths, root)
         write_json(folder / DATA, {"paths": list(paths), "data": [asdict(each) for each in found]})
     then, now = ({each.path: each.hash for each in some} for some in (before, found))
     if changed := [path for path in then if then[path] != now.get(path, then[path])]:
@@ -56,7 +57,7 @@ def note_data(
 def _taken(sweep: Path, paths: Sequence[str]) -> list[DataHash] | None:
     """What a sweep has recorded of the same paths; None if it has not."""
     content = read_json(sweep / DATA)
-    return recorded_data(sweep) if content and content["paths"] == list(paths) else None
+    return _hashes(content) if content and content["paths"] == list(paths) else None
 
 
 def recorded_data(folder: Path) -> list[DataHash]:
@@ -68,7 +69,12 @@ def recorded_data(folder: Path) -> list[DataHash]:
     Raises:
         FileError: the record is damaged.
     """
-    return [DataHash(**each) for each in (read_json(folder / DATA) or {"data": ()})["data"]]
+    content = read_json(folder / DATA)
+    return _hashes(content) if content else []
+
+
+def _hashes(content: Mapping[str, Any]) -> list[DataHash]:
+    return [DataHash(**each) for each in content["data"]]
 
 
 def log_data(tracker: Tracker, data: Sequence[DataHash]) -> None:

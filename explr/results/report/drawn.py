@@ -91,7 +91,7 @@ class Drawn:
         """All completed trials with finite values, also those that are not drawn."""
         return self._study(t for t in self.sweep.complete if all(map(math.isfinite, t.values)))
 
-    @property
+    @cached_property
     def worst(self) -> list[float]:
         """The worst value of each objective among the ranked trials that are feasible.
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 SHADES = 12
 """Colours from the worst to the best; the lines of one colour are one trace."""
 
-PRUNED, INFEASIBLE = -2, -1
-NAMES = {PRUNED: "pruned", INFEASIBLE: "infeasible", SHADES: "best"}
+APART = {"PRUNED": -2, "INFEASIBLE": -1}
+"""Colours of the states that have one of their own."""
+
+NAMES = {**{key: state.lower() for state, key in APART.items()}, SHADES: "best"}
 """What the legend names; the colour bar explains the others."""
 
 MISSING = -0.12
@@ -53,16 +55,15 @@ def redrawn(figure: Figure, drawn: Drawn) -> Figure:
         ]
         good = place.get(value, 0.0)
         good = 1 - good if drawn.minimize else good
-        apart = {"PRUNED": PRUNED, "INFEASIBLE": INFEASIBLE}
-        key = apart.get(state, round(good * (SHADES - 1)))
+        key = APART.get(state, round(good * (SHADES - 1)))
         key = SHADES if trial.number in drawn.sweep.best else key
         line = lines[key]
         line["x"] += [*range(len(axes)), None]
         line["y"] += [*ys, None]
         line["customdata"] += [trial.number] * (len(axes) + 1)
     colours = sample_colorscale([*LINES], [i / (SHADES - 1) for i in range(SHADES)])
-    named = {PRUNED: COLOURS["PRUNED"], INFEASIBLE: COLOURS["INFEASIBLE"], SHADES: BEST}
-    colours = {**named, **dict(enumerate(colours))}
+    named = {key: COLOURS[state] for state, key in APART.items()}
+    colours = {**named, SHADES: BEST, **dict(enumerate(colours))}
     scale = figure.data[-1]
     figure.data = ()
     width = 1.2 if len(trials) < 300 else 0.6

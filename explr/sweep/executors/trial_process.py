@@ -53,8 +53,6 @@ class Prepare:
         Raises:
             UsageError: the training function is not found, or cannot be called.
         """
-        import explr.results.table  # noqa: F401 - every trial ends with a line
-
         self.task.adopt()
         if self.task.task is train_job:
             check_target(self.task.config)
@@ -65,6 +63,8 @@ class Prepare:
 
     def _look_ahead(self) -> None:
         """Import and look up what every training needs."""
+        import explr.results.table  # noqa: F401 - it ends with a line
+
         config = ExplrConfig.from_composed(self.task.config)
         framework_of(self.task.config, given_to(self.task.task))
         if isinstance(config.tracking, MLflowConfig):

@@ -125,7 +125,11 @@ def outcome(make: Callable[[], DictConfig]) -> Any:
     hydras = shown(config.hydra)
     training = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     with hydra_config(config):
-        return shown(training), hydras, config.hydra.job.override_dirname
+        try:
+            dirname = config.hydra.job.override_dirname
+        except REFUSALS as error:  # a value that refers to itself has none
+            dirname = type(error)
+        return shown(training), hydras, dirname
 
 
 def trained(found: Any) -> Any:

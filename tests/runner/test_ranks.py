@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +27,6 @@ from explr.runner.ranks.agreement import Agreement
 from explr.runner.ranks.ends import End, RankDied, RankHung, verdict
 from explr.runner.ranks.member import seed_of
 from explr.sweep.executors.outcome import failed_outcome
-from explr.tracking.shipping import start
 
 GLOO = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
 
@@ -286,23 +286,48 @@ def test_all_ranks_are_pruned_at_the_same_step(
     assert {trial["attempts"] for trial in swept.trials} == {1}
 
 
-@pytest.mark.slow
-def test_ranks_are_forked_while_the_companion_is_listened_to(
-    train_in_two: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train(ctx: TrainingContext) -> float:
-        (ctx.output_dir / f"{type(multiprocessing.current_process()).__name__}-{ctx.rank}").touch()
-        return summed(1)
+LISTENING = """
+import multiprocessing
+import os
 
-    ear, tell = os.pipe()
-    listener = start._Listener("here", ear)
-    monkeypatch.setattr(start, "_listeners", {"here": listener})
-    try:
-        assert train_in_two(train).primary_metric == 2
-        assert listener._thread.is_alive()
-    finally:
-        os.close(tell)
-        listener._thread.join()
+import torch
+from torch import distributed
+
+import explr
+from explr.tracking.shipping import start
+
+
+def train(ctx):
+    (ctx.output_dir / f"{type(multiprocessing.current_process()).__name__}-{ctx.rank}").touch()
+    tensor = torch.tensor([1.0])
+    distributed.all_reduce(tensor)
+    return float(tensor)
+
+
+ear, tell = os.pipe()
+listener = start._Listener("here", ear)
+start._listeners["here"] = listener
+cfg = explr.compose(["framework.processes=2", "tracking=off", "gpu=cpu", "framework=pytorch"])
+try:
+    assert explr.run(cfg, train_model=train, output_dir="run").primary_metric == 2
+    assert listener._thread.is_alive()
+finally:
+    os.close(tell)
+    listener._thread.join()
+"""
+
+
+@pytest.mark.slow
+def test_ranks_are_forked_while_the_companion_is_listened_to(tmp_path: Path) -> None:
+    # In a process of its own: a thread that another test has left would forbid the fork.
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     assert {path.name[:-2] for path in (tmp_path / "run").glob("*Process-*")} == {"ForkProcess"}
 
 
